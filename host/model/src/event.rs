@@ -1,0 +1,203 @@
+use serde_json::{Map, Value};
+
+use crate::envelope::{escape, integer, without_nul};
+use crate::{Envelope, Malformed};
+
+/// The event type, which is also the topic, of [`BatchResultsReadyV1`].
+pub const BATCH_RESULTS_READY_V1: &str = "huleedu.ras.batch.results.ready.v1";
+/// The event type, which is also the topic, of [`BatchAssessmentCompletedV1`].
+pub const BATCH_ASSESSMENT_COMPLETED_V1: &str = "huleedu.ras.batch.assessment.completed.v1";
+
+/// An envelope's data as the contract with projectors types it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// All essays of a batch went through all phases.
+    BatchResultsReadyV1(BatchResultsReadyV1),
+    /// The comparative judgment of a batch is done.
+    BatchAssessmentCompletedV1(BatchAssessmentCompletedV1),
+    /// A type without a record of its own; the data stays in the envelope.
+    Other,
+}
+
+/// All essays of a batch went through all phases.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct BatchResultsReadyV1 {
+    pub batch_id: String,
+    pub user_id: String,
+    pub total_essays: i64,
+    pub completed_essays: i64,
+    pub overall_status: String,
+    pub processing_duration_seconds: f64,
+    pub phase_results: Vec<PhaseResult>,
+}
+
+/// How one phase went.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct PhaseResult {
+    pub name: String,
+    pub status: String,
+    pub completed_count: i64,
+    pub failed_count: i64,
+    pub processing_time_seconds: Option<f64>,
+}
+
+/// The comparative judgment of a batch is done.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct BatchAssessmentCompletedV1 {
+    pub batch_id: String,
+    pub user_id: String,
+    pub assessment_job_id: String,
+    pub rankings: Vec<Ranking>,
+}
+
+/// One essay's place; the producer promises none of the fields.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct Ranking {
+    pub essay_id: Option<String>,
+    pub rank: Option<i64>,
+    pub score: Option<f64>,
+    pub letter_grade: Option<String>,
+    pub confidence_score: Option<f64>,
+    pub confidence_label: Option<String>,
+}
+
+impl Event {
+    /// Read the data as its type demands. Fields that the contract does not name are not looked at.
+    pub fn from_envelope(envelope: &Envelope) -> Result<Self, Malformed> {
+        Self::read(envelope).map_err(|malformed| Malformed { event_id: Some(envelope.event_id), ..malformed })
+    }
+
+    fn read(envelope: &Envelope) -> Result<Self, Malformed> {
+        match envelope.event_type.as_str() {
+            BATCH_RESULTS_READY_V1 => batch_results_ready(&envelope.data).map(Self::BatchResultsReadyV1),
+            BATCH_ASSESSMENT_COMPLETED_V1 => {
+                batch_assessment_completed(&envelope.data).map(Self::BatchAssessmentCompletedV1)
+            }
+            _ => {
+                for name in ["batch_id", "user_id"] {
+                    without_nul(&format!("/data/{name}"), envelope.data_str(name).unwrap_or_default())?;
+                }
+                Ok(Self::Other)
+            }
+        }
+    }
+}
+
+fn batch_results_ready(data: &Value) -> Result<BatchResultsReadyV1, Malformed> {
+    let data = Record::new("/data".to_owned(), data)?;
+    Ok(BatchResultsReadyV1 {
+        batch_id: data.id("batch_id")?,
+        user_id: data.id("user_id")?,
+        total_essays: data.integer("total_essays")?,
+        completed_essays: data.integer("completed_essays")?,
+        overall_status: data.text("overall_status")?,
+        processing_duration_seconds: data.number("processing_duration_seconds")?,
+        phase_results: phase_results(&data)?,
+    })
+}
+
+fn phase_results(data: &Record<'_>) -> Result<Vec<PhaseResult>, Malformed> {
+    let phases = data.required("phase_results")?;
+    let pointer = data.pointer("phase_results");
+    let phases = phases.as_object().ok_or_else(|| Malformed::at(&*pointer, "must be an object"))?;
+    phases
+        .iter()
+        .map(|(name, phase)| {
+            let phase = Record::new(format!("{pointer}/{}", escape(name)), phase)?;
+            Ok(PhaseResult {
+                name: name.clone(),
+                status: phase.text("status")?,
+                completed_count: phase.integer("completed_count")?,
+                failed_count: phase.integer("failed_count")?,
+                processing_time_seconds: phase.optional_number("processing_time_seconds")?,
+            })
+        })
+        .collect()
+}
+
+fn batch_assessment_completed(data: &Value) -> Result<BatchAssessmentCompletedV1, Malformed> {
+    let data = Record::new("/data".to_owned(), data)?;
+    let rankings = data.required("rankings_summary")?;
+    let pointer = data.pointer("rankings_summary");
+    let rankings = rankings.as_array().ok_or_else(|| Malformed::at(&*pointer, "must be a list"))?;
+    Ok(BatchAssessmentCompletedV1 {
+        batch_id: data.id("batch_id")?,
+        user_id: data.id("user_id")?,
+        assessment_job_id: data.text("assessment_job_id")?,
+        rankings: rankings
+            .iter()
+            .enumerate()
+            .map(|(place, entry)| Record::new(format!("{pointer}/{place}"), entry).map(|entry| ranking(&entry)))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Upstream a ranking is a free object: what is of another type than expected is as good as absent.
+fn ranking(entry: &Record<'_>) -> Ranking {
+    let get = |name: &str| entry.fields.get(name);
+    let text = |name: &str| get(name).and_then(Value::as_str).map(str::to_owned);
+    Ranking {
+        essay_id: text("essay_id"),
+        rank: get("rank").and_then(integer),
+        score: get("score").and_then(Value::as_f64),
+        letter_grade: text("letter_grade"),
+        confidence_score: get("confidence_score").and_then(Value::as_f64),
+        confidence_label: text("confidence_label"),
+    }
+}
+
+/// A JSON object whose fields are looked up by name, and where it stands.
+struct Record<'a> {
+    pointer: String,
+    fields: &'a Map<String, Value>,
+}
+
+impl<'a> Record<'a> {
+    fn new(pointer: String, value: &'a Value) -> Result<Self, Malformed> {
+        match value.as_object() {
+            Some(fields) => Ok(Self { pointer, fields }),
+            None => Err(Malformed::at(pointer, "must be an object")),
+        }
+    }
+
+    fn pointer(&self, name: &str) -> String {
+        format!("{}/{}", self.pointer, escape(name))
+    }
+
+    fn required(&self, name: &str) -> Result<&'a Value, Malformed> {
+        self.fields.get(name).ok_or_else(|| Malformed::at(self.pointer(name), "missing; this type of event needs it"))
+    }
+
+    fn text(&self, name: &str) -> Result<String, Malformed> {
+        match self.required(name)? {
+            Value::String(text) => Ok(text.clone()),
+            _ => Err(Malformed::at(self.pointer(name), "must be a string")),
+        }
+    }
+
+    fn id(&self, name: &str) -> Result<String, Malformed> {
+        let id = self.text(name)?;
+        without_nul(&self.pointer(name), &id)?;
+        Ok(id)
+    }
+
+    fn integer(&self, name: &str) -> Result<i64, Malformed> {
+        integer(self.required(name)?)
+            .ok_or_else(|| Malformed::at(self.pointer(name), "must be an integer of at most 64 bits"))
+    }
+
+    fn number(&self, name: &str) -> Result<f64, Malformed> {
+        self.required(name)?.as_f64().ok_or_else(|| Malformed::at(self.pointer(name), "must be a number"))
+    }
+
+    fn optional_number(&self, name: &str) -> Result<Option<f64>, Malformed> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.number(name).map(Some),
+        }
+    }
+}

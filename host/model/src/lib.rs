@@ -1,0 +1,30 @@
+//! What Belfry talks about: envelopes, events, notifications and their ids. Nothing here does I/O.
+//!
+//! An event arrives as bytes and becomes an [`Envelope`]; the types that the contract knows become a typed [`Event`].
+//! A projector answers with [`Notification`]s; [`Message::finish`] turns each into the text that teachers' clients
+//! receive, under an id derived from its identity.
+
+mod content_hash;
+mod envelope;
+mod event;
+mod json_text;
+mod message;
+mod notification;
+mod notification_id;
+mod outcome;
+mod timestamp;
+
+pub use content_hash::{ContentHash, content_hash};
+pub use envelope::{Envelope, Malformed};
+pub use event::{
+    BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1, Event,
+    PhaseResult, Ranking,
+};
+pub use json_text::{JsonTextError, compact_object};
+pub use message::{Cause, MAX_MESSAGE_BYTES, Message, MessageSettings};
+pub use notification::{
+    Draft, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Notification, Policy, Priority, Refusal, accept,
+};
+pub use notification_id::{Identity, NOTIFICATION_NAMESPACE};
+pub use outcome::Outcome;
+pub use timestamp::{InvalidTimestamp, format_instant_ms, parse_instant_ms};

@@ -1,0 +1,135 @@
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{Envelope, Notification, Outcome, Priority, Refusal};
+
+/// The largest finished message, in bytes: larger data belongs into storage and travels as a reference.
+pub const MAX_MESSAGE_BYTES: usize = 100_000;
+
+/// What an operator decides about every message.
+#[derive(Clone, Debug)]
+pub struct MessageSettings {
+    /// The topic, which is also the event type.
+    pub topic: String,
+    /// The service to name as the source; without one, the source of the event.
+    pub source_service: Option<String>,
+}
+
+/// Where a notification comes from; travels with it as `metadata.belfry`.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause<'a> {
+    /// The projector's name.
+    pub projector: &'a str,
+    /// The release, as people know it: `name@version#id`.
+    pub release: &'a str,
+}
+
+/// A notification in the text that goes out: an envelope around TeacherNotificationRequestedV1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The notification's id, which is the envelope's too.
+    pub id: Uuid,
+    /// The topic, which is also the envelope's event type.
+    pub topic: String,
+    /// The service that the envelope names as its source.
+    pub source_service: String,
+    /// The envelope, one line of JSON.
+    pub text: String,
+}
+
+impl Message {
+    /// Write the message. Refuses one above [`MAX_MESSAGE_BYTES`].
+    pub fn finish(
+        notification: &Notification,
+        envelope: &Envelope,
+        cause: Cause<'_>,
+        settings: &MessageSettings,
+    ) -> Result<Self, Refusal> {
+        let correlation_id = envelope.correlation_id;
+        let source_service = settings.source_service.as_ref().unwrap_or(&envelope.source_service);
+        let payload = serde_json::from_str(&notification.payload).expect("an accepted notification's payload is JSON");
+        let outgoing = OutgoingEnvelope {
+            event_id: notification.id,
+            event_type: &settings.topic,
+            event_timestamp: &envelope.event_timestamp,
+            source_service,
+            schema_version: 1,
+            correlation_id,
+            data_schema_uri: None,
+            data: TeacherNotificationRequestedV1 {
+                teacher_id: &notification.recipient,
+                notification_type: &notification.notification_type,
+                category: &notification.category,
+                priority: notification.priority,
+                payload,
+                action_required: notification.action_required,
+                deadline_timestamp: notification.deadline.as_deref(),
+                correlation_id,
+                batch_id: notification.batch_id.as_deref(),
+                class_id: notification.class_id.as_deref(),
+                timestamp: &envelope.event_timestamp,
+            },
+            metadata: OutgoingMetadata {
+                traceparent: envelope.metadata_str("traceparent"),
+                tracestate: envelope.metadata_str("tracestate"),
+                belfry: Provenance {
+                    source_event_id: envelope.event_id,
+                    projector: cause.projector,
+                    release: cause.release,
+                },
+            },
+        };
+        let text = serde_json::to_string(&outgoing).expect("texts and numbers are always JSON");
+        if text.len() > MAX_MESSAGE_BYTES {
+            let detail = format!("a finished message of {} bytes, at most {MAX_MESSAGE_BYTES} are allowed", text.len());
+            return Err(Refusal::new(Outcome::OutputLimit, detail));
+        }
+        Ok(Self { id: notification.id, topic: settings.topic.clone(), source_service: source_service.clone(), text })
+    }
+}
+
+#[derive(Serialize)]
+struct OutgoingEnvelope<'a> {
+    event_id: Uuid,
+    event_type: &'a str,
+    event_timestamp: &'a str,
+    source_service: &'a str,
+    schema_version: u32,
+    correlation_id: Uuid,
+    data_schema_uri: Option<&'a str>,
+    data: TeacherNotificationRequestedV1<'a>,
+    metadata: OutgoingMetadata<'a>,
+}
+
+#[derive(Serialize)]
+struct TeacherNotificationRequestedV1<'a> {
+    teacher_id: &'a str,
+    notification_type: &'a str,
+    category: &'a str,
+    priority: Priority,
+    payload: &'a RawValue,
+    action_required: bool,
+    deadline_timestamp: Option<&'a str>,
+    correlation_id: Uuid,
+    batch_id: Option<&'a str>,
+    class_id: Option<&'a str>,
+    timestamp: &'a str,
+}
+
+/// Never has `partition_key`: the message's key is its teacher, not what the source chose for itself.
+#[derive(Serialize)]
+struct OutgoingMetadata<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+    belfry: Provenance<'a>,
+}
+
+#[derive(Serialize)]
+struct Provenance<'a> {
+    source_event_id: Uuid,
+    projector: &'a str,
+    release: &'a str,
+}

@@ -1,0 +1,214 @@
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Identity, JsonTextError, Outcome, compact_object, format_instant_ms};
+
+/// The most notifications one event may lead to at one projector.
+pub const MAX_NOTIFICATIONS: usize = 1000;
+/// The largest payload, in bytes as the projector wrote it.
+pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+/// The deepest nesting of a payload.
+pub const MAX_PAYLOAD_DEPTH: usize = 32;
+
+/// How urgently a teacher should learn of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the contract in wit/ documents the levels")]
+pub enum Priority {
+    Low,
+    Standard,
+    High,
+    Immediate,
+    Critical,
+}
+
+impl Priority {
+    /// The word for it on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Standard => "standard",
+            Self::High => "high",
+            Self::Immediate => "immediate",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// How a projector wants repetition treated. Not carried out yet, so [`accept`] refuses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the cases")]
+pub enum Policy {
+    UnlessRepeated { key: String, seconds: u32 },
+    Throttle { key: String, seconds: u32, limit: u32 },
+    Digest { key: String, seconds: u32 },
+}
+
+/// A notification as a projector returned it: nothing about it is certain yet.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct Draft {
+    pub recipient: String,
+    pub notification_type: String,
+    pub category: String,
+    pub priority: Priority,
+    pub payload: String,
+    pub key: String,
+    pub action_required: bool,
+    pub deadline_ms: Option<i64>,
+    pub batch_id: Option<String>,
+    pub class_id: Option<String>,
+    pub not_before_ms: Option<i64>,
+    pub expires_at_ms: Option<i64>,
+    pub policies: Vec<Policy>,
+}
+
+/// A notification that keeps the contract.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct Notification {
+    /// Derived from its [`Identity`].
+    pub id: Uuid,
+    pub recipient: String,
+    pub notification_type: String,
+    pub category: String,
+    pub priority: Priority,
+    /// A JSON object without whitespace between tokens.
+    pub payload: String,
+    pub key: String,
+    pub action_required: bool,
+    /// RFC 3339.
+    pub deadline: Option<String>,
+    pub batch_id: Option<String>,
+    pub class_id: Option<String>,
+    pub expires_at_ms: Option<i64>,
+}
+
+/// Why a projector's answer is refused. The whole answer is: half of one would mislead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    /// `OutputLimit`, `InvalidOutput` or `UnsupportedFeature`.
+    pub outcome: Outcome,
+    /// What is wrong, naming the notification by its place and the field; quotes nothing of the content.
+    pub detail: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { outcome, detail: detail.into() }
+    }
+}
+
+/// Check a projector's answer against the contract and give each notification its id.
+///
+/// `categories` are the ones that the host is configured to know.
+pub fn accept(
+    drafts: Vec<Draft>,
+    source_event_id: Uuid,
+    projector: &str,
+    categories: &[String],
+) -> Result<Vec<Notification>, Refusal> {
+    if drafts.len() > MAX_NOTIFICATIONS {
+        let detail = format!("{} notifications returned, at most {MAX_NOTIFICATIONS} are allowed", drafts.len());
+        return Err(Refusal::new(Outcome::OutputLimit, detail));
+    }
+    let mut seen = HashSet::with_capacity(drafts.len());
+    let mut notifications = Vec::with_capacity(drafts.len());
+    for (place, draft) in drafts.into_iter().enumerate() {
+        let at_place = |refusal: Refusal| Refusal { detail: format!("notification {place}: {refusal}"), ..refusal };
+        let notification = accept_one(draft, source_event_id, projector, categories).map_err(at_place)?;
+        if !seen.insert(notification.id) {
+            let detail = "has the recipient, type and key of an earlier one; give them different keys";
+            return Err(at_place(Refusal::new(Outcome::InvalidOutput, detail)));
+        }
+        notifications.push(notification);
+    }
+    Ok(notifications)
+}
+
+fn accept_one(
+    draft: Draft,
+    source_event_id: Uuid,
+    projector: &str,
+    categories: &[String],
+) -> Result<Notification, Refusal> {
+    check_supported(&draft)?;
+    check_texts(&draft, categories)?;
+    let identity = Identity {
+        source_event_id,
+        projector,
+        recipient: &draft.recipient,
+        notification_type: &draft.notification_type,
+        key: &draft.key,
+    };
+    let invalid = |detail: String| Refusal::new(Outcome::InvalidOutput, detail);
+    Ok(Notification {
+        id: identity.id(),
+        payload: accept_payload(&draft.payload)?,
+        deadline: draft
+            .deadline_ms
+            .map(|ms| format_instant_ms(ms).map_err(|error| invalid(format!("deadline: {error}"))))
+            .transpose()?,
+        recipient: draft.recipient,
+        notification_type: draft.notification_type,
+        category: draft.category,
+        priority: draft.priority,
+        key: draft.key,
+        action_required: draft.action_required,
+        batch_id: draft.batch_id,
+        class_id: draft.class_id,
+        expires_at_ms: draft.expires_at_ms,
+    })
+}
+
+fn check_supported(draft: &Draft) -> Result<(), Refusal> {
+    let feature = if draft.not_before_ms.is_some() {
+        "not-before"
+    } else if !draft.policies.is_empty() {
+        "policies"
+    } else {
+        return Ok(());
+    };
+    let detail = format!("{feature}: this version of Belfry does not carry it out; leave it empty");
+    Err(Refusal::new(Outcome::UnsupportedFeature, detail))
+}
+
+fn check_texts(draft: &Draft, categories: &[String]) -> Result<(), Refusal> {
+    let invalid = |detail: String| Err(Refusal::new(Outcome::InvalidOutput, detail));
+    for (name, text) in [("recipient", &draft.recipient), ("notification-type", &draft.notification_type)] {
+        if text.is_empty() {
+            return invalid(format!("{name}: must not be empty"));
+        }
+    }
+    let texts = [
+        ("recipient", Some(&draft.recipient)),
+        ("notification-type", Some(&draft.notification_type)),
+        ("key", Some(&draft.key)),
+        ("batch-id", draft.batch_id.as_ref()),
+        ("class-id", draft.class_id.as_ref()),
+    ];
+    for (name, text) in texts {
+        if text.is_some_and(|text| text.contains('\0')) {
+            return invalid(format!("{name}: must not contain U+0000"));
+        }
+    }
+    if !categories.contains(&draft.category) {
+        return invalid(format!(
+            "category: not one of the configured ones ({}); use one of these, or add it to [notification] categories",
+            categories.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+fn accept_payload(payload: &str) -> Result<String, Refusal> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        let detail = format!("payload: {} bytes, at most {MAX_PAYLOAD_BYTES} are allowed", payload.len());
+        return Err(Refusal::new(Outcome::OutputLimit, detail));
+    }
+    compact_object(payload, MAX_PAYLOAD_DEPTH)
+        .map_err(|error: JsonTextError| Refusal::new(Outcome::InvalidOutput, format!("payload: {error}")))
+}

@@ -1,0 +1,67 @@
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
+/// A text that is no point in time, or one outside the years 1 to 9999.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 date and time between the years 1 and 9999")]
+pub struct InvalidTimestamp;
+
+/// Read an RFC 3339 text as milliseconds since the epoch, rounded down. Without a zone it is UTC.
+pub fn parse_instant_ms(text: &str) -> Result<i64, InvalidTimestamp> {
+    let instant = match text.parse::<Timestamp>() {
+        Ok(instant) => instant,
+        Err(_) => text
+            .parse::<DateTime>()
+            .and_then(|civil| civil.to_zoned(TimeZone::UTC))
+            .map_err(|_| InvalidTimestamp)?
+            .timestamp(),
+    };
+    let ms = instant.as_nanosecond().div_euclid(1_000_000);
+    in_calendar(i64::try_from(ms).map_err(|_| InvalidTimestamp)?).map(|_| ms as i64)
+}
+
+/// Write milliseconds since the epoch as RFC 3339 with `Z`, with a fraction only where it is not zero.
+pub fn format_instant_ms(ms: i64) -> Result<String, InvalidTimestamp> {
+    in_calendar(ms).map(|instant| instant.to_string())
+}
+
+/// Readers of the platform's events keep times in calendars that know the years 1 to 9999 only.
+fn in_calendar(ms: i64) -> Result<Timestamp, InvalidTimestamp> {
+    let instant = Timestamp::from_millisecond(ms).map_err(|_| InvalidTimestamp)?;
+    match instant.to_zoned(TimeZone::UTC).year() {
+        1..=9999 => Ok(instant),
+        _ => Err(InvalidTimestamp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_producers_write() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1970-01-01T00:00:01.5+00:00", 1500),
+            ("1970-01-01T02:00:00+02:00", 0),
+            ("1970-01-01T00:00:01.234567", 1234),
+            ("1970-01-01 00:00:01", 1000),
+            ("1969-12-31T23:59:59.9999Z", -1),
+        ] {
+            assert_eq!(parse_instant_ms(text), Ok(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_time() {
+        for text in ["", "yesterday", "2026-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "1700000000"] {
+            assert_eq!(parse_instant_ms(text), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_a_fraction_only_where_there_is_one() {
+        assert_eq!(format_instant_ms(0).as_deref(), Ok("1970-01-01T00:00:00Z"));
+        assert_eq!(format_instant_ms(1500).as_deref(), Ok("1970-01-01T00:00:01.5Z"));
+        assert_eq!(format_instant_ms(i64::MAX), Err(InvalidTimestamp));
+    }
+}
