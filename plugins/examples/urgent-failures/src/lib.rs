@@ -1,0 +1,53 @@
+//! A changed release of the rule `teacher-results`: a batch with failures is urgent and wants to be looked at.
+//!
+//! It shows how a rule changes without redeploying anything: build on the release before, keep its name, raise the
+//! version. The name is part of every notification's identity, so nobody whom the release before told is told again.
+//!
+//! Native builds of the workspace find an empty library here: a rule can be linked as a component only.
+#![cfg(target_family = "wasm")]
+
+use belfry_sdk::prelude::*;
+use teacher_results::TeacherResults;
+
+mod failed_batch;
+mod settings;
+mod wording;
+
+use failed_batch::FailedBatch;
+use settings::Settings;
+
+/// The rules of `teacher-results` 1.0.0, but for batches with failures.
+pub struct UrgentFailures;
+
+export!(UrgentFailures);
+
+impl Projector for UrgentFailures {
+    fn describe() -> Description {
+        let unchanged = TeacherResults::describe();
+        let changed = Description {
+            version: env!("CARGO_PKG_VERSION").into(),
+            summary: "Tells a teacher of results and assessments; a batch with failures has to be looked at.".into(),
+            ..unchanged
+        };
+        Settings::declare(changed)
+    }
+
+    fn check_config() -> Result<(), String> {
+        Settings::read().map(|_| ())
+    }
+
+    fn project(event: Event, context: Context) -> Result<Vec<Notification>, Rejection> {
+        let failed_batch = FailedBatch::find(&event);
+        let occurred_at = context.occurred_at;
+        let notifications = TeacherResults::project(event, context)?;
+        let Some(batch) = failed_batch else { return Ok(notifications) };
+        let settings = Settings::read().map_err(|error| Rejection::new("invalid-config", error))?;
+        Ok(notifications.into_iter().map(|plain| urgent(plain, &batch, &settings, occurred_at)).collect())
+    }
+}
+
+fn urgent(plain: Notification, batch: &FailedBatch, settings: &Settings, occurred_at: Instant) -> Notification {
+    let payload = wording::with_message(&plain.payload, &wording::fill(&settings.failure_message, batch));
+    let deadline = occurred_at.saturating_add(settings.deadline_ms());
+    plain.priority(Priority::Immediate).action_required(Some(deadline)).payload(&payload)
+}

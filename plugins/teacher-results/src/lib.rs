@@ -1,0 +1,54 @@
+//! The notification rules that every Belfry starts with: a teacher learns that a batch went through all phases, and that
+//! its comparative judgment is done.
+
+use belfry_sdk::prelude::*;
+
+mod payload;
+
+use payload::{AssessmentPayload, ResultsPayload};
+
+/// Today's rules of the platform, field by field.
+pub struct TeacherResults;
+
+#[cfg(feature = "component")]
+export!(TeacherResults);
+
+impl Projector for TeacherResults {
+    fn describe() -> Description {
+        Description::new(
+            "teacher-results",
+            env!("CARGO_PKG_VERSION"),
+            "Tells a teacher that a batch's results are ready, and that its assessment is done.",
+        )
+        .subscribe(BATCH_RESULTS_READY_V1)
+        .subscribe(BATCH_ASSESSMENT_COMPLETED_V1)
+    }
+
+    fn project(event: Event, _: Context) -> Result<Vec<Notification>, Rejection> {
+        Ok(match event {
+            Event::BatchResultsReadyV1(batch) => vec![results_ready(batch)],
+            Event::BatchAssessmentCompletedV1(assessment) => vec![assessment_completed(assessment)],
+            Event::Other(_) => vec![],
+        })
+    }
+}
+
+fn results_ready(batch: BatchResultsReadyV1) -> Notification {
+    let payload = ResultsPayload::of(&batch);
+    Notification::to(batch.user_id.as_str())
+        .kind("batch_results_ready")
+        .category("processing_results")
+        .priority(Priority::High)
+        .batch(batch.batch_id.as_str())
+        .payload(&payload)
+}
+
+fn assessment_completed(assessment: BatchAssessmentCompletedV1) -> Notification {
+    let payload = AssessmentPayload::of(&assessment);
+    Notification::to(assessment.user_id.as_str())
+        .kind("batch_assessment_completed")
+        .category("processing_results")
+        .priority(Priority::Standard)
+        .batch(assessment.batch_id.as_str())
+        .payload(&payload)
+}
