@@ -1,0 +1,150 @@
+//! Builds the projectors and programs whose bytes this crate holds.
+//!
+//! Those in Rust are built by a cargo inside the present one, in a target directory of its own beside that of the
+//! present profile: all profiles share it, and cargo's lock on the present one does not stand in the way. Those written
+//! as text become components here.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, result};
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::{Resolve, WorldId};
+
+type Result<T> = result::Result<T, Box<dyn Error>>;
+
+const GUEST_TARGET: &str = "wasm32-wasip2";
+
+/// What the bytes depend on, from the workspace's root. The folders `cases` are left out: they test what was built.
+const INPUTS: [&str; 10] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "wit",
+    "plugins/artifacts/build.rs",
+    "plugins/sdk/rust",
+    "plugins/teacher-results/src",
+    "plugins/teacher-results/Cargo.toml",
+    "plugins/examples/urgent-failures/src",
+    "plugins/examples/urgent-failures/Cargo.toml",
+    "tests/programs",
+];
+
+/// What the present cargo, or somebody who called it, said about building for the host. Lints, coverage, sanitizers and
+/// another place for the output are not meant for guests, whose bytes should be the same every time.
+const MEANT_FOR_THE_HOST: [&str; 12] = [
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTFLAGS",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_BUILD_DIR",
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_INCREMENTAL",
+];
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Cargo takes one line.
+            println!("cargo::error={}", error.to_string().replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<()> {
+    let root = fs::canonicalize(Path::new(&variable("CARGO_MANIFEST_DIR")?).join("../.."))?;
+    for input in INPUTS {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    build_guests(&root, &out)?;
+    build_programs(&root, &out)
+}
+
+fn variable(name: &str) -> Result<String> {
+    env::var(name).map_err(|error| format!("{name}: {error}; run this through cargo").into())
+}
+
+fn build_guests(root: &Path, out: &Path) -> Result<()> {
+    check_guest_target()?;
+    // OUT_DIR is TARGET/PROFILE/build/CRATE-HASH/out.
+    let target_dir = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?.join("guests");
+    fs::create_dir_all(&target_dir)?;
+    // Builds of two profiles may come here at once, and one must not replace a file that the other is about to copy.
+    let lock = File::create(target_dir.join("lock"))?;
+    lock.lock()?;
+    // Two calls, since in one cargo would agree on one set of features for all: teacher-results has to be a component
+    // in the first and must not be one in the second. Its file is therefore copied before the second call replaces it.
+    for packages in [&["teacher-results"][..], &["urgent-failures", "hostile"]] {
+        run_cargo(root, &target_dir, packages)?;
+        for package in packages {
+            let built = target_dir.join(GUEST_TARGET).join("guest").join(format!("{}.wasm", package.replace('-', "_")));
+            fs::copy(&built, out.join(format!("{package}.wasm")))
+                .map_err(|error| format!("{}: {error}", built.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Without this check the reader would find a few hundred errors about a missing `core`.
+fn check_guest_target() -> Result<()> {
+    let rustc = variable("RUSTC")?;
+    let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", GUEST_TARGET]).output()?;
+    let libdir = String::from_utf8(output.stdout)?;
+    if output.status.success() && Path::new(libdir.trim_end()).is_dir() {
+        return Ok(());
+    }
+    Err(format!("{rustc} cannot build for {GUEST_TARGET}; install it with: rustup target add {GUEST_TARGET}").into())
+}
+
+fn run_cargo(root: &Path, target_dir: &Path, packages: &[&str]) -> Result<()> {
+    let mut cargo = Command::new(variable("CARGO")?);
+    cargo.current_dir(root).args(["build", "--locked", "--profile", "guest", "--target", GUEST_TARGET]);
+    cargo.arg("--target-dir").arg(target_dir);
+    cargo.args(packages.iter().flat_map(|package| ["--package", package]));
+    for name in MEANT_FOR_THE_HOST {
+        cargo.env_remove(name);
+    }
+    let status = cargo.status()?;
+    if status.success() { Ok(()) } else { Err(format!("building {} failed: {status}", packages.join(" and ")).into()) }
+}
+
+fn build_programs(root: &Path, out: &Path) -> Result<()> {
+    let programs = root.join("tests/programs/wat");
+    let write = |program: &str, bytes: Vec<u8>| fs::write(out.join(format!("{program}.wasm")), bytes);
+    let mut resolve = Resolve::default();
+    let (contract, _) = resolve.push_dir(root.join("wit"))?;
+    let rule = resolve.select_world(&[contract], None)?;
+    for program in ["start-loop", "table-hog", "many-memories"] {
+        write(program, encode(&programs, program, &resolve, rule)?)?;
+    }
+    let more_than_contract = resolve.push_file(programs.join("forbidden-import.wit"))?;
+    let forbidden = resolve.select_world(&[more_than_contract], None)?;
+    write("forbidden-import", encode(&programs, "forbidden-import", &resolve, forbidden)?)?;
+    // These two are written as what they are.
+    for program in ["other-contract", "core-module"] {
+        write(program, assemble(&programs, program)?)?;
+    }
+    Ok(())
+}
+
+/// Make a component of a core module. Its imports and exports have the names by which components' tools know the parts
+/// of the world.
+fn encode(programs: &Path, program: &str, resolve: &Resolve, world: WorldId) -> Result<Vec<u8>> {
+    let mut module = assemble(programs, program)?;
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false)
+        .and_then(|()| ComponentEncoder::default().validate(true).module(&module)?.encode())
+        .map_err(|error| format!("{program}.wat: {error:#}").into())
+}
+
+fn assemble(programs: &Path, program: &str) -> Result<Vec<u8>> {
+    Ok(wat::parse_file(programs.join(format!("{program}.wat")))?)
+}

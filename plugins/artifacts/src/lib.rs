@@ -1,0 +1,33 @@
+//! The bytes of the projectors that come with Belfry, and of the programs that tests try the sandbox with.
+//!
+//! The build script builds them, so that a plain `cargo build` or `cargo test` has them all.
+
+/// The rules that every Belfry starts with: `teacher-results` 1.0.0.
+pub static TEACHER_RESULTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/teacher-results.wasm"));
+
+/// A changed release of them, in which a batch with failures is urgent: `teacher-results` 1.1.0.
+pub static URGENT_FAILURES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/urgent-failures.wasm"));
+
+/// Programs that misbehave, from `tests/programs/`.
+pub mod programs {
+    /// A rule that does what its setting `behaviour` says; `tests/programs/hostile/src/behaviour.rs` lists what it can.
+    pub static HOSTILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile.wasm"));
+
+    /// A rule that never finishes starting.
+    pub static START_LOOP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/start-loop.wasm"));
+
+    /// A rule that takes table elements until there are no more.
+    pub static TABLE_HOG: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/table-hog.wasm"));
+
+    /// A rule with three memories that takes memory in each until there is no more.
+    pub static MANY_MEMORIES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/many-memories.wasm"));
+
+    /// A sound rule, but for its import of `wasi:sockets/tcp@0.2.0`.
+    pub static FORBIDDEN_IMPORT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/forbidden-import.wasm"));
+
+    /// A component that exports `belfry:projector/projector@2.0.0`, which no host knows.
+    pub static OTHER_CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other-contract.wasm"));
+
+    /// A core module, which is no component.
+    pub static CORE_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/core-module.wasm"));
+}

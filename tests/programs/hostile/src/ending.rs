@@ -1,0 +1,31 @@
+//! How a call can end: well, with a refusal, or not at all.
+
+use belfry_sdk::prelude::*;
+
+use crate::Answer;
+use crate::answer::well_formed;
+
+/// Nobody needs to know.
+pub(crate) fn quiet(_: &Context) -> Answer {
+    Ok(vec![])
+}
+
+/// What a healthy rule does.
+pub(crate) fn notify(_: &Context) -> Answer {
+    Ok(vec![well_formed()])
+}
+
+/// The event makes no sense.
+pub(crate) fn reject(_: &Context) -> Answer {
+    Err(Rejection::new("no-thanks", "this rule was told to reject everything"))
+}
+
+/// A bug, as it ends in Rust.
+pub(crate) fn trap(_: &Context) -> Answer {
+    panic!("this rule was told to panic")
+}
+
+/// End the whole process, which in a component is the host's.
+pub(crate) fn exit(_: &Context) -> Answer {
+    std::process::exit(3)
+}

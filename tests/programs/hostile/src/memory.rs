@@ -1,0 +1,38 @@
+//! Takes memory, or remembers what it must not.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use belfry_sdk::prelude::*;
+
+use crate::Answer;
+use crate::answer::well_formed;
+
+const BLOCK_BYTES: usize = 1024 * 1024;
+
+/// Takes memory and writes to it until there is no more; Rust then aborts.
+pub(crate) fn memory_hog(_: &Context) -> Answer {
+    let mut blocks = Vec::new();
+    loop {
+        blocks.push(black_box(vec![1_u8; BLOCK_BYTES]));
+    }
+}
+
+/// Calls itself without end.
+pub(crate) fn stack_overflow(_: &Context) -> Answer {
+    let depth = descend(0);
+    Err(Rejection::new("bottomless", format!("the stack ended after {depth} calls, and this went on")))
+}
+
+/// What comes after the call, and that the end may come one day, is hidden from the optimiser, which would make a loop
+/// of it.
+fn descend(depth: u64) -> u64 {
+    if black_box(depth) == u64::MAX { depth } else { black_box(descend(depth + 1)) }
+}
+
+/// Counts events across calls. In a fresh instance each, the count is 1 every time.
+pub(crate) fn leaky_state(_: &Context) -> Answer {
+    static EVENTS: AtomicU64 = AtomicU64::new(0);
+    let count = EVENTS.fetch_add(1, Ordering::Relaxed) + 1;
+    Ok(vec![well_formed().payload(&json!({ "count": count }))])
+}
