@@ -1,0 +1,121 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// The largest component that is taken, in bytes.
+const MAX_COMPONENT_BYTES: usize = 64 << 20;
+/// The contract that this host serves.
+const CONTRACT: &str = "belfry:projector";
+const CONTRACT_VERSION: &str = "1.0.0";
+/// Packages of WASI 0.2 that standard libraries import whether or not a rule uses them.
+const WASI_PACKAGES: [&str; 5] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random"];
+
+/// SHA-256 of a component's bytes; names it everywhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// The digest of a component's bytes.
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+/// Why a component is not taken: what is wrong, naming the culprit, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct NotAdmitted {
+    /// What kind of reason it is.
+    pub reason: Reason,
+    /// In words for the component's author.
+    pub detail: String,
+}
+
+/// What kind of reason keeps a component out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The bytes are not a component, or too many.
+    NotAComponent,
+    /// It imports something that rules may not use.
+    ForbiddenImport,
+    /// It does not export this host's contract, or not in its shape.
+    ContractMismatch,
+    /// What it says of itself breaks the contract, or it failed to say it.
+    BadDescription,
+    /// Its configuration is refused, by the host or by the rule.
+    BadConfiguration,
+}
+
+impl NotAdmitted {
+    pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// Check bytes before any time is spent on compiling them.
+pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), NotAdmitted> {
+    let refuse = |detail: String| Err(NotAdmitted::new(Reason::NotAComponent, detail));
+    if bytes.len() > MAX_COMPONENT_BYTES {
+        return refuse(format!("a component of {} bytes; at most {MAX_COMPONENT_BYTES} are taken", bytes.len()));
+    }
+    match bytes {
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => refuse(
+            "a core WebAssembly module, not a component; build for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
+                .into(),
+        ),
+        [0x7f, b'E', b'L', b'F', ..] => {
+            refuse("compiled machine code; upload the .wasm component itself, it is compiled here".into())
+        }
+        _ => refuse("not a WebAssembly component; build the rule for the target wasm32-wasip2 and upload that file".into()),
+    }
+}
+
+/// Check what a component imports and exports against the contract.
+pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<(), NotAdmitted> {
+    let world = component.component_type();
+    let forbidden: Vec<_> =
+        world.imports(engine).map(|(name, _)| name.to_owned()).filter(|name| !allowed(name)).collect();
+    if !forbidden.is_empty() {
+        let detail = format!(
+            "imports {}; rules may import {CONTRACT}@{CONTRACT_VERSION} and, of WASI 0.2, {}; a rule has no network: take what it needs from the event or its configuration",
+            forbidden.join(", "),
+            WASI_PACKAGES.join(", ")
+        );
+        return Err(NotAdmitted::new(Reason::ForbiddenImport, detail));
+    }
+    let wanted = format!("{CONTRACT}/projector@{CONTRACT_VERSION}");
+    let exports: Vec<_> = world.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    if exports.contains(&wanted) {
+        return Ok(());
+    }
+    let other = exports.iter().find(|name| name.starts_with(&format!("{CONTRACT}/projector")));
+    let detail = match other {
+        Some(other) => format!("exports {other}, but this host serves {wanted}; build it against that version"),
+        None => format!("does not export {wanted}; build it against the world notification-projector in wit/"),
+    };
+    Err(NotAdmitted::new(Reason::ContractMismatch, detail))
+}
+
+fn allowed(import: &str) -> bool {
+    let Some((interface, version)) = import.split_once('@') else { return false };
+    let Some((package, _)) = interface.split_once('/') else { return false };
+    match package {
+        CONTRACT => version == CONTRACT_VERSION,
+        _ => WASI_PACKAGES.contains(&package) && version.starts_with("0.2."),
+    }
+}

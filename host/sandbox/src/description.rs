@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a rule says of itself; the contract in `wit/` has the words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields")]
+pub struct Description {
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    pub subscriptions: Vec<Subscription>,
+    pub config: Vec<ConfigKey>,
+    pub requires: Vec<String>,
+}
+
+/// An event type that a rule wants to see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields")]
+pub struct Subscription {
+    pub event_type: String,
+    pub subject: Option<String>,
+}
+
+/// A setting that a rule understands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields")]
+pub struct ConfigKey {
+    pub name: String,
+    pub required: bool,
+    pub default: Option<String>,
+    pub help: String,
+}
+
+const MAX_NAME_BYTES: usize = 63;
+const MAX_TEXT_BYTES: usize = 4096;
+const MAX_LIST: usize = 256;
+
+impl Description {
+    /// Say what is wrong with it, if anything, for the rule's author.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if !is_name(&self.name) {
+            return Some("name: must be a lower-case letter, then up to 62 of a-z, 0-9 and -".into());
+        }
+        let plain = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.contains(char::is_control);
+        if !plain(&self.version) || self.version.contains(['@', '#', ' ']) || self.version.len() > MAX_NAME_BYTES {
+            return Some("version: must be up to 63 bytes such as 1.2.0, without @, # and spaces".into());
+        }
+        if !plain(&self.summary) {
+            return Some("summary: must be one line of up to 4096 bytes".into());
+        }
+        if self.subscriptions.is_empty() {
+            return Some("subscriptions: a rule that wants no events would never run; subscribe to one".into());
+        }
+        if self.subscriptions.len() > MAX_LIST || self.config.len() > MAX_LIST {
+            return Some(format!("subscriptions, config: at most {MAX_LIST} each"));
+        }
+        self.subscription_problem().or_else(|| self.config_problem()).or_else(|| self.requirement_problem())
+    }
+
+    fn subscription_problem(&self) -> Option<String> {
+        self.subscriptions.iter().enumerate().find_map(|(place, subscription)| {
+            let event_type = &subscription.event_type;
+            if event_type.is_empty() || event_type.len() > MAX_TEXT_BYTES || event_type.contains('\0') {
+                return Some(format!("subscriptions[{place}].event-type: must be an event type"));
+            }
+            if self.subscriptions[..place].iter().any(|earlier| earlier.event_type == *event_type) {
+                return Some(format!("subscriptions[{place}].event-type: {event_type} is subscribed to twice"));
+            }
+            let pointer = subscription.subject.as_deref()?;
+            (!pointer.is_empty() && !pointer.starts_with('/'))
+                .then(|| format!("subscriptions[{place}].subject: an RFC 6901 pointer starts with /, such as /user_id"))
+        })
+    }
+
+    fn config_problem(&self) -> Option<String> {
+        self.config.iter().find_map(|key| {
+            let default = key.default.as_deref()?;
+            serde_json::from_str::<Value>(default)
+                .err()
+                .map(|error| format!("config {}: the default is not valid JSON: {error}", key.name))
+        })
+    }
+
+    fn requirement_problem(&self) -> Option<String> {
+        let unknown = self.requires.first()?;
+        Some(format!("requires: this version of Belfry does not know the feature {unknown:?}; use a newer one"))
+    }
+}
+
+/// `[a-z][a-z0-9-]{0,62}`: names stand in file names, metrics and URLs.
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// A release's settings: name → JSON text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration(BTreeMap<String, String>);
+
+impl Configuration {
+    /// Take a release's settings, add the defaults, and refuse what the rule does not understand or misses.
+    pub fn new(given: &serde_json::Map<String, Value>, description: &Description) -> Result<Self, String> {
+        let known = || description.config.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
+        if let Some(unknown) = given.keys().find(|name| !description.config.iter().any(|key| key.name == **name)) {
+            return Err(match known() {
+                names if names.is_empty() => format!("{unknown}: unknown setting; {} has none", description.name),
+                names => format!("{unknown}: unknown setting; {} has: {names}", description.name),
+            });
+        }
+        let mut settings = BTreeMap::new();
+        for key in &description.config {
+            let value = given.get(&key.name).map(Value::to_string).or_else(|| key.default.clone());
+            match value {
+                Some(value) => drop(settings.insert(key.name.clone(), value)),
+                None if key.required => return Err(format!("{}: missing; it is required ({})", key.name, key.help)),
+                None => {}
+            }
+        }
+        Ok(Self(settings))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&String> {
+        self.0.get(name)
+    }
+}

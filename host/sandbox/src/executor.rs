@@ -1,0 +1,128 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+/// Too much work is waiting already; try again later.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the guests' queue is full")]
+pub struct Overloaded;
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// Runs guests on threads of their own, so that they never hold up the service, and sees to it that no release takes all
+/// of these threads: a rule that is slow at every event must leave its neighbours a way.
+///
+/// The threads end when the last clone is dropped and the queue is empty.
+#[derive(Clone)]
+pub struct Executor {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    queue: Arc<Queue>,
+}
+
+struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    capacity: usize,
+    per_release: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(i64, Task)>,
+    /// The release that each busy thread runs.
+    running: Vec<i64>,
+    closed: bool,
+}
+
+impl Executor {
+    /// Start `threads` threads (at least two), in front of which up to `capacity` calls wait.
+    pub fn new(threads: usize, capacity: usize) -> Self {
+        let threads = threads.max(2);
+        let queue =
+            Arc::new(Queue { state: Mutex::default(), ready: Condvar::new(), capacity, per_release: threads - 1 });
+        for number in 0..threads {
+            let queue = queue.clone();
+            let name = format!("guest-{number}");
+            thread::Builder::new().name(name).spawn(move || queue.work()).expect("the system has threads to give");
+        }
+        Self { handle: Arc::new(Handle { queue }) }
+    }
+
+    /// Run `call` on behalf of a release and give its result.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        release_id: i64,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
+        let (sender, receiver) = oneshot::channel();
+        // A caller that is gone no longer wants the result.
+        let task = move || drop(sender.send(call()));
+        self.handle.queue.push(release_id, Box::new(task))?;
+        receiver.await.map_err(|_| Overloaded)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.ready.notify_all();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, release_id: i64, task: Task) -> Result<(), Overloaded> {
+        let mut state = self.lock();
+        // One release may fill half of the queue, so that a slow one cannot shut the others out.
+        let of_release = || state.waiting.iter().filter(|(waiting, _)| *waiting == release_id).count();
+        if state.waiting.len() >= self.capacity
+            || (state.waiting.len() >= self.capacity / 2 && of_release() >= self.capacity / 2)
+        {
+            return Err(Overloaded);
+        }
+        state.waiting.push_back((release_id, task));
+        drop(state);
+        self.ready.notify_one();
+        Ok(())
+    }
+
+    fn work(&self) {
+        while let Some((release_id, task)) = self.next() {
+            // A panic in the host's code around a guest must not cost a thread; the caller sees its result missing.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
+            let mut state = self.lock();
+            if let Some(place) = state.running.iter().position(|running| *running == release_id) {
+                state.running.swap_remove(place);
+            }
+            // A call of this release may have been passed over for the sake of the others.
+            if !state.waiting.is_empty() {
+                self.ready.notify_one();
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(i64, Task)> {
+        let mut state = self.lock();
+        loop {
+            let State { waiting, running, .. } = &mut *state;
+            let busy = |release: i64| running.iter().filter(|running| **running == release).count();
+            if let Some(place) = waiting.iter().position(|(release, _)| busy(*release) < self.per_release) {
+                let (release_id, task) = waiting.remove(place)?;
+                running.push(release_id);
+                return Some((release_id, task));
+            }
+            if state.closed && state.waiting.is_empty() {
+                return None;
+            }
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

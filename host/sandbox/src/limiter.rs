@@ -1,0 +1,57 @@
+use belfry_model::Outcome;
+use wasmtime::ResourceLimiter;
+
+use crate::Limits;
+
+/// Bounds the sum of a guest's memories and the sum of its tables, and remembers what it refused: a guest that gets no
+/// memory only says `unreachable`.
+pub(crate) struct Limiter {
+    memory_left: usize,
+    table_elements_left: usize,
+    refused: Option<Outcome>,
+    memory_bytes: usize,
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            memory_left: limits.memory_bytes,
+            table_elements_left: limits.table_elements,
+            refused: None,
+            memory_bytes: 0,
+        }
+    }
+
+    /// The limit that the guest ran into, if any.
+    pub(crate) fn refused(&self) -> Option<Outcome> {
+        self.refused
+    }
+
+    /// The memory that the guest has, in bytes. It never shrinks.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        if maximum.is_some_and(|maximum| desired > maximum) || more > self.memory_left {
+            self.refused = Some(Outcome::MemoryLimit);
+            return Ok(false);
+        }
+        self.memory_left -= more;
+        self.memory_bytes += more;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        if maximum.is_some_and(|maximum| desired > maximum) || more > self.table_elements_left {
+            self.refused = Some(Outcome::TableLimit);
+            return Ok(false);
+        }
+        self.table_elements_left -= more;
+        Ok(true)
+    }
+}

@@ -1,0 +1,316 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use belfry_model::{Envelope, Event, Outcome, accept};
+use cpu_time::ThreadTime;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Engine, Store, Trap};
+
+use crate::bindings::belfry::projector::{events, types};
+use crate::bindings::{NotificationProjector, NotificationProjectorPre};
+use crate::convert;
+use crate::engine::EPOCH_TICK;
+use crate::guest::Guest;
+use crate::wasi;
+use crate::{
+    Answer, Class, Configuration, Description, Digest, Failure, Limits, NotAdmitted, Projection, Reason, Rejection,
+    Sandbox, Timings,
+};
+
+/// How often a call is tried when its failure is the host's fault.
+const ATTEMPTS: u32 = 3;
+const MAX_CODE_BYTES: usize = 64;
+const MAX_REASON_BYTES: usize = 4096;
+
+/// A loaded component. Cheap to clone.
+#[derive(Clone)]
+pub struct Projector {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    digest: Digest,
+    class: Class,
+    limits: Limits,
+    engine: Engine,
+    pre: NotificationProjectorPre<Guest>,
+    description: Description,
+    categories: Vec<String>,
+}
+
+impl Projector {
+    pub(crate) fn new(
+        sandbox: &Sandbox,
+        digest: Digest,
+        class: Class,
+        component: &Component,
+    ) -> Result<Self, NotAdmitted> {
+        let engine = sandbox.engine(class).clone();
+        let pre = link(component, &engine).map_err(|error| {
+            let detail = format!("does not fit the contract: {error:#}; build it against the world in wit/");
+            NotAdmitted::new(Reason::ContractMismatch, detail)
+        })?;
+        let mut inner = Inner {
+            digest,
+            class,
+            limits: *sandbox.settings().limits(class),
+            engine,
+            pre,
+            description: nameless(),
+            categories: sandbox.settings().categories.clone(),
+        };
+        inner.description = inner.describe()?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The digest of its bytes.
+    pub fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
+    /// Its class.
+    pub fn class(&self) -> Class {
+        self.inner.class
+    }
+
+    /// What it says of itself.
+    pub fn description(&self) -> &Description {
+        &self.inner.description
+    }
+
+    /// Check a release's configuration: first against the description, then by the rule itself.
+    pub fn configure(&self, given: &serde_json::Map<String, serde_json::Value>) -> Result<Configuration, NotAdmitted> {
+        let refuse = |detail: String| NotAdmitted::new(Reason::BadConfiguration, detail);
+        let configuration = Configuration::new(given, &self.inner.description).map_err(refuse)?;
+        let mut run = self
+            .inner
+            .start(Arc::new(configuration.clone()), None, self.inner.limits.deadline)
+            .map_err(|failure| refuse(failure.to_string()))?;
+        let checked = run.bindings.belfry_projector_projector().call_check_config(&mut run.store);
+        match checked {
+            Ok(Ok(())) => Ok(configuration),
+            Ok(Err(words)) => Err(refuse(words)),
+            Err(error) => Err(refuse(format!("check-config failed: {}", run.failure(&error)))),
+        }
+    }
+
+    /// Turn an event into notifications, in a fresh instance.
+    ///
+    /// A failure that is the host's fault is tried again in place: the guest ran out of time although its thread did not
+    /// get that much of the processor.
+    pub fn project(&self, configuration: &Arc<Configuration>, envelope: &Arc<Envelope>, event: &Event) -> Projection {
+        let inner = &*self.inner;
+        let mut deadline = inner.limits.deadline;
+        let mut attempt = 1;
+        loop {
+            let processor_time = ThreadTime::now();
+            let projection = inner.project_once(configuration, envelope, event, deadline);
+            let starved = projection.outcome() == Outcome::TimedOut && processor_time.elapsed() < deadline;
+            if !starved || attempt == ATTEMPTS {
+                return projection;
+            }
+            attempt += 1;
+            deadline *= 2;
+        }
+    }
+
+    /// An instance that is used again and again, for measuring what a fresh one costs. The service never does this.
+    pub fn warm(&self, configuration: &Arc<Configuration>, envelope: &Arc<Envelope>) -> Result<Warm, Failure> {
+        let run = self.inner.start(configuration.clone(), Some(envelope.clone()), Duration::from_secs(3600))?;
+        Ok(Warm { run, projector: self.clone() })
+    }
+}
+
+/// An instance that is used again and again; see [`Projector::warm`].
+pub struct Warm {
+    run: Run,
+    projector: Projector,
+}
+
+impl Warm {
+    /// As [`Projector::project`], in the same instance.
+    pub fn project(&mut self, envelope: &Envelope, event: &Event) -> Answer {
+        self.projector.inner.call(&mut self.run, envelope, event)
+    }
+}
+
+/// An instance and what it may use up.
+struct Run {
+    store: Store<Guest>,
+    bindings: NotificationProjector,
+    deadline: Duration,
+}
+
+impl Run {
+    fn failure(&mut self, error: &wasmtime::Error) -> Failure {
+        failure(self.store.data_mut(), error, self.deadline)
+    }
+}
+
+impl Inner {
+    fn start(
+        &self,
+        configuration: Arc<Configuration>,
+        event: Option<Arc<Envelope>>,
+        deadline: Duration,
+    ) -> Result<Run, Failure> {
+        let mut store = Store::new(&self.engine, Guest::new(&self.limits, configuration, event));
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(8 << 20);
+        // N ticks last between N-1 and N: one more makes sure that a guest gets all its time, and fewer than three would
+        // be too coarse.
+        let ticks = deadline.as_millis().div_ceil(EPOCH_TICK.as_millis()) + 1;
+        store.set_epoch_deadline(u64::try_from(ticks.max(3)).unwrap_or(u64::MAX));
+        match self.pre.instantiate(&mut store) {
+            Ok(bindings) => Ok(Run { store, bindings, deadline }),
+            Err(error) => {
+                let failure = failure(store.data_mut(), &error, deadline);
+                Err(Failure { detail: format!("while starting: {}", failure.detail), ..failure })
+            }
+        }
+    }
+
+    fn describe(&self) -> Result<Description, NotAdmitted> {
+        let refuse = |detail: String| NotAdmitted::new(Reason::BadDescription, detail);
+        let mut run = self
+            .start(Arc::default(), None, self.limits.deadline)
+            .map_err(|failure| refuse(format!("describe failed: {failure}")))?;
+        match run.bindings.belfry_projector_projector().call_describe(&mut run.store) {
+            Ok(description) => {
+                let description = convert::description(description);
+                description.problem().map_or(Ok(description), |problem| Err(refuse(format!("description: {problem}"))))
+            }
+            Err(error) => Err(refuse(format!("describe failed: {}", run.failure(&error)))),
+        }
+    }
+
+    fn project_once(
+        &self,
+        configuration: &Arc<Configuration>,
+        envelope: &Arc<Envelope>,
+        event: &Event,
+        deadline: Duration,
+    ) -> Projection {
+        let began = Instant::now();
+        let mut run = match self.start(configuration.clone(), Some(envelope.clone()), deadline) {
+            Ok(run) => run,
+            Err(failure) => {
+                let timings = Timings { instantiate: began.elapsed(), ..Timings::default() };
+                return Projection { answer: Answer::Failed(failure), log: Vec::new(), timings };
+            }
+        };
+        let instantiated = Instant::now();
+        let answer = self.call(&mut run, envelope, event);
+        let called = Instant::now();
+        let log = std::mem::take(&mut run.store.data_mut().log);
+        let memory_bytes = run.store.data().limiter.memory_bytes();
+        drop(run);
+        let timings = Timings {
+            instantiate: instantiated - began,
+            call: called - instantiated,
+            drop: called.elapsed(),
+            memory_bytes,
+        };
+        Projection { answer, log, timings }
+    }
+
+    fn call(&self, run: &mut Run, envelope: &Envelope, event: &Event) -> Answer {
+        let subscription =
+            self.description.subscriptions.iter().find(|wanted| wanted.event_type == envelope.event_type);
+        let subject = envelope.subject(subscription.and_then(|subscription| subscription.subject.as_deref()));
+        let context = convert::context(envelope, subject);
+        let event = convert::event(event, envelope);
+        let returned: wasmtime::Result<Result<Vec<types::Notification>, types::Rejection>> =
+            self.call_project(run, &event, &context);
+        let returned = returned.and_then(|answer| {
+            wasi::flush_standard_streams(run.store.data_mut())?;
+            Ok(answer)
+        });
+        match returned {
+            Ok(Ok(notifications)) => self.accept(notifications, envelope),
+            Ok(Err(rejection)) => rejected(rejection),
+            Err(error) => Answer::Failed(run.failure(&error)),
+        }
+    }
+
+    fn call_project(
+        &self,
+        run: &mut Run,
+        event: &events::Event,
+        context: &types::Context,
+    ) -> wasmtime::Result<Result<Vec<types::Notification>, types::Rejection>> {
+        run.bindings.belfry_projector_projector().call_project(&mut run.store, event, context)
+    }
+
+    fn accept(&self, notifications: Vec<types::Notification>, envelope: &Envelope) -> Answer {
+        let drafts = notifications.into_iter().map(convert::draft).collect();
+        match accept(drafts, envelope.event_id, &self.description.name, &self.categories) {
+            Ok(notifications) => Answer::Notifications(notifications),
+            Err(refusal) => Answer::Failed(Failure { outcome: refusal.outcome, detail: refusal.detail }),
+        }
+    }
+}
+
+fn rejected(rejection: types::Rejection) -> Answer {
+    let types::Rejection { code, mut reason } = rejection;
+    let kebab = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if code.is_empty() || code.len() > MAX_CODE_BYTES || !code.bytes().all(kebab) {
+        let detail = format!("rejection: the code must be kebab-case of up to {MAX_CODE_BYTES} bytes");
+        return Answer::Failed(Failure { outcome: Outcome::InvalidOutput, detail });
+    }
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    Answer::Rejected(Rejection { code, reason })
+}
+
+fn link(component: &Component, engine: &Engine) -> wasmtime::Result<NotificationProjectorPre<Guest>> {
+    let mut linker = Linker::new(engine);
+    NotificationProjector::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)?;
+    wasi::link(&mut linker, component, engine)?;
+    NotificationProjectorPre::new(linker.instantiate_pre(component)?)
+}
+
+/// Tell apart why a call into a guest failed.
+fn failure(guest: &mut Guest, error: &wasmtime::Error, deadline: Duration) -> Failure {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.clone();
+    }
+    if let Some(outcome) = guest.limiter.refused() {
+        let detail = format!("stopped after it was refused more: {}", first_line(error));
+        return Failure { outcome, detail };
+    }
+    let (outcome, detail) = match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => {
+            (Outcome::TimedOut, format!("no answer within {} ms; do less work for one event", deadline.as_millis()))
+        }
+        Some(Trap::StackOverflow) => (Outcome::Trapped, "stack overflow; recurse less deeply".into()),
+        Some(trap) => {
+            (Outcome::Trapped, format!("{trap}; a panic or an uncaught exception ends like this, see its log"))
+        }
+        None if is_hostcall_fuel(error) => {
+            (Outcome::OutputLimit, "more than 8 MiB handed to the host in one call; return less".into())
+        }
+        None => (Outcome::InvalidOutput, first_line(error)),
+    };
+    Failure { outcome, detail }
+}
+
+/// The engine's error for this has no public type.
+fn is_hostcall_fuel(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
+fn first_line(error: &wasmtime::Error) -> String {
+    error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Stands in until the component was asked.
+fn nameless() -> Description {
+    Description {
+        name: String::new(),
+        version: String::new(),
+        summary: String::new(),
+        subscriptions: Vec::new(),
+        config: Vec::new(),
+        requires: Vec::new(),
+    }
+}
