@@ -1,0 +1,78 @@
+use bytes::Bytes;
+
+/// A release to be added.
+#[derive(Clone, Debug)]
+pub struct NewRelease {
+    /// The projector's name.
+    pub projector: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the component.
+    pub digest: [u8; 32],
+    /// The component.
+    pub component: Bytes,
+    /// Canonical JSON object.
+    pub config: String,
+    /// What the component says of itself, as JSON.
+    pub description: String,
+    /// Why it is made.
+    pub note: String,
+    /// Who makes it.
+    pub created_by: String,
+}
+
+/// One immutable build of a projector with its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its number.
+    pub id: i64,
+    /// The projector's name.
+    pub projector: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the component.
+    pub digest: [u8; 32],
+    /// Canonical JSON object.
+    pub config: String,
+    /// What the component says of itself, as JSON.
+    pub description: String,
+    /// Why it was made.
+    pub note: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at_ms: i64,
+}
+
+/// What became of a request to add a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddRelease {
+    /// It is there, now or already.
+    There(Added, Release),
+    /// A release of this name and version has another component: the one with this digest.
+    OtherDigest([u8; 32]),
+}
+
+/// Whether a release was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is new.
+    New,
+    /// The same component and configuration were added before.
+    Existing,
+}
+
+/// Which release serves a projector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// The projector's name.
+    pub projector: String,
+    /// The release that serves it.
+    pub release_id: i64,
+    /// The one that served it before, if any.
+    pub previous_release_id: Option<i64>,
+    /// Who decided that.
+    pub created_by: String,
+    /// When.
+    pub created_at_ms: i64,
+}

@@ -1,0 +1,77 @@
+//! Reading the log from a position.
+
+use std::collections::HashMap;
+
+use belfry_model::ContentHash;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use super::Sqlite;
+use crate::{LogEntry, StoreError};
+
+impl Sqlite {
+    pub(crate) async fn known(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, ContentHash>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        super::commit::known(&mut connection, event_ids).await
+    }
+
+    pub(crate) async fn log_bounds(&self) -> Result<(i64, i64), StoreError> {
+        let (lowest, highest): (Option<i64>, Option<i64>) = sqlx::query_as(
+            "SELECT (SELECT min(id) FROM outbox), (SELECT seq FROM sqlite_sequence WHERE name = 'outbox')",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        let highest = highest.unwrap_or(0);
+        let lowest = lowest.unwrap_or(if highest == 0 { 0 } else { highest + 1 });
+        Ok((lowest, highest))
+    }
+
+    pub(crate) async fn read_published(&self, after: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
+             expires_at_ms, created_at_ms FROM outbox WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(entry).collect()
+    }
+
+    pub(crate) async fn read_notifications(
+        &self,
+        after: i64,
+        limit: u32,
+        recipient: Option<&str>,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
+             expires_at_ms, created_at_ms FROM outbox \
+             WHERE id > $1 AND +source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) ORDER BY id LIMIT $2",
+        )
+        .bind(after)
+        .bind(limit)
+        .bind(recipient)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(entry).collect()
+    }
+}
+
+/// The columns in the order in which every statement on the log selects them.
+pub(super) fn entry(row: &SqliteRow) -> Result<LogEntry, StoreError> {
+    Ok(LogEntry {
+        position: row.try_get(0)?,
+        event_id: row.try_get(1)?,
+        event_type: row.try_get(2)?,
+        topic: row.try_get(3)?,
+        event_key: row.try_get(4)?,
+        payload: row.try_get(5)?,
+        source_event_id: row.try_get(6)?,
+        release_id: row.try_get(7)?,
+        projections: row.try_get(8)?,
+        expires_at_ms: row.try_get(9)?,
+        created_at_ms: row.try_get(10)?,
+    })
+}

@@ -1,0 +1,93 @@
+//! The embedded store. One process owns the database file; one connection writes, the others read.
+//!
+//! The log's order lock is `BEGIN IMMEDIATE`. Every commit is synced to disk before it is acknowledged
+//! (`synchronous=FULL`).
+
+mod commit;
+mod history;
+mod log;
+mod releases;
+mod retention;
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite as Driver, SqlitePool, Transaction};
+
+use crate::{OpenError, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+
+const READERS: u32 = 4;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A database in a file.
+#[derive(Clone)]
+pub struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// Held as long as the store is used; the system lets go of it when the process ends, however it ends.
+    _lock: Arc<File>,
+}
+
+impl Sqlite {
+    pub(crate) async fn open(path: &Path) -> Result<Self, OpenError> {
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("cache_size", "-8000");
+        let pool = |connections| {
+            // A connection that is kept warm keeps its prepared statements.
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&writer).await?;
+        let readers = pool(READERS).min_connections(1).connect_with(options.read_only(true)).await?;
+        Ok(Self { writer, readers, _lock: Arc::new(lock) })
+    }
+
+    /// Begin a transaction that may write. It holds the order lock until it ends.
+    async fn begin(&self) -> Result<Transaction<'static, Driver>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Refuse a second process: two writers would each believe the other's rows to be their own.
+fn lock(database: &Path) -> Result<File, OpenError> {
+    let mut path: OsString = database.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(|error| OpenError::File(directory.to_owned(), error))?;
+    }
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| OpenError::File(path.clone(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(database.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::File(path, error)),
+    }
+}

@@ -1,0 +1,69 @@
+//! Positions of sinks, and retiring what is old.
+
+use super::Sqlite;
+use crate::{Retired, StoreError};
+
+impl Sqlite {
+    pub(crate) async fn relay_position(&self, sink: &str) -> Result<Option<i64>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT position FROM relay WHERE sink = $1")
+            .bind(sink)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
+    pub(crate) async fn set_relay_position(&self, sink: &str, position: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO relay (sink, position) VALUES ($1, $2) \
+             ON CONFLICT (sink) DO UPDATE SET position = excluded.position WHERE position < excluded.position",
+        )
+        .bind(sink)
+        .bind(position)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Rows are in the order of time, so each statement walks from the oldest and stops at the first young one. The log
+    /// keeps what a sink has not read yet, whatever its age.
+    pub(crate) async fn retire(
+        &self,
+        log_before_ms: i64,
+        inbox_before_ms: i64,
+        limit: u32,
+    ) -> Result<Retired, StoreError> {
+        let mut transaction = self.begin().await?;
+        let log = sqlx::query(
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at_ms < $1 \
+             AND id <= (SELECT coalesce(min(position), 9223372036854775807) FROM relay)",
+        )
+        .bind(log_before_ms)
+        .bind(limit)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        let mut inbox = 0;
+        for (statement, before_ms) in [
+            (
+                "DELETE FROM inbox WHERE rowid IN (SELECT rowid FROM inbox ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
+                inbox_before_ms,
+            ),
+            (
+                "DELETE FROM issued WHERE rowid IN (SELECT rowid FROM issued ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
+                inbox_before_ms,
+            ),
+            (
+                "DELETE FROM withheld WHERE id IN (SELECT id FROM withheld ORDER BY id LIMIT $2) AND created_at_ms < $1",
+                log_before_ms,
+            ),
+            (
+                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT $2) AND created_at_ms < $1",
+                log_before_ms,
+            ),
+        ] {
+            let done = sqlx::query(statement).bind(before_ms).bind(limit).execute(&mut *transaction).await?;
+            inbox += done.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(Retired { log, inbox })
+    }
+}

@@ -1,0 +1,101 @@
+use belfry_model::ContentHash;
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// Why a notification is withheld: its time had passed when it was committed.
+pub const WITHHELD_EXPIRED: &str = "expired";
+/// Why a notification is withheld: its identity was notified before.
+pub const WITHHELD_ISSUED: &str = "already-issued";
+
+/// An event and everything that follows from it, to be committed together or not at all.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The event.
+    pub event: NewEvent,
+    /// In the order in which they are to stand in the log.
+    pub notifications: Vec<NewNotification>,
+    /// What projectors could not project.
+    pub dead_letters: Vec<NewDeadLetter>,
+}
+
+impl Submission {
+    /// Rows that it adds to the log.
+    pub fn entries(&self) -> usize {
+        1 + self.notifications.len()
+    }
+}
+
+/// An event as it is recorded.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Its id; taken once.
+    pub event_id: Uuid,
+    /// Tells a repetition from a conflict.
+    pub content_hash: ContentHash,
+    /// Its type.
+    pub event_type: String,
+    /// What kind of thing it is about.
+    pub aggregate_type: &'static str,
+    /// Which one.
+    pub aggregate_id: String,
+    /// Where it is published; nowhere if none.
+    pub topic: Option<String>,
+    /// The partition key; empty if none.
+    pub event_key: String,
+    /// Exactly the bytes received.
+    pub payload: Bytes,
+    /// The message's headers as a JSON object.
+    pub headers: Bytes,
+    /// What each projector made of it, as JSON.
+    pub projections: Bytes,
+}
+
+/// A notification as it is recorded.
+#[derive(Clone, Debug)]
+pub struct NewNotification {
+    /// Its derived id; issued once.
+    pub notification_id: Uuid,
+    /// The topic, which is also its event type.
+    pub topic: String,
+    /// Who is notified; the key too.
+    pub recipient: String,
+    /// The finished message.
+    pub payload: Bytes,
+    /// The message's headers as a JSON object.
+    pub headers: Bytes,
+    /// The release that made it.
+    pub release_id: i64,
+    /// Not sent after this.
+    pub expires_at_ms: Option<i64>,
+}
+
+/// An event that a projector could not project.
+#[derive(Clone, Debug)]
+pub struct NewDeadLetter {
+    /// The projector.
+    pub projector: String,
+    /// Its release.
+    pub release_id: i64,
+    /// From the vocabulary of outcomes.
+    pub cause: &'static str,
+    /// In words for operators.
+    pub detail: String,
+}
+
+/// What became of a submission. Once it is given, it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// Recorded.
+    Accepted {
+        /// The event's position in the log.
+        position: i64,
+        /// For each notification, in order: appended to the log, or the reason why it is withheld.
+        notifications: Vec<Result<i64, &'static str>>,
+        /// The dead letters' ids, in order.
+        dead_letters: Vec<i64>,
+    },
+    /// The same event was taken before.
+    Duplicate,
+    /// Another event was taken under this id before.
+    Conflict,
+}
