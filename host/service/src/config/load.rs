@@ -1,0 +1,98 @@
+use std::path::Path;
+
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Value};
+use figment::{Figment, Source};
+use serde::Serialize;
+
+use super::{Config, DEFAULT_TOML};
+
+/// A configuration and where each of its values comes from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every value that is set, by name.
+    pub settings: Vec<Setting>,
+}
+
+/// One value.
+#[derive(Debug, Serialize)]
+pub struct Setting {
+    /// Such as `http.listen`.
+    pub name: String,
+    /// As JSON.
+    pub value: serde_json::Value,
+    /// Where it comes from.
+    pub origin: String,
+}
+
+/// Why there is no configuration. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value is of the wrong type, or has a name that does not exist.
+    #[error("configuration: {0}; `belfry config show` lists every setting")]
+    Invalid(String),
+    /// A value makes no sense.
+    #[error("configuration: {0}")]
+    Problem(String),
+    /// The file is not there.
+    #[error("cannot read the configuration file {0}; check --config")]
+    NoFile(String),
+}
+
+/// Load a configuration. `flags` are pairs such as `("http.listen", "127.0.0.1:0")`.
+pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, ConfigError> {
+    let mut figment = Figment::from(Toml::string(DEFAULT_TOML));
+    if let Some(file) = file {
+        if !file.is_file() {
+            return Err(ConfigError::NoFile(file.display().to_string()));
+        }
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    figment = figment.merge(Env::prefixed("BELFRY__").split("__"));
+    for (name, value) in flags {
+        figment = figment.merge(Serialized::default(name, value));
+    }
+    let config: Config = figment.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;
+    if let Some(problem) = config.problem() {
+        return Err(ConfigError::Problem(problem));
+    }
+    let values: Dict = figment.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;
+    let mut settings = Vec::new();
+    flatten("", &values, &mut |name, value| {
+        settings.push(Setting {
+            value: serde_json::to_value(value).unwrap_or_default(),
+            origin: origin(&figment, &name),
+            name,
+        });
+    });
+    Ok(Loaded { config, settings })
+}
+
+fn describe(error: &figment::Error) -> String {
+    // Only the first is told: the others often follow from it.
+    error.clone().into_iter().next().map_or_else(|| error.to_string(), |first| first.to_string())
+}
+
+fn flatten(prefix: &str, values: &Dict, visit: &mut impl FnMut(String, &Value)) {
+    for (key, value) in values {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Dict(_, inner) => flatten(&name, inner, visit),
+            value => visit(name, value),
+        }
+    }
+}
+
+fn origin(figment: &Figment, name: &str) -> String {
+    let Some(metadata) = figment.find_metadata(name) else { return "default".into() };
+    match &metadata.source {
+        Some(Source::File(path)) => path.display().to_string(),
+        Some(Source::Code(_)) => "flag".into(),
+        _ if metadata.name.contains("environment") => {
+            format!("environment BELFRY__{}", name.to_uppercase().replace('.', "__"))
+        }
+        _ => "default".into(),
+    }
+}

@@ -1,0 +1,97 @@
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// What somebody may do. Each role may also do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Read events, notifications and feeds.
+    Viewer,
+    /// Post events.
+    Publisher,
+    /// Change releases.
+    Operator,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone)]
+pub struct Tokens(Vec<Token>);
+
+#[derive(Debug, Clone)]
+struct Token {
+    name: String,
+    role: Role,
+    sha256: String,
+}
+
+/// Why the tokens cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// The file cannot be read.
+    #[error("http.tokens_file: cannot read {0}: {1}")]
+    File(PathBuf, std::io::Error),
+    /// A line is not understood.
+    #[error(
+        "http.tokens_file: {0} line {1}: must be NAME ROLE SHA256, with role viewer, publisher or operator and 64 hex digits"
+    )]
+    Line(PathBuf, usize),
+}
+
+impl Tokens {
+    /// Read a file of lines `NAME ROLE SHA256`; empty lines and those that begin with `#` do not count.
+    pub fn read(path: &Path) -> Result<Self, TokensError> {
+        let text = fs::read_to_string(path).map_err(|error| TokensError::File(path.to_owned(), error))?;
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        lines
+            .map(|(number, line)| parse(line).ok_or_else(|| TokensError::Line(path.to_owned(), number + 1)))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whose token it is, and what they may do.
+    pub fn find(&self, token: &str) -> Option<(&str, Role)> {
+        let hash = Sha256::digest(token.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        // What is compared is a hash of the secret, so the time it takes tells nothing of use.
+        self.0.iter().find(|known| known.sha256 == hash).map(|known| (known.name.as_str(), known.role))
+    }
+}
+
+fn parse(line: &str) -> Option<Token> {
+    let mut words = line.split_whitespace();
+    let name = words.next()?.to_owned();
+    let role = match words.next()? {
+        "viewer" => Role::Viewer,
+        "publisher" => Role::Publisher,
+        "operator" => Role::Operator,
+        _ => return None,
+    };
+    let sha256 = words.next()?.to_ascii_lowercase();
+    let hex = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (hex && words.next().is_none()).then_some(Token { name, role, sha256 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_by_its_hash() {
+        // printf secret | sha256sum
+        let line = "ci publisher 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        let tokens = Tokens(vec![parse(line).expect("a token")]);
+        assert_eq!(tokens.find("secret"), Some(("ci", Role::Publisher)));
+        assert_eq!(tokens.find("Secret"), None);
+    }
+
+    #[test]
+    fn lines_of_another_form_are_refused() {
+        for line in ["ci", "ci root 00", "ci viewer 00", "ci viewer 2bb8 extra"] {
+            assert!(parse(line).is_none(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The live feed: each reader has a position of its own in the log.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use belfry_store::{LogEntry, Store, StoreError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+
+use crate::clock::now_ms;
+use crate::releases::Registry;
+
+/// Entries read at once.
+const PAGE: u32 = 100;
+/// Entries ready to be sent to one reader.
+const BUFFER: usize = 128;
+/// How long a reader may take no entry while there are some.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A lost wake costs no more than this.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What a reader wants to see.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Notifications to this teacher only.
+    pub recipient: Option<String>,
+    /// Notifications of this projector only.
+    pub projector: Option<String>,
+}
+
+/// Why a feed ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The reader took too long; it may resume where it was.
+    SlowReader,
+    /// The service stops; the reader may resume with another replica, or later.
+    Shutdown,
+}
+
+impl Closed {
+    /// The word for it on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SlowReader => "slow-reader",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What a feed shows.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A notification at its position in the log.
+    Notification {
+        /// Its position.
+        position: i64,
+        /// The message.
+        message: String,
+    },
+    /// The end, and why.
+    Closed(Closed),
+}
+
+/// Where feeds come from. Cheap to clone.
+#[derive(Clone)]
+pub struct Feeds {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) committed: watch::Receiver<i64>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Feeds {
+    /// The highest position that is committed.
+    pub fn end(&self) -> i64 {
+        *self.committed.borrow()
+    }
+
+    /// Show what stands in the log after a position, and all that comes.
+    pub fn open(&self, after: i64, filter: Filter) -> impl Stream<Item = Item> + use<> {
+        let (sender, receiver) = mpsc::channel(BUFFER);
+        let closed = Arc::new(OnceLock::new());
+        // The channel ends with the last of its senders: the reason must be there by then.
+        let until_told = sender.clone();
+        let reader = Reader { feeds: self.clone(), filter, sender, position: after };
+        let reason = closed.clone();
+        tokio::spawn(async move {
+            if let Some(why) = reader.run().await {
+                let _ = reason.set(why);
+            }
+            drop(until_told);
+        });
+        let last = futures_util::stream::once(async move { closed.get().copied().map(Item::Closed) });
+        ReceiverStream::new(receiver).chain(last.filter_map(|item| item))
+    }
+}
+
+/// One reader's task.
+struct Reader {
+    feeds: Feeds,
+    filter: Filter,
+    sender: mpsc::Sender<Item>,
+    position: i64,
+}
+
+/// Why a reader's task ends: the service ends it, or the reader is gone and nobody is left to tell.
+type End = Option<Closed>;
+
+impl Reader {
+    async fn run(mut self) -> End {
+        let mut committed = self.feeds.committed.clone();
+        let mut stopping = self.feeds.stopping.clone();
+        loop {
+            let end = *committed.borrow_and_update();
+            while self.position < end {
+                if *stopping.borrow() {
+                    return Some(Closed::Shutdown);
+                }
+                match self.send_page(end).await {
+                    Ok(None) => {}
+                    Ok(Some(closed)) => return closed,
+                    Err(error) => {
+                        tracing::warn!(%error, "a feed cannot read the log and tries again");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                _ = committed.changed() => {}
+                _ = tokio::time::sleep(HEARTBEAT) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return Some(Closed::Shutdown),
+                () = self.sender.closed() => return None,
+            }
+        }
+    }
+
+    /// Send one page. Where it had fewer entries than asked for, all up to `end` are seen, whatever the filter left out.
+    async fn send_page(&mut self, end: i64) -> Result<Option<End>, StoreError> {
+        let page = self.feeds.store.read_notifications(self.position, PAGE, self.filter.recipient.as_deref()).await?;
+        let complete = page.len() < PAGE as usize;
+        for entry in page {
+            self.position = entry.position;
+            if !self.shows(&entry) {
+                continue;
+            }
+            metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => "feed")
+                .record((now_ms() - entry.created_at_ms).max(0) as f64 / 1000.0);
+            let message = String::from_utf8_lossy(&entry.payload).into_owned();
+            let item = Item::Notification { position: entry.position, message };
+            match timeout(PATIENCE, self.sender.send(item)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(Some(None)),
+                Err(_) => return Ok(Some(Some(Closed::SlowReader))),
+            }
+        }
+        if complete {
+            self.position = self.position.max(end);
+        }
+        Ok(None)
+    }
+
+    fn shows(&self, entry: &LogEntry) -> bool {
+        if entry.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms()) {
+            return false;
+        }
+        let Some(wanted) = &self.filter.projector else { return true };
+        let named = entry.release_id.and_then(|release_id| self.feeds.registry.name(release_id));
+        named.is_some_and(|named| named.projector == *wanted)
+    }
+}

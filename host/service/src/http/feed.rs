@@ -1,0 +1,67 @@
+//! `GET /v1/feed`: notifications as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use serde::Deserialize;
+use tokio_stream::{Stream, StreamExt};
+
+use super::Api;
+use super::problem::Problem;
+use crate::delivery::feed::{Filter, Item};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parameters {
+    recipient: Option<String>,
+    projector: Option<String>,
+    from: Option<String>,
+}
+
+pub(crate) async fn get(
+    State(api): State<Api>,
+    Query(Parameters { recipient, projector, from }): Query<Parameters>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, Problem> {
+    // A client that resumes sends the last id it saw beside the address it was first given.
+    let last_event_id = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().to_owned());
+    let after = match last_event_id.or(from).as_deref() {
+        None | Some("now") => api.feeds.end(),
+        Some("beginning") => 0,
+        Some(position) => kept(&api, position).await?,
+    };
+    let items = api.feeds.open(after, Filter { recipient, projector });
+    let events = items.map(|item| {
+        Ok(match item {
+            Item::Notification { position, message } => {
+                Event::default().id(position.to_string()).event("notification").data(message)
+            }
+            Item::Closed(why) => Event::default().event("closed").data(format!(r#"{{"reason":"{}"}}"#, why.as_str())),
+        })
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// A position after which nothing was retired, so that the reader misses nothing.
+async fn kept(api: &Api, position: &str) -> Result<i64, Problem> {
+    let position: i64 = position.parse().ok().filter(|position| *position >= 0).ok_or_else(|| {
+        Problem::bad_request("from and Last-Event-ID: must be a position, or from=beginning or from=now")
+    })?;
+    let (lowest, highest) = api.store.log_bounds().await?;
+    if position + 1 < lowest {
+        let detail = format!("the log begins at {lowest}, entries after {position} were retired; read from=beginning");
+        return Err(Problem::retired(detail));
+    }
+    if position > highest {
+        let detail =
+            format!("the log ends at {highest}, before {position}: was it restored? read from=beginning or from=now");
+        return Err(Problem::retired(detail));
+    }
+    Ok(position)
+}

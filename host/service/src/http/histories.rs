@@ -1,0 +1,90 @@
+//! What became of an event, and where a notification comes from.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use belfry_model::Envelope;
+use belfry_store::{LogEntry, NotificationHistory};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Api;
+use super::problem::Problem;
+use super::wire::{CauseView, HistoryDeadLetter, HistoryNotification, HistoryWithheld, NotificationView, raw};
+use crate::clock::rfc3339;
+
+/// An event and everything that came of it.
+#[derive(Serialize)]
+pub(crate) struct EventView {
+    event_id: Uuid,
+    event_type: String,
+    position: i64,
+    recorded_at: String,
+    event: Option<Box<RawValue>>,
+    projections: Option<Box<RawValue>>,
+    notifications: Vec<HistoryNotification>,
+    withheld: Vec<HistoryWithheld>,
+    dead_letters: Vec<HistoryDeadLetter>,
+}
+
+pub(crate) async fn event(State(api): State<Api>, Path(event_id): Path<String>) -> Result<Json<EventView>, Problem> {
+    let event_id = id(&event_id)?;
+    let history = api.store.event(event_id).await?;
+    let history = history.ok_or_else(|| Problem::not_found(format!("no event {event_id} in the log")))?;
+    let event = history.event;
+    let registry = &api.registry;
+    Ok(Json(EventView {
+        event_id,
+        event_type: event.event_type,
+        position: event.position,
+        recorded_at: rfc3339(event.created_at_ms),
+        event: raw(event.payload),
+        projections: event.projections.and_then(raw),
+        notifications: history
+            .notifications
+            .into_iter()
+            .map(|entry| HistoryNotification::of(entry, registry))
+            .collect(),
+        withheld: history.withheld.into_iter().map(|withheld| HistoryWithheld::of(withheld, registry)).collect(),
+        dead_letters: history.dead_letters.into_iter().map(|letter| HistoryDeadLetter::of(letter, registry)).collect(),
+    }))
+}
+
+pub(crate) async fn notification(
+    State(api): State<Api>,
+    Path(notification_id): Path<String>,
+) -> Result<Json<NotificationView>, Problem> {
+    let notification_id = id(&notification_id)?;
+    let history = api.store.notification(notification_id).await?;
+    let (source_event_id, view) = match history {
+        Some(NotificationHistory::Issued(entry)) => {
+            (entry.source_event_id, NotificationView::issued(entry, &api.registry))
+        }
+        Some(NotificationHistory::Withheld(withheld)) => {
+            (Some(withheld.source_event_id), NotificationView::withheld(withheld, &api.registry))
+        }
+        None => return Err(Problem::not_found(format!("no notification {notification_id} was made"))),
+    };
+    let source = match source_event_id {
+        Some(event_id) => api.store.event(event_id).await?,
+        None => None,
+    };
+    Ok(Json(NotificationView { cause: source.and_then(|history| cause(history.event)), ..view }))
+}
+
+fn cause(event: LogEntry) -> Option<CauseView> {
+    let envelope = Envelope::parse(&event.payload).ok()?;
+    Some(CauseView {
+        event_id: envelope.event_id,
+        event_type: envelope.event_type,
+        event_timestamp: envelope.event_timestamp,
+        source_service: envelope.source_service,
+        correlation_id: envelope.correlation_id,
+        position: event.position,
+        recorded_at: rfc3339(event.created_at_ms),
+    })
+}
+
+fn id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| Problem::bad_request("the id must be a UUID"))
+}

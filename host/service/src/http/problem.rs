@@ -1,0 +1,138 @@
+//! Refusals as RFC 9457 problem details: what happened, to what, and what to do.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use belfry_sandbox::{NotAdmitted, Reason};
+use belfry_store::StoreError;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::ingest::NotAnEvent;
+use crate::pipeline::NotTaken;
+use crate::releases::ReleaseError;
+
+/// How long a sender that met a full queue should wait.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// A refusal.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<Uuid>,
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    pub(crate) fn new(name: &str, title: &'static str, status: StatusCode, detail: impl Into<String>) -> Self {
+        let kind = format!("urn:belfry:problem:{name}");
+        Self { kind, title, status, detail: detail.into(), pointer: None, event_id: None }
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new("not-found", "Not found", StatusCode::NOT_FOUND, detail)
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new("bad-request", "Bad request", StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new("unauthorized", "Unauthorized", StatusCode::UNAUTHORIZED, detail)
+    }
+
+    pub(crate) fn overloaded(detail: impl Into<String>) -> Self {
+        Self::new("overloaded", "Overloaded", StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    pub(crate) fn retired(detail: impl Into<String>) -> Self {
+        Self::new("position-retired", "Position not in the log", StatusCode::GONE, detail)
+    }
+
+    pub(crate) fn conflict(event_id: Uuid) -> Self {
+        let detail = "an event with this id and other content was taken before; give a new event a new id";
+        let problem = Self::new("conflicting-event", "Conflicting event", StatusCode::CONFLICT, detail);
+        Self { event_id: Some(event_id), ..problem }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+impl From<NotAnEvent> for Problem {
+    fn from(error: NotAnEvent) -> Self {
+        let event_id = error.event_id();
+        match error {
+            NotAnEvent::Malformed(malformed) => Self {
+                pointer: Some(malformed.pointer),
+                event_id,
+                ..Self::new("malformed-event", "Malformed event", StatusCode::BAD_REQUEST, malformed.detail)
+            },
+            NotAnEvent::TooLarge { .. } => {
+                let detail = error.to_string();
+                Self::new("event-too-large", "Event too large", StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+        }
+    }
+}
+
+impl From<NotTaken> for Problem {
+    fn from(error: NotTaken) -> Self {
+        Self::overloaded(format!("{error}; send it again, that is harmless"))
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::overloaded("the database cannot be read; try again")
+    }
+}
+
+impl From<ReleaseError> for Problem {
+    fn from(error: ReleaseError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReleaseError::NotAdmitted(NotAdmitted { reason, .. }) => {
+                let (name, title) = match reason {
+                    Reason::NotAComponent => ("not-a-component", "Not a component"),
+                    Reason::ForbiddenImport => ("forbidden-import", "Forbidden import"),
+                    Reason::ContractMismatch => ("contract-mismatch", "Contract mismatch"),
+                    Reason::BadDescription => ("contract-mismatch", "Bad description"),
+                    Reason::BadConfiguration => ("bad-configuration", "Bad configuration"),
+                };
+                Self::new(name, title, StatusCode::UNPROCESSABLE_ENTITY, detail)
+            }
+            ReleaseError::VersionTaken { .. } => {
+                Self::new("version-taken", "Version taken", StatusCode::CONFLICT, detail)
+            }
+            ReleaseError::Unknown(_) => Self::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, detail),
+            ReleaseError::Store(error) => error.into(),
+        }
+    }
+}
+
+pub(crate) async fn no_such_page(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}; see /openapi.json", uri.path()))
+}

@@ -1,0 +1,128 @@
+//! Releases: upload, list, activate, roll back.
+
+use std::collections::HashMap;
+
+use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
+use axum::extract::{Multipart, Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Api;
+use super::auth::Caller;
+use super::problem::Problem;
+use super::wire::{Activation, ProjectorView, ReleaseView};
+use crate::releases::{RolledOut, Upload};
+
+const MAX_NOTE_BYTES: usize = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parameters {
+    projector: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Releases {
+    releases: Vec<ReleaseView>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Projectors {
+    projectors: Vec<ProjectorView>,
+}
+
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Query(Parameters { projector }): Query<Parameters>,
+) -> Result<Json<Releases>, Problem> {
+    let releases = api.store.releases(projector.as_deref()).await?;
+    Ok(Json(Releases {
+        releases: releases.into_iter().map(|release| ReleaseView::of(release, &api.registry)).collect(),
+    }))
+}
+
+pub(crate) async fn one(State(api): State<Api>, Path(release_id): Path<i64>) -> Result<Json<ReleaseView>, Problem> {
+    let release = api.store.release(release_id).await?;
+    let unknown =
+        || Problem::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, "there is no such release");
+    Ok(Json(ReleaseView::of(release.ok_or_else(unknown)?, &api.registry)))
+}
+
+pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors>, Problem> {
+    let mut releases: HashMap<i64, _> =
+        api.store.releases(None).await?.into_iter().map(|release| (release.id, release)).collect();
+    let view = |rollout: belfry_store::Rollout| {
+        let release = releases.remove(&rollout.release_id)?;
+        Some(ProjectorView {
+            name: rollout.projector,
+            active: ReleaseView::of(release, &api.registry),
+            previous_release_id: rollout.previous_release_id,
+        })
+    };
+    Ok(Json(Projectors { projectors: api.store.rollouts().await?.into_iter().filter_map(view).collect() }))
+}
+
+pub(crate) async fn upload(
+    State(api): State<Api>,
+    Extension(Caller(created_by)): Extension<Caller>,
+    form: Result<Multipart, MultipartRejection>,
+) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
+    let mut form = form.map_err(|_| Problem::bad_request("send multipart/form-data with a part named component"))?;
+    let mut upload = Upload { component: bytes::Bytes::new(), config: Map::new(), note: String::new(), created_by };
+    while let Some(field) = form.next_field().await.map_err(broken)? {
+        add(&mut upload, field).await?;
+    }
+    if upload.component.is_empty() {
+        return Err(Problem::bad_request("the part named component is missing or empty"));
+    }
+    let pushed = api.registry.push(upload).await?;
+    let status = if pushed.new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(ReleaseView::of(pushed.release, &api.registry))))
+}
+
+async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
+    match field.name().unwrap_or_default() {
+        "component" => upload.component = field.bytes().await.map_err(broken)?,
+        "config" => {
+            upload.config = serde_json::from_slice::<Map<String, Value>>(&field.bytes().await.map_err(broken)?)
+                .map_err(|error| Problem::bad_request(format!("config: must be a JSON object: {error}")))?;
+        }
+        "note" => {
+            upload.note = field.text().await.map_err(broken)?;
+            if upload.note.len() > MAX_NOTE_BYTES {
+                return Err(Problem::bad_request(format!("note: at most {MAX_NOTE_BYTES} bytes")));
+            }
+        }
+        _ => return Err(Problem::bad_request("unknown part; send component, config and note")),
+    }
+    Ok(())
+}
+
+fn broken(error: MultipartError) -> Problem {
+    Problem::new("bad-request", "Bad request", error.status(), error.body_text())
+}
+
+pub(crate) async fn activate(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Extension(Caller(by)): Extension<Caller>,
+    Json(Activation { release_id }): Json<Activation>,
+) -> Result<Json<ProjectorView>, Problem> {
+    let rolled_out = api.registry.activate(release_id, Some(&name), &by).await?;
+    Ok(Json(view(name, rolled_out, &api)))
+}
+
+pub(crate) async fn roll_back(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Extension(Caller(by)): Extension<Caller>,
+) -> Result<Json<ProjectorView>, Problem> {
+    let rolled_out = api.registry.roll_back(&name, &by).await?;
+    Ok(Json(view(name, rolled_out, &api)))
+}
+
+fn view(name: String, RolledOut { release, previous_release_id }: RolledOut, api: &Api) -> ProjectorView {
+    ProjectorView { name, active: ReleaseView::of(release, &api.registry), previous_release_id }
+}

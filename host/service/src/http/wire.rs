@@ -1,0 +1,273 @@
+//! What the API says, as JSON.
+
+use belfry_store::{DeadLetter, LogEntry, Release, Withheld};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::clock::rfc3339;
+use crate::pipeline::Accepted;
+use crate::releases::{Registry, label};
+
+/// What became of one posted event.
+#[derive(Serialize)]
+pub(crate) struct Posted {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<usize>,
+    pub(crate) event_id: Option<Uuid>,
+    pub(crate) status: &'static str,
+    pub(crate) position: Option<i64>,
+    pub(crate) notifications: Vec<PostedNotification>,
+    pub(crate) dead_letters: Vec<PostedDeadLetter>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<Problem>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PostedNotification {
+    event_id: Uuid,
+    projector: String,
+    recipient: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PostedDeadLetter {
+    id: i64,
+    projector: String,
+    cause: &'static str,
+}
+
+impl Posted {
+    pub(crate) fn accepted(event_id: Uuid, accepted: Accepted) -> Self {
+        let notifications = accepted.notifications.into_iter().map(|noted| PostedNotification {
+            event_id: noted.notification_id,
+            projector: noted.projector,
+            recipient: noted.recipient,
+        });
+        let dead_letters = accepted.dead_letters.into_iter().map(|buried| PostedDeadLetter {
+            id: buried.id,
+            projector: buried.projector,
+            cause: buried.cause,
+        });
+        Self {
+            position: Some(accepted.position),
+            notifications: notifications.collect(),
+            dead_letters: dead_letters.collect(),
+            ..Self::without_effect(Some(event_id), "accepted")
+        }
+    }
+
+    pub(crate) fn without_effect(event_id: Option<Uuid>, status: &'static str) -> Self {
+        Self {
+            line: None,
+            event_id,
+            status,
+            position: None,
+            notifications: Vec::new(),
+            dead_letters: Vec::new(),
+            problem: None,
+        }
+    }
+}
+
+/// A text from the log that is JSON already.
+pub(crate) fn raw(payload: Vec<u8>) -> Option<Box<RawValue>> {
+    String::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text).ok())
+}
+
+fn named(registry: &Registry, release_id: i64) -> (String, String) {
+    match registry.name(release_id) {
+        Some(named) => (named.projector, named.label),
+        None => (String::new(), format!("#{release_id}")),
+    }
+}
+
+/// A notification in an event's history.
+#[derive(Serialize)]
+pub(crate) struct HistoryNotification {
+    event_id: Uuid,
+    position: i64,
+    projector: String,
+    release: String,
+    recipient: String,
+    message: Option<Box<RawValue>>,
+}
+
+impl HistoryNotification {
+    pub(crate) fn of(entry: LogEntry, registry: &Registry) -> Self {
+        let (projector, release) = named(registry, entry.release_id.unwrap_or_default());
+        Self {
+            event_id: entry.event_id,
+            position: entry.position,
+            projector,
+            release,
+            recipient: entry.event_key,
+            message: raw(entry.payload),
+        }
+    }
+}
+
+/// A notification that was not sent, in an event's history.
+#[derive(Serialize)]
+pub(crate) struct HistoryWithheld {
+    event_id: Uuid,
+    projector: String,
+    release: String,
+    recipient: String,
+    reason: String,
+    decided_at: String,
+}
+
+impl HistoryWithheld {
+    pub(crate) fn of(withheld: Withheld, registry: &Registry) -> Self {
+        let (projector, release) = named(registry, withheld.release_id);
+        Self {
+            event_id: withheld.notification_id,
+            projector,
+            release,
+            recipient: withheld.recipient,
+            reason: withheld.reason,
+            decided_at: rfc3339(withheld.created_at_ms),
+        }
+    }
+}
+
+/// A dead letter in an event's history.
+#[derive(Serialize)]
+pub(crate) struct HistoryDeadLetter {
+    id: i64,
+    projector: String,
+    release: String,
+    cause: String,
+    detail: String,
+    created_at: String,
+}
+
+impl HistoryDeadLetter {
+    pub(crate) fn of(letter: DeadLetter, registry: &Registry) -> Self {
+        let (_, release) = named(registry, letter.release_id);
+        Self {
+            id: letter.id,
+            projector: letter.projector,
+            release,
+            cause: letter.cause,
+            detail: letter.detail,
+            created_at: rfc3339(letter.created_at_ms),
+        }
+    }
+}
+
+/// One notification, sent or not.
+#[derive(Serialize)]
+pub(crate) struct NotificationView {
+    pub(crate) event_id: Uuid,
+    pub(crate) status: &'static str,
+    pub(crate) reason: Option<String>,
+    pub(crate) position: Option<i64>,
+    pub(crate) recorded_at: String,
+    pub(crate) projector: String,
+    pub(crate) release: String,
+    pub(crate) release_id: i64,
+    pub(crate) recipient: String,
+    pub(crate) message: Option<Box<RawValue>>,
+    pub(crate) cause: Option<CauseView>,
+}
+
+/// The event behind a notification.
+#[derive(Serialize)]
+pub(crate) struct CauseView {
+    pub(crate) event_id: Uuid,
+    pub(crate) event_type: String,
+    pub(crate) event_timestamp: String,
+    pub(crate) source_service: String,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) position: i64,
+    pub(crate) recorded_at: String,
+}
+
+impl NotificationView {
+    pub(crate) fn issued(entry: LogEntry, registry: &Registry) -> Self {
+        let release_id = entry.release_id.unwrap_or_default();
+        let (projector, release) = named(registry, release_id);
+        Self {
+            event_id: entry.event_id,
+            status: "issued",
+            reason: None,
+            position: Some(entry.position),
+            recorded_at: rfc3339(entry.created_at_ms),
+            projector,
+            release,
+            release_id,
+            recipient: entry.event_key,
+            message: raw(entry.payload),
+            cause: None,
+        }
+    }
+
+    pub(crate) fn withheld(withheld: Withheld, registry: &Registry) -> Self {
+        let (projector, release) = named(registry, withheld.release_id);
+        Self {
+            event_id: withheld.notification_id,
+            status: "withheld",
+            reason: Some(withheld.reason),
+            position: None,
+            recorded_at: rfc3339(withheld.created_at_ms),
+            projector,
+            release,
+            release_id: withheld.release_id,
+            recipient: withheld.recipient,
+            message: None,
+            cause: None,
+        }
+    }
+}
+
+/// A release.
+#[derive(Serialize)]
+pub(crate) struct ReleaseView {
+    release_id: i64,
+    projector: String,
+    version: String,
+    label: String,
+    digest: String,
+    config: Option<Box<RawValue>>,
+    description: Option<Box<RawValue>>,
+    note: String,
+    created_by: String,
+    created_at: String,
+    active: bool,
+}
+
+impl ReleaseView {
+    pub(crate) fn of(release: Release, registry: &Registry) -> Self {
+        Self {
+            active: registry.active().iter().any(|active| active.release_id == release.id),
+            release_id: release.id,
+            label: label(&release),
+            projector: release.projector,
+            version: release.version,
+            digest: belfry_sandbox::Digest(release.digest).to_string(),
+            config: RawValue::from_string(release.config).ok(),
+            description: RawValue::from_string(release.description).ok(),
+            note: release.note,
+            created_by: release.created_by,
+            created_at: rfc3339(release.created_at_ms),
+        }
+    }
+}
+
+/// Which release serves a projector.
+#[derive(Serialize)]
+pub(crate) struct ProjectorView {
+    pub(crate) name: String,
+    pub(crate) active: ReleaseView,
+    pub(crate) previous_release_id: Option<i64>,
+}
+
+/// Let this release serve.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Activation {
+    pub(crate) release_id: i64,
+}

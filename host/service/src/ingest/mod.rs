@@ -1,0 +1,59 @@
+//! From bytes to events that the pipeline can take.
+
+use std::sync::Arc;
+
+use belfry_model::{ContentHash, Envelope, Event, Malformed, content_hash};
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// An event that keeps the wire contract, ready for the pipeline.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// What is known of it.
+    pub envelope: Arc<Envelope>,
+    /// Its data as the contract types it.
+    pub event: Arc<Event>,
+    /// Exactly the bytes received.
+    pub payload: Bytes,
+    /// Tells a repetition from a conflict.
+    pub content_hash: ContentHash,
+}
+
+/// Why bytes are no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnEvent {
+    /// They break the wire contract.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// They are too many.
+    #[error("{bytes} bytes, at most {limit} are taken; put large data into storage and send a reference")]
+    TooLarge {
+        /// How many there are.
+        bytes: usize,
+        /// How many are taken.
+        limit: usize,
+    },
+}
+
+impl NotAnEvent {
+    /// The event's id, if that much could be read.
+    pub fn event_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Malformed(malformed) => malformed.event_id,
+            Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+impl Incoming {
+    /// Read an event of at most `max_bytes`.
+    pub fn read(payload: Bytes, max_bytes: usize) -> Result<Self, NotAnEvent> {
+        if payload.len() > max_bytes {
+            return Err(NotAnEvent::TooLarge { bytes: payload.len(), limit: max_bytes });
+        }
+        let envelope = Envelope::parse(&payload)?;
+        let event = Event::from_envelope(&envelope)?;
+        let content_hash = content_hash(&envelope);
+        Ok(Self { envelope: Arc::new(envelope), event: Arc::new(event), payload, content_hash })
+    }
+}

@@ -1,0 +1,26 @@
+//! The notification host.
+//!
+//! ```text
+//! http ──▶ ingest ──▶ pipeline ──▶ writer ──▶ log ──▶ relay ──▶ stdout
+//!                        │                     └────▶ feed (SSE)
+//!                     sandbox
+//! ```
+//!
+//! [`ingest`] turns bytes into events. The [`pipeline`] is the story: is it new? Project it with every projector that
+//! wants it, hand event, notifications and dead letters to the writer, and answer once they are durable. [`releases`]
+//! knows which release serves which projector. [`delivery`] reads the log and hands its entries to the sinks. [`http`]
+//! and [`telemetry`] are how the world sees all this; [`Service::start`] puts it together.
+
+pub mod config;
+pub mod delivery;
+pub mod http;
+pub mod ingest;
+pub mod pipeline;
+pub mod releases;
+pub mod telemetry;
+
+mod clock;
+mod retention;
+mod service;
+
+pub use service::{Service, ServiceSettings, StartError};

@@ -1,0 +1,181 @@
+//! The story of an event: is it new? → project it with every projector that wants it → hand event, notifications and
+//! dead letters to the writer → answer once they are durable.
+//!
+//! The event never waits for a rule to be mended: where a projector fails, the event, the other projectors' notifications
+//! and a dead letter are committed together. No transaction is open while a rule runs.
+
+mod project;
+mod record;
+
+use std::sync::Arc;
+
+use belfry_model::MessageSettings;
+use belfry_sandbox::{Executor, Overloaded};
+use belfry_store::{PendingReceipts, Receipt, Store, StoreError, Submission, Writer, WriterGone};
+use uuid::Uuid;
+
+use crate::ingest::Incoming;
+use crate::releases::Registry;
+
+/// What an accepted event led to.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    /// It is durable, and so is all that follows from it.
+    Accepted(Accepted),
+    /// The same event was taken before: no second effect.
+    Duplicate,
+    /// Another event was taken under this id before: no second effect, and the sender must know.
+    Conflict,
+}
+
+/// A new event's place in the log.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The event's position.
+    pub position: i64,
+    /// Its notifications in the log.
+    pub notifications: Vec<Noted>,
+    /// What projectors could not project.
+    pub dead_letters: Vec<Buried>,
+}
+
+/// A notification in the log.
+#[derive(Clone, Debug)]
+pub struct Noted {
+    /// Its derived id.
+    pub notification_id: Uuid,
+    /// Which projector made it.
+    pub projector: String,
+    /// Who is notified.
+    pub recipient: String,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug)]
+pub struct Buried {
+    /// Its number.
+    pub id: i64,
+    /// Which projector failed.
+    pub projector: String,
+    /// From the vocabulary of outcomes.
+    pub cause: &'static str,
+}
+
+/// Why events are not taken. None of them had an effect, unless a commit's answer was lost; sending them again is
+/// harmless.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// Too much is waiting.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The service is stopping.
+    #[error(transparent)]
+    Stopping(#[from] WriterGone),
+}
+
+/// Takes events. Cheap to clone.
+#[derive(Clone)]
+pub struct Pipeline {
+    pub(crate) store: Store,
+    pub(crate) writer: Writer,
+    pub(crate) registry: Registry,
+    pub(crate) executor: Executor,
+    pub(crate) messages: Arc<MessageSettings>,
+}
+
+impl Pipeline {
+    /// Take events in order; they stay together in the log. Gives their fates once all are durable.
+    pub async fn take(&self, events: Vec<Incoming>) -> Result<Vec<Taken>, NotTaken> {
+        self.begin(events).await?.finish().await
+    }
+
+    /// As [`take`](Self::take), but only until the writer has them: the next events may be begun before these are
+    /// durable.
+    pub async fn begin(&self, events: Vec<Incoming>) -> Result<InFlight, NotTaken> {
+        let known = self.store.known(&events.iter().map(|event| event.envelope.event_id).collect::<Vec<_>>()).await?;
+        let mut fates = Vec::with_capacity(events.len());
+        let mut new = Vec::with_capacity(events.len());
+        for event in events {
+            match known.get(&event.envelope.event_id) {
+                Some(hash) if *hash == event.content_hash => fates.push(Fate::Known(Taken::Duplicate)),
+                Some(_) => fates.push(Fate::Known(Taken::Conflict)),
+                None => {
+                    fates.push(Fate::Submitted);
+                    new.push(event);
+                }
+            }
+        }
+        if new.is_empty() {
+            return Ok(InFlight { fates, submitted: Vec::new(), receipts: None });
+        }
+        let projected = project::all(self, &new).await?;
+        let (submissions, submitted): (Vec<Submission>, Vec<Summary>) =
+            new.into_iter().zip(projected).map(|(event, projected)| record::submission(event, projected)).unzip();
+        let receipts = self.writer.submit(submissions).await?;
+        Ok(InFlight { fates, submitted, receipts: Some(receipts) })
+    }
+}
+
+enum Fate {
+    Known(Taken),
+    Submitted,
+}
+
+/// What is told about a submission once it is durable.
+struct Summary {
+    notifications: Vec<(Noted, &'static str)>,
+    dead_letters: Vec<(String, &'static str)>,
+}
+
+/// Events that the writer has, and those that need not go there.
+pub struct InFlight {
+    fates: Vec<Fate>,
+    submitted: Vec<Summary>,
+    receipts: Option<PendingReceipts>,
+}
+
+impl InFlight {
+    /// Wait until all are durable.
+    pub async fn finish(self) -> Result<Vec<Taken>, NotTaken> {
+        let receipts = match self.receipts {
+            Some(receipts) => receipts.await.map_err(|_| WriterGone)??,
+            None => Vec::new(),
+        };
+        let mut submitted = self.submitted.into_iter().zip(receipts);
+        let taken = |fate| match fate {
+            Fate::Known(taken) => taken,
+            Fate::Submitted => {
+                let (summary, receipt) = submitted.next().expect("a receipt for every submission");
+                told(summary, receipt)
+            }
+        };
+        Ok(self.fates.into_iter().map(taken).collect())
+    }
+}
+
+/// Count what became durable, and tell it.
+fn told(summary: Summary, receipt: Receipt) -> Taken {
+    let Receipt::Accepted { position, notifications, dead_letters } = receipt else {
+        return if receipt == Receipt::Duplicate { Taken::Duplicate } else { Taken::Conflict };
+    };
+    let mut noted = Vec::with_capacity(notifications.len());
+    for ((note, priority), fate) in summary.notifications.into_iter().zip(notifications) {
+        match fate {
+            Ok(_) => {
+                metrics::counter!("belfry_notifications_total", "projector" => note.projector.clone(), "priority" => priority)
+                    .increment(1);
+                noted.push(note);
+            }
+            Err(reason) => metrics::counter!("belfry_withheld_total", "reason" => reason).increment(1),
+        }
+    }
+    let mut buried = Vec::with_capacity(dead_letters.len());
+    for ((projector, cause), id) in summary.dead_letters.into_iter().zip(dead_letters) {
+        metrics::counter!("belfry_dead_letters_total", "projector" => projector.clone(), "cause" => cause).increment(1);
+        buried.push(Buried { id, projector, cause });
+    }
+    Taken::Accepted(Accepted { position, notifications: noted, dead_letters: buried })
+}

@@ -1,0 +1,114 @@
+//! Running the rules. Events are handed to the guests' threads in small lots: one at a time would cost more in handing
+//! over than in running.
+
+use std::sync::Arc;
+
+use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refusal};
+use belfry_sandbox::{Answer, Failure, Overloaded, Projection};
+use futures_util::future::try_join_all;
+
+use super::Pipeline;
+use crate::ingest::Incoming;
+use crate::releases::Active;
+
+/// Events that one thread takes at once from one release.
+const LOT: usize = 16;
+
+/// What one projector made of one event.
+pub(super) struct Projected {
+    pub(super) active: Arc<Active>,
+    pub(super) answer: Result<Vec<(Notification, Message)>, NotProjected>,
+}
+
+impl Projected {
+    pub(super) fn outcome(&self) -> Outcome {
+        match &self.answer {
+            Ok(_) => Outcome::Notifications,
+            Err(failed) => failed.outcome,
+        }
+    }
+}
+
+/// Why a projector made nothing of an event, as its dead letter tells it.
+pub(super) struct NotProjected {
+    pub(super) outcome: Outcome,
+    pub(super) detail: String,
+}
+
+/// Project each event with every projector that wants it, in the order of the projectors' names.
+pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, Overloaded> {
+    let mut lots = Vec::new();
+    for active in pipeline.registry.active().iter() {
+        let wanted: Vec<usize> = (0..events.len()).filter(|event| active.wants(&events[*event].envelope)).collect();
+        for lot in wanted.chunks(LOT) {
+            lots.push(run_lot(pipeline, active.clone(), lot.to_vec(), events));
+        }
+    }
+    let mut projected: Vec<Vec<Projected>> = events.iter().map(|_| Vec::new()).collect();
+    for lot in try_join_all(lots).await? {
+        for (event, made) in lot {
+            projected[event].push(made);
+        }
+    }
+    Ok(projected)
+}
+
+async fn run_lot(
+    pipeline: &Pipeline,
+    active: Arc<Active>,
+    lot: Vec<usize>,
+    events: &[Incoming],
+) -> Result<Vec<(usize, Projected)>, Overloaded> {
+    let events: Vec<Incoming> = lot.iter().map(|event| events[*event].clone()).collect();
+    let messages = pipeline.messages.clone();
+    let release_id = active.release_id;
+    let run = move || events.iter().map(|event| project(&active, event, &messages)).collect::<Vec<_>>();
+    let made = pipeline.executor.run(release_id, run).await?;
+    Ok(lot.into_iter().zip(made).collect())
+}
+
+/// Run the rule on one event and finish its messages. On a guest's thread.
+fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings) -> Projected {
+    let projection = active.projector.project(&active.configuration, &event.envelope, &event.event);
+    observe(active, &projection);
+    let answer = match projection.answer {
+        Answer::Notifications(notifications) => finish(active, event, notifications, messages),
+        Answer::Rejected(rejection) => Err(NotProjected {
+            outcome: Outcome::Rejected,
+            detail: format!("{}: {}", rejection.code, rejection.reason),
+        }),
+        Answer::Failed(Failure { outcome, detail }) => Err(NotProjected { outcome, detail }),
+    };
+    Projected { active: active.clone(), answer }
+}
+
+fn finish(
+    active: &Active,
+    event: &Incoming,
+    notifications: Vec<Notification>,
+    messages: &MessageSettings,
+) -> Result<Vec<(Notification, Message)>, NotProjected> {
+    let cause = Cause { projector: &active.name, release: &active.label };
+    let finished = notifications.into_iter().enumerate().map(|(place, notification)| {
+        let message =
+            Message::finish(&notification, &event.envelope, cause, messages).map_err(|refusal: Refusal| {
+                NotProjected { outcome: refusal.outcome, detail: format!("notification {place}: {refusal}") }
+            })?;
+        Ok((notification, message))
+    });
+    finished.collect()
+}
+
+fn observe(active: &Active, projection: &Projection) {
+    let seconds = projection.timings.instantiate + projection.timings.call + projection.timings.drop;
+    metrics::histogram!(
+        "belfry_project_seconds",
+        "projector" => active.name.clone(),
+        "outcome" => projection.outcome().as_str()
+    )
+    .record(seconds);
+    // What a rule writes may quote the event, so only its amount is logged unless somebody asks for more.
+    for line in &projection.log {
+        tracing::trace!(target: "belfry::rule", release = %active.label, level = ?line.level, "{}", line.message);
+    }
+}

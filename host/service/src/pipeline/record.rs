@@ -1,0 +1,133 @@
+//! From an event and what came of it to the rows that are committed.
+
+use belfry_model::Envelope;
+use belfry_store::{NewDeadLetter, NewEvent, NewNotification, Submission};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::project::Projected;
+use super::{Noted, Summary};
+use crate::ingest::Incoming;
+
+/// What one projector made of an event, as the event's row keeps it: silence is explained too.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProjectionRecord {
+    pub(crate) projector: String,
+    pub(crate) release_id: i64,
+    pub(crate) release: String,
+    pub(crate) outcome: String,
+    pub(crate) count: usize,
+}
+
+/// The headers that every message carries; consumers tell repetitions by the first two alone.
+#[derive(Serialize)]
+struct Headers<'a> {
+    event_id: Uuid,
+    event_type: &'a str,
+    trace_id: Uuid,
+    source_service: &'a str,
+    schema_version: String,
+    occurred_at: &'a str,
+    content_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+}
+
+pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>) -> (Submission, Summary) {
+    let projections: Vec<ProjectionRecord> = projected.iter().map(projection).collect();
+    let event = event(&incoming, &projections);
+    let mut notifications = Vec::new();
+    let mut dead_letters = Vec::new();
+    let mut summary = Summary { notifications: Vec::new(), dead_letters: Vec::new() };
+    for Projected { active, answer } in projected {
+        match answer {
+            Ok(made) => {
+                for (notification, message) in made {
+                    let headers = headers(&incoming.envelope, message.id, &message.topic, &message.source_service, 1);
+                    let priority = notification.priority.as_str();
+                    let noted = Noted {
+                        notification_id: message.id,
+                        projector: active.name.clone(),
+                        recipient: notification.recipient.clone(),
+                    };
+                    summary.notifications.push((noted, priority));
+                    notifications.push(NewNotification {
+                        notification_id: message.id,
+                        topic: message.topic,
+                        recipient: notification.recipient,
+                        payload: message.text.into(),
+                        headers,
+                        release_id: active.release_id,
+                        expires_at_ms: notification.expires_at_ms,
+                    });
+                }
+            }
+            Err(failed) => {
+                let cause = failed.outcome.as_str();
+                summary.dead_letters.push((active.name.clone(), cause));
+                dead_letters.push(NewDeadLetter {
+                    projector: active.name.clone(),
+                    release_id: active.release_id,
+                    cause,
+                    detail: failed.detail,
+                });
+            }
+        }
+    }
+    (Submission { event, notifications, dead_letters }, summary)
+}
+
+fn projection(projected: &Projected) -> ProjectionRecord {
+    ProjectionRecord {
+        projector: projected.active.name.clone(),
+        release_id: projected.active.release_id,
+        release: projected.active.label.clone(),
+        outcome: projected.outcome().as_str().to_owned(),
+        count: projected.answer.as_ref().map_or(0, Vec::len),
+    }
+}
+
+fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
+    let envelope = &incoming.envelope;
+    let batch_id = envelope.data_str("batch_id");
+    let (aggregate_type, aggregate_id) = match batch_id {
+        Some(batch_id) => ("batch", batch_id.to_owned()),
+        None => ("event", envelope.subject(None)),
+    };
+    let headers =
+        headers(envelope, envelope.event_id, &envelope.event_type, &envelope.source_service, envelope.schema_version);
+    NewEvent {
+        event_id: envelope.event_id,
+        content_hash: incoming.content_hash,
+        event_type: envelope.event_type.clone(),
+        aggregate_type,
+        aggregate_id: aggregate_id.replace('\0', "\u{fffd}"),
+        // It came over HTTP, so nobody has published it yet.
+        topic: Some(envelope.event_type.clone()),
+        event_key: envelope.metadata_str("partition_key").or(batch_id).unwrap_or_default().replace('\0', "\u{fffd}"),
+        payload: incoming.payload.clone(),
+        headers,
+        projections: json(&projections),
+    }
+}
+
+fn headers(envelope: &Envelope, event_id: Uuid, event_type: &str, source_service: &str, schema_version: u32) -> Bytes {
+    json(&Headers {
+        event_id,
+        event_type,
+        trace_id: envelope.correlation_id,
+        source_service,
+        schema_version: schema_version.to_string(),
+        occurred_at: &envelope.event_timestamp,
+        content_type: "application/json",
+        traceparent: envelope.metadata_str("traceparent"),
+        tracestate: envelope.metadata_str("tracestate"),
+    })
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("texts and numbers are always JSON").into()
+}

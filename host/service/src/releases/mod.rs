@@ -1,0 +1,59 @@
+//! Which release serves which projector, now and for the next event.
+
+mod registry;
+
+use std::sync::Arc;
+
+use belfry_model::Envelope;
+use belfry_sandbox::{Configuration, NotAdmitted, Projector};
+use belfry_store::{Release, StoreError};
+
+pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
+
+/// A release that serves.
+pub struct Active {
+    /// Its number.
+    pub release_id: i64,
+    /// The projector's name.
+    pub name: String,
+    /// As people know it: `name@version#id`.
+    pub label: String,
+    pub(crate) projector: Projector,
+    pub(crate) configuration: Arc<Configuration>,
+}
+
+impl Active {
+    /// Whether it subscribes to the event's type.
+    pub fn wants(&self, envelope: &Envelope) -> bool {
+        self.projector.description().subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
+    }
+}
+
+/// A release as people know it.
+pub fn label(release: &Release) -> String {
+    format!("{}@{}#{}", release.projector, release.version, release.id)
+}
+
+/// Why a release cannot be made or serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The component or its configuration is refused.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// Name and version are those of another component.
+    #[error("{name} {version} exists with another component (sha256 {digest}); a version names one build: raise it")]
+    VersionTaken {
+        /// The projector.
+        name: String,
+        /// The version.
+        version: String,
+        /// The other component's digest.
+        digest: String,
+    },
+    /// There is no such release, or projector, or nothing to go back to.
+    #[error("{0}")]
+    Unknown(String),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

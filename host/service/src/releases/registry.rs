@@ -1,0 +1,245 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use belfry_sandbox::{Digest, Projector, Sandbox};
+use belfry_store::{AddRelease, Added, NewRelease, Release, Rollout, Store};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use tokio::sync::Mutex;
+
+use super::{Active, ReleaseError, label};
+use crate::clock::now_ms;
+
+/// A release to be made.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// The component's bytes.
+    pub component: Bytes,
+    /// Its settings.
+    pub config: Map<String, Value>,
+    /// Why it is made.
+    pub note: String,
+    /// Who makes it.
+    pub created_by: String,
+}
+
+/// A release that was made, or was there.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// The release.
+    pub release: Release,
+    /// Whether it is new.
+    pub new: bool,
+}
+
+/// A change of the release that serves.
+#[derive(Clone, Debug)]
+pub struct RolledOut {
+    /// The one that serves now.
+    pub release: Release,
+    /// The one before.
+    pub previous_release_id: Option<i64>,
+}
+
+/// What a release is called.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The projector.
+    pub projector: String,
+    /// As people know it.
+    pub label: String,
+}
+
+/// The releases. What serves is swapped as a whole, so each event sees one consistent set; events under way keep theirs.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    sandbox: Sandbox,
+    active: ArcSwap<Vec<Arc<Active>>>,
+    names: ArcSwap<HashMap<i64, Named>>,
+    /// Changes come one after another.
+    change: Mutex<()>,
+}
+
+impl Registry {
+    /// Load what serves. On an empty store, `default` becomes the first release.
+    pub async fn open(store: Store, sandbox: Sandbox, default: &'static [u8]) -> Result<Self, ReleaseError> {
+        let shared =
+            Shared { store, sandbox, active: ArcSwap::default(), names: ArcSwap::default(), change: Mutex::default() };
+        let registry = Self { shared: Arc::new(shared) };
+        registry.read_names().await?;
+        let rollouts = registry.shared.store.rollouts().await?;
+        if rollouts.is_empty() {
+            let upload = Upload {
+                component: Bytes::from_static(default),
+                config: Map::new(),
+                note: "comes with belfry".into(),
+                created_by: "belfry".into(),
+            };
+            let pushed = registry.push(upload).await?;
+            registry.activate(pushed.release.id, None, "belfry").await?;
+            return Ok(registry);
+        }
+        let mut active = Vec::with_capacity(rollouts.len());
+        for Rollout { release_id, .. } in rollouts {
+            let release = registry.release(release_id).await?;
+            active.push(Arc::new(registry.load(&release).await?));
+        }
+        registry.shared.active.store(Arc::new(active));
+        Ok(registry)
+    }
+
+    /// What serves, by projector's name.
+    pub fn active(&self) -> Arc<Vec<Arc<Active>>> {
+        self.shared.active.load_full()
+    }
+
+    /// What a release is called.
+    pub fn name(&self, release_id: i64) -> Option<Named> {
+        self.shared.names.load().get(&release_id).cloned()
+    }
+
+    /// Check a component and its configuration, and make a release of them. It does not serve yet.
+    pub async fn push(&self, upload: Upload) -> Result<Pushed, ReleaseError> {
+        let Upload { component, config, note, created_by } = upload;
+        let bytes = component.clone();
+        let settings = config.clone();
+        let projector = self
+            .blocking(move |sandbox| {
+                let projector = sandbox.load(&bytes)?;
+                projector.configure(&settings)?;
+                Ok(projector)
+            })
+            .await?;
+        let description = projector.description();
+        let new = NewRelease {
+            projector: description.name.clone(),
+            version: description.version.clone(),
+            digest: projector.digest().0,
+            component,
+            config: canonical(&config),
+            description: serde_json::to_string(description).expect("a description is texts and lists"),
+            note,
+            created_by,
+        };
+        match self.shared.store.add_release(&new, now_ms()).await? {
+            AddRelease::There(added, release) => {
+                self.read_names().await?;
+                tracing::info!(release = label(&release), new = added == Added::New, "release made");
+                Ok(Pushed { release, new: added == Added::New })
+            }
+            AddRelease::OtherDigest(digest) => Err(ReleaseError::VersionTaken {
+                name: new.projector,
+                version: new.version,
+                digest: Digest(digest).to_string(),
+            }),
+        }
+    }
+
+    /// Let a release serve its projector from the next event on. `projector`, if given, must be the release's.
+    pub async fn activate(
+        &self,
+        release_id: i64,
+        projector: Option<&str>,
+        by: &str,
+    ) -> Result<RolledOut, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let release = self.release(release_id).await?;
+        if let Some(projector) = projector.filter(|projector| *projector != release.projector) {
+            return Err(ReleaseError::Unknown(format!(
+                "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
+                release.projector
+            )));
+        }
+        self.serve(release, by).await
+    }
+
+    /// Let the release serve again that served before.
+    pub async fn roll_back(&self, projector: &str, by: &str) -> Result<RolledOut, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let rollouts = self.shared.store.rollouts().await?;
+        let Some(rollout) = rollouts.into_iter().find(|rollout| rollout.projector == projector) else {
+            return Err(ReleaseError::Unknown(format!("there is no projector {projector}; see `belfry release list`")));
+        };
+        let Some(previous) = rollout.previous_release_id else {
+            return Err(ReleaseError::Unknown(format!(
+                "{projector} has had one release only: there is none to go back to"
+            )));
+        };
+        let release = self.release(previous).await?;
+        self.serve(release, by).await
+    }
+
+    async fn serve(&self, release: Release, by: &str) -> Result<RolledOut, ReleaseError> {
+        let loaded = Arc::new(self.load(&release).await?);
+        let current = self.shared.active.load_full();
+        let previous = current.iter().find(|active| active.name == release.projector).map(|active| active.release_id);
+        self.shared.store.activate(&release, by, now_ms()).await?;
+        let mut active: Vec<_> = current.iter().filter(|active| active.name != release.projector).cloned().collect();
+        active.push(loaded);
+        active.sort_by(|one, other| one.name.cmp(&other.name));
+        self.shared.active.store(Arc::new(active));
+        tracing::info!(release = label(&release), previous, "release serves");
+        let previous_release_id = previous.filter(|previous| *previous != release.id);
+        Ok(RolledOut { release, previous_release_id })
+    }
+
+    async fn load(&self, release: &Release) -> Result<Active, ReleaseError> {
+        let component = self.shared.store.component(&release.digest).await?.ok_or_else(|| {
+            ReleaseError::Unknown(format!(
+                "the component of release {} is missing from the store; upload it again",
+                release.id
+            ))
+        })?;
+        let config: Map<String, Value> = serde_json::from_str(&release.config).unwrap_or_default();
+        let (projector, configuration) = self
+            .blocking(move |sandbox| {
+                let projector: Projector = sandbox.load(&component)?;
+                let configuration = projector.configure(&config)?;
+                Ok((projector, configuration))
+            })
+            .await?;
+        Ok(Active {
+            release_id: release.id,
+            name: release.projector.clone(),
+            label: label(release),
+            projector,
+            configuration: Arc::new(configuration),
+        })
+    }
+
+    async fn release(&self, release_id: i64) -> Result<Release, ReleaseError> {
+        self.shared.store.release(release_id).await?.ok_or_else(|| {
+            ReleaseError::Unknown(format!("there is no release {release_id}; see `belfry release list`"))
+        })
+    }
+
+    async fn read_names(&self) -> Result<(), ReleaseError> {
+        let releases = self.shared.store.releases(None).await?;
+        let named =
+            |release: &Release| (release.id, Named { projector: release.projector.clone(), label: label(release) });
+        self.shared.names.store(Arc::new(releases.iter().map(named).collect()));
+        Ok(())
+    }
+
+    /// Compiling takes up to seconds, so it happens where that holds up nobody.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Sandbox) -> Result<T, belfry_sandbox::NotAdmitted> + Send + 'static,
+    ) -> Result<T, ReleaseError> {
+        let sandbox = self.shared.sandbox.clone();
+        let done = tokio::task::spawn_blocking(move || work(&sandbox)).await;
+        Ok(done.map_err(|error| ReleaseError::Unknown(format!("loading the component was cut off: {error}")))??)
+    }
+}
+
+/// Two releases with the same settings in another order or spacing are the same.
+fn canonical(config: &Map<String, Value>) -> String {
+    serde_json_canonicalizer::to_string(config).expect("values from JSON have string keys and finite numbers")
+}

@@ -1,0 +1,187 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use belfry_model::MessageSettings;
+use belfry_sandbox::{Executor, Sandbox, SandboxError};
+use belfry_store::{OpenError, Store, StoreError, Writer, WriterSettings};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::config::{Config, Tokens, TokensError};
+use crate::delivery::Stdout;
+use crate::delivery::feed::Feeds;
+use crate::http::{self, Api};
+use crate::pipeline::Pipeline;
+use crate::releases::{Registry, ReleaseError};
+use crate::{retention, telemetry};
+
+/// Requests that may wait for the writer.
+const WRITER_QUEUE: usize = 1024;
+/// Calls that may wait for the guests' threads; the bound on events in flight comes first.
+const EXECUTOR_QUEUE: usize = 1 << 16;
+/// How long a stop waits for requests, and then for each sink.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What a service is started with.
+#[derive(Clone, Debug)]
+pub struct ServiceSettings {
+    /// The configuration.
+    pub config: Config,
+    /// The component that serves an empty store.
+    pub default_projector: &'static [u8],
+}
+
+/// Why a service does not start. No port is bound then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    /// The sandbox cannot start.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// A release that should serve cannot be loaded.
+    #[error("cannot load what should serve: {0}")]
+    Release(#[from] ReleaseError),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// An address cannot be listened on.
+    #[error("{name}: cannot listen on {address}: {error}; stop what does, or choose another address")]
+    Listen {
+        /// The setting.
+        name: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// A running service.
+pub struct Service {
+    http_address: SocketAddr,
+    ops_address: SocketAddr,
+    stop: watch::Sender<bool>,
+    http: JoinHandle<io::Result<()>>,
+    ops: JoinHandle<io::Result<()>>,
+    sinks: Vec<JoinHandle<()>>,
+    store: Store,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Start everything: store, sandbox, what serves, writer, sinks, and only then the listeners.
+    pub async fn start(settings: ServiceSettings) -> Result<Self, StartError> {
+        let ServiceSettings { config, default_projector } = settings;
+        let metrics = telemetry::start_metrics();
+        let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
+        let store = Store::open(&config.store.url).await?;
+        let sandbox = Sandbox::new(config.sandbox_settings())?;
+        let registry = Registry::open(store.clone(), sandbox, default_projector).await?;
+        let (_, end) = store.log_bounds().await?;
+        let writer = Writer::start(store.clone(), writer_settings(&config), end);
+        let (stop, stopping) = watch::channel(false);
+        let feeds = Feeds {
+            store: store.clone(),
+            registry: registry.clone(),
+            committed: writer.committed(),
+            stopping: stopping.clone(),
+        };
+        let mut sinks = vec![tokio::spawn(retention::run(store.clone(), config.retention.clone(), stopping.clone()))];
+        if config.sink.stdout.enabled {
+            let stdout = Stdout::open(store.clone(), end).await?;
+            sinks.push(tokio::spawn(stdout.run(writer.committed(), stopping.clone())));
+        }
+        let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
+        let pipeline = Pipeline {
+            store: store.clone(),
+            writer,
+            registry: registry.clone(),
+            executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
+            messages: Arc::new(message_settings(&config)),
+        };
+        let api = Api {
+            pipeline,
+            store: store.clone(),
+            registry,
+            feeds,
+            in_flight: in_flight.clone(),
+            max_in_flight: config.ingest.max_in_flight,
+            max_event_bytes: config.ingest.max_event_bytes,
+            tokens,
+        };
+        let (http_address, http) = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
+        let ops = http::ops(store.clone(), metrics, stopping.clone());
+        let (ops_address, ops) = listen("ops.listen", config.ops.listen, ops, stopping).await?;
+        tracing::info!(http = %http_address, ops = %ops_address, store = config.store.url, "ready");
+        Ok(Self { http_address, ops_address, stop, http, ops, sinks, store, in_flight })
+    }
+
+    /// Where events are posted and feeds are read.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Where operators look.
+    pub fn ops_address(&self) -> SocketAddr {
+        self.ops_address
+    }
+
+    /// Stop: take no new requests and end the feeds → answer those that are here → let the sinks finish → close the
+    /// store. Nothing acknowledged is lost if this is cut short.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.stop.send_replace(true);
+        self.in_flight.close();
+        if timeout(DRAIN, self.http).await.is_err() {
+            tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not end in time and are cut off");
+        }
+        let _ = timeout(DRAIN, self.ops).await;
+        for sink in self.sinks {
+            let _ = timeout(DRAIN, sink).await;
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+fn writer_settings(config: &Config) -> WriterSettings {
+    WriterSettings {
+        group_entries: config.writer.group_entries,
+        group_wait: Duration::from_millis(config.writer.group_wait_ms),
+        queue: WRITER_QUEUE,
+    }
+}
+
+fn message_settings(config: &Config) -> MessageSettings {
+    MessageSettings {
+        topic: config.notification.topic.clone(),
+        source_service: config.notification.source_service.clone(),
+    }
+}
+
+async fn listen(
+    name: &'static str,
+    address: SocketAddr,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(SocketAddr, JoinHandle<io::Result<()>>), StartError> {
+    let failed = |error| StartError::Listen { name, address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let until_stopped = async move {
+        // The sender lives as long as the service.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let server = axum::serve(listener, router).with_graceful_shutdown(until_stopped);
+    Ok((address, tokio::spawn(server.into_future())))
+}

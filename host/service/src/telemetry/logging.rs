@@ -1,0 +1,24 @@
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("log.level: {0}; use error, warn, info, debug, trace, or a filter such as info,belfry_service=debug")]
+pub struct LogError(String);
+
+/// Write this process's log to standard error from now on. The first call counts.
+pub fn start_logging(settings: &Log) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(&settings.level).map_err(|error| LogError(error.to_string()))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match settings.format {
+        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+    Ok(())
+}

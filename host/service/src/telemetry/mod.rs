@@ -1,0 +1,7 @@
+//! Logs and metrics. Payloads and recipients never appear in either.
+
+mod logging;
+mod metrics;
+
+pub use logging::{LogError, start_logging};
+pub use metrics::{Metrics, start_metrics};
