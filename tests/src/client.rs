@@ -1,0 +1,142 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use eventsource_stream::Eventsource;
+use futures_util::{Stream, StreamExt};
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// What a test waits for at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client of the API, as plain as can be.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// An answer to a post.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Value,
+}
+
+/// What a feed showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedItem {
+    /// Its position in the log; 0 for the end of the feed.
+    pub position: i64,
+    /// `notification` or `closed`.
+    pub kind: String,
+    /// The message.
+    pub data: Value,
+    /// The message as text.
+    pub text: String,
+}
+
+impl Client {
+    /// A client of the service at this address.
+    pub fn new(url: String) -> Self {
+        Self { http: reqwest::Client::new(), url }
+    }
+
+    /// Post one event.
+    pub async fn post(&self, event: &Value) -> Result<Posted> {
+        self.post_text(event.to_string()).await
+    }
+
+    /// Post one event, or what is none.
+    pub async fn post_text(&self, text: impl Into<reqwest::Body>) -> Result<Posted> {
+        let request = self.http.post(format!("{}/v1/events", self.url)).header("content-type", "application/json");
+        Self::answer(request.body(text).send().await?).await
+    }
+
+    /// Post lines; gives the answer to each.
+    pub async fn post_lines(&self, lines: impl Into<reqwest::Body>) -> Result<Vec<Value>> {
+        let request = self.http.post(format!("{}/v1/events", self.url)).header("content-type", "application/x-ndjson");
+        let response = request.body(lines).send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        if status != StatusCode::OK {
+            bail!("{status}: {text}");
+        }
+        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// Get something.
+    pub async fn get(&self, path: &str) -> Result<Posted> {
+        Self::answer(self.http.get(format!("{}{path}", self.url)).send().await?).await
+    }
+
+    /// Post JSON somewhere.
+    pub async fn post_to(&self, path: &str, body: &Value) -> Result<Posted> {
+        Self::answer(self.http.post(format!("{}{path}", self.url)).json(body).send().await?).await
+    }
+
+    /// Upload a component.
+    pub async fn push(&self, component: &'static [u8], config: &Value) -> Result<Posted> {
+        let form = reqwest::multipart::Form::new()
+            .part("component", reqwest::multipart::Part::bytes(component))
+            .text("config", config.to_string());
+        Self::answer(self.http.post(format!("{}/v1/releases", self.url)).multipart(form).send().await?).await
+    }
+
+    /// Upload a component and let it serve; gives the release.
+    pub async fn push_and_activate(&self, component: &'static [u8], config: &Value) -> Result<Value> {
+        let pushed = self.push(component, config).await?;
+        let release_id = pushed.body["release_id"].as_i64().with_context(|| format!("a release: {pushed:?}"))?;
+        let projector = pushed.body["projector"].as_str().unwrap_or_default();
+        let body = serde_json::json!({ "release_id": release_id });
+        let activated = self.post_to(&format!("/v1/projectors/{projector}/rollout"), &body).await?;
+        if activated.status != StatusCode::OK {
+            bail!("not activated: {activated:?}");
+        }
+        Ok(pushed.body)
+    }
+
+    /// Listen. `query` is such as `from=beginning`; `last_event_id` resumes.
+    pub async fn feed(
+        &self,
+        query: &str,
+        last_event_id: Option<i64>,
+    ) -> Result<impl Stream<Item = Result<FeedItem>> + Unpin + use<>> {
+        let mut request = self.http.get(format!("{}/v1/feed?{query}", self.url));
+        if let Some(position) = last_event_id {
+            request = request.header("last-event-id", position);
+        }
+        let response = request.send().await?;
+        if response.status() != StatusCode::OK {
+            bail!("{}: {}", response.status(), response.text().await?);
+        }
+        Ok(Box::pin(response.bytes_stream().eventsource().map(|event| {
+            let event = event?;
+            let position = if event.id.is_empty() { 0 } else { event.id.parse()? };
+            Ok(FeedItem { position, kind: event.event, data: serde_json::from_str(&event.data)?, text: event.data })
+        })))
+    }
+
+    /// The next `count` items of a feed.
+    pub async fn collect(
+        feed: &mut (impl Stream<Item = Result<FeedItem>> + Unpin),
+        count: usize,
+    ) -> Result<Vec<FeedItem>> {
+        let mut items = Vec::with_capacity(count);
+        while items.len() < count {
+            let next = timeout(PATIENCE, feed.next()).await;
+            let next = next.with_context(|| format!("the feed showed {} of {count} items", items.len()))?;
+            items.push(next.context("the feed ended")??);
+        }
+        Ok(items)
+    }
+
+    async fn answer(response: Response) -> Result<Posted> {
+        let status = response.status();
+        let text = response.text().await?;
+        Ok(Posted { status, body: serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))? })
+    }
+}

@@ -1,0 +1,67 @@
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A batch whose results are ready.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The event's id.
+    pub event_id: Uuid,
+    /// The batch.
+    pub batch_id: String,
+    /// The teacher.
+    pub teacher: String,
+    /// Essays that failed, of ten.
+    pub failed: i64,
+}
+
+impl Batch {
+    /// The batch with this number: always the same event for the same number.
+    pub fn number(number: u64) -> Self {
+        Self {
+            event_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()),
+            batch_id: format!("batch-{number}"),
+            teacher: format!("teacher-{}", number % 7),
+            failed: 0,
+        }
+    }
+}
+
+/// BatchResultsReadyV1 in its envelope.
+pub fn results_ready(batch: &Batch) -> Value {
+    let Batch { event_id, batch_id, teacher, failed } = batch;
+    let status = if *failed == 0 { "completed_successfully" } else { "completed_with_failures" };
+    json!({
+        "event_id": event_id,
+        "event_type": "huleedu.ras.batch.results.ready.v1",
+        "event_timestamp": "2026-03-02T09:15:01Z",
+        "source_service": "result_aggregator_service",
+        "correlation_id": event_id,
+        "data": {
+            "batch_id": batch_id,
+            "user_id": teacher,
+            "total_essays": 10,
+            "completed_essays": 10 - failed,
+            "overall_status": status,
+            "processing_duration_seconds": 12.5,
+            "phase_results": {
+                "spellcheck": {
+                    "phase_name": "spellcheck", "status": "completed", "completed_count": 10, "failed_count": 0
+                }
+            }
+        }
+    })
+}
+
+/// BatchAssessmentCompletedV1 in its envelope.
+pub fn assessment(event_id: Uuid, teacher: &str) -> Value {
+    json!({
+        "event_id": event_id,
+        "event_type": "huleedu.ras.batch.assessment.completed.v1",
+        "event_timestamp": "2026-03-02T09:15:03Z",
+        "source_service": "result_aggregator_service",
+        "data": {
+            "batch_id": "batch-a", "user_id": teacher, "assessment_job_id": "job-1",
+            "rankings_summary": [{ "essay_id": "essay-1", "rank": 1 }]
+        }
+    })
+}

@@ -1,0 +1,11 @@
+//! What the end-to-end tests share: services on free ports, clients of their API, and events.
+
+mod client;
+mod events;
+mod process;
+mod service;
+
+pub use client::{Client, FeedItem, Posted};
+pub use events::{Batch, assessment, results_ready};
+pub use process::{BelfryProcess, belfry_binary};
+pub use service::TestService;

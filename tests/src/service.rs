@@ -1,0 +1,63 @@
+use anyhow::Result;
+use belfry_service::config::{Config, load};
+use belfry_service::{Service, ServiceSettings};
+use tempfile::TempDir;
+
+use crate::Client;
+
+/// A service in this process, on free ports, with a store of its own.
+pub struct TestService {
+    service: Service,
+    settings: ServiceSettings,
+    directory: TempDir,
+}
+
+impl TestService {
+    /// Start one with the default rules.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(belfry_artifacts::TEACHER_RESULTS, &[]).await
+    }
+
+    /// Start one with other rules, and settings such as `("ingest.max_event_bytes", "4096")`.
+    pub async fn start_with(default_projector: &'static [u8], settings: &[(&str, &str)]) -> Result<Self> {
+        let directory = TempDir::new()?;
+        let config = config(&directory, settings)?;
+        let settings = ServiceSettings { config, default_projector };
+        Ok(Self { service: Service::start(settings.clone()).await?, settings, directory })
+    }
+
+    /// Stop it and start it again on the same store.
+    pub async fn restart(self) -> Result<Self> {
+        self.service.stop().await;
+        let Self { settings, directory, .. } = self;
+        Ok(Self { service: Service::start(settings.clone()).await?, settings, directory })
+    }
+
+    /// Stop it in good order.
+    pub async fn stop(self) {
+        self.service.stop().await;
+    }
+
+    /// A client of its API.
+    pub fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.service.http_address()))
+    }
+
+    /// What it counted, in Prometheus' text format. The counters are those of this whole process.
+    pub async fn metrics(&self) -> Result<String> {
+        Ok(reqwest::get(format!("http://{}/metrics", self.service.ops_address())).await?.text().await?)
+    }
+
+    /// The settings it was started with.
+    pub fn config(&self) -> &Config {
+        &self.settings.config
+    }
+}
+
+fn config(directory: &TempDir, settings: &[(&str, &str)]) -> Result<Config> {
+    let url = format!("sqlite:{}", directory.path().join("belfry.db").display());
+    let own = [("http.listen", "127.0.0.1:0"), ("ops.listen", "127.0.0.1:0"), ("store.url", url.as_str())];
+    let flags: Vec<(String, String)> =
+        own.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Ok(load(None, &flags)?.config)
+}
