@@ -83,7 +83,7 @@ fn build_guests(root: &Path, out: &Path) -> Result<()> {
     lock.lock()?;
     // Two calls, since in one cargo would agree on one set of features for all: teacher-results has to be a component
     // in the first and must not be one in the second. Its file is therefore copied before the second call replaces it.
-    for packages in [&["teacher-results"][..], &["urgent-failures", "hostile"]] {
+    for packages in [&["teacher-results"][..], &["urgent-failures", "forgetful", "hostile"]] {
         run_cargo(root, &target_dir, packages)?;
         for package in packages {
             let built = target_dir.join(GUEST_TARGET).join("guest").join(format!("{}.wasm", package.replace('-', "_")));

@@ -15,13 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// If it was not: `cargo test --workspace` builds it.
 pub fn belfry_binary() -> Result<PathBuf> {
-    let tests = std::env::current_exe()?;
-    let profile = tests.ancestors().nth(2).context("tests lie in target/PROFILE/deps")?;
-    let binary = profile.join("belfry");
-    if !binary.is_file() {
-        bail!("{} is missing; run `cargo build --workspace` or `cargo test --workspace`", binary.display());
-    }
-    Ok(binary)
+    // Tests lie in target/PROFILE/deps, programs beside the command.
+    let this = std::env::current_exe()?;
+    let beside = this.ancestors().skip(1).take(2).map(|directory| directory.join("belfry"));
+    beside
+        .into_iter()
+        .find(|binary| binary.is_file())
+        .context("the belfry command is not built; run `cargo build --workspace` or `cargo test --workspace`")
 }
 
 /// `belfry serve` in a process of its own.
@@ -29,13 +29,28 @@ pub struct BelfryProcess {
     child: Child,
     http: u16,
     ops: u16,
+    ready_after: Duration,
 }
 
 impl BelfryProcess {
     /// Start it on a database in `directory` and wait until it is ready.
     pub async fn start(directory: &Path) -> Result<Self> {
+        Self::start_under(directory, &[]).await
+    }
+
+    /// The same under another command, such as `strace`.
+    pub async fn start_under(directory: &Path, wrapper: &[String]) -> Result<Self> {
         let (http, ops) = (free_port()?, free_port()?);
-        let child = Command::new(belfry_binary()?)
+        let belfry = belfry_binary()?;
+        let mut command = match wrapper {
+            [] => Command::new(belfry),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(belfry);
+                command
+            }
+        };
+        let child = command
             .arg("serve")
             .env("BELFRY__HTTP__LISTEN", format!("127.0.0.1:{http}"))
             .env("BELFRY__OPS__LISTEN", format!("127.0.0.1:{ops}"))
@@ -44,13 +59,19 @@ impl BelfryProcess {
             .stdout(Stdio::null())
             .stderr(std::fs::File::options().create(true).append(true).open(directory.join("log"))?)
             .kill_on_drop(true)
-            .spawn()?;
-        let mut process = Self { child, http, ops };
-        process.wait_until_ready(directory).await?;
+            .spawn()
+            .with_context(|| {
+                format!(
+                    "cannot start {:?}; if it is missing, install it: apt-get install strace",
+                    command.as_std().get_program()
+                )
+            })?;
+        let mut process = Self { child, http, ops, ready_after: Duration::ZERO };
+        process.ready_after = process.wait_until_ready(directory).await?;
         Ok(process)
     }
 
-    async fn wait_until_ready(&mut self, directory: &Path) -> Result<()> {
+    async fn wait_until_ready(&mut self, directory: &Path) -> Result<Duration> {
         let url = format!("http://127.0.0.1:{}/readyz", self.ops);
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
@@ -59,9 +80,9 @@ impl BelfryProcess {
                 bail!("belfry ended with {status}; its log:\n{log}");
             }
             if reqwest::get(&url).await.is_ok_and(|response| response.status().is_success()) {
-                return Ok(());
+                return Ok(began.elapsed());
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         bail!("belfry was not ready within {PATIENCE:?}")
     }
@@ -69,6 +90,16 @@ impl BelfryProcess {
     /// A client of its API.
     pub fn client(&self) -> Client {
         Client::new(format!("http://127.0.0.1:{}", self.http))
+    }
+
+    /// The host and port of its API.
+    pub fn http_address(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
+    }
+
+    /// How long it took from its start to being ready.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
     }
 
     /// Where operators look.
@@ -79,6 +110,17 @@ impl BelfryProcess {
     /// Its process id.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// SIGTERM, and wait until it has ended in good order.
+    pub async fn terminate(mut self) -> Result<()> {
+        let pid = self.pid().context("it ended before")?;
+        Command::new("kill").arg(pid.to_string()).status().await?;
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it did not end")??;
+        if !status.success() {
+            bail!("it ended with {status}");
+        }
+        Ok(())
     }
 
     /// SIGKILL: it gets no chance to put anything in order.

@@ -13,6 +13,9 @@ pub mod programs {
     /// A rule that does what its setting `behaviour` says; `tests/programs/hostile/src/behaviour.rs` lists what it can.
     pub static HOSTILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile.wasm"));
 
+    /// A release of `teacher-results` that drops a notification.
+    pub static FORGETFUL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/forgetful.wasm"));
+
     /// A rule that never finishes starting.
     pub static START_LOOP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/start-loop.wasm"));
 

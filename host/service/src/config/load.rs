@@ -52,6 +52,8 @@ pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, C
     }
     figment = figment.merge(Env::prefixed("BELFRY__").split("__"));
     for (name, value) in flags {
+        // As in the environment, a text that looks like a number or a truth is one.
+        let Ok(value) = value.parse::<Value>();
         figment = figment.merge(Serialized::default(name, value));
     }
     let config: Config = figment.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;

@@ -1,0 +1,54 @@
+# Everything that people do with Belfry. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+CARGO ?= cargo
+# Rounds and seed of the crash test in `make soak`.
+ROUNDS ?= 100
+SEED ?= 1
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS ?= 300
+
+.PHONY: help setup build demo run test lint fmt bench fuzz soak clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: ## Install what is missing: the WebAssembly target (needs rustup, a C compiler and make)
+	@command -v $(CARGO) >/dev/null || { echo 'cargo is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'a C compiler is missing: apt-get install gcc (Debian), dnf install gcc (Fedora), xcode-select --install (macOS)' >&2; exit 1; }
+	@test -d "$$(rustc --print target-libdir --target wasm32-wasip2)" || rustup target add wasm32-wasip2
+
+build: setup ## Build everything
+	$(CARGO) build --workspace
+
+demo: setup ## See it work: events, notifications, and a rule that changes without a restart
+	$(CARGO) build --workspace
+	@"$$($(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/debug/belfry" demo
+
+run: setup ## Serve on 127.0.0.1:7341 with a database in ./belfry.db
+	$(CARGO) run --package belfry-cli -- serve
+
+test: setup ## Run every test: unit, rules, end to end
+	$(CARGO) test --workspace
+
+lint: setup ## Check formatting, lints and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+bench: setup ## Measure speed and memory, as ratios to the raw limits (release build)
+	$(CARGO) build --release --workspace
+	@"$$($(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/release/belfry-bench"
+
+fuzz: setup ## Fuzz what parses foreign bytes (needs a nightly toolchain)
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+soak: setup ## Kill the service ROUNDS times under load, seeded by SEED, and check that nothing is lost
+	BELFRY_CRASH_ROUNDS=$(ROUNDS) BELFRY_CRASH_SEED=$(SEED) $(CARGO) test --workspace --test crash -- --nocapture
+
+clean: ## Remove what was built
+	$(CARGO) clean

@@ -1,0 +1,42 @@
+use std::fmt;
+use std::time::Duration;
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+
+/// What was measured, with what it is measured against.
+#[derive(Default)]
+pub(crate) struct Figures(Vec<[String; 4]>);
+
+impl Figures {
+    pub(crate) fn add(&mut self, what: &str, figure: impl Into<String>, against: impl Into<String>, goal: &str) {
+        self.0.push([what.into(), figure.into(), against.into(), goal.into()]);
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_header(["what", "figure", "against", "goal"]);
+        table.add_rows(&self.0);
+        write!(formatter, "{table}")
+    }
+}
+
+/// The value below which so many percent of the samples lie.
+pub(crate) fn percentile<T: Copy + Ord>(samples: &mut [T], percent: usize) -> T {
+    samples.sort_unstable();
+    samples[(samples.len() - 1) * percent / 100]
+}
+
+pub(crate) fn micros(duration: Duration) -> String {
+    format!("{:.1} µs", duration.as_secs_f64() * 1e6)
+}
+
+pub(crate) fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}
+
+pub(crate) fn percent(ours: f64, raw: f64) -> String {
+    format!("{:.0} %", 100.0 * ours / raw)
+}

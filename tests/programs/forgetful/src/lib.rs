@@ -1,0 +1,27 @@
+//! A release of the rule teacher-results that makes everything urgent but says nothing of assessments: the demo must
+//! notice that a notification is missing.
+//!
+//! Native builds of the workspace find an empty library here: a rule can be linked as a component only.
+#![cfg(target_family = "wasm")]
+
+use belfry_sdk::prelude::*;
+use teacher_results::TeacherResults;
+
+/// The rule.
+pub struct Forgetful;
+
+export!(Forgetful);
+
+impl Projector for Forgetful {
+    fn describe() -> Description {
+        Description { version: env!("CARGO_PKG_VERSION").into(), ..TeacherResults::describe() }
+    }
+
+    fn project(event: Event, context: Context) -> Result<Vec<Notification>, Rejection> {
+        if matches!(event, Event::BatchAssessmentCompletedV1(_)) {
+            return Ok(vec![]);
+        }
+        let notifications = TeacherResults::project(event, context)?;
+        Ok(notifications.into_iter().map(|notification| notification.priority(Priority::Immediate)).collect())
+    }
+}

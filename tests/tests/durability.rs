@@ -1,0 +1,42 @@
+//! What the operating system saw: the disk is synced between a request and its answer.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use belfry_tests::{Batch, BelfryProcess, results_ready};
+use tempfile::TempDir;
+
+#[tokio::test]
+async fn the_log_is_synced_before_the_answer() -> Result<()> {
+    let directory = TempDir::new()?;
+    let trace = directory.path().join("trace");
+    let service = BelfryProcess::start_under(directory.path(), &strace(&trace)).await?;
+    let posted = service.client().post(&results_ready(&Batch::number(1))).await?;
+    ensure!(posted.status == 201, "{posted:?}");
+    service.terminate().await?;
+
+    let trace = std::fs::read_to_string(&trace)?;
+    let lines: Vec<&str> = trace.lines().collect();
+    let find = |from: usize, words: &[&str]| {
+        let found = lines[from..].iter().position(|line| words.iter().all(|word| line.contains(word)));
+        found
+            .map(|place| from + place)
+            .with_context(|| format!("no {words:?} after line {from} of the trace:\n{trace}"))
+    };
+    let request = find(0, &["POST /v1/events"])?;
+    let sync = find(request, &["sync(", "belfry.db-wal"])?;
+    let answer = find(request, &["HTTP/1.1 201"])?;
+    println!("{}\n{}\n{}", lines[request], lines[sync], lines[answer]);
+    ensure!(sync < answer, "answered before the sync:\n{trace}");
+    Ok(())
+}
+
+/// Note what is read, synced and written, by all threads, with the names of files.
+fn strace(trace: &Path) -> Vec<String> {
+    let calls = "trace=recvfrom,read,readv,fsync,fdatasync,sendto,write,writev";
+    ["strace", "-f", "-y", "-s", "64", "-e", calls, "-o"]
+        .iter()
+        .map(|word| (*word).to_owned())
+        .chain([trace.display().to_string()])
+        .collect()
+}
