@@ -1,0 +1,146 @@
+use belfry_model::{Notification, Outcome, Priority, format_instant_ms, parse_instant_ms};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
+
+/// What a case expects of a rule; also the words for what a rule really did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expectation {
+    /// These notifications, in this order. None at all is an answer too.
+    Notifications(Vec<ExpectedNotification>),
+    /// The rule cannot make sense of the event.
+    Rejection(ExpectedRejection),
+    /// The rule fails in this way.
+    #[serde(deserialize_with = "failure")]
+    Outcome(Outcome),
+}
+
+/// A rejection. Its reason is for people and not compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedRejection {
+    /// In kebab-case.
+    pub code: String,
+}
+
+/// A notification. What has its default is left out when it is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct ExpectedNotification {
+    pub recipient: String,
+    pub notification_type: String,
+    pub category: String,
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub action_required: bool,
+    /// RFC 3339 in UTC; other zones are converted when it is read.
+    #[serde(default, deserialize_with = "instant", skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_id: Option<String>,
+    /// As `deadline`.
+    #[serde(default, deserialize_with = "instant", skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    pub payload: Map<String, Value>,
+}
+
+impl Expectation {
+    /// The word of the common vocabulary for it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Notifications(_) => Outcome::Notifications,
+            Self::Rejection(_) => Outcome::Rejected,
+            Self::Outcome(outcome) => *outcome,
+        }
+    }
+}
+
+impl ExpectedNotification {
+    /// All fields, defaults too, so that a difference names what the rule really said.
+    pub(crate) fn in_full(&self) -> Value {
+        json!({
+            "recipient": self.recipient,
+            "notification_type": self.notification_type,
+            "category": self.category,
+            "priority": self.priority,
+            "key": self.key,
+            "action_required": self.action_required,
+            "deadline": self.deadline,
+            "batch_id": self.batch_id,
+            "class_id": self.class_id,
+            "expires_at": self.expires_at,
+            "payload": self.payload,
+        })
+    }
+}
+
+impl From<&Notification> for ExpectedNotification {
+    fn from(notification: &Notification) -> Self {
+        Self {
+            recipient: notification.recipient.clone(),
+            notification_type: notification.notification_type.clone(),
+            category: notification.category.clone(),
+            priority: notification.priority,
+            key: notification.key.clone(),
+            action_required: notification.action_required,
+            deadline: notification.deadline.clone(),
+            batch_id: notification.batch_id.clone(),
+            class_id: notification.class_id.clone(),
+            expires_at: notification.expires_at_ms.map(instant_text),
+            payload: serde_json::from_str(&notification.payload).expect("an accepted payload is a JSON object"),
+        }
+    }
+}
+
+/// The contract allows any number here; one outside of the calendar is shown as it is.
+fn instant_text(ms: i64) -> String {
+    format_instant_ms(ms).unwrap_or_else(|_| format!("{ms} ms since 1970"))
+}
+
+fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_instant_ms(&text).and_then(format_instant_ms).map_err(D::Error::custom)).transpose()
+}
+
+fn failure<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::Error> {
+    match Outcome::deserialize(deserializer)? {
+        Outcome::Notifications => Err(D::Error::custom("expect `notifications` themselves, not the outcome")),
+        Outcome::Rejected => Err(D::Error::custom("expect a `rejection` with its code, not the outcome")),
+        outcome @ (Outcome::Malformed | Outcome::Conflict | Outcome::Undecodable) => {
+            Err(D::Error::custom(format!("`{outcome}` is said of events before any rule sees them")))
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_left_out_and_read_back() {
+        let text = r#"{"notifications":[{"recipient":"a","notification_type":"b","category":"c","priority":"low","payload":{}}]}"#;
+        let expectation: Expectation = serde_json::from_str(text).expect("an expectation");
+        assert_eq!(serde_json::to_string(&expectation).expect("JSON"), text);
+    }
+
+    #[test]
+    fn instants_are_compared_as_times() {
+        let with_deadline = |deadline: &str| {
+            let text = format!(
+                r#"{{"recipient":"a","notification_type":"b","category":"c","priority":"low","payload":{{}},"deadline":{deadline}}}"#
+            );
+            serde_json::from_str::<ExpectedNotification>(&text)
+        };
+        let utc = with_deadline(r#""2026-03-03T09:15:02Z""#).expect("a notification");
+        assert_eq!(utc, with_deadline(r#""2026-03-03T10:15:02.000+01:00""#).expect("a notification"));
+        assert_eq!(with_deadline("null").expect("a notification").deadline, None);
+        assert!(with_deadline(r#""tomorrow""#).is_err());
+    }
+}
