@@ -1,0 +1,206 @@
+//! A typed client of Belfry's HTTP API.
+//!
+//! [`Client`] has a function for each request; the types are the API's own, in [`wire`]. [`Feed`] follows the
+//! notifications and connects again by itself.
+
+mod error;
+mod feed;
+mod problem;
+mod publish;
+mod releases;
+pub mod wire;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, Url};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+pub use error::ClientError;
+pub use feed::{Feed, FeedItem, FeedNotification, FeedQuery, Start};
+pub use problem::Problem;
+pub use releases::{Pushed, Upload};
+
+use wire::{EventHistory, NotificationHistory};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the service lets anybody wait for its turn.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Talks to one Belfry. Cheap to clone; connections are shared.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl Client {
+    /// A client for the Belfry at `url`, identified by `token` if given. Nothing is sent yet.
+    pub fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let base = parse_base(url)?;
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("belfry/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A token must not follow a redirect to somewhere else.
+            .redirect(reqwest::redirect::Policy::none());
+        if is_loopback(&base) {
+            // No proxy can reach what listens on this machine only.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| ClientError::unsendable(&base, &error))?;
+        Ok(Self { http, base })
+    }
+
+    /// The address, as people write it.
+    pub fn address(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// An event and everything that came of it.
+    pub async fn event(&self, event_id: Uuid) -> Result<EventHistory, ClientError> {
+        self.get(self.url(&["v1", "events", &event_id.to_string()])).await
+    }
+
+    /// A notification, sent or withheld, and its cause.
+    pub async fn notification(&self, notification_id: Uuid) -> Result<NotificationHistory, ClientError> {
+        self.get(self.url(&["v1", "notifications", &notification_id.to_string()])).await
+    }
+
+    /// The address of a resource; the parts of its path are encoded as they need it.
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut().expect("an http address has a path").pop_if_empty().extend(path);
+        url
+    }
+
+    async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
+        self.answer(self.http.get(url)).await
+    }
+
+    /// Send a request and read its answer.
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.send(request.timeout(REQUEST_TIMEOUT)).await?;
+        self.decode(&self.body(response).await?)
+    }
+
+    /// Send a request; an answer that is no success is an error.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| ClientError::unsendable(&self.base, &error))?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
+    }
+
+    async fn body(&self, response: Response) -> Result<Vec<u8>, ClientError> {
+        let body = response.bytes().await.map_err(|error| ClientError::interrupted(&self.base, &error))?;
+        Ok(body.into())
+    }
+
+    fn decode<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.foreign(&error.to_string()))
+    }
+
+    fn foreign(&self, detail: &str) -> ClientError {
+        ClientError::Foreign { url: self.address().to_owned(), detail: detail.to_owned() }
+    }
+
+    async fn refusal(&self, response: Response) -> ClientError {
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = match self.body(response).await {
+            Ok(body) => body,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ClientError::Refused {
+                problem: Box::new(Problem { status: status.as_u16(), ..problem }),
+                retry_after: retry_after.map(Duration::from_secs),
+            },
+            // A proxy in between may say so in its own way.
+            Err(_) if status.is_server_error() => ClientError::Refused {
+                problem: Box::new(Problem::unexplained(status)),
+                retry_after: retry_after.map(Duration::from_secs),
+            },
+            Err(_) => self.foreign(&format!("status {status}")),
+        }
+    }
+}
+
+fn parse_base(url: &str) -> Result<Url, ClientError> {
+    let wrong = |reason: &str| ClientError::Address { url: url.to_owned(), reason: reason.to_owned() };
+    let base = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
+    match base.scheme() {
+        "http" => {}
+        "https" => return Err(wrong("this client speaks plain http; use a tunnel, or a proxy on this machine")),
+        _ => return Err(wrong("it must begin with http://")),
+    }
+    if !base.username().is_empty() || base.password().is_some() {
+        // Not quoted: it would show the password.
+        let reason = "a name and password do not belong into it, use --token-file".to_owned();
+        return Err(ClientError::Address { url: "this".into(), reason });
+    }
+    if base.query().is_some() || base.fragment().is_some() {
+        return Err(wrong("it must end with the path"));
+    }
+    Ok(base)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(url: &str) -> Client {
+        Client::new(url, None).expect("an address")
+    }
+
+    #[test]
+    fn paths_are_built_below_the_address() {
+        for base in ["http://localhost:7341", "http://localhost:7341/"] {
+            let url = client(base).url(&["v1", "projectors", "a/b c"]);
+            assert_eq!(url.as_str(), "http://localhost:7341/v1/projectors/a%2Fb%20c");
+        }
+        assert_eq!(client("http://h/belfry/").url(&["v1"]).as_str(), "http://h/belfry/v1");
+        assert_eq!(client("http://127.0.0.1:7341").address(), "http://127.0.0.1:7341");
+    }
+
+    #[test]
+    fn addresses_that_cannot_work_are_refused() {
+        for url in ["localhost:7341", "https://h", "ftp://h", "", "http://h/?a=b"] {
+            assert!(matches!(Client::new(url, None), Err(ClientError::Address { .. })), "{url}");
+        }
+        let error = Client::new("http://anna:secret@h", None).expect_err("a password");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_token_must_be_sendable() {
+        assert!(Client::new("http://h", Some("abc")).is_ok());
+        assert!(matches!(Client::new("http://h", Some("a\nb")), Err(ClientError::Token)));
+    }
+
+    #[test]
+    fn loopback_is_recognised() {
+        for (url, loopback) in [
+            ("http://127.0.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("http://10.0.0.1", false),
+            ("http://belfry.example", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).expect("a URL")), loopback, "{url}");
+        }
+    }
+}

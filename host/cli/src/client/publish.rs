@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::{Instant, sleep};
+
+use super::wire::{PublishStatus, Published};
+use super::{Client, ClientError, Problem, REQUEST_TIMEOUT};
+
+/// How long to wait for a server that is full and does not say how long.
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+
+impl Client {
+    /// Send one event. One that is refused is an error.
+    pub async fn publish(&self, envelope: impl Into<Vec<u8>>) -> Result<Published, ClientError> {
+        let request = self.http.post(self.url(&["v1", "events"])).header(CONTENT_TYPE, "application/json");
+        self.answer(request.body(envelope.into())).await
+    }
+
+    /// Send events, one a line, in one request; a line must have no line end within. The answers stand in the order of
+    /// the lines; an event that is refused does not hold up the others.
+    pub async fn publish_lines(&self, lines: &[String]) -> Result<Vec<Published>, ClientError> {
+        let request = self.http.post(self.url(&["v1", "events"])).header(CONTENT_TYPE, "application/x-ndjson");
+        let body = lines.iter().fold(String::new(), |body, line| body + line + "\n");
+        let response = match self.send(request.timeout(REQUEST_TIMEOUT).body(body)).await {
+            Ok(response) => response,
+            Err(error) => return too_large_alone(lines, error).map(|published| vec![published]),
+        };
+        let body = self.body(response).await?;
+        let answers = body.split(|byte| *byte == b'\n').filter(|answer| !answer.trim_ascii().is_empty());
+        let answers = answers.map(|answer| self.decode(answer)).collect::<Result<Vec<Published>, _>>()?;
+        let in_order = answers.iter().zip(1..).all(|(answer, number)| answer.line == Some(number));
+        if answers.len() != lines.len() || !in_order {
+            return Err(self.foreign(&format!("{} answers to {} events", answers.len(), lines.len())));
+        }
+        Ok(answers)
+    }
+
+    /// As [`Client::publish_lines`], but while the server has no room, wait as long as it says and send them again, for
+    /// `patience` at most. `waiting` is told before each wait. What the server took before it ran out of room is a
+    /// duplicate then.
+    pub async fn publish_lines_patiently(
+        &self,
+        lines: &[String],
+        patience: Duration,
+        mut waiting: impl FnMut(&Problem, Duration),
+    ) -> Result<Vec<Published>, ClientError> {
+        let give_up = Instant::now() + patience;
+        loop {
+            match self.publish_lines(lines).await {
+                Err(ClientError::Refused { problem, retry_after }) if problem.status == 503 => {
+                    let wait = retry_after.unwrap_or(DEFAULT_WAIT);
+                    if Instant::now() + wait > give_up {
+                        return Err(ClientError::Refused { problem, retry_after });
+                    }
+                    waiting(&problem, wait);
+                    sleep(wait).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// A body of one line that is too large for the server is an answer to that line.
+fn too_large_alone(lines: &[String], error: ClientError) -> Result<Published, ClientError> {
+    match error {
+        ClientError::Refused { problem, .. } if problem.status == 413 && lines.len() == 1 => Ok(Published {
+            line: Some(1),
+            event_id: problem.event_id,
+            status: PublishStatus::TooLarge,
+            position: None,
+            notifications: Vec::new(),
+            dead_letters: Vec::new(),
+            problem: Some(*problem),
+        }),
+        error => Err(error),
+    }
+}

@@ -1,0 +1,56 @@
+//! `belfry config`.
+
+use belfry_service::config::{DEFAULT_TOML, Setting};
+use clap::{Args, Subcommand};
+
+use crate::commands::serve::ConfigArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::{Format, Output, table};
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show every setting, its value and where that comes from
+    Show(ShowArgs),
+    /// Check it without starting anything
+    Check(ConfigArgs),
+}
+
+/// What to show.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// Where it comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The commented defaults instead, to begin a file with
+    #[arg(long)]
+    pub defaults: bool,
+}
+
+/// Show or check it.
+pub fn run(command: &ConfigCommand, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        ConfigCommand::Show(ShowArgs { defaults: true, .. }) => output.verbatim(DEFAULT_TOML.trim_end())?,
+        ConfigCommand::Show(ShowArgs { config, .. }) => show(&load(config)?, output)?,
+        ConfigCommand::Check(config) => {
+            load(config)?;
+            output.note("the configuration is valid");
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn load(config: &ConfigArgs) -> Result<Vec<Setting>, Fault> {
+    config.load().map(|loaded| loaded.settings).map_err(|error| Fault::new(Exit::Configuration, error.to_string()))
+}
+
+fn show(settings: &[Setting], output: &Output) -> anyhow::Result<()> {
+    match output.format() {
+        Format::Json => settings.iter().try_for_each(|setting| output.json(setting))?,
+        Format::Text => {
+            let row = |setting: &Setting| [setting.name.clone(), setting.value.to_string(), setting.origin.clone()];
+            output.text(&table(["setting", "value", "from"], settings.iter().map(row)))?;
+        }
+    }
+    Ok(())
+}

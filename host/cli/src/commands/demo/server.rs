@@ -1,0 +1,107 @@
+//! The service that the demo shows: this same program, serving on free ports from a temporary directory.
+
+use std::fs::{self, File};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::failed;
+use crate::client::Client;
+
+/// The first start compiles a rule.
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A running service.
+pub(super) struct Server {
+    child: Child,
+    directory: TempDir,
+    http: String,
+    ops: String,
+}
+
+impl Server {
+    /// Start it and wait until it says that it is ready, and where.
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        let directory =
+            TempDir::new().context("cannot make a temporary directory; set TMPDIR to one that is writable")?;
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let log = File::create(directory.path().join("log"))?;
+        let child = Command::new(program)
+            .arg("serve")
+            .args(["--set", "http.listen=127.0.0.1:0", "--set", "ops.listen=127.0.0.1:0", "--set", "log.format=json"])
+            .arg("--set")
+            .arg(format!("store.url=sqlite:{}", directory.path().join("belfry.db").display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the service")?;
+        let mut server = Self { child, directory, http: String::new(), ops: String::new() };
+        timeout(START, server.wait_until_ready()).await.context("the service was not ready in time")??;
+        Ok(server)
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(failed(format!("the service ended with {status}:\n{}", self.log())));
+            }
+            let lines = self.log_lines();
+            if let Some(ready) = lines.iter().find(|line| line["message"] == "ready") {
+                self.http = ready["http"].as_str().unwrap_or_default().to_owned();
+                self.ops = ready["ops"].as_str().unwrap_or_default().to_owned();
+                return Ok(());
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// A client of its API.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&format!("http://{}", self.http), None)?)
+    }
+
+    /// The address of its API.
+    pub(super) fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// What it counted.
+    pub(super) async fn metrics(&self) -> anyhow::Result<String> {
+        let url = format!("http://{}/metrics", self.ops);
+        Ok(reqwest::get(&url).await?.error_for_status()?.text().await?)
+    }
+
+    /// Lines of its log that report trouble.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let trouble = |line: &Value| ["WARN", "ERROR"].contains(&line["level"].as_str().unwrap_or_default());
+        self.log_lines().iter().filter(|line| trouble(line)).map(Value::to_string).collect()
+    }
+
+    /// Ask it to stop, and see that it does so in good order.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().ok_or_else(|| failed("the service ended by itself"))?;
+        Command::new("kill").arg(pid.to_string()).status().await.context("cannot send a signal")?;
+        let status = timeout(STOP, self.child.wait()).await.context("the service did not stop in time")??;
+        if status.success() {
+            return Ok(());
+        }
+        Err(failed(format!("the service stopped with {status}:\n{}", self.log())))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    fn log_lines(&self) -> Vec<Value> {
+        self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}

@@ -1,0 +1,11 @@
+//! The commands, a file each.
+
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod explain;
+pub mod plugin;
+pub mod publish;
+pub mod release;
+pub mod serve;
+pub mod tail;

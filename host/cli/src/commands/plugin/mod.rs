@@ -1,0 +1,21 @@
+//! `belfry plugin`: everything around a rule's component.
+
+pub mod bench;
+pub mod inspect;
+pub mod push;
+pub mod test;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use belfry_testkit::Suite;
+
+fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("cannot read {}, give the path of a built component", file.display()))
+}
+
+/// Load a component in the sandbox that tests it.
+fn load(file: &Path, component: &[u8]) -> anyhow::Result<Suite> {
+    Suite::load(component).with_context(|| format!("{} cannot be used", file.display()))
+}

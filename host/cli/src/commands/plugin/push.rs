@@ -1,0 +1,55 @@
+//! `belfry plugin push`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Map, Value};
+
+use super::read_component;
+use crate::Exit;
+use crate::args::PushArgs;
+use crate::client::{Client, Pushed, Upload};
+use crate::commands::release::show_rollout;
+use crate::escape::escape;
+use crate::output::{Format, Output};
+
+/// Upload a component as a new release.
+pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let upload = Upload {
+        component: read_component(&args.file)?,
+        config: args.config.as_deref().map(read_config).transpose()?,
+        note: args.note.clone(),
+    };
+    let pushed = client.push(upload).await?;
+    match output.format() {
+        Format::Json if args.activate => {}
+        Format::Json => output.json(&pushed.release)?,
+        Format::Text => output.text(&escape(&told(&pushed, args.activate)))?,
+    }
+    if !args.activate {
+        return Ok(Exit::Ok);
+    }
+    let rollout = client.activate(&pushed.release.projector, pushed.release.release_id).await?;
+    show_rollout(&rollout, output)
+}
+
+/// The configuration's text. That it is an object is checked here, so that the mistake is found by its file.
+fn read_config(file: &Path) -> anyhow::Result<String> {
+    let name = file.display();
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read the configuration {name}"))?;
+    serde_json::from_str::<Map<String, Value>>(&text)
+        .with_context(|| format!("the configuration {name} must be a JSON object"))?;
+    Ok(text)
+}
+
+fn told(pushed: &Pushed, activate: bool) -> String {
+    let release = &pushed.release;
+    let was = if pushed.is_new { "is a new release" } else { "was there already" };
+    let next = if activate || release.active {
+        String::new()
+    } else {
+        format!("; to let it serve: belfry release activate {}", release.release_id)
+    };
+    format!("{} {was}{next}", release.label)
+}

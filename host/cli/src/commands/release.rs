@@ -1,0 +1,110 @@
+//! `belfry release`.
+
+use std::str::FromStr;
+
+use crate::Exit;
+use crate::args::{ActivateArgs, ListArgs, RollbackArgs};
+use crate::client::Client;
+use crate::client::wire::Rollout;
+use crate::exit::Fault;
+use crate::output::{Format, Output, table};
+
+/// How much of a digest tells components apart at a glance.
+const SHORT_DIGEST: usize = 12;
+
+/// A release as people name it: by its number or by its label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseReference {
+    id: i64,
+    label: Option<String>,
+}
+
+/// A text that names no release.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a release's number, such as 7, or its label, such as teacher-results@1.2.0#7")]
+pub struct InvalidReference;
+
+impl FromStr for ReleaseReference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        let (name, number) = text.rsplit_once('#').unwrap_or(("", text));
+        let id = number.parse().map_err(|_| InvalidReference)?;
+        Ok(Self { id, label: (!name.is_empty()).then(|| text.to_owned()) })
+    }
+}
+
+/// List the releases.
+pub async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let releases = client.releases(args.projector.as_deref()).await?;
+    if output.format() == Format::Json {
+        releases.iter().try_for_each(|release| output.json(release))?;
+        return Ok(Exit::Ok);
+    }
+    if releases.is_empty() {
+        output.note("no releases; make one with `belfry plugin push FILE`");
+        return Ok(Exit::Ok);
+    }
+    let rows = releases.into_iter().map(|release| {
+        [
+            release.label,
+            if release.active { "serves".to_owned() } else { String::new() },
+            release.created_at,
+            release.created_by,
+            release.digest.chars().take(SHORT_DIGEST).collect(),
+            release.note,
+        ]
+    });
+    output.text(&table(["release", "", "created", "by", "digest", "note"], rows))?;
+    Ok(Exit::Ok)
+}
+
+/// Let a release serve its rule from now on.
+pub async fn activate(args: &ActivateArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let ReleaseReference { id, label } = &args.release;
+    let release = client.release(*id).await?;
+    if let Some(label) = label.as_ref().filter(|label| **label != release.label) {
+        let message = format!("release {id} is {}, not {label}; see `belfry release list`", release.label);
+        return Err(Fault::new(Exit::Refused, message).into());
+    }
+    show_rollout(&client.activate(&release.projector, *id).await?, output)
+}
+
+/// Go back to the release that served before.
+pub async fn roll_back(args: &RollbackArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    show_rollout(&client.roll_back(&args.projector).await?, output)
+}
+
+/// Say which release serves now.
+pub(super) fn show_rollout(rollout: &Rollout, output: &Output) -> anyhow::Result<Exit> {
+    match output.format() {
+        Format::Json => output.json(rollout)?,
+        Format::Text => output.text(&crate::escape::escape(&serves(rollout)))?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn serves(rollout: &Rollout) -> String {
+    let before = match rollout.previous_release_id {
+        Some(previous) => format!("before it was #{previous}; to go back: belfry release rollback {}", rollout.name),
+        None => "nothing served before".to_owned(),
+    };
+    format!("{} serves {} from now on; {before}", rollout.active.label, rollout.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_named_by_number_or_label() {
+        let reference = |text: &str| text.parse::<ReleaseReference>();
+        assert_eq!(reference("7"), Ok(ReleaseReference { id: 7, label: None }));
+        assert_eq!(reference("#7"), Ok(ReleaseReference { id: 7, label: None }));
+        let label = "teacher-results@1.2.0#7";
+        assert_eq!(reference(label), Ok(ReleaseReference { id: 7, label: Some(label.into()) }));
+        for text in ["", "teacher-results", "teacher-results@1.2.0", "#"] {
+            assert_eq!(reference(text), Err(InvalidReference), "{text}");
+        }
+    }
+}

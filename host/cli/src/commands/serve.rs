@@ -1,0 +1,69 @@
+//! `belfry serve`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use belfry_service::config::{ConfigError, Loaded, load};
+use belfry_service::telemetry::start_logging;
+use belfry_service::{Service, ServiceSettings, StartError};
+use belfry_store::OpenError;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::exit::{Exit, Fault};
+
+/// Where the configuration comes from, for commands that need one.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// A TOML file; what it leaves out has its default
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one value, above the file and the environment; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
+    pub settings: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be SECTION.KEY=VALUE, such as http.listen=127.0.0.1:0")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl ConfigArgs {
+    /// Load it.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        load(self.config.as_deref(), &self.settings)
+    }
+}
+
+/// Serve until a signal says stop: trace → config → start → signal → drain.
+pub async fn run(args: &ConfigArgs) -> Result<Exit> {
+    let config = args.load().map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?.config;
+    start_logging(&config.log).map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?;
+    // Before anything is started, so that no signal is missed.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let settings = ServiceSettings { config, default_projector: belfry_artifacts::TEACHER_RESULTS };
+    let service = Service::start(settings).await.map_err(|error| Fault::new(exit_for(&error), error.to_string()))?;
+    either(&mut terminate, &mut interrupt).await;
+    tokio::select! {
+        () = service.stop() => Ok(Exit::Ok),
+        () = either(&mut terminate, &mut interrupt) => {
+            tracing::warn!("a second signal: stopping at once; nothing acknowledged is lost");
+            Ok(Exit::Failure)
+        }
+    }
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn exit_for(error: &StartError) -> Exit {
+    match error {
+        StartError::Store(OpenError::UnknownUrl(_)) | StartError::Tokens(_) => Exit::Configuration,
+        StartError::Store(OpenError::Locked(_) | OpenError::Migrate(_)) | StartError::Listen { .. } => Exit::Refused,
+        _ => Exit::Failure,
+    }
+}

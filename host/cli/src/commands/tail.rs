@@ -1,0 +1,79 @@
+//! `belfry tail`.
+
+use crate::Exit;
+use crate::args::TailArgs;
+use crate::client::{Client, FeedItem, FeedNotification, FeedQuery};
+use crate::escape::escape;
+use crate::output::{Format, Output};
+use crate::priority::coloured_priority;
+
+/// Show notifications as they arrive.
+pub async fn run(args: &TailArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let query = FeedQuery { recipient: args.recipient.clone(), projector: args.projector.clone(), from: args.from };
+    let mut feed = client.feed(query).await?;
+    output.note(format!("following the notifications of {}", client.address()));
+    let mut left = args.count;
+    while left != Some(0) {
+        match feed.next().await? {
+            FeedItem::Notification(notification) => {
+                show(&notification, output)?;
+                left = left.map(|left| left - 1);
+            }
+            FeedItem::Lost { reason, retry_in, seamless } => {
+                let gap = if seamless { "" } else { "; what is made in the meantime is not shown" };
+                let seconds = retry_in.as_secs_f64();
+                output.note(format!("lost the feed: {reason}; connecting again in {seconds:.2} s{gap}"));
+            }
+            FeedItem::Connected => output.note("connected again"),
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(notification: &FeedNotification, output: &Output) -> anyhow::Result<()> {
+    match output.format() {
+        Format::Json => output.verbatim(&notification.text)?,
+        Format::Text => output.text(&line(notification))?,
+    }
+    Ok(())
+}
+
+/// A line for a notification. One that is not understood is shown as it is: hiding it would mislead.
+fn line(notification: &FeedNotification) -> String {
+    let Ok(message) = notification.message() else {
+        return format!("{}  {}", notification.position, escape(&notification.text));
+    };
+    let text = message.text().map_or_else(|| "-".to_owned(), escape);
+    format!(
+        "{}  {}  {}  {}  {text}  {}",
+        escape(&message.event_timestamp),
+        coloured_priority(&message.data.priority),
+        escape(&message.data.teacher_id),
+        escape(&message.data.notification_type),
+        message.event_id
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let line = line(&FeedNotification { position: 12, text: text.to_owned() });
+        anstream::adapter::strip_str(&line).to_string()
+    }
+
+    #[test]
+    fn a_notification_is_one_line_without_control_characters() {
+        let text = r#"{"event_id":"fe17901f-b267-53fc-ab06-b54d181baae1","event_timestamp":"2026-03-02T09:15:01Z","data":{"teacher_id":"teacher-\u001b[2J","notification_type":"batch_results_ready","category":"c","priority":"high","payload":{"message":"two\nlines"},"deadline_timestamp":null}}"#;
+        assert_eq!(
+            shown(text),
+            r"2026-03-02T09:15:01Z  high       teacher-\u{1b}[2J  batch_results_ready  two\nlines  fe17901f-b267-53fc-ab06-b54d181baae1"
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_shown_nevertheless() {
+        assert_eq!(shown("{\"a\":\"\u{9b}\"}"), r#"12  {"a":"\u{9b}"}"#);
+    }
+}

@@ -1,0 +1,36 @@
+//! Which Belfry to talk to, and as whom.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use crate::args::Options;
+use crate::client::Client;
+use crate::exit::{Exit, Fault};
+
+/// Where Belfry listens unless it is told otherwise.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:7341";
+
+/// A client for the Belfry that the options and the environment name. Nothing is sent yet.
+pub fn connect(options: &Options) -> anyhow::Result<Client> {
+    let url = options.url.clone().or_else(|| set("BELFRY_URL")).unwrap_or_else(|| DEFAULT_URL.to_owned());
+    let token = match &options.token_file {
+        Some(file) => Some(read_token(file)?),
+        None => set("BELFRY_TOKEN"),
+    };
+    Ok(Client::new(&url, token.as_deref())?)
+}
+
+/// A variable that is set to something.
+fn set(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn read_token(file: &Path) -> Result<String, Fault> {
+    let wrong = |what: String| Fault::new(Exit::Configuration, format!("token file {}: {what}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| wrong(format!("{error}; give a file that you can read")))?;
+    match text.trim() {
+        "" => Err(wrong("empty; put the token into it".into())),
+        token => Ok(token.to_owned()),
+    }
+}

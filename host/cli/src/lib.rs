@@ -1,0 +1,60 @@
+//! Everything behind the `belfry` command, as a library: the command itself only reads arguments and ends with an
+//! [`Exit`].
+//!
+//! - [`args`] says what can be typed, [`commands`] does it.
+//! - [`client`] talks to a running Belfry; it knows nothing of terminals.
+//! - [`output`] writes results to standard output, as text or JSON, and everything else to standard error.
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod connection;
+pub mod escape;
+pub mod exit;
+pub mod json_stream;
+pub mod output;
+pub mod priority;
+
+pub use args::Cli;
+pub use exit::Exit;
+
+use args::{Command, PluginCommand, ReleaseCommand};
+use output::Output;
+
+/// Run a command to its end. Errors are told on standard error.
+pub async fn run(cli: Cli) -> Exit {
+    let output = Output::new(cli.options.output);
+    match dispatch(&cli, &output).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            let exit = Exit::of(&error);
+            // Whoever reads the output has seen enough: nothing to tell.
+            if exit != Exit::Ok {
+                output.error(&error);
+            }
+            exit
+        }
+    }
+}
+
+async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
+    let client = || connection::connect(&cli.options);
+    match &cli.command {
+        Command::Publish(args) => commands::publish::run(args, &client()?, output).await,
+        Command::Tail(args) => commands::tail::run(args, &client()?, output).await,
+        Command::Explain(args) => commands::explain::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::Inspect(args)) => commands::plugin::inspect::run(args, output),
+        Command::Plugin(PluginCommand::Test(args)) => commands::plugin::test::run(args, output),
+        Command::Plugin(PluginCommand::Bench(args)) => commands::plugin::bench::run(args, output),
+        Command::Plugin(PluginCommand::Push(args)) => commands::plugin::push::run(args, &client()?, output).await,
+        Command::Release(ReleaseCommand::List(args)) => commands::release::list(args, &client()?, output).await,
+        Command::Release(ReleaseCommand::Activate(args)) => commands::release::activate(args, &client()?, output).await,
+        Command::Release(ReleaseCommand::Rollback(args)) => {
+            commands::release::roll_back(args, &client()?, output).await
+        }
+        Command::Serve(args) => commands::serve::run(args).await,
+        Command::Demo(args) => commands::demo::run(args, output).await,
+        Command::Config(command) => commands::config::run(command, output),
+        Command::Completions(args) => commands::completions::run(args, output),
+    }
+}
