@@ -19,6 +19,8 @@ use crate::{
 
 /// How often a call is tried when its failure is the host's fault.
 const ATTEMPTS: u32 = 3;
+/// Loading is rare and may meet a busy machine: it has so many times the patience of an event.
+const LOADING_PATIENCE: u32 = 10;
 const MAX_CODE_BYTES: usize = 64;
 const MAX_REASON_BYTES: usize = 4096;
 
@@ -84,7 +86,7 @@ impl Projector {
         let configuration = Configuration::new(given, &self.inner.description).map_err(refuse)?;
         let mut run = self
             .inner
-            .start(Arc::new(configuration.clone()), None, self.inner.limits.deadline)
+            .start(Arc::new(configuration.clone()), None, self.inner.limits.deadline * LOADING_PATIENCE)
             .map_err(|failure| refuse(failure.to_string()))?;
         let checked = run.bindings.belfry_projector_projector().call_check_config(&mut run.store);
         match checked {
@@ -173,7 +175,7 @@ impl Inner {
     fn describe(&self) -> Result<Description, NotAdmitted> {
         let refuse = |detail: String| NotAdmitted::new(Reason::BadDescription, detail);
         let mut run = self
-            .start(Arc::default(), None, self.limits.deadline)
+            .start(Arc::default(), None, self.limits.deadline * LOADING_PATIENCE)
             .map_err(|failure| refuse(format!("describe failed: {failure}")))?;
         match run.bindings.belfry_projector_projector().call_describe(&mut run.store) {
             Ok(description) => {

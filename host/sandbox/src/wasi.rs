@@ -3,8 +3,6 @@
 //! Clocks read the event's time, randomness is seeded by the event's id, sleeping returns at once, standard output goes
 //! to the log, and there are no files, arguments or variables. Every other function traps and says what to use instead.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use belfry_model::{Envelope, Outcome};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
@@ -32,12 +30,11 @@ pub(crate) struct WasiState {
 
 impl WasiState {
     pub(crate) fn of(event: Option<&Envelope>) -> Self {
-        let mut seed = DefaultHasher::new();
-        event.map(|event| event.event_id).hash(&mut seed);
+        let (high, low) = event.map_or((0, 0), |event| event.event_id.as_u64_pair());
         Self {
             wall_clock_ms: event.map_or(0, |event| event.occurred_at_ms),
             monotonic_ns: 0,
-            random: seed.finish(),
+            random: high ^ low,
             stdout: String::new(),
             stderr: String::new(),
         }

@@ -13,13 +13,20 @@ const CHUNK: u32 = 1000;
 const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Retire until the service stops.
-pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping: watch::Receiver<bool>) {
+///
+/// What one of the `sinks` has not read yet is kept, whatever its age.
+pub(crate) async fn run(
+    store: Store,
+    settings: config::Retention,
+    sinks: Vec<&'static str>,
+    mut stopping: watch::Receiver<bool>,
+) {
     loop {
         tokio::select! {
             _ = tokio::time::sleep(EVERY) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        match retire(&store, &settings).await {
+        match retire(&store, &settings, &sinks).await {
             Ok(retired) if retired == Retired::default() => {}
             Ok(retired) => tracing::info!(log = retired.log, inbox = retired.inbox, "retired old rows"),
             Err(error) => tracing::warn!(%error, "cannot retire old rows; it is tried again"),
@@ -27,11 +34,15 @@ pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping:
     }
 }
 
-async fn retire(store: &Store, settings: &config::Retention) -> Result<Retired, StoreError> {
+async fn retire(store: &Store, settings: &config::Retention, sinks: &[&str]) -> Result<Retired, StoreError> {
     let before = |days: u32| now_ms() - i64::from(days) * MS_PER_DAY;
     let mut total = Retired::default();
+    let mut read_by_all = i64::MAX;
+    for sink in sinks {
+        read_by_all = read_by_all.min(store.relay_position(sink).await?.unwrap_or(0));
+    }
     loop {
-        let retired = store.retire(before(settings.log_days), before(settings.inbox_days), CHUNK).await?;
+        let retired = store.retire(read_by_all, before(settings.log_days), before(settings.inbox_days), CHUNK).await?;
         total.log += retired.log;
         total.inbox += retired.inbox;
         if retired == Retired::default() {

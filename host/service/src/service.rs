@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::{Config, Tokens, TokensError};
-use crate::delivery::Stdout;
 use crate::delivery::feed::Feeds;
+use crate::delivery::{STDOUT, Stdout};
 use crate::http::{self, Api};
 use crate::pipeline::Pipeline;
 use crate::releases::{Registry, ReleaseError};
@@ -71,6 +71,7 @@ pub struct Service {
     http_address: SocketAddr,
     ops_address: SocketAddr,
     stop: watch::Sender<bool>,
+    finish: watch::Sender<bool>,
     http: JoinHandle<io::Result<()>>,
     ops: JoinHandle<io::Result<()>>,
     sinks: Vec<JoinHandle<()>>,
@@ -90,17 +91,22 @@ impl Service {
         let (_, end) = store.log_bounds().await?;
         let writer = Writer::start(store.clone(), writer_settings(&config), end);
         let (stop, stopping) = watch::channel(false);
+        let (finish, finishing) = watch::channel(false);
         let feeds = Feeds {
             store: store.clone(),
             registry: registry.clone(),
             committed: writer.committed(),
             stopping: stopping.clone(),
         };
-        let mut sinks = vec![tokio::spawn(retention::run(store.clone(), config.retention.clone(), stopping.clone()))];
+        let mut sinks = Vec::new();
+        let mut enabled = Vec::new();
         if config.sink.stdout.enabled {
             let stdout = Stdout::open(store.clone(), end).await?;
-            sinks.push(tokio::spawn(stdout.run(writer.committed(), stopping.clone())));
+            sinks.push(tokio::spawn(stdout.run(writer.committed(), finishing.clone())));
+            enabled.push(STDOUT);
         }
+        let retention = retention::run(store.clone(), config.retention.clone(), enabled, finishing.clone());
+        sinks.push(tokio::spawn(retention));
         let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
         let pipeline = Pipeline {
             store: store.clone(),
@@ -120,10 +126,10 @@ impl Service {
             tokens,
         };
         let (http_address, http) = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
-        let ops = http::ops(store.clone(), metrics, stopping.clone());
-        let (ops_address, ops) = listen("ops.listen", config.ops.listen, ops, stopping).await?;
+        let ops = http::ops(store.clone(), metrics, stopping);
+        let (ops_address, ops) = listen("ops.listen", config.ops.listen, ops, finishing).await?;
         tracing::info!(http = %http_address, ops = %ops_address, store = config.store.url, "ready");
-        Ok(Self { http_address, ops_address, stop, http, ops, sinks, store, in_flight })
+        Ok(Self { http_address, ops_address, stop, finish, http, ops, sinks, store, in_flight })
     }
 
     /// Where events are posted and feeds are read.
@@ -136,8 +142,8 @@ impl Service {
         self.ops_address
     }
 
-    /// Stop: take no new requests and end the feeds → answer those that are here → let the sinks finish → close the
-    /// store. Nothing acknowledged is lost if this is cut short.
+    /// Stop: take no new requests and end the feeds → answer those that are here → let the sinks read to the log's end
+    /// → close the store. Nothing acknowledged is lost if this is cut short.
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.send_replace(true);
@@ -145,10 +151,11 @@ impl Service {
         if timeout(DRAIN, self.http).await.is_err() {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not end in time and are cut off");
         }
-        let _ = timeout(DRAIN, self.ops).await;
+        self.finish.send_replace(true);
         for sink in self.sinks {
             let _ = timeout(DRAIN, sink).await;
         }
+        let _ = timeout(DRAIN, self.ops).await;
         self.store.close().await;
         tracing::info!("stopped");
     }

@@ -20,7 +20,7 @@ pub enum Store {
 /// What retention removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retired {
-    /// Rows of the log.
+    /// Rows of the log, withheld notifications and dead letters.
     pub log: u64,
     /// Rows of the inbox and of the issued identities.
     pub inbox: u64,
@@ -153,10 +153,16 @@ impl Store {
         }
     }
 
-    /// Remove up to `limit` rows of each kind that are older than these times.
-    pub async fn retire(&self, log_before_ms: i64, inbox_before_ms: i64, limit: u32) -> Result<Retired, StoreError> {
+    /// Remove up to `limit` rows of each kind that are older than these times; of the log none after `up_to`.
+    pub async fn retire(
+        &self,
+        up_to: i64,
+        log_before_ms: i64,
+        inbox_before_ms: i64,
+        limit: u32,
+    ) -> Result<Retired, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.retire(log_before_ms, inbox_before_ms, limit).await,
+            Self::Sqlite(sqlite) => sqlite.retire(up_to, log_before_ms, inbox_before_ms, limit).await,
         }
     }
 

@@ -84,7 +84,7 @@ impl Feeds {
         let closed = Arc::new(OnceLock::new());
         // The channel ends with the last of its senders: the reason must be there by then.
         let until_told = sender.clone();
-        let reader = Reader { feeds: self.clone(), filter, sender, position: after };
+        let reader = Reader { feeds: self.clone(), filter, sender, position: after, opened_ms: now_ms() };
         let reason = closed.clone();
         tokio::spawn(async move {
             if let Some(why) = reader.run().await {
@@ -103,6 +103,7 @@ struct Reader {
     filter: Filter,
     sender: mpsc::Sender<Item>,
     position: i64,
+    opened_ms: i64,
 }
 
 /// Why a reader's task ends: the service ends it, or the reader is gone and nobody is left to tell.
@@ -145,8 +146,11 @@ impl Reader {
             if !self.shows(&entry) {
                 continue;
             }
-            metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => "feed")
-                .record((now_ms() - entry.created_at_ms).max(0) as f64 / 1000.0);
+            // What was there before the reader was tells nothing of the feed's speed.
+            if entry.created_at_ms >= self.opened_ms {
+                metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => "feed")
+                    .record((now_ms() - entry.created_at_ms).max(0) as f64 / 1000.0);
+            }
             let message = String::from_utf8_lossy(&entry.payload).into_owned();
             let item = Item::Notification { position: entry.position, message };
             match timeout(PATIENCE, self.sender.send(item)).await {

@@ -4,4 +4,5 @@
 pub mod feed;
 mod stdout;
 
+pub(crate) use stdout::SINK as STDOUT;
 pub use stdout::Stdout;

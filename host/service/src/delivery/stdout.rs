@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use crate::clock::now_ms;
 
-const SINK: &str = "stdout";
+/// This sink's name.
+pub(crate) const SINK: &str = "stdout";
 const PAGE: u32 = 1000;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The deepest event that the wire contract lets in.
@@ -35,7 +36,18 @@ impl Stdout {
     /// Begin where the sink was, or at the log's end if it is new.
     pub async fn open(store: Store, end: i64) -> Result<Self, StoreError> {
         let position = match store.relay_position(SINK).await? {
-            Some(position) => position,
+            Some(position) => {
+                let (lowest, _) = store.log_bounds().await?;
+                if position + 1 < lowest {
+                    tracing::warn!(
+                        sink = SINK,
+                        position,
+                        lowest,
+                        "what the sink had not read was retired while it was off"
+                    );
+                }
+                position
+            }
             None => {
                 tracing::info!(sink = SINK, position = end, "a new sink begins at the end of the log");
                 store.set_relay_position(SINK, end).await?;

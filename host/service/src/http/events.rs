@@ -32,9 +32,11 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| {
-        let detail = format!("{}; send at most 16 MiB at once", rejection.body_text());
-        Problem::new("event-too-large", "Body too large", rejection.status(), detail)
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new("event-too-large", "Body too large", rejection.status(), "send at most 16 MiB at once")
+        }
+        _ => Problem::bad_request(rejection.body_text()),
     })?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().unwrap_or_default().trim() == NDJSON {
@@ -71,9 +73,6 @@ async fn many(api: Api, body: Bytes) -> Result<Response, Problem> {
     }
     let mut answers = Answers { api: &api, text: Vec::with_capacity(lines.len() * 256), under_way: VecDeque::new() };
     for chunk in lines.chunks(CHUNK) {
-        if answers.under_way.len() == CHUNKS_AHEAD {
-            answers.finish_first().await?;
-        }
         answers.begin(chunk).await?;
     }
     while !answers.under_way.is_empty() {
@@ -105,7 +104,7 @@ struct Chunk {
 
 impl Answers<'_> {
     async fn begin(&mut self, chunk: &[(usize, Bytes)]) -> Result<(), Problem> {
-        let permit = turn(self.api, chunk.len()).await?;
+        let permit = self.turn(chunk.len()).await?;
         let mut lines = Vec::with_capacity(chunk.len());
         let mut events = Vec::with_capacity(chunk.len());
         for (number, line) in chunk {
@@ -123,6 +122,20 @@ impl Answers<'_> {
         let in_flight = self.api.pipeline.begin(events).await?;
         self.under_way.push_back(Chunk { lines, in_flight, _permit: permit });
         Ok(())
+    }
+
+    /// Wait until the next chunk may be under way. The chunks before it may be what it waits for, so they are finished
+    /// first.
+    async fn turn(&mut self, events: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        while !self.under_way.is_empty() {
+            if self.under_way.len() < CHUNKS_AHEAD
+                && let Ok(permit) = self.api.in_flight.clone().try_acquire_many_owned(permits(self.api, events))
+            {
+                return Ok(permit);
+            }
+            self.finish_first().await?;
+        }
+        turn(self.api, events).await
     }
 
     async fn finish_first(&mut self) -> Result<(), NotTaken> {
@@ -159,12 +172,16 @@ fn taken(event_id: uuid::Uuid, taken: Taken) -> Posted {
 
 /// Wait until so many events may be under way.
 async fn turn(api: &Api, events: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let permits = events.clamp(1, api.max_in_flight) as u32;
-    match timeout(PATIENCE, api.in_flight.clone().acquire_many_owned(permits)).await {
+    match timeout(PATIENCE, api.in_flight.clone().acquire_many_owned(permits(api, events))).await {
         Ok(Ok(permit)) => Ok(permit),
         Ok(Err(_)) => Err(Problem::overloaded("the service is stopping; send it again in a moment")),
         Err(_) => Err(Problem::overloaded("too many events are waiting; send it again in a moment")),
     }
+}
+
+/// More than there are would never be granted.
+fn permits(api: &Api, events: usize) -> u32 {
+    events.clamp(1, api.max_in_flight) as u32
 }
 
 fn count(outcome: &'static str) {

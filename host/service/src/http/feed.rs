@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Sse;
@@ -26,9 +27,10 @@ pub(crate) struct Parameters {
 
 pub(crate) async fn get(
     State(api): State<Api>,
-    Query(Parameters { recipient, projector, from }): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, Problem> {
+    let Query(Parameters { recipient, projector, from }) = parameters?;
     // A client that resumes sends the last id it saw beside the address it was first given.
     let last_event_id = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().to_owned());
     let after = match last_event_id.or(from).as_deref() {
@@ -54,7 +56,7 @@ async fn kept(api: &Api, position: &str) -> Result<i64, Problem> {
         Problem::bad_request("from and Last-Event-ID: must be a position, or from=beginning or from=now")
     })?;
     let (lowest, highest) = api.store.log_bounds().await?;
-    if position + 1 < lowest {
+    if position < highest && position + 1 < lowest {
         let detail = format!("the log begins at {lowest}, entries after {position} were retired; read from=beginning");
         return Err(Problem::retired(detail));
     }

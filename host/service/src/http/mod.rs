@@ -62,6 +62,7 @@ pub(crate) fn api(api: Api) -> Router {
         .route("/v1/projectors/{name}/rollback", post(releases::roll_back))
         .layer(axum::middleware::from_fn_with_state(api.clone(), auth::authorize))
         .route("/openapi.json", get(openapi))
+        .method_not_allowed_fallback(problem::no_such_method)
         .fallback(problem::no_such_page)
         .with_state(api)
 }

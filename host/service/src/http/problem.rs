@@ -1,7 +1,8 @@
 //! Refusals as RFC 9457 problem details: what happened, to what, and what to do.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use belfry_sandbox::{NotAdmitted, Reason};
 use belfry_store::StoreError;
@@ -52,6 +53,10 @@ impl Problem {
         Self::new("unauthorized", "Unauthorized", StatusCode::UNAUTHORIZED, detail)
     }
 
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new("unauthorized", "Forbidden", StatusCode::FORBIDDEN, detail)
+    }
+
     pub(crate) fn overloaded(detail: impl Into<String>) -> Self {
         Self::new("overloaded", "Overloaded", StatusCode::SERVICE_UNAVAILABLE, detail)
     }
@@ -73,12 +78,28 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         response
     }
 }
+
+/// Requests that the framework cannot read are refused in the same form as all others.
+macro_rules! bad_request {
+    ($($rejection:ty),*) => {
+        $(impl From<$rejection> for Problem {
+            fn from(rejection: $rejection) -> Self {
+                Self::bad_request(rejection.body_text())
+            }
+        })*
+    };
+}
+
+bad_request!(QueryRejection, PathRejection, JsonRejection);
 
 impl From<NotAnEvent> for Problem {
     fn from(error: NotAnEvent) -> Self {
@@ -131,6 +152,11 @@ impl From<ReleaseError> for Problem {
             ReleaseError::Store(error) => error.into(),
         }
     }
+}
+
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}; see /openapi.json", uri.path());
+    Problem::new("bad-request", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
 pub(crate) async fn no_such_page(uri: Uri) -> Problem {

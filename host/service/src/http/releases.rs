@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Multipart, Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -35,15 +36,20 @@ pub(crate) struct Projectors {
 
 pub(crate) async fn list(
     State(api): State<Api>,
-    Query(Parameters { projector }): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Json<Releases>, Problem> {
+    let Query(Parameters { projector }) = parameters?;
     let releases = api.store.releases(projector.as_deref()).await?;
     Ok(Json(Releases {
         releases: releases.into_iter().map(|release| ReleaseView::of(release, &api.registry)).collect(),
     }))
 }
 
-pub(crate) async fn one(State(api): State<Api>, Path(release_id): Path<i64>) -> Result<Json<ReleaseView>, Problem> {
+pub(crate) async fn one(
+    State(api): State<Api>,
+    release_id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<ReleaseView>, Problem> {
+    let Path(release_id) = release_id?;
     let release = api.store.release(release_id).await?;
     let unknown =
         || Problem::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, "there is no such release");
@@ -108,8 +114,9 @@ pub(crate) async fn activate(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller(by)): Extension<Caller>,
-    Json(Activation { release_id }): Json<Activation>,
+    activation: Result<Json<Activation>, JsonRejection>,
 ) -> Result<Json<ProjectorView>, Problem> {
+    let Json(Activation { release_id }) = activation?;
     let rolled_out = api.registry.activate(release_id, Some(&name), &by).await?;
     Ok(Json(view(name, rolled_out, &api)))
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refusal};
-use belfry_sandbox::{Answer, Failure, Overloaded, Projection};
+use belfry_sandbox::{Answer, Failure, Overloaded, Projection, Timings};
 use futures_util::future::try_join_all;
 
 use super::Pipeline;
@@ -70,8 +70,8 @@ async fn run_lot(
 /// Run the rule on one event and finish its messages. On a guest's thread.
 fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings) -> Projected {
     let projection = active.projector.project(&active.configuration, &event.envelope, &event.event);
-    observe(active, &projection);
-    let answer = match projection.answer {
+    let Projection { answer, log, timings } = projection;
+    let answer = match answer {
         Answer::Notifications(notifications) => finish(active, event, notifications, messages),
         Answer::Rejected(rejection) => Err(NotProjected {
             outcome: Outcome::Rejected,
@@ -79,7 +79,9 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings) -
         }),
         Answer::Failed(Failure { outcome, detail }) => Err(NotProjected { outcome, detail }),
     };
-    Projected { active: active.clone(), answer }
+    let projected = Projected { active: active.clone(), answer };
+    observe(&projected, &timings, log.len());
+    projected
 }
 
 fn finish(
@@ -99,16 +101,10 @@ fn finish(
     finished.collect()
 }
 
-fn observe(active: &Active, projection: &Projection) {
-    let seconds = projection.timings.instantiate + projection.timings.call + projection.timings.drop;
-    metrics::histogram!(
-        "belfry_project_seconds",
-        "projector" => active.name.clone(),
-        "outcome" => projection.outcome().as_str()
-    )
-    .record(seconds);
-    // What a rule writes may quote the event, so only its amount is logged unless somebody asks for more.
-    for line in &projection.log {
-        tracing::trace!(target: "belfry::rule", release = %active.label, level = ?line.level, "{}", line.message);
-    }
+/// What a rule writes to its log may quote the event, so only its amount is told.
+fn observe(projected: &Projected, timings: &Timings, log_lines: usize) {
+    let outcome = projected.outcome().as_str();
+    metrics::histogram!("belfry_project_seconds", "projector" => projected.active.name.clone(), "outcome" => outcome)
+        .record(timings.instantiate + timings.call + timings.drop);
+    tracing::debug!(release = %projected.active.label, outcome, log_lines, "projected");
 }

@@ -48,7 +48,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT id FROM outbox WHERE event_id = $1")
+        Ok(sqlx::query_scalar("SELECT id FROM outbox WHERE event_id = $1 AND source_event_id IS NULL")
             .bind(event_id)
             .fetch_optional(&self.readers)
             .await?)

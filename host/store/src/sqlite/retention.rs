@@ -23,44 +23,37 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Rows are in the order of time, so each statement walks from the oldest and stops at the first young one. The log
-    /// keeps what a sink has not read yet, whatever its age.
+    /// Rows are in the order of time, so each statement walks from the oldest and stops at the first young one.
     pub(crate) async fn retire(
         &self,
+        up_to: i64,
         log_before_ms: i64,
         inbox_before_ms: i64,
         limit: u32,
     ) -> Result<Retired, StoreError> {
         let mut transaction = self.begin().await?;
-        let log = sqlx::query(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at_ms < $1 \
-             AND id <= (SELECT coalesce(min(position), 9223372036854775807) FROM relay)",
+        let mut log = sqlx::query(
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at_ms < $1 AND id <= $3",
         )
         .bind(log_before_ms)
         .bind(limit)
+        .bind(up_to)
         .execute(&mut *transaction)
         .await?
         .rows_affected();
-        let mut inbox = 0;
-        for (statement, before_ms) in [
-            (
-                "DELETE FROM inbox WHERE rowid IN (SELECT rowid FROM inbox ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
-                inbox_before_ms,
-            ),
-            (
-                "DELETE FROM issued WHERE rowid IN (SELECT rowid FROM issued ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
-                inbox_before_ms,
-            ),
-            (
-                "DELETE FROM withheld WHERE id IN (SELECT id FROM withheld ORDER BY id LIMIT $2) AND created_at_ms < $1",
-                log_before_ms,
-            ),
-            (
-                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT $2) AND created_at_ms < $1",
-                log_before_ms,
-            ),
+        for statement in [
+            "DELETE FROM withheld WHERE id IN (SELECT id FROM withheld ORDER BY id LIMIT $2) AND created_at_ms < $1",
+            "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT $2) AND created_at_ms < $1",
         ] {
-            let done = sqlx::query(statement).bind(before_ms).bind(limit).execute(&mut *transaction).await?;
+            let done = sqlx::query(statement).bind(log_before_ms).bind(limit).execute(&mut *transaction).await?;
+            log += done.rows_affected();
+        }
+        let mut inbox = 0;
+        for statement in [
+            "DELETE FROM inbox WHERE rowid IN (SELECT rowid FROM inbox ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
+            "DELETE FROM issued WHERE rowid IN (SELECT rowid FROM issued ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
+        ] {
+            let done = sqlx::query(statement).bind(inbox_before_ms).bind(limit).execute(&mut *transaction).await?;
             inbox += done.rows_affected();
         }
         transaction.commit().await?;
