@@ -1,0 +1,650 @@
+//! Events as they arrive: what is read from them, what is refused, and where the refusal points.
+
+use std::slice;
+
+use belfry_model::{
+    BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1, Envelope,
+    Event, Malformed, Outcome, PhaseResult, Ranking, content_hash,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::num::f64 as float;
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+const SUCCESS: &str = include_str!("samples/batch_results_ready.success.json");
+const FAILURES: &str = include_str!("samples/batch_results_ready.with_failures.json");
+const ASSESSMENT: &str = include_str!("samples/batch_assessment_completed.json");
+const NO_RANKINGS: &str = include_str!("samples/batch_assessment_completed.empty.json");
+const SAMPLES: [&str; 4] = [SUCCESS, FAILURES, ASSESSMENT, NO_RANKINGS];
+
+const EVENT_ID: &str = "a25fb85b-a5b0-523c-993b-2dc42602b95d";
+/// Half of a character beyond U+FFFF: JSON's grammar allows it, no text has it.
+const LONE_SURROGATE: &str = r"\ud800";
+
+/// Read a text as the service does.
+fn read(text: &str) -> Result<(Envelope, Event), Malformed> {
+    let envelope = Envelope::parse(text.as_bytes())?;
+    let event = Event::from_envelope(&envelope)?;
+    Ok((envelope, event))
+}
+
+fn envelope(text: &str) -> Envelope {
+    read(text).expect("an event").0
+}
+
+fn refused(text: &str) -> Malformed {
+    read(text).expect_err("not an event")
+}
+
+fn results_ready(text: &str) -> BatchResultsReadyV1 {
+    match read(text).expect("an event").1 {
+        Event::BatchResultsReadyV1(event) => event,
+        other => panic!("another type: {other:?}"),
+    }
+}
+
+fn assessment_completed(text: &str) -> BatchAssessmentCompletedV1 {
+    match read(text).expect("an event").1 {
+        Event::BatchAssessmentCompletedV1(event) => event,
+        other => panic!("another type: {other:?}"),
+    }
+}
+
+/// The smallest envelope around `data`, with `more` as its last fields; both are JSON text.
+fn wrapped(event_type: &str, data: &str, more: &str) -> String {
+    format!(
+        r#"{{"event_id":"{EVENT_ID}","event_type":"{event_type}","event_timestamp":"2026-03-02T09:15:01Z","source_service":"s","data":{data}{more}}}"#
+    )
+}
+
+/// A sample with another value, or a new one, at `pointer`.
+fn with(sample: &str, pointer: &str, value: impl Into<Value>) -> String {
+    let (mut event, parent, name) = opened(sample, pointer);
+    event.pointer_mut(parent).expect("the sample has the parent")[name] = value.into();
+    event.to_string()
+}
+
+/// A sample that lacks what `pointer` points to.
+fn without(sample: &str, pointer: &str) -> String {
+    let (mut event, parent, name) = opened(sample, pointer);
+    let fields = event.pointer_mut(parent).and_then(Value::as_object_mut).expect("the sample has the parent");
+    fields.remove(name).expect("the sample has the field");
+    event.to_string()
+}
+
+fn opened<'a>(sample: &str, pointer: &'a str) -> (Value, &'a str, &'a str) {
+    let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+    (serde_json::from_str(sample).expect("samples are JSON"), parent, name)
+}
+
+#[test]
+fn a_sample_of_results_becomes_its_typed_event() {
+    let envelope = envelope(SUCCESS);
+    assert_eq!(envelope.event_id.to_string(), EVENT_ID);
+    assert_eq!(envelope.event_type, BATCH_RESULTS_READY_V1);
+    assert_eq!(envelope.event_timestamp, "2026-03-02T09:15:01Z");
+    assert_eq!(envelope.occurred_at_ms, 1_772_442_901_000);
+    assert_eq!(envelope.source_service, "result_aggregator_service");
+    assert_eq!(envelope.schema_version, 1);
+    assert_eq!(envelope.correlation_id.to_string(), "5487100a-3a58-5358-ae3f-a56e6cba22a2");
+    assert_eq!(envelope.metadata_str("traceparent"), Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+
+    let phase = |name: &str, processing_time_seconds| PhaseResult {
+        name: name.into(),
+        status: "completed".into(),
+        completed_count: 28,
+        failed_count: 0,
+        processing_time_seconds,
+    };
+    let expected = BatchResultsReadyV1 {
+        batch_id: "batch-eng5-0001".into(),
+        user_id: "teacher-anna".into(),
+        total_essays: 28,
+        completed_essays: 28,
+        overall_status: "completed_successfully".into(),
+        processing_duration_seconds: 412.5,
+        phase_results: vec![phase("spellcheck", Some(41.25)), phase("cj_assessment", None)],
+    };
+    assert_eq!(results_ready(SUCCESS), expected);
+}
+
+#[test]
+fn the_other_samples_become_their_typed_events() {
+    let failures = results_ready(FAILURES);
+    assert_eq!(failures.user_id, "teacher-björn");
+    assert_eq!((failures.total_essays, failures.completed_essays), (31, 28));
+    let counts: Vec<_> =
+        failures.phase_results.iter().map(|phase| (phase.completed_count, phase.failed_count)).collect();
+    assert_eq!(counts, [(29, 2), (28, 3)]);
+
+    let assessment = assessment_completed(ASSESSMENT);
+    assert_eq!(assessment.assessment_job_id, "cj-job-77");
+    assert_eq!(assessment.rankings.len(), 5);
+    let last = Ranking {
+        essay_id: Some("essay-5".into()),
+        rank: Some(5),
+        score: Some(-0.7),
+        letter_grade: Some("F".into()),
+        confidence_score: Some(0.55),
+        confidence_label: Some("LOW".into()),
+    };
+    assert_eq!(assessment.rankings.last(), Some(&last));
+
+    let none = assessment_completed(NO_RANKINGS);
+    assert_eq!((none.user_id.as_str(), none.rankings), ("teacher-cecilia", Vec::new()));
+}
+
+#[test]
+fn types_without_a_record_keep_their_data_in_the_envelope() {
+    for data in ["null", "[]", "7", r#"{"batch_id":5}"#] {
+        let (envelope, event) = read(&wrapped("essay.deleted.v1", data, "")).expect("an event");
+        assert_eq!((event, &*envelope.data_text), (Event::Other, data));
+    }
+}
+
+#[test]
+fn data_and_metadata_survive_to_the_byte() {
+    let data =
+        "{ \"unknown\" : [1.50, 12345678901234567890123, \"\\u00f6\\/\"],\n \"user_id\":\"a\",\"user_id\":\"b\" }";
+    let metadata = r#"{ "mystery":{"a":1e2},  "a":1,"a":2 }"#;
+    let envelope = envelope(&wrapped("t", data, &format!(r#", "metadata": {metadata} , "also_unknown":[{{}}]"#)));
+    assert_eq!(&*envelope.data_text, data);
+    assert_eq!(envelope.metadata_text.as_deref(), Some(metadata));
+}
+
+#[test]
+fn a_field_that_the_envelope_has_twice_is_malformed() {
+    // The last one spells "data" with an escape; readers see one name.
+    for field in [r#""event_type":"t""#, r#""data":{}"#, r#""unknown":1,"unknown":1"#, r#""d\u0061ta":{}"#] {
+        let malformed = refused(&wrapped("t", "{}", &format!(",{field}")));
+        assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, ""), "{field}");
+        assert!(malformed.detail.contains("twice"), "{field}: {malformed}");
+    }
+}
+
+#[test]
+fn of_a_field_that_data_has_twice_the_last_counts() {
+    let text = SUCCESS.replace(r#""total_essays": 28"#, r#""total_essays": "many", "total_essays": 29"#);
+    assert_eq!(results_ready(&text).total_essays, 29);
+    let text = SUCCESS.replace(r#""user_id": "teacher-anna""#, r#""user_id": "teacher-anna", "user_id": null"#);
+    assert_eq!(refused(&text).pointer, "/data/user_id");
+    let twice = envelope(&wrapped("t", r#"{"a":1,"b":{"c":1,"c":2},"a":3}"#, ""));
+    assert_eq!(content_hash(&twice), content_hash(&envelope(&wrapped("t", r#"{"a":3,"b":{"c":2}}"#, ""))));
+}
+
+#[test]
+fn lone_surrogates_are_refused_wherever_they_stand() {
+    let data = |data: &str| wrapped("t", data, "");
+    let more = |more: &str| wrapped("t", "{}", more);
+    for (text, pointer) in [
+        (wrapped(LONE_SURROGATE, "{}", ""), "/event_type"),
+        (data(&format!(r#"{{"a":["{LONE_SURROGATE}"]}}"#)), "/data"),
+        (data(&format!(r#"{{"{LONE_SURROGATE}":1}}"#)), "/data"),
+        (data(r#"["\udc00\ud800"]"#), "/data"),
+        (more(&format!(r#","metadata":{{"a":"{LONE_SURROGATE}"}}"#)), "/metadata"),
+        (more(&format!(r#","data_schema_uri":"{LONE_SURROGATE}""#)), "/data_schema_uri"),
+        (more(&format!(r#","correlation_id":"{LONE_SURROGATE}""#)), "/correlation_id"),
+        (more(&format!(r#","unknown":"{LONE_SURROGATE}""#)), "/unknown"),
+        (more(&format!(r#","unknown":{{"a":[{{"{LONE_SURROGATE}":0}}]}}"#)), "/unknown"),
+        (more(&format!(r#","un~k/nown":"{LONE_SURROGATE}""#)), "/un~0k~1nown"),
+        (more(&format!(r#","{LONE_SURROGATE}":1"#)), ""),
+    ] {
+        assert_eq!(refused(&text).pointer, pointer, "{text}");
+    }
+    let pair = envelope(&data(r#"{"user_id":"\ud83d\ude00"}"#));
+    assert_eq!(pair.data_str("user_id"), Some("😀"), "a pair of them is a character");
+}
+
+#[test]
+fn u0000_is_malformed_in_ids_and_in_the_type() {
+    for (text, pointer) in [
+        (with(SUCCESS, "/event_type", "t\0"), "/event_type"),
+        (with(SUCCESS, "/data/batch_id", "\0"), "/data/batch_id"),
+        (with(SUCCESS, "/data/user_id", "a\0b"), "/data/user_id"),
+        (with(ASSESSMENT, "/data/batch_id", "\0"), "/data/batch_id"),
+        (with(ASSESSMENT, "/data/user_id", "a\0b"), "/data/user_id"),
+        (wrapped("t", r#"{"batch_id":"\u0000"}"#, ""), "/data/batch_id"),
+        (wrapped("t", r#"{"user_id":"a\u0000b"}"#, ""), "/data/user_id"),
+    ] {
+        let malformed = refused(&text);
+        assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, pointer), "{text}");
+        assert!(malformed.detail.contains("U+0000"), "{malformed}");
+    }
+}
+
+#[test]
+fn u0000_passes_everywhere_else() {
+    assert_eq!(envelope(&with(SUCCESS, "/source_service", "s\0")).source_service, "s\0");
+    assert_eq!(results_ready(&with(SUCCESS, "/data/overall_status", "\0")).overall_status, "\0");
+    assert_eq!(assessment_completed(&with(ASSESSMENT, "/data/assessment_job_id", "\0")).assessment_job_id, "\0");
+    let phase = with(
+        SUCCESS,
+        "/data/phase_results",
+        json!({ "\0": { "status": "\0", "completed_count": 0, "failed_count": 0 } }),
+    );
+    assert_eq!(results_ready(&phase).phase_results[0].name, "\0");
+    for text in
+        [with(SUCCESS, "/data/unknown", "\0"), with(SUCCESS, "/metadata/unknown", "\0"), with(SUCCESS, "/\0", "\0")]
+    {
+        envelope(&text);
+    }
+}
+
+#[test]
+fn counts_are_integers_and_nothing_else() {
+    for (value, count) in [
+        (json!(28), 28),
+        (json!(28.0), 28),
+        (json!(-0.0), 0),
+        (json!(2.8e1), 28),
+        (json!(i64::MAX), i64::MAX),
+        (json!(i64::MIN), i64::MIN),
+        (json!(-9_223_372_036_854_775_808.0), i64::MIN),
+    ] {
+        let text = with(SUCCESS, "/data/total_essays", value.clone());
+        assert_eq!(results_ready(&text).total_essays, count, "{value}");
+    }
+    for value in [
+        json!("28"),
+        json!(28.5),
+        json!(null),
+        json!(true),
+        json!([28]),
+        json!(9_223_372_036_854_775_808_u64),
+        json!(9_223_372_036_854_775_808.0),
+        json!(1e300),
+    ] {
+        for pointer in ["/data/total_essays", "/data/phase_results/spellcheck/failed_count"] {
+            let malformed = refused(&with(SUCCESS, pointer, value.clone()));
+            assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, pointer), "{value}");
+        }
+    }
+}
+
+#[test]
+fn durations_are_numbers_and_nothing_else() {
+    assert_eq!(results_ready(&with(SUCCESS, "/data/processing_duration_seconds", 7)).processing_duration_seconds, 7.0);
+    for pointer in ["/data/processing_duration_seconds", "/data/phase_results/spellcheck/processing_time_seconds"] {
+        for value in [json!("41.25"), json!(true), json!({})] {
+            assert_eq!(refused(&with(SUCCESS, pointer, value)).pointer, pointer);
+        }
+    }
+    assert_eq!(refused(&with(SUCCESS, "/data/processing_duration_seconds", Value::Null)).outcome, Outcome::Malformed);
+    let unknown = without(SUCCESS, "/data/phase_results/spellcheck/processing_time_seconds");
+    assert_eq!(results_ready(&unknown).phase_results[0].processing_time_seconds, None);
+}
+
+#[test]
+fn numbers_that_json_does_not_have_are_refused() {
+    for number in ["NaN", "Infinity", "-Infinity", "01", "1.", "+1", "1e999", "0x1c"] {
+        let text = SUCCESS.replace("412.5", number);
+        assert_eq!(read(&text).expect_err(number).outcome, Outcome::Undecodable, "{number}");
+    }
+}
+
+#[test]
+fn a_ranking_field_of_another_type_is_as_good_as_absent() {
+    let nothing = Ranking {
+        essay_id: None,
+        rank: None,
+        score: None,
+        letter_grade: None,
+        confidence_score: None,
+        confidence_label: None,
+    };
+    for ranking in [
+        json!({}),
+        json!({ "essay_id": 7, "rank": "1", "score": "2.1", "letter_grade": null, "confidence_score": [], "confidence_label": {} }),
+        json!({ "essay_id": true, "rank": 1.5, "score": false, "letter_grade": 1.0, "confidence_score": {}, "confidence_label": ["HIGH"] }),
+        json!({ "rank": u64::MAX, "unknown": "field" }),
+    ] {
+        let text = with(ASSESSMENT, "/data/rankings_summary", json!([ranking]));
+        assert_eq!(assessment_completed(&text).rankings, slice::from_ref(&nothing), "{ranking}");
+    }
+    let text = with(ASSESSMENT, "/data/rankings_summary", json!([{ "rank": -3.0, "score": 2 }]));
+    assert_eq!(
+        assessment_completed(&text).rankings[0],
+        Ranking { rank: Some(-3), score: Some(2.0), ..nothing },
+        "numbers that are written in another way are numbers"
+    );
+}
+
+#[test]
+fn what_may_be_missing_has_a_default() {
+    let bare = envelope(&wrapped("t", "{}", ""));
+    assert_eq!(bare.correlation_id, bare.event_id);
+    assert_eq!(bare.schema_version, 1);
+    assert_eq!((bare.metadata, bare.metadata_text), (None, None));
+    let given =
+        envelope(&wrapped("t", "{}", r#","schema_version":2.0,"data_schema_uri":"https://example.org/schema""#));
+    assert_eq!(given.schema_version, 2);
+}
+
+#[test]
+fn schema_versions_are_small_integers() {
+    for version in ["-1", "4294967296", "1.5", r#""1""#, "null", "[]"] {
+        let malformed = refused(&wrapped("t", "{}", &format!(r#","schema_version":{version}"#)));
+        assert_eq!(
+            (malformed.outcome, malformed.pointer.as_str()),
+            (Outcome::Malformed, "/schema_version"),
+            "{version}"
+        );
+    }
+    assert_eq!(envelope(&with(SUCCESS, "/schema_version", u32::MAX)).schema_version, u32::MAX);
+}
+
+#[test]
+fn a_time_without_a_zone_is_utc_and_keeps_its_text() {
+    for (text, ms) in [
+        ("2026-03-02T09:15:01", 1_772_442_901_000),
+        ("2026-03-02T09:15:01.0009", 1_772_442_901_000),
+        ("2026-03-02T10:15:01.123456+01:00", 1_772_442_901_123),
+        ("1969-12-31T23:59:59.9999", -1),
+    ] {
+        let envelope = envelope(&with(SUCCESS, "/event_timestamp", text));
+        assert_eq!((envelope.event_timestamp.as_str(), envelope.occurred_at_ms), (text, ms));
+    }
+}
+
+#[test]
+fn metadata_is_an_object_or_nothing() {
+    for nothing in [without(SUCCESS, "/metadata"), with(SUCCESS, "/metadata", Value::Null)] {
+        let envelope = envelope(&nothing);
+        assert_eq!((envelope.metadata, envelope.metadata_text), (None, None));
+    }
+    assert_eq!(envelope(&with(SUCCESS, "/metadata", json!({}))).metadata, Some(Map::new()));
+    assert_eq!(envelope(&with(SUCCESS, "/metadata/traceparent", 1)).metadata_str("traceparent"), None);
+    for other in [json!([]), json!("null"), json!(0), json!(false)] {
+        let malformed = refused(&with(SUCCESS, "/metadata", other));
+        assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, "/metadata"));
+    }
+}
+
+#[test]
+fn a_refusal_points_to_the_field_that_is_missing() {
+    for (sample, fields) in [
+        (SUCCESS, &["/event_id", "/event_type", "/event_timestamp", "/source_service", "/data"][..]),
+        (
+            SUCCESS,
+            &[
+                "/data/batch_id",
+                "/data/user_id",
+                "/data/total_essays",
+                "/data/completed_essays",
+                "/data/overall_status",
+                "/data/processing_duration_seconds",
+                "/data/phase_results",
+                "/data/phase_results/cj_assessment/status",
+                "/data/phase_results/cj_assessment/completed_count",
+                "/data/phase_results/cj_assessment/failed_count",
+            ],
+        ),
+        (ASSESSMENT, &["/data/batch_id", "/data/user_id", "/data/assessment_job_id", "/data/rankings_summary"]),
+    ] {
+        for pointer in fields {
+            let malformed = refused(&without(sample, pointer));
+            assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, *pointer));
+            assert!(malformed.detail.starts_with("missing"), "{malformed}");
+            // The event is named as soon as its id could be read.
+            assert_eq!(malformed.event_id.is_some(), *pointer != "/event_id", "{pointer}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_points_to_the_field_that_is_wrong() {
+    for (text, pointer) in [
+        (with(SUCCESS, "/event_id", 5), "/event_id"),
+        (with(SUCCESS, "/event_id", "teacher-anna"), "/event_id"),
+        (with(SUCCESS, "/event_type", Value::Null), "/event_type"),
+        (with(SUCCESS, "/event_type", ""), "/event_type"),
+        (with(SUCCESS, "/event_timestamp", "yesterday"), "/event_timestamp"),
+        (with(SUCCESS, "/event_timestamp", 1_772_442_901), "/event_timestamp"),
+        (with(SUCCESS, "/source_service", json!([])), "/source_service"),
+        (with(SUCCESS, "/correlation_id", "request-1"), "/correlation_id"),
+        (with(SUCCESS, "/data_schema_uri", 1), "/data_schema_uri"),
+        (with(SUCCESS, "/data", json!([])), "/data"),
+        (with(SUCCESS, "/data/user_id", 7), "/data/user_id"),
+        (with(SUCCESS, "/data/phase_results", json!([])), "/data/phase_results"),
+        (with(SUCCESS, "/data/phase_results/spellcheck", Value::Null), "/data/phase_results/spellcheck"),
+        (with(SUCCESS, "/data/phase_results", json!({ "a/b~c": {} })), "/data/phase_results/a~1b~0c/status"),
+        (with(ASSESSMENT, "/data/rankings_summary", json!({})), "/data/rankings_summary"),
+        (with(ASSESSMENT, "/data/rankings_summary", json!([{}, "essay-2"])), "/data/rankings_summary/1"),
+    ] {
+        let malformed = refused(&text);
+        assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, pointer));
+        assert!(malformed.to_string().starts_with(&format!("{pointer}: ")), "{malformed}");
+        assert!(!malformed.to_string().contains("teacher-anna"), "quotes the event: {malformed}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_undecodable() {
+    let cut_off = &SUCCESS[..SUCCESS.len() - 3];
+    let deep = wrapped("t", &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), "");
+    for text in ["", " ", "{", "hello", "{'a':1}", "{}{}", r#"{"a":}"#, r#"{"a":1,}"#, r#"{1:1}"#, cut_off, &deep] {
+        assert_eq!(refused(text).outcome, Outcome::Undecodable, "{}", text.get(..80).unwrap_or(text));
+    }
+    for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xef\xbb\xbf{}", b"\0"] {
+        assert_eq!(Envelope::parse(bytes).expect_err("not JSON").outcome, Outcome::Undecodable, "{bytes:?}");
+    }
+}
+
+#[test]
+fn json_that_is_no_envelope_is_malformed() {
+    for text in ["null", "[]", "1", r#""text""#, "{}", "true"] {
+        let malformed = refused(text);
+        assert_eq!((malformed.outcome, malformed.event_id), (Outcome::Malformed, None), "{text}");
+    }
+    let crowded: Map<String, Value> = (0..300).map(|number| (number.to_string(), json!(0))).collect();
+    assert!(refused(&Value::Object(crowded).to_string()).detail.contains("more than 256 fields"));
+}
+
+#[test]
+fn the_subject_is_what_the_pointer_finds_or_the_next_best() {
+    let data = r#"{"user_id":"anna","owner":{"id":"björn","number":7.0,"a/b":"slash"},"list":["first"],"flag":true}"#;
+    let full = envelope(&wrapped("t", data, r#","metadata":{"partition_key":"p"}"#));
+    for (pointer, subject) in [
+        (Some("/owner/id"), "björn"),
+        (Some("/owner/number"), "7.0"),
+        (Some("/owner/a~1b"), "slash"),
+        (Some("/list/0"), "first"),
+        // Nothing there, or neither text nor number: as if there were no pointer.
+        (Some("/missing"), "anna"),
+        (Some("/list/9"), "anna"),
+        (Some("/flag"), "anna"),
+        (Some("/owner"), "anna"),
+        (Some(""), "anna"),
+        (Some("no pointer"), "anna"),
+        (None, "anna"),
+    ] {
+        assert_eq!(full.subject(pointer), subject, "{pointer:?}");
+    }
+    let no_user = envelope(&wrapped("t", r#"{"user_id":5}"#, r#","metadata":{"partition_key":"p"}"#));
+    assert_eq!(no_user.subject(None), "p");
+    assert_eq!(no_user.subject(Some("/user_id")), "5");
+    assert_eq!(envelope(&wrapped("t", "[]", r#","metadata":{"partition_key":1}"#)).subject(None), EVENT_ID);
+    assert_eq!(envelope(&wrapped("t", r#""text""#, "")).subject(Some("")), "text", "a pointer to the data as a whole");
+}
+
+/// Any text at all; `.` leaves out line feeds.
+fn text() -> impl Strategy<Value = String> {
+    "(?s).{0,12}"
+}
+
+/// Any text that an id may be.
+fn id() -> impl Strategy<Value = String> {
+    "[^\0]{0,12}"
+}
+
+/// Numbers that JSON can write.
+fn number() -> impl Strategy<Value = f64> {
+    float::POSITIVE | float::NEGATIVE | float::NORMAL | float::SUBNORMAL | float::ZERO
+}
+
+fn any_results_ready() -> impl Strategy<Value = BatchResultsReadyV1> {
+    let phases = btree_map(text(), (text(), any::<(i64, i64)>(), option::of(number())), 0..4).prop_map(|phases| {
+        let phase = |(name, (status, (completed_count, failed_count), processing_time_seconds))| PhaseResult {
+            name,
+            status,
+            completed_count,
+            failed_count,
+            processing_time_seconds,
+        };
+        phases.into_iter().map(phase).collect()
+    });
+    (id(), id(), any::<(i64, i64)>(), text(), number(), phases).prop_map(
+        |(batch_id, user_id, (total_essays, completed_essays), overall_status, duration, phase_results)| {
+            BatchResultsReadyV1 {
+                batch_id,
+                user_id,
+                total_essays,
+                completed_essays,
+                overall_status,
+                processing_duration_seconds: duration,
+                phase_results,
+            }
+        },
+    )
+}
+
+fn any_assessment_completed() -> impl Strategy<Value = BatchAssessmentCompletedV1> {
+    let ranking = (
+        option::of(text()),
+        option::of(any::<i64>()),
+        option::of(number()),
+        option::of(text()),
+        option::of(number()),
+        option::of(text()),
+    )
+        .prop_map(|(essay_id, rank, score, letter_grade, confidence_score, confidence_label)| Ranking {
+            essay_id,
+            rank,
+            score,
+            letter_grade,
+            confidence_score,
+            confidence_label,
+        });
+    (id(), id(), text(), vec(ranking, 0..4)).prop_map(|(batch_id, user_id, assessment_job_id, rankings)| {
+        BatchAssessmentCompletedV1 { batch_id, user_id, assessment_job_id, rankings }
+    })
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        number().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(text(), inner, 0..4).prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// The same JSON with the fields of all objects in the opposite order.
+fn reversed(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().rev().map(|(name, value)| (name.clone(), reversed(value))).collect(),
+        Value::Array(items) => items.iter().map(reversed).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Whatever becomes of the bytes, it must become of them without a panic.
+fn exercise(bytes: &[u8]) {
+    if let Ok(envelope) = Envelope::parse(bytes) {
+        let _ = (Event::from_envelope(&envelope), content_hash(&envelope), envelope.subject(Some("/user_id")));
+    }
+}
+
+proptest! {
+    #[test]
+    fn results_arrive_with_the_values_they_left_with(event in any_results_ready()) {
+        let phases: Map<String, Value> = event
+            .phase_results
+            .iter()
+            .map(|phase| {
+                let fields = json!({
+                    "status": phase.status, "completed_count": phase.completed_count,
+                    "failed_count": phase.failed_count, "processing_time_seconds": phase.processing_time_seconds,
+                });
+                (phase.name.clone(), fields)
+            })
+            .collect();
+        let data = json!({
+            "batch_id": event.batch_id, "user_id": event.user_id, "total_essays": event.total_essays,
+            "completed_essays": event.completed_essays, "overall_status": event.overall_status,
+            "processing_duration_seconds": event.processing_duration_seconds, "phase_results": phases,
+        });
+        let arrived = results_ready(&wrapped(BATCH_RESULTS_READY_V1, &data.to_string(), ""));
+        prop_assert_eq!(arrived, event);
+    }
+
+    #[test]
+    fn assessments_arrive_with_the_values_they_left_with(event in any_assessment_completed()) {
+        let rankings: Vec<_> = event
+            .rankings
+            .iter()
+            .map(|ranking| {
+                json!({
+                    "essay_id": ranking.essay_id, "rank": ranking.rank, "score": ranking.score,
+                    "letter_grade": ranking.letter_grade, "confidence_score": ranking.confidence_score,
+                    "confidence_label": ranking.confidence_label,
+                })
+            })
+            .collect();
+        let data = json!({
+            "batch_id": event.batch_id, "user_id": event.user_id, "assessment_job_id": event.assessment_job_id,
+            "rankings_summary": rankings,
+        });
+        let arrived = assessment_completed(&wrapped(BATCH_ASSESSMENT_COMPLETED_V1, &data.to_string(), ""));
+        prop_assert_eq!(arrived, event);
+    }
+
+    #[test]
+    fn other_data_arrives_as_it_left(data in any_json(), metadata in option::of(btree_map(text(), any_json(), 0..3))) {
+        let metadata = metadata.map(|fields| Value::Object(fields.into_iter().collect()));
+        let more = metadata.as_ref().map(|fields| format!(r#","metadata":{fields}"#)).unwrap_or_default();
+        let envelope = Envelope::parse(wrapped("t", &data.to_string(), &more).as_bytes()).expect("an envelope");
+        prop_assert_eq!(&*envelope.data_text, data.to_string());
+        prop_assert_eq!(envelope.data, data);
+        prop_assert_eq!(envelope.metadata.map(Value::Object), metadata);
+    }
+
+    #[test]
+    fn the_hash_knows_neither_order_nor_spacing(data in any_json()) {
+        let hash = |data: &str| {
+            content_hash(&Envelope::parse(wrapped("t", data, "").as_bytes()).expect("an envelope"))
+        };
+        let pretty = serde_json::to_string_pretty(&reversed(&data)).expect("JSON");
+        prop_assert_eq!(hash(&data.to_string()), hash(&pretty));
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in vec(any::<u8>(), 0..200)) {
+        exercise(&bytes);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "(?s).{0,100}", fields in "[{}\\[\\]\",:0-9a-z\\\\ -]{0,100}") {
+        exercise(text.as_bytes());
+        exercise(fields.as_bytes());
+        exercise(wrapped("t", &fields, "").as_bytes());
+    }
+
+    #[test]
+    fn no_damage_to_an_event_makes_the_reader_panic(
+        sample in 0..SAMPLES.len(), place: prop::sample::Index, cut in 0_usize..20, damage in vec(any::<u8>(), 0..8),
+    ) {
+        let mut bytes = SAMPLES[sample].as_bytes().to_vec();
+        let place = place.index(bytes.len());
+        bytes.splice(place..(place + cut).min(SAMPLES[sample].len()), damage);
+        exercise(&bytes);
+    }
+}
