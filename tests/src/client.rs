@@ -45,6 +45,11 @@ impl Client {
         Self { http: reqwest::Client::new(), url }
     }
 
+    /// The service's address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Post one event.
     pub async fn post(&self, event: &Value) -> Result<Posted> {
         self.post_text(event.to_string()).await

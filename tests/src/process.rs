@@ -35,11 +35,20 @@ pub struct BelfryProcess {
 impl BelfryProcess {
     /// Start it on a database in `directory` and wait until it is ready.
     pub async fn start(directory: &Path) -> Result<Self> {
-        Self::start_under(directory, &[]).await
+        Self::spawn(directory, &[], false).await
     }
 
     /// The same under another command, such as `strace`.
     pub async fn start_under(directory: &Path, wrapper: &[String]) -> Result<Self> {
+        Self::spawn(directory, wrapper, false).await
+    }
+
+    /// The same with the sink `stdout`, which writes to the file `stdout` in `directory`.
+    pub async fn start_with_stdout(directory: &Path) -> Result<Self> {
+        Self::spawn(directory, &[], true).await
+    }
+
+    async fn spawn(directory: &Path, wrapper: &[String], sink_stdout: bool) -> Result<Self> {
         let (http, ops) = (free_port()?, free_port()?);
         let belfry = belfry_binary()?;
         let mut command = match wrapper {
@@ -55,8 +64,9 @@ impl BelfryProcess {
             .env("BELFRY__HTTP__LISTEN", format!("127.0.0.1:{http}"))
             .env("BELFRY__OPS__LISTEN", format!("127.0.0.1:{ops}"))
             .env("BELFRY__STORE__URL", format!("sqlite:{}", directory.join("belfry.db").display()))
+            .env("BELFRY__SINK__STDOUT__ENABLED", sink_stdout.to_string())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(directory.join("stdout"))?)
             .stderr(std::fs::File::options().create(true).append(true).open(directory.join("log"))?)
             .kill_on_drop(true)
             .spawn()

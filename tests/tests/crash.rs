@@ -5,7 +5,7 @@
 //! seed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,22 +27,27 @@ const LIFE_MS: u64 = 120;
 /// Of a hundred kills, so many must meet requests under way.
 const IN_FLIGHT_PERCENT: usize = 80;
 
+/// What a step may take at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What everybody shares.
 struct Shared {
-    /// Where the service is now; none while it is down.
-    address: watch::Receiver<Option<String>>,
+    /// A client of the service as it is now; none while it is down.
+    service: watch::Receiver<Option<Client>>,
     next: AtomicU64,
     in_flight: AtomicUsize,
     acknowledged: Mutex<Vec<u64>>,
     finished: AtomicBool,
+    /// How far the reader has come.
+    read: AtomicI64,
 }
 
 impl Shared {
     /// A client of the service as it is now. Waits while it is down.
     async fn client(&self) -> Result<Client> {
-        let mut address = self.address.clone();
-        let up = address.wait_for(Option::is_some).await?;
-        Ok(Client::new(up.clone().context("an address")?))
+        let mut service = self.service.clone();
+        let up = service.wait_for(Option::is_some).await?;
+        up.clone().context("a client")
     }
 }
 
@@ -51,13 +56,14 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills() -> Result<()> {
     let rounds = from_environment("BELFRY_CRASH_ROUNDS", 100);
     let mut random = Random(from_environment("BELFRY_CRASH_SEED", 1));
     let directory = TempDir::new()?;
-    let (up, address) = watch::channel(None);
+    let (up, service) = watch::channel(None);
     let shared = Arc::new(Shared {
-        address,
+        service,
         next: AtomicU64::new(0),
         in_flight: AtomicUsize::new(0),
         acknowledged: Mutex::default(),
         finished: AtomicBool::new(false),
+        read: AtomicI64::new(0),
     });
     let mut senders = JoinSet::new();
     for number in 0..SINGLE + STREAMING {
@@ -69,22 +75,33 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills() -> Result<()> {
     let mut hits = 0;
     for _ in 0..rounds {
         let service = BelfryProcess::start(directory.path()).await?;
-        up.send_replace(Some(format!("http://{}", service.http_address())));
+        up.send_replace(Some(service.client()));
         tokio::time::sleep(Duration::from_micros(random.below(LIFE_MS * 1000))).await;
         hits += usize::from(shared.in_flight.load(Ordering::SeqCst) > 0);
         service.kill().await?;
         up.send_replace(None);
     }
     let service = BelfryProcess::start(directory.path()).await?;
-    up.send_replace(Some(format!("http://{}", service.http_address())));
+    up.send_replace(Some(service.client()));
     shared.finished.store(true, Ordering::SeqCst);
-    while let Some(sender) = senders.join_next().await {
-        sender??;
-    }
+    let all_sent = async {
+        while let Some(sender) = senders.join_next().await {
+            sender??;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all_sent).await.context("the senders did not come to an end")??;
     let acknowledged = shared.acknowledged.lock().expect("no sender panicked").clone();
     let log = whole_log(&service.client(), acknowledged.len()).await?;
-    let seen = reader.await??;
+    let end = log.last().context("events")?.position;
+    let caught_up = async {
+        while shared.read.load(Ordering::SeqCst) < end {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, caught_up).await.context("the reader did not come to the end of the log")?;
     service.terminate().await?;
+    let seen = reader.await??;
 
     println!(
         "{rounds} kills, {hits} of them with requests in flight; {} events acknowledged, {} entries seen by the reader",
@@ -142,7 +159,8 @@ async fn read(shared: Arc<Shared>) -> Result<Vec<(i64, Value)>> {
         loop {
             match feed.next().await {
                 Some(Ok(FeedItem { position, kind, data, .. })) if kind == "notification" => {
-                    seen.push((position, data))
+                    seen.push((position, data));
+                    shared.read.store(position, Ordering::SeqCst);
                 }
                 // The end of the service in good order is the end of the test.
                 Some(Ok(_)) => return Ok(seen),

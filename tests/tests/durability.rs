@@ -1,8 +1,9 @@
 //! What the operating system saw: the disk is synced between a request and its answer.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use belfry_tests::{Batch, BelfryProcess, results_ready};
 use tempfile::TempDir;
 
@@ -15,7 +16,7 @@ async fn the_log_is_synced_before_the_answer() -> Result<()> {
     ensure!(posted.status == 201, "{posted:?}");
     service.terminate().await?;
 
-    let trace = std::fs::read_to_string(&trace)?;
+    let trace = whole(&trace).await?;
     let lines: Vec<&str> = trace.lines().collect();
     let find = |from: usize, words: &[&str]| {
         let found = lines[from..].iter().position(|line| words.iter().all(|word| line.contains(word)));
@@ -31,10 +32,23 @@ async fn the_log_is_synced_before_the_answer() -> Result<()> {
     Ok(())
 }
 
+/// The trace, once its writer has come to the end of it.
+async fn whole(trace: &Path) -> Result<String> {
+    for _ in 0..500 {
+        let text = std::fs::read_to_string(trace)?;
+        if text.contains("+++ exited with 0 +++") {
+            return Ok(text);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bail!("the trace does not tell the end of the service")
+}
+
 /// Note what is read, synced and written, by all threads, with the names of files.
 fn strace(trace: &Path) -> Vec<String> {
     let calls = "trace=recvfrom,read,readv,fsync,fdatasync,sendto,write,writev";
-    ["strace", "-f", "-y", "-s", "64", "-e", calls, "-o"]
+    // The tracer stands aside (-D): the process that is started, and stopped, is the service itself.
+    ["strace", "-D", "-f", "-y", "-s", "64", "-e", calls, "-o"]
         .iter()
         .map(|word| (*word).to_owned())
         .chain([trace.display().to_string()])
