@@ -1,7 +1,11 @@
 -- Times are milliseconds since 1970-01-01T00:00:00Z. Ids of events and notifications are the 16 bytes of a UUID.
 
 -- The log. Rows are only appended, and retired by age. BEGIN IMMEDIATE is the order lock: a visible id means that all
--- lower ones are decided. AUTOINCREMENT never gives an id twice, even after the last row was retired.
+-- lower ones are decided. AUTOINCREMENT never gives an id twice, even after the last row was retired. An event's
+-- notifications follow it directly.
+--
+-- It has no index: random ids would dirty a page each, and that is most of what a commit writes. Who looks for an id
+-- finds its position in the inbox or among the issued.
 CREATE TABLE outbox (
   id              INTEGER PRIMARY KEY AUTOINCREMENT,
   event_id        BLOB    NOT NULL,
@@ -18,16 +22,17 @@ CREATE TABLE outbox (
   expires_at_ms   INTEGER,           -- of a notification: not sent after this
   created_at_ms   INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX outbox_event_id ON outbox (event_id);
-CREATE INDEX outbox_source ON outbox (source_event_id) WHERE source_event_id IS NOT NULL;
 
--- Both make repetition harmless. Rows leave by the time of receipt, which their rowids follow.
+-- Both make repetition harmless, and tell where in the log an id stands. Rows leave by the time of receipt, which their
+-- positions follow.
 CREATE TABLE inbox (
+  position       INTEGER PRIMARY KEY,
   event_id       BLOB    NOT NULL UNIQUE,
   content_hash   BLOB    NOT NULL,
   received_at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE issued (
+  position        INTEGER PRIMARY KEY,
   notification_id BLOB    NOT NULL UNIQUE,
   received_at_ms  INTEGER NOT NULL
 ) STRICT;

@@ -3,6 +3,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
 use crate::Client;
@@ -27,8 +29,9 @@ pub fn belfry_binary() -> Result<PathBuf> {
 /// `belfry serve` in a process of its own.
 pub struct BelfryProcess {
     child: Child,
-    http: u16,
-    ops: u16,
+    http: String,
+    ops: String,
+    log: NamedTempFile,
     ready_after: Duration,
 }
 
@@ -49,7 +52,6 @@ impl BelfryProcess {
     }
 
     async fn spawn(directory: &Path, wrapper: &[String], sink_stdout: bool) -> Result<Self> {
-        let (http, ops) = (free_port()?, free_port()?);
         let belfry = belfry_binary()?;
         let mut command = match wrapper {
             [] => Command::new(belfry),
@@ -59,38 +61,42 @@ impl BelfryProcess {
                 command
             }
         };
+        let log = NamedTempFile::new_in(directory)?;
         let child = command
             .arg("serve")
-            .env("BELFRY__HTTP__LISTEN", format!("127.0.0.1:{http}"))
-            .env("BELFRY__OPS__LISTEN", format!("127.0.0.1:{ops}"))
+            // It chooses free ports itself: one that was free a moment ago may be a client's by now.
+            .env("BELFRY__HTTP__LISTEN", "127.0.0.1:0")
+            .env("BELFRY__OPS__LISTEN", "127.0.0.1:0")
             .env("BELFRY__STORE__URL", format!("sqlite:{}", directory.join("belfry.db").display()))
             .env("BELFRY__SINK__STDOUT__ENABLED", sink_stdout.to_string())
+            .env("BELFRY__LOG__FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(directory.join("stdout"))?)
-            .stderr(std::fs::File::options().create(true).append(true).open(directory.join("log"))?)
+            .stderr(log.reopen()?)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| {
-                format!(
-                    "cannot start {:?}; if it is missing, install it: apt-get install strace",
-                    command.as_std().get_program()
-                )
+                let program = command.as_std().get_program();
+                format!("cannot start {program:?}; if it is missing, install it: apt-get install strace")
             })?;
-        let mut process = Self { child, http, ops, ready_after: Duration::ZERO };
-        process.ready_after = process.wait_until_ready(directory).await?;
+        let mut process = Self { child, http: String::new(), ops: String::new(), log, ready_after: Duration::ZERO };
+        process.wait_until_ready().await?;
         Ok(process)
     }
 
-    async fn wait_until_ready(&mut self, directory: &Path) -> Result<Duration> {
-        let url = format!("http://127.0.0.1:{}/readyz", self.ops);
+    async fn wait_until_ready(&mut self) -> Result<()> {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
+            let log = std::fs::read_to_string(self.log.path())?;
             if let Some(status) = self.child.try_wait()? {
-                let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
                 bail!("belfry ended with {status}; its log:\n{log}");
             }
-            if reqwest::get(&url).await.is_ok_and(|response| response.status().is_success()) {
-                return Ok(began.elapsed());
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            if let Some(ready) = lines.into_iter().find(|line| line["message"] == "ready") {
+                self.http = ready["http"].as_str().unwrap_or_default().to_owned();
+                self.ops = ready["ops"].as_str().unwrap_or_default().to_owned();
+                self.ready_after = began.elapsed();
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -99,12 +105,12 @@ impl BelfryProcess {
 
     /// A client of its API.
     pub fn client(&self) -> Client {
-        Client::new(format!("http://127.0.0.1:{}", self.http))
+        Client::new(format!("http://{}", self.http))
     }
 
     /// The host and port of its API.
-    pub fn http_address(&self) -> String {
-        format!("127.0.0.1:{}", self.http)
+    pub fn http_address(&self) -> &str {
+        &self.http
     }
 
     /// How long it took from its start to being ready.
@@ -114,7 +120,7 @@ impl BelfryProcess {
 
     /// Where operators look.
     pub fn ops_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ops)
+        format!("http://{}", self.ops)
     }
 
     /// Its process id.
@@ -137,9 +143,4 @@ impl BelfryProcess {
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
-}
-
-/// A port that nobody uses just now.
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

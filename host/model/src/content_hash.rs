@@ -1,5 +1,5 @@
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::Envelope;
@@ -16,32 +16,27 @@ struct Content<'a> {
     event_type: &'a str,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data<'a> {
-    Object(Map<String, Value>),
-    Other(&'a Value),
+/// An event's data without the fields that may differ in a repetition.
+struct Data<'a>(&'a Value);
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(fields) => {
+                serializer.collect_map(fields.iter().filter(|(name, _)| !MINTED_ANEW.contains(&name.as_str())))
+            }
+            other => other.serialize(serializer),
+        }
+    }
 }
 
 /// The hash that tells a repeated event from another event under the same id: SHA-256 over the canonical form
 /// (RFC 8785) of its type and its data, but for `timestamp` and `system_metadata`.
 pub fn content_hash(envelope: &Envelope) -> ContentHash {
-    let data = match &envelope.data {
-        Value::Object(fields) => Data::Object(
-            fields
-                .iter()
-                .filter(|(name, _)| !MINTED_ANEW.contains(&name.as_str()))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
-        ),
-        other => Data::Other(other),
-    };
+    let content = Content { data: Data(&envelope.data), event_type: &envelope.event_type };
     let mut hasher = Sha256::new();
-    serde_json_canonicalizer::to_writer(
-        &Content { data, event_type: &envelope.event_type },
-        &mut HashWriter(&mut hasher),
-    )
-    .expect("values from JSON have string keys and finite numbers");
+    serde_json_canonicalizer::to_writer(&content, &mut HashWriter(&mut hasher))
+        .expect("values from JSON have string keys and finite numbers");
     hasher.finalize().into()
 }
 

@@ -24,7 +24,7 @@ struct Seen {
 pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let directory = TempDir::new()?;
     let service = BelfryProcess::start(directory.path()).await?;
-    let address = service.http_address();
+    let address = service.http_address().to_owned();
     let next = Arc::new(AtomicU64::new(0));
     // A type that nobody subscribes to: recorded, offered to nobody.
     let stored = |text: String| text.replace("huleedu.ras.batch.results.ready.v1", "huleedu.nobody.cares.v1");

@@ -28,7 +28,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let service = BelfryProcess::start(directory.path()).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let idle = resident_mb(&service)?;
-    let mut connection = Connection::open(&service.http_address()).await?;
+    let mut connection = Connection::open(service.http_address()).await?;
     for chunk in 0..EVENTS / LINES {
         let lines = chunk * LINES..(chunk + 1) * LINES;
         let body: String = lines.map(|number| format!("{}\n", results_ready(&Batch::number(number)))).collect();

@@ -1,6 +1,6 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
-//! Run it with `make bench`. Every figure is the median of alternating rounds.
+//! Run it with `make bench`; `belfry-bench calls stream clients footprint` chooses parts. Every figure is the median of alternating rounds.
 
 mod calls;
 mod clients;
@@ -15,15 +15,25 @@ use figures::Figures;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |part: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == part);
     let mut figures = Figures::default();
-    eprintln!("1/4 calling a rule …");
-    calls::measure(&mut figures)?;
-    eprintln!("2/4 a stream of events to the feed, against the same rows written bare …");
-    stream::measure(&mut figures).await?;
-    eprintln!("3/4 64 clients with single events, against storing alone …");
-    clients::measure(&mut figures).await?;
-    eprintln!("4/4 memory and start …");
-    footprint::measure(&mut figures).await?;
+    if wanted("calls") {
+        eprintln!("calling a rule …");
+        calls::measure(&mut figures)?;
+    }
+    if wanted("stream") {
+        eprintln!("a stream of events to the feed, against the same rows written bare …");
+        stream::measure(&mut figures).await?;
+    }
+    if wanted("clients") {
+        eprintln!("64 clients with single events, against storing alone …");
+        clients::measure(&mut figures).await?;
+    }
+    if wanted("footprint") {
+        eprintln!("memory and start …");
+        footprint::measure(&mut figures).await?;
+    }
     println!("{figures}");
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::figures::{Figures, percent, percentile};
 use crate::http::Connection;
 
 const EVENTS: u64 = 20_000;
-const LINES: usize = 1000;
+const LINES: usize = 5000;
 const ROUNDS: usize = 3;
 /// Events in one transaction: with one notification each, the 500 entries that the service commits at once.
 const GROUP: usize = 250;
@@ -44,7 +44,7 @@ async fn through_the_service(directory: &TempDir, round: u64) -> Result<Duration
         .map(<[Vec<u8>]>::concat)
         .collect();
     let service = BelfryProcess::start(directory.path()).await?;
-    let address = service.http_address();
+    let address = service.http_address().to_owned();
     let feed = tokio::spawn(Connection::open(&address).await?.listen(EVENTS as usize));
     let mut connection = Connection::open(&address).await?;
     let began = Instant::now();
@@ -144,16 +144,20 @@ async fn write(connection: &mut SqliteConnection, group: &[Entry]) -> Result<()>
         group.iter().partition(|entry| entry.source_event_id.is_some());
     let hash = [0_u8; 32];
     for chunk in events.chunks(ROWS) {
-        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO inbox (event_id, content_hash, received_at_ms) ");
+        let mut query =
+            QueryBuilder::<Sqlite>::new("INSERT INTO inbox (position, event_id, content_hash, received_at_ms) ");
         query.push_values(chunk, |mut row, entry| {
-            row.push_bind(entry.event_id.as_slice()).push_bind(hash.as_slice()).push_bind(entry.created_at_ms);
+            row.push_bind(entry.id)
+                .push_bind(entry.event_id.as_slice())
+                .push_bind(hash.as_slice())
+                .push_bind(entry.created_at_ms);
         });
         query.build().execute(&mut *connection).await?;
     }
     for chunk in notifications.chunks(ROWS) {
-        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (notification_id, received_at_ms) ");
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO issued (position, notification_id, received_at_ms) ");
         query.push_values(chunk, |mut row, entry| {
-            row.push_bind(entry.event_id.as_slice()).push_bind(entry.created_at_ms);
+            row.push_bind(entry.id).push_bind(entry.event_id.as_slice()).push_bind(entry.created_at_ms);
         });
         query.build().execute(&mut *connection).await?;
     }

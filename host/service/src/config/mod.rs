@@ -164,6 +164,11 @@ impl Config {
                 return Some(format!("{name}: {value} is out of bounds; use {least} to {most}"));
             }
         }
+        if self.retention.inbox_days < self.retention.log_days {
+            return Some(
+                "retention.inbox_days: must be log_days at least; ids in the log are found by the inbox".into(),
+            );
+        }
         if self.notification.topic.is_empty() || self.notification.categories.is_empty() {
             return Some("notification: needs a topic and at least one category".into());
         }

@@ -18,11 +18,17 @@ const ROWS: usize = 64;
 impl Sqlite {
     pub(crate) async fn commit(&self, group: &[Submission], now_ms: i64) -> Result<Vec<Receipt>, StoreError> {
         let mut transaction = self.begin().await?;
-        let verdicts = take_into_inbox(&mut transaction, group, now_ms).await?;
-        let new: Vec<&Submission> =
-            group.iter().zip(&verdicts).filter_map(|(new, verdict)| verdict.is_new().then_some(new)).collect();
-        let issued = issue(&mut transaction, &new, now_ms).await?;
+        let verdicts = judge(&mut transaction, group).await?;
+        let mut new = Vec::with_capacity(group.len());
+        for (submission, verdict) in group.iter().zip(&verdicts) {
+            if *verdict == Verdict::New {
+                new.push(submission);
+            }
+        }
+        let issued = already_issued(&mut transaction, &new).await?;
         let plan = Plan::of(&new, issued, next_position(&mut transaction).await?, now_ms);
+        take_into_inbox(&mut transaction, &plan.rows, now_ms).await?;
+        issue(&mut transaction, &plan.rows, now_ms).await?;
         append(&mut transaction, &plan.rows, now_ms).await?;
         withhold(&mut transaction, &plan.withheld, now_ms).await?;
         let mut dead_letters = bury(&mut transaction, &new, now_ms).await?.into_iter();
@@ -35,7 +41,8 @@ impl Sqlite {
             Verdict::New => {
                 let Accepted { position, notifications, dead_letters: count } =
                     accepted.next().expect("one for each new event");
-                Receipt::Accepted { position, notifications, dead_letters: dead_letters.by_ref().take(count).collect() }
+                let dead_letters = dead_letters.by_ref().take(count).collect();
+                Receipt::Accepted { position, notifications, dead_letters }
             }
         };
         Ok(verdicts.into_iter().map(receipt).collect())
@@ -50,50 +57,49 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn is_new(self) -> bool {
-        self == Self::New
-    }
-
     fn against(taken: &ContentHash, arrived: &ContentHash) -> Self {
         if taken == arrived { Self::Duplicate } else { Self::Conflict }
     }
 }
 
-/// Take each event id once. The group may hold the same id twice; then the first counts.
+/// Which events are new. Nobody else can take one meanwhile: the transaction holds the order lock. The group may hold
+/// the same id twice; then the first counts.
+async fn judge(transaction: &mut SqliteConnection, group: &[Submission]) -> Result<Vec<Verdict>, StoreError> {
+    let event_ids: Vec<Uuid> = group.iter().map(|submission| submission.event.event_id).collect();
+    let mut taken = known(transaction, &event_ids).await?;
+    let verdict = |Submission { event, .. }: &Submission| match taken.entry(event.event_id) {
+        Entry::Occupied(taken) => Verdict::against(taken.get(), &event.content_hash),
+        Entry::Vacant(free) => {
+            free.insert(event.content_hash);
+            Verdict::New
+        }
+    };
+    Ok(group.iter().map(verdict).collect())
+}
+
 async fn take_into_inbox(
     transaction: &mut SqliteConnection,
-    group: &[Submission],
+    rows: &[(i64, LogRow<'_>)],
     now_ms: i64,
-) -> Result<Vec<Verdict>, StoreError> {
-    let mut first: HashMap<Uuid, &ContentHash> = HashMap::with_capacity(group.len());
-    let mut firsts: Vec<bool> = Vec::with_capacity(group.len());
-    for Submission { event, .. } in group {
-        let entry = first.entry(event.event_id);
-        firsts.push(matches!(entry, Entry::Vacant(_)));
-        entry.or_insert(&event.content_hash);
-    }
-    let candidates: Vec<&NewEvent> =
-        group.iter().zip(&firsts).filter_map(|(submission, first)| first.then_some(&submission.event)).collect();
-    let mut taken = HashSet::with_capacity(candidates.len());
-    for chunk in candidates.chunks(ROWS) {
-        let mut query = QueryBuilder::<Driver>::new("INSERT INTO inbox (event_id, content_hash, received_at_ms) ");
-        query.push_values(chunk, |mut row, event| {
-            row.push_bind(event.event_id).push_bind(event.content_hash.as_slice()).push_bind(now_ms);
-        });
-        query.push(" ON CONFLICT DO NOTHING RETURNING event_id");
-        for row in query.build().fetch_all(&mut *transaction).await? {
-            taken.insert(row.try_get::<Uuid, _>(0)?);
+) -> Result<(), StoreError> {
+    let mut events = Vec::new();
+    for (position, row) in rows {
+        if let LogRow::Event(event) = row {
+            events.push((*position, *event));
         }
     }
-    let losers: Vec<Uuid> =
-        candidates.iter().map(|event| event.event_id).filter(|event_id| !taken.contains(event_id)).collect();
-    let known = known(transaction, &losers).await?;
-    let verdict = |(Submission { event, .. }, is_first): (&Submission, &bool)| match known.get(&event.event_id) {
-        Some(hash) => Verdict::against(hash, &event.content_hash),
-        None if *is_first => Verdict::New,
-        None => Verdict::against(first[&event.event_id], &event.content_hash),
-    };
-    Ok(group.iter().zip(&firsts).map(verdict).collect())
+    for chunk in events.chunks(ROWS) {
+        let mut query =
+            QueryBuilder::<Driver>::new("INSERT INTO inbox (position, event_id, content_hash, received_at_ms) ");
+        query.push_values(chunk, |mut row, (position, event)| {
+            row.push_bind(*position)
+                .push_bind(event.event_id)
+                .push_bind(event.content_hash.as_slice())
+                .push_bind(now_ms);
+        });
+        query.build().execute(&mut *transaction).await?;
+    }
+    Ok(())
 }
 
 /// Of these events, those in the inbox, with the hash of their content.
@@ -119,31 +125,42 @@ pub(super) async fn known(
     Ok(known)
 }
 
-/// Issue each notification identity once; gives those that are issued now. Expired ones are not: were their time put
-/// right, they could still be told.
-async fn issue(
-    transaction: &mut SqliteConnection,
-    new: &[&Submission],
-    now_ms: i64,
-) -> Result<HashSet<Uuid>, StoreError> {
-    let ids: Vec<Uuid> = new
-        .iter()
-        .flat_map(|submission| &submission.notifications)
-        .filter(|notification| !expired(notification, now_ms))
-        .map(|notification| notification.notification_id)
-        .collect();
-    let mut issued = HashSet::with_capacity(ids.len());
+/// Of the notifications that these events lead to, those whose identity was notified before.
+async fn already_issued(transaction: &mut SqliteConnection, new: &[&Submission]) -> Result<HashSet<Uuid>, StoreError> {
+    let mut ids = Vec::new();
+    for submission in new {
+        ids.extend(submission.notifications.iter().map(|notification| notification.notification_id));
+    }
+    let mut issued = HashSet::new();
     for chunk in ids.chunks(ROWS) {
-        let mut query = QueryBuilder::<Driver>::new("INSERT INTO issued (notification_id, received_at_ms) ");
-        query.push_values(chunk, |mut row, id| {
-            row.push_bind(*id).push_bind(now_ms);
-        });
-        query.push(" ON CONFLICT DO NOTHING RETURNING notification_id");
+        let mut query = QueryBuilder::<Driver>::new("SELECT notification_id FROM issued WHERE notification_id IN (");
+        let mut list = query.separated(", ");
+        for id in chunk {
+            list.push_bind(*id);
+        }
+        query.push(")");
         for row in query.build().fetch_all(&mut *transaction).await? {
             issued.insert(row.try_get::<Uuid, _>(0)?);
         }
     }
     Ok(issued)
+}
+
+async fn issue(transaction: &mut SqliteConnection, rows: &[(i64, LogRow<'_>)], now_ms: i64) -> Result<(), StoreError> {
+    let mut notifications = Vec::new();
+    for (position, row) in rows {
+        if let LogRow::Notification(notification, _) = row {
+            notifications.push((*position, notification.notification_id));
+        }
+    }
+    for chunk in notifications.chunks(ROWS) {
+        let mut query = QueryBuilder::<Driver>::new("INSERT INTO issued (position, notification_id, received_at_ms) ");
+        query.push_values(chunk, |mut row, (position, notification_id)| {
+            row.push_bind(*position).push_bind(*notification_id).push_bind(now_ms);
+        });
+        query.build().execute(&mut *transaction).await?;
+    }
+    Ok(())
 }
 
 fn expired(notification: &NewNotification, now_ms: i64) -> bool {
@@ -189,9 +206,10 @@ impl<'a> Plan<'a> {
             plan.rows.push((position, LogRow::Event(&submission.event)));
             let mut notifications = Vec::with_capacity(submission.notifications.len());
             for notification in &submission.notifications {
+                // An expired one is not issued: were its time put right, it could still be told.
                 let withheld = if expired(notification, now_ms) {
                     Some(WITHHELD_EXPIRED)
-                } else if issued.remove(&notification.notification_id) {
+                } else if issued.insert(notification.notification_id) {
                     None
                 } else {
                     Some(WITHHELD_ISSUED)

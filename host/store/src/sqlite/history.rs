@@ -12,17 +12,20 @@ impl Sqlite {
     pub(crate) async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
         let event = sqlx::query(
             "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox WHERE event_id = $1 AND source_event_id IS NULL",
+             expires_at_ms, created_at_ms FROM outbox WHERE id = (SELECT position FROM inbox WHERE event_id = $1)",
         )
         .bind(event_id)
         .fetch_optional(&self.readers)
         .await?;
-        let Some(event) = event else { return Ok(None) };
+        let Some(event) = event.as_ref().map(entry).transpose()? else { return Ok(None) };
         let notifications = sqlx::query(
             "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox WHERE source_event_id = $1 ORDER BY id",
+             expires_at_ms, created_at_ms FROM outbox WHERE id > $2 AND id < coalesce( \
+               (SELECT id FROM outbox WHERE id > $2 AND source_event_id IS NOT $1 ORDER BY id LIMIT 1), \
+               9223372036854775807) ORDER BY id",
         )
         .bind(event_id)
+        .bind(event.position)
         .fetch_all(&self.readers)
         .await?;
         let withheld = sqlx::query(
@@ -40,7 +43,7 @@ impl Sqlite {
         .fetch_all(&self.readers)
         .await?;
         Ok(Some(EventHistory {
-            event: entry(&event)?,
+            event,
             notifications: notifications.iter().map(entry).collect::<Result<_, _>>()?,
             withheld: withheld.iter().map(withheld_row).collect::<Result<_, _>>()?,
             dead_letters: dead_letters.iter().map(dead_letter_row).collect::<Result<_, _>>()?,
@@ -48,7 +51,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT id FROM outbox WHERE event_id = $1 AND source_event_id IS NULL")
+        Ok(sqlx::query_scalar("SELECT position FROM inbox WHERE event_id = $1")
             .bind(event_id)
             .fetch_optional(&self.readers)
             .await?)
@@ -57,7 +60,7 @@ impl Sqlite {
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
         let issued = sqlx::query(
             "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox WHERE event_id = $1 AND source_event_id IS NOT NULL",
+             expires_at_ms, created_at_ms FROM outbox WHERE id = (SELECT position FROM issued WHERE notification_id = $1)",
         )
         .bind(notification_id)
         .fetch_optional(&self.readers)

@@ -48,7 +48,7 @@ impl Sqlite {
         let rows = sqlx::query(
             "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
              expires_at_ms, created_at_ms FROM outbox \
-             WHERE id > $1 AND +source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) ORDER BY id LIMIT $2",
+             WHERE id > $1 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) ORDER BY id LIMIT $2",
         )
         .bind(after)
         .bind(limit)

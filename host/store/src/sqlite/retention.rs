@@ -50,8 +50,8 @@ impl Sqlite {
         }
         let mut inbox = 0;
         for statement in [
-            "DELETE FROM inbox WHERE rowid IN (SELECT rowid FROM inbox ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
-            "DELETE FROM issued WHERE rowid IN (SELECT rowid FROM issued ORDER BY rowid LIMIT $2) AND received_at_ms < $1",
+            "DELETE FROM inbox WHERE position IN (SELECT position FROM inbox ORDER BY position LIMIT $2) AND received_at_ms < $1",
+            "DELETE FROM issued WHERE position IN (SELECT position FROM issued ORDER BY position LIMIT $2) AND received_at_ms < $1",
         ] {
             let done = sqlx::query(statement).bind(inbox_before_ms).bind(limit).execute(&mut *transaction).await?;
             inbox += done.rows_affected();
