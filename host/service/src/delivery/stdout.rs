@@ -81,6 +81,7 @@ impl Stdout {
             let page = self.store.read_published(self.position, PAGE).await?;
             let (Some(last), Some(first)) = (page.last(), page.first()) else { return Ok(()) };
             let (position, oldest_ms) = (last.position, first.created_at_ms);
+            metrics::gauge!("belfry_outbox_oldest_unsent_seconds", "sink" => SINK).set(seconds_since(oldest_ms));
             let mut lines = Vec::new();
             page.iter().for_each(|entry| add_line(entry, &mut lines));
             self.output.write_all(&lines).await?;
@@ -88,11 +89,15 @@ impl Stdout {
             // Noted after it is written: a crash in between writes entries again, and never loses one.
             self.store.set_relay_position(SINK, position).await?;
             self.position = position;
-            let waited_seconds = (now_ms() - oldest_ms).max(0) as f64 / 1000.0;
             metrics::gauge!("belfry_outbox_position", "sink" => SINK).set(position as f64);
-            metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => SINK).record(waited_seconds);
+            metrics::gauge!("belfry_outbox_oldest_unsent_seconds", "sink" => SINK).set(0.0);
+            metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => SINK).record(seconds_since(oldest_ms));
         }
     }
+}
+
+fn seconds_since(ms: i64) -> f64 {
+    (now_ms() - ms).max(0) as f64 / 1000.0
 }
 
 /// An event may have arrived spread over several lines.

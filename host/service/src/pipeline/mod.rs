@@ -17,6 +17,9 @@ use uuid::Uuid;
 use crate::ingest::Incoming;
 use crate::releases::Registry;
 
+/// Log entries that are handed to the writer at once.
+const GROUP_ENTRIES: usize = 500;
+
 /// What an accepted event led to.
 #[derive(Clone, Debug)]
 pub enum Taken {
@@ -109,14 +112,35 @@ impl Pipeline {
             }
         }
         if new.is_empty() {
-            return Ok(InFlight { fates, submitted: Vec::new(), receipts: None });
+            return Ok(InFlight { fates, submitted: Vec::new(), receipts: Vec::new() });
         }
         let projected = project::all(self, &new).await?;
         let (submissions, submitted): (Vec<Submission>, Vec<Summary>) =
             new.into_iter().zip(projected).map(|(event, projected)| record::submission(event, projected)).unzip();
-        let receipts = self.writer.submit(submissions).await?;
-        Ok(InFlight { fates, submitted, receipts: Some(receipts) })
+        let mut receipts = Vec::new();
+        for group in groups(submissions) {
+            receipts.push(self.writer.submit(group).await?);
+        }
+        Ok(InFlight { fates, submitted, receipts })
     }
+}
+
+/// Split where more would have to be committed in one transaction than is good for those who wait. An event and what
+/// follows from it stay together.
+fn groups(submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
+    let mut groups: Vec<Vec<Submission>> = Vec::new();
+    let mut entries = 0;
+    for submission in submissions {
+        entries += submission.entries();
+        match groups.last_mut() {
+            Some(group) if entries <= GROUP_ENTRIES => group.push(submission),
+            _ => {
+                entries = submission.entries();
+                groups.push(vec![submission]);
+            }
+        }
+    }
+    groups
 }
 
 enum Fate {
@@ -134,16 +158,16 @@ struct Summary {
 pub struct InFlight {
     fates: Vec<Fate>,
     submitted: Vec<Summary>,
-    receipts: Option<PendingReceipts>,
+    receipts: Vec<PendingReceipts>,
 }
 
 impl InFlight {
     /// Wait until all are durable.
     pub async fn finish(self) -> Result<Vec<Taken>, NotTaken> {
-        let receipts = match self.receipts {
-            Some(receipts) => receipts.await.map_err(|_| WriterGone)??,
-            None => Vec::new(),
-        };
+        let mut receipts = Vec::with_capacity(self.submitted.len());
+        for pending in self.receipts {
+            receipts.extend(pending.await.map_err(|_| WriterGone)??);
+        }
         let mut submitted = self.submitted.into_iter().zip(receipts);
         let taken = |fate| match fate {
             Fate::Known(taken) => taken,
