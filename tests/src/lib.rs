@@ -2,10 +2,12 @@
 
 mod client;
 mod events;
+mod neighbour;
 mod process;
 mod service;
 
 pub use client::{Client, FeedItem, Posted};
 pub use events::{Batch, assessment, results_ready};
+pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};
 pub use service::TestService;

@@ -17,14 +17,19 @@ const CALLS: usize = 20_000;
 const WARM_UP: usize = 2_000;
 const SAMPLE: &str = include_str!("../../../plugins/teacher-results/cases/events/batch_results_ready.success.json");
 
-pub(crate) fn measure(figures: &mut Figures) -> Result<()> {
-    let sandbox = Sandbox::new(SandboxSettings {
+pub(crate) fn sandbox() -> Result<Sandbox> {
+    let settings = SandboxSettings {
         concurrency: 2,
         native: Limits::of(Class::Native),
         dynamic: Limits::of(Class::Dynamic),
         categories: vec!["processing_results".into()],
         cache_directory: None,
-    })?;
+    };
+    Ok(Sandbox::new(settings)?)
+}
+
+pub(crate) fn measure(figures: &mut Figures) -> Result<()> {
+    let sandbox = sandbox()?;
     let rule = sandbox.load(TEACHER_RESULTS)?;
     let configuration = Arc::new(rule.configure(&serde_json::Map::new())?);
     let (envelope, event) = read(SAMPLE)?;

@@ -1,12 +1,13 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
-//! Run it with `make bench`; `belfry-bench calls stream clients footprint` chooses parts. Every figure is the median of alternating rounds.
+//! Run it with `make bench`; `belfry-bench calls neighbour stream clients footprint` chooses parts. Every figure is the median of alternating rounds.
 
 mod calls;
 mod clients;
 mod figures;
 mod footprint;
 mod http;
+mod neighbour;
 mod stream;
 
 use anyhow::Result;
@@ -21,6 +22,10 @@ async fn main() -> Result<()> {
     if wanted("calls") {
         eprintln!("calling a rule …");
         calls::measure(&mut figures)?;
+    }
+    if wanted("neighbour") {
+        eprintln!("a rule beside one that misbehaves …");
+        neighbour::measure(&mut figures).await?;
     }
     if wanted("stream") {
         eprintln!("a stream of events to the feed, against the same rows written bare …");
