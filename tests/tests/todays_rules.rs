@@ -119,6 +119,8 @@ async fn odd_values_are_carried_as_they_are() -> Result<()> {
         with(1, &|data| data["batch_id"] = json!("Bäckströms 班级 \u{1F393} \u{202e}rtl")),
         with(2, &|data| data["batch_id"] = json!("line\nbreak\ttab\u{1}\u{7f}\u{2028}\"quoted\\\"")),
         with(3, &|data| data["batch_id"] = json!("")),
+        with(13, &|data| data["user_id"] = json!("")),
+        with(14, &|data| data["processing_duration_seconds"] = json!(0.30000000000000004)),
         with(4, &|data| data["total_essays"] = json!(i64::MAX)),
         with(5, &|data| data["completed_essays"] = json!(i64::MIN)),
         with(6, &|data| data["processing_duration_seconds"] = json!(1e300)),

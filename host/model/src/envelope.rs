@@ -143,7 +143,15 @@ impl<'a> Fields<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         serde_json::from_slice(bytes).map_err(|error| {
             let not_json = error.is_syntax() || error.is_eof();
-            let detail = if not_json { format!("not valid JSON: {error}") } else { error.to_string() };
+            let told = error.to_string();
+            let detail = if not_json {
+                format!("not valid JSON: {error}")
+            } else if [REPEATED, TOO_MANY].iter().any(|ours| told.starts_with(ours)) {
+                told
+            } else {
+                // The parser's own words would quote what it found.
+                "must be a JSON object".to_owned()
+            };
             let outcome = if not_json { Outcome::Undecodable } else { Outcome::Malformed };
             Malformed { outcome, ..Malformed::at("", detail) }
         })
@@ -183,10 +191,10 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 let mut fields: Vec<(String, &'de RawValue)> = Vec::with_capacity(KNOWN.len());
                 while let Some((name, raw)) = map.next_entry::<String, &'de RawValue>()? {
                     if fields.iter().any(|(known, _)| *known == name) {
-                        return Err(A::Error::custom("a field of the envelope occurs twice"));
+                        return Err(A::Error::custom(REPEATED));
                     }
                     if fields.len() == MAX_FIELDS {
-                        return Err(A::Error::custom(format!("the envelope has more than {MAX_FIELDS} fields")));
+                        return Err(A::Error::custom(TOO_MANY));
                     }
                     fields.push((name, raw));
                 }
@@ -199,6 +207,8 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
 /// Envelopes have nine fields; the bound keeps the search for repeated names cheap.
 const MAX_FIELDS: usize = 256;
+const REPEATED: &str = "a field of the envelope occurs twice";
+const TOO_MANY: &str = "the envelope has more than 256 fields";
 
 fn value(name: &str, raw: &RawValue) -> Result<Value, Malformed> {
     serde_json::from_str(raw.get()).map_err(|error| {

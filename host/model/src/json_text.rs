@@ -24,7 +24,7 @@ pub fn compact_object(text: &str, max_depth: usize) -> Result<String, JsonTextEr
 }
 
 /// Take whitespace out of a text known to be JSON, outside its strings.
-fn without_whitespace(json: &str) -> String {
+pub fn without_whitespace(json: &str) -> String {
     let mut compact = String::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);
     for character in json.chars() {

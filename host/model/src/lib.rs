@@ -20,7 +20,7 @@ pub use event::{
     BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1, Event,
     PhaseResult, Ranking,
 };
-pub use json_text::{JsonTextError, compact_object};
+pub use json_text::{JsonTextError, compact_object, without_whitespace};
 pub use message::{Cause, MAX_MESSAGE_BYTES, Message, MessageSettings};
 pub use notification::{
     Draft, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Notification, Policy, Priority, Refusal, accept,

@@ -178,10 +178,8 @@ fn check_supported(draft: &Draft) -> Result<(), Refusal> {
 
 fn check_texts(draft: &Draft, categories: &[String]) -> Result<(), Refusal> {
     let invalid = |detail: String| Err(Refusal::new(Outcome::InvalidOutput, detail));
-    for (name, text) in [("recipient", &draft.recipient), ("notification-type", &draft.notification_type)] {
-        if text.is_empty() {
-            return invalid(format!("{name}: must not be empty"));
-        }
+    if draft.notification_type.is_empty() {
+        return invalid("notification-type: must not be empty".into());
     }
     let texts = [
         ("recipient", Some(&draft.recipient)),

@@ -7,6 +7,9 @@ pub struct InvalidTimestamp;
 
 /// Read an RFC 3339 text as milliseconds since the epoch, rounded down. Without a zone it is UTC.
 pub fn parse_instant_ms(text: &str) -> Result<i64, InvalidTimestamp> {
+    if !has_shape(text.as_bytes()) {
+        return Err(InvalidTimestamp);
+    }
     let instant = match text.parse::<Timestamp>() {
         Ok(instant) => instant,
         Err(_) => text
@@ -17,6 +20,39 @@ pub fn parse_instant_ms(text: &str) -> Result<i64, InvalidTimestamp> {
     };
     let ms = instant.as_nanosecond().div_euclid(1_000_000);
     in_calendar(i64::try_from(ms).map_err(|_| InvalidTimestamp)?).map(|_| ms as i64)
+}
+
+/// `YYYY-MM-DD`, then `T` or a space, `hh:mm`, perhaps `:ss` and a fraction, perhaps `Z` or an offset; or the date alone.
+/// The parser takes more than that, but the platform's readers do not, and the text goes on to them as it is.
+fn has_shape(text: &[u8]) -> bool {
+    let digits = |from: usize, count: usize| {
+        text.get(from..from + count).is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+    };
+    let is = |place: usize, allowed: &[u8]| text.get(place).is_some_and(|byte| allowed.contains(byte));
+    if !(digits(0, 4) && is(4, b"-") && digits(5, 2) && is(7, b"-") && digits(8, 2)) {
+        return false;
+    }
+    if text.len() == 10 {
+        return true;
+    }
+    if !(is(10, b"Tt ") && digits(11, 2) && is(13, b":") && digits(14, 2)) {
+        return false;
+    }
+    let mut end = 16;
+    if is(end, b":") {
+        if !digits(17, 2) || text[17] > b'5' {
+            return false;
+        }
+        end = 19;
+        if is(end, b".") {
+            end += 1 + text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        }
+    }
+    match &text[end..] {
+        [] | [b'Z' | b'z'] => true,
+        [b'+' | b'-', ..] => text.len() == end + 6 && digits(end + 1, 2) && is(end + 3, b":") && digits(end + 4, 2),
+        _ => false,
+    }
 }
 
 /// Write milliseconds since the epoch as RFC 3339 with `Z`, with a fraction only where it is not zero.
@@ -45,6 +81,8 @@ mod tests {
             ("1970-01-01T02:00:00+02:00", 0),
             ("1970-01-01T00:00:01.234567", 1234),
             ("1970-01-01 00:00:01", 1000),
+            ("1970-01-01t00:01z", 60_000),
+            ("1970-01-02", 86_400_000),
             ("1969-12-31T23:59:59.9999Z", -1),
         ] {
             assert_eq!(parse_instant_ms(text), Ok(ms), "{text}");
@@ -53,7 +91,19 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_time() {
-        for text in ["", "yesterday", "2026-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "1700000000"] {
+        for text in [
+            "",
+            "yesterday",
+            "2026-02-30T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "1700000000",
+            "2026-03-02T09:15:01Z[UTC]",
+            "20260302T091501Z",
+            "+002026-03-02T09:15:01Z",
+            "2026-03-02T09:15:01+01",
+            "2026-03-02T09:15:60Z",
+            "2026-03-02T09:15:01[Europe/Stockholm]",
+        ] {
             assert_eq!(parse_instant_ms(text), Err(InvalidTimestamp), "{text}");
         }
     }

@@ -60,8 +60,12 @@ impl Executor {
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Overloaded> {
         let (sender, receiver) = oneshot::channel();
-        // A caller that is gone no longer wants the result.
-        let task = move || drop(sender.send(call()));
+        let task = move || {
+            // A caller that is gone no longer wants the result.
+            if !sender.is_closed() {
+                let _ = sender.send(call());
+            }
+        };
         self.handle.queue.push(release_id, Box::new(task))?;
         receiver.await.map_err(|_| Overloaded)
     }

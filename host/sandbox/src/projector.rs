@@ -21,6 +21,8 @@ use crate::{
 const ATTEMPTS: u32 = 3;
 /// Loading is rare and may meet a busy machine: it has so many times the patience of an event.
 const LOADING_PATIENCE: u32 = 10;
+/// What a failure says where the pool had no instance left: too much is being loaded beside the events.
+const NO_ROOM: &str = "no room for another instance";
 const MAX_CODE_BYTES: usize = 64;
 const MAX_REASON_BYTES: usize = 4096;
 
@@ -108,7 +110,8 @@ impl Projector {
             let processor_time = ThreadTime::now();
             let projection = inner.project_once(configuration, envelope, event, deadline);
             let starved = projection.outcome() == Outcome::TimedOut && processor_time.elapsed() < deadline;
-            if !starved || attempt == ATTEMPTS {
+            let no_room = matches!(&projection.answer, Answer::Failed(failure) if failure.detail.contains(NO_ROOM));
+            if !(starved || no_room) || attempt == ATTEMPTS {
                 return projection;
             }
             attempt += 1;
@@ -279,6 +282,9 @@ fn failure(guest: &mut Guest, error: &wasmtime::Error, deadline: Duration) -> Fa
     if let Some(outcome) = guest.limiter.refused() {
         let detail = format!("stopped after it was refused more: {}", first_line(error));
         return Failure { outcome, detail };
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Failure { outcome: Outcome::TimedOut, detail: format!("{NO_ROOM}; the host is busy") };
     }
     let (outcome, detail) = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {

@@ -57,7 +57,8 @@ impl WasiState {
     }
 
     fn monotonic_now(&mut self) -> u64 {
-        self.monotonic_ns += MONOTONIC_STEP_NS;
+        // A guest may have slept until the end of time.
+        self.monotonic_ns = self.monotonic_ns.saturating_add(MONOTONIC_STEP_NS);
         self.monotonic_ns
     }
 }

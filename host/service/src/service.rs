@@ -105,6 +105,7 @@ impl Service {
             sinks.push(tokio::spawn(stdout.run(writer.committed(), finishing.clone())));
             enabled.push(STDOUT);
         }
+        sinks.push(tokio::spawn(metrics.clone().keep_up(finishing.clone())));
         let retention = retention::run(store.clone(), config.retention.clone(), enabled, finishing.clone());
         sinks.push(tokio::spawn(retention));
         let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
@@ -148,15 +149,19 @@ impl Service {
         tracing::info!("stopping");
         self.stop.send_replace(true);
         self.in_flight.close();
-        if timeout(DRAIN, self.http).await.is_err() {
+        let (mut http, mut ops) = (self.http, self.ops);
+        if timeout(DRAIN, &mut http).await.is_err() {
+            http.abort();
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not end in time and are cut off");
         }
         self.finish.send_replace(true);
         for sink in self.sinks {
             let _ = timeout(DRAIN, sink).await;
         }
-        let _ = timeout(DRAIN, self.ops).await;
-        self.store.close().await;
+        if timeout(DRAIN, &mut ops).await.is_err() {
+            ops.abort();
+        }
+        let _ = timeout(DRAIN, self.store.close()).await;
         tracing::info!("stopped");
     }
 }

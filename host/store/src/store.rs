@@ -64,15 +64,16 @@ impl Store {
         }
     }
 
-    /// Up to `limit` notifications after a position, in order; of one recipient only, if given.
+    /// Up to `limit` notifications after one position and up to another, in order; of one recipient only, if given.
     pub async fn read_notifications(
         &self,
         after: i64,
+        up_to: i64,
         limit: u32,
         recipient: Option<&str>,
     ) -> Result<Vec<LogEntry>, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.read_notifications(after, limit, recipient).await,
+            Self::Sqlite(sqlite) => sqlite.read_notifications(after, up_to, limit, recipient).await,
         }
     }
 

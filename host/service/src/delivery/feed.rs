@@ -14,6 +14,8 @@ use crate::releases::Registry;
 
 /// Entries read at once.
 const PAGE: u32 = 100;
+/// Positions looked at for one page: a filter that leaves out nearly all must not keep the database busy.
+const WINDOW: i64 = 10_000;
 /// Entries ready to be sent to one reader.
 const BUFFER: usize = 128;
 /// How long a reader may take no entry while there are some.
@@ -113,8 +115,10 @@ impl Reader {
     async fn run(mut self) -> End {
         let mut committed = self.feeds.committed.clone();
         let mut stopping = self.feeds.stopping.clone();
+        let mut end_of_log = 0;
         loop {
-            let end = *committed.borrow_and_update();
+            let newest: i64 = *committed.borrow_and_update();
+            let end = newest.max(end_of_log);
             while self.position < end {
                 if *stopping.borrow() {
                     return Some(Closed::Shutdown);
@@ -130,16 +134,24 @@ impl Reader {
             }
             tokio::select! {
                 _ = committed.changed() => {}
-                _ = tokio::time::sleep(HEARTBEAT) => {}
+                highest = self.look_later() => end_of_log = highest,
                 _ = stopping.wait_for(|stopping| *stopping) => return Some(Closed::Shutdown),
                 () = self.sender.closed() => return None,
             }
         }
     }
 
-    /// Send one page. Where it had fewer entries than asked for, all up to `end` are seen, whatever the filter left out.
+    /// The end of the log, after a while: a wake may have been lost.
+    async fn look_later(&self) -> i64 {
+        tokio::time::sleep(HEARTBEAT).await;
+        self.feeds.store.log_bounds().await.map_or(0, |(_, highest)| highest)
+    }
+
+    /// Send one page. Where it had fewer entries than asked for, all of its window are seen, whatever the filter left out.
     async fn send_page(&mut self, end: i64) -> Result<Option<End>, StoreError> {
-        let page = self.feeds.store.read_notifications(self.position, PAGE, self.filter.recipient.as_deref()).await?;
+        let up_to = end.min(self.position + WINDOW);
+        let recipient = self.filter.recipient.as_deref();
+        let page = self.feeds.store.read_notifications(self.position, up_to, PAGE, recipient).await?;
         let complete = page.len() < PAGE as usize;
         for entry in page {
             self.position = entry.position;
@@ -160,7 +172,7 @@ impl Reader {
             }
         }
         if complete {
-            self.position = self.position.max(end);
+            self.position = up_to;
         }
         Ok(None)
     }

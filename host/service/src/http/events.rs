@@ -68,7 +68,7 @@ async fn one(api: Api, body: Bytes) -> Result<Response, Problem> {
 async fn many(api: Api, body: Bytes) -> Result<Response, Problem> {
     let lines: Vec<(usize, Bytes)> = lines(&body);
     if lines.len() > MAX_LINES {
-        let detail = format!("{} lines; send at most {MAX_LINES} at once", lines.len());
+        let detail = format!("too many lines; send at most {MAX_LINES} at once");
         return Err(Problem::new("event-too-large", "Too many lines", StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     let mut answers = Answers { api: &api, text: Vec::with_capacity(lines.len() * 256), under_way: VecDeque::new() };
@@ -85,7 +85,8 @@ async fn many(api: Api, body: Bytes) -> Result<Response, Problem> {
 fn lines(body: &Bytes) -> Vec<(usize, Bytes)> {
     let numbered = body.split(|byte| *byte == b'\n').enumerate();
     let not_empty = numbered.filter(|(_, line)| !line.trim_ascii().is_empty());
-    not_empty.map(|(number, line)| (number + 1, body.slice_ref(line.trim_ascii()))).collect()
+    // One more than are taken is enough to refuse them.
+    not_empty.take(MAX_LINES + 1).map(|(number, line)| (number + 1, body.slice_ref(line.trim_ascii()))).collect()
 }
 
 /// The answers so far, and the chunks that have none yet.

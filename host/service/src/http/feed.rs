@@ -47,7 +47,9 @@ pub(crate) async fn get(
             Item::Closed(why) => Event::default().event("closed").data(format!(r#"{{"reason":"{}"}}"#, why.as_str())),
         })
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    // Whoever loses the connection before anything arrived resumes from here all the same.
+    let start = futures_util::stream::iter([Ok(Event::default().id(after.to_string()))]);
+    Ok(Sse::new(start.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 /// A position after which nothing was retired, so that the reader misses nothing.

@@ -14,7 +14,7 @@ use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::wire::{Activation, ProjectorView, ReleaseView};
-use crate::releases::{RolledOut, Upload};
+use crate::releases::{ReleaseError, RolledOut, Upload};
 
 const MAX_NOTE_BYTES: usize = 4096;
 
@@ -83,7 +83,8 @@ pub(crate) async fn upload(
     if upload.component.is_empty() {
         return Err(Problem::bad_request("the part named component is missing or empty"));
     }
-    let pushed = api.registry.push(upload).await?;
+    let registry = api.registry.clone();
+    let pushed = to_its_end(async move { registry.push(upload).await }).await?;
     let status = if pushed.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(ReleaseView::of(pushed.release, &api.registry))))
 }
@@ -117,8 +118,9 @@ pub(crate) async fn activate(
     activation: Result<Json<Activation>, JsonRejection>,
 ) -> Result<Json<ProjectorView>, Problem> {
     let Json(Activation { release_id }) = activation?;
-    let rolled_out = api.registry.activate(release_id, Some(&name), &by).await?;
-    Ok(Json(view(name, rolled_out, &api)))
+    let (registry, projector) = (api.registry.clone(), name.clone());
+    let change = async move { registry.activate(release_id, Some(&projector), &by).await };
+    Ok(Json(view(name, to_its_end(change).await?, &api)))
 }
 
 pub(crate) async fn roll_back(
@@ -126,8 +128,19 @@ pub(crate) async fn roll_back(
     Path(name): Path<String>,
     Extension(Caller(by)): Extension<Caller>,
 ) -> Result<Json<ProjectorView>, Problem> {
-    let rolled_out = api.registry.roll_back(&name, &by).await?;
-    Ok(Json(view(name, rolled_out, &api)))
+    let (registry, projector) = (api.registry.clone(), name.clone());
+    let change = async move { registry.roll_back(&projector, &by).await };
+    Ok(Json(view(name, to_its_end(change).await?, &api)))
+}
+
+/// A client that goes away must not leave a change half done: in the database, but not in what serves.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ReleaseError>> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::spawn(change).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Problem::overloaded("the change was cut off; look at the releases and try again")),
+    }
 }
 
 fn view(name: String, RolledOut { release, previous_release_id }: RolledOut, api: &Api) -> ProjectorView {

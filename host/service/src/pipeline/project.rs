@@ -1,6 +1,7 @@
 //! Running the rules. Events are handed to the guests' threads in small lots: one at a time would cost more in handing
 //! over than in running.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refusal};
@@ -69,7 +70,13 @@ async fn run_lot(
 
 /// Run the rule on one event and finish its messages. On a guest's thread.
 fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings) -> Projected {
-    let projection = active.projector.project(&active.configuration, &event.envelope, &event.event);
+    // A fault of ours around a rule must cost that rule's notifications only, like one of its own.
+    let call = || active.projector.project(&active.configuration, &event.envelope, &event.event);
+    let projection = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Projection {
+        answer: Answer::Failed(Failure { outcome: Outcome::Trapped, detail: "the host failed around the rule".into() }),
+        log: Vec::new(),
+        timings: Timings::default(),
+    });
     let Projection { answer, log, timings } = projection;
     let answer = match answer {
         Answer::Notifications(notifications) => finish(active, event, notifications, messages),

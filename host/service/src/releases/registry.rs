@@ -6,7 +6,7 @@ use belfry_sandbox::{Digest, Projector, Sandbox};
 use belfry_store::{AddRelease, Added, NewRelease, Release, Rollout, Store};
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{Active, ReleaseError, label};
 use crate::clock::now_ms;
@@ -65,13 +65,24 @@ struct Shared {
     names: ArcSwap<HashMap<i64, Named>>,
     /// Changes come one after another.
     change: Mutex<()>,
+    /// Loading uses the same pools as events do, and must leave room there.
+    loading: Semaphore,
 }
+
+/// Components that are loaded at the same time.
+const LOADING: usize = 2;
 
 impl Registry {
     /// Load what serves. On an empty store, `default` becomes the first release.
     pub async fn open(store: Store, sandbox: Sandbox, default: &'static [u8]) -> Result<Self, ReleaseError> {
-        let shared =
-            Shared { store, sandbox, active: ArcSwap::default(), names: ArcSwap::default(), change: Mutex::default() };
+        let shared = Shared {
+            store,
+            sandbox,
+            active: ArcSwap::default(),
+            names: ArcSwap::default(),
+            change: Mutex::default(),
+            loading: Semaphore::new(LOADING),
+        };
         let registry = Self { shared: Arc::new(shared) };
         registry.read_names().await?;
         let rollouts = registry.shared.store.rollouts().await?;
@@ -128,6 +139,7 @@ impl Registry {
             note,
             created_by,
         };
+        let _one_at_a_time = self.shared.change.lock().await;
         match self.shared.store.add_release(&new, now_ms()).await? {
             AddRelease::There(added, release) => {
                 self.read_names().await?;
@@ -233,6 +245,7 @@ impl Registry {
         &self,
         work: impl FnOnce(&Sandbox) -> Result<T, belfry_sandbox::NotAdmitted> + Send + 'static,
     ) -> Result<T, ReleaseError> {
+        let _room = self.shared.loading.acquire().await.map_err(|_| ReleaseError::Unknown("stopping".into()))?;
         let sandbox = self.shared.sandbox.clone();
         let done = tokio::task::spawn_blocking(move || work(&sandbox)).await;
         Ok(done.map_err(|error| ReleaseError::Unknown(format!("loading the component was cut off: {error}")))??)

@@ -1,6 +1,8 @@
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
 
 /// Everything that was counted, for whoever asks.
 #[derive(Clone)]
@@ -14,7 +16,19 @@ impl Metrics {
         self.handle.run_upkeep();
         self.handle.render()
     }
+
+    /// Sum up what was measured, every few seconds: until then each single value is kept.
+    pub(crate) async fn keep_up(self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = tokio::time::sleep(UPKEEP) => self.handle.run_upkeep(),
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+        }
+    }
 }
+
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// From 10 µs, a call of a small rule, to 10 s, a request's patience.
 const SECONDS: [f64; 19] = [

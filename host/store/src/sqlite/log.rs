@@ -42,17 +42,20 @@ impl Sqlite {
     pub(crate) async fn read_notifications(
         &self,
         after: i64,
+        up_to: i64,
         limit: u32,
         recipient: Option<&str>,
     ) -> Result<Vec<LogEntry>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
              expires_at_ms, created_at_ms FROM outbox \
-             WHERE id > $1 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) ORDER BY id LIMIT $2",
+             WHERE id > $1 AND id <= $4 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) \
+             ORDER BY id LIMIT $2",
         )
         .bind(after)
         .bind(limit)
         .bind(recipient)
+        .bind(up_to)
         .fetch_all(&self.readers)
         .await?;
         rows.iter().map(entry).collect()
