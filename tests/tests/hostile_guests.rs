@@ -72,6 +72,7 @@ const OUTCOMES: &[(&str, Outcome, &str)] = &[
     // Time
     ("endless-loop", Outcome::TimedOut, "within"),
     ("sleep", Outcome::Notifications, "1 notifications"),
+    ("oversleep", Outcome::Notifications, "1 notifications"),
     // Memory
     ("memory-hog", Outcome::MemoryLimit, "refused"),
     ("huge-memory-result", Outcome::MemoryLimit, "refused"),

@@ -18,7 +18,7 @@ const fn named(name: &'static str, act: fn(&Context) -> Answer) -> Behaviour {
     Behaviour { name, act }
 }
 
-static ALL: [Behaviour; 33] = [
+static ALL: [Behaviour; 34] = [
     named("quiet", ending::quiet),
     named("notify", ending::notify),
     named("reject", ending::reject),
@@ -26,6 +26,7 @@ static ALL: [Behaviour; 33] = [
     named("exit", ending::exit),
     named("endless-loop", time::endless_loop),
     named("sleep", time::sleep),
+    named("oversleep", time::oversleep),
     named("memory-hog", memory::memory_hog),
     named("stack-overflow", memory::stack_overflow),
     named("leaky-state", memory::leaky_state),

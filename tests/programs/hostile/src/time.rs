@@ -1,7 +1,7 @@
 //! Takes time.
 
 use std::hint::spin_loop;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use belfry_sdk::prelude::*;
 
@@ -18,5 +18,12 @@ pub(crate) fn endless_loop(_: &Context) -> Answer {
 /// Answers after an hour, by its own clock: a host in which sleeping returns at once gets the notification at once.
 pub(crate) fn sleep(_: &Context) -> Answer {
     std::thread::sleep(Duration::from_secs(60 * 60));
+    Ok(vec![well_formed()])
+}
+
+/// Sleeps until its clock stands at its end, and looks at it: a host that counts on from there must not overflow.
+pub(crate) fn oversleep(_: &Context) -> Answer {
+    std::thread::sleep(Duration::from_nanos(u64::MAX));
+    std::hint::black_box(Instant::now());
     Ok(vec![well_formed()])
 }
