@@ -123,6 +123,11 @@ impl BelfryProcess {
         format!("http://{}", self.ops)
     }
 
+    /// What it has written to its log.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.log.path())?)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
