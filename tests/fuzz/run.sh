@@ -81,7 +81,7 @@ for target in "${targets[@]}"; do
 done
 
 if [[ ${#findings[@]} -gt 0 ]]; then
-  say "findings in: ${findings[*]}; the inputs are in tests/fuzz/artifacts"
+  say "not ended well: ${findings[*]}; findings, if it was not interrupted, are in tests/fuzz/artifacts"
   exit 1
 fi
 say 'no findings'

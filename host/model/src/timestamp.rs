@@ -50,7 +50,10 @@ fn has_shape(text: &[u8]) -> bool {
     }
     match &text[end..] {
         [] | [b'Z' | b'z'] => true,
-        [b'+' | b'-', ..] => text.len() == end + 6 && digits(end + 1, 2) && is(end + 3, b":") && digits(end + 4, 2),
+        [b'+' | b'-', hours @ ..] => {
+            let shape = text.len() == end + 6 && digits(end + 1, 2) && is(end + 3, b":") && digits(end + 4, 2);
+            shape && hours[..2] < b"24"[..]
+        }
         _ => false,
     }
 }
@@ -102,6 +105,7 @@ mod tests {
             "+002026-03-02T09:15:01Z",
             "2026-03-02T09:15:01+01",
             "2026-03-02T09:15:60Z",
+            "2026-03-02T09:15:01+25:30",
             "2026-03-02T09:15:01[Europe/Stockholm]",
         ] {
             assert_eq!(parse_instant_ms(text), Err(InvalidTimestamp), "{text}");
