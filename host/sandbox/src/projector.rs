@@ -6,7 +6,7 @@ use cpu_time::ThreadTime;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 
-use crate::bindings::belfry::projector::{events, types};
+use crate::bindings::belfry::projector::types;
 use crate::bindings::{NotificationProjector, NotificationProjectorPre};
 use crate::convert;
 use crate::engine::EPOCH_TICK;
@@ -225,8 +225,7 @@ impl Inner {
         let subject = envelope.subject(subscription.and_then(|subscription| subscription.subject.as_deref()));
         let context = convert::context(envelope, subject);
         let event = convert::event(event, envelope);
-        let returned: wasmtime::Result<Result<Vec<types::Notification>, types::Rejection>> =
-            self.call_project(run, &event, &context);
+        let returned = run.bindings.belfry_projector_projector().call_project(&mut run.store, &event, &context);
         let returned = returned.and_then(|answer| {
             wasi::flush_standard_streams(run.store.data_mut())?;
             Ok(answer)
@@ -236,15 +235,6 @@ impl Inner {
             Ok(Err(rejection)) => rejected(rejection),
             Err(error) => Answer::Failed(run.failure(&error)),
         }
-    }
-
-    fn call_project(
-        &self,
-        run: &mut Run,
-        event: &events::Event,
-        context: &types::Context,
-    ) -> wasmtime::Result<Result<Vec<types::Notification>, types::Rejection>> {
-        run.bindings.belfry_projector_projector().call_project(&mut run.store, event, context)
     }
 
     fn accept(&self, notifications: Vec<types::Notification>, envelope: &Envelope) -> Answer {
