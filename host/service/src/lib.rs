@@ -20,6 +20,8 @@ pub mod releases;
 pub mod telemetry;
 
 mod clock;
+mod heartbeat;
+mod kafka;
 mod retention;
 mod service;
 

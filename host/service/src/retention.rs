@@ -7,8 +7,10 @@ use tokio::sync::watch;
 
 use crate::clock::now_ms;
 use crate::config;
+use crate::heartbeat::Seen;
 
-const EVERY: Duration = Duration::from_secs(60);
+/// Seldom, for an idle replica should cost its database next to nothing.
+const EVERY: Duration = Duration::from_secs(600);
 const CHUNK: u32 = 1000;
 const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -19,6 +21,7 @@ pub(crate) async fn run(
     store: Store,
     settings: config::Retention,
     sinks: Vec<&'static str>,
+    seen: watch::Receiver<Seen>,
     mut stopping: watch::Receiver<bool>,
 ) {
     loop {
@@ -26,7 +29,8 @@ pub(crate) async fn run(
             _ = tokio::time::sleep(EVERY) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        match retire(&store, &settings, &sinks).await {
+        let read = read_by_all(&seen.borrow().clone(), &sinks);
+        match retire(&store, &settings, read).await {
             Ok(retired) if retired == Retired::default() => {}
             Ok(retired) => tracing::info!(log = retired.log, inbox = retired.inbox, "retired old rows"),
             Err(error) => tracing::warn!(%error, "cannot retire old rows; it is tried again"),
@@ -34,13 +38,15 @@ pub(crate) async fn run(
     }
 }
 
-async fn retire(store: &Store, settings: &config::Retention, sinks: &[&str]) -> Result<Retired, StoreError> {
+/// How far every sink has been served. One that is not known yet has not been served at all.
+fn read_by_all(seen: &Seen, sinks: &[&str]) -> i64 {
+    let served = |sink: &&str| seen.lease(sink).map_or(0, |(lease, _)| lease.position);
+    sinks.iter().map(served).min().unwrap_or(i64::MAX)
+}
+
+async fn retire(store: &Store, settings: &config::Retention, read_by_all: i64) -> Result<Retired, StoreError> {
     let before = |days: u32| now_ms() - i64::from(days) * MS_PER_DAY;
     let mut total = Retired::default();
-    let mut read_by_all = i64::MAX;
-    for sink in sinks {
-        read_by_all = read_by_all.min(store.relay_position(sink).await?.unwrap_or(0));
-    }
     loop {
         let retired = store.retire(read_by_all, before(settings.log_days), before(settings.inbox_days), CHUNK).await?;
         total.log += retired.log;

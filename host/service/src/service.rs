@@ -12,10 +12,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Tokens, TokensError};
+use crate::config::{Config, DeliveryMode, SecretError, Tokens, TokensError, without_secrets};
 use crate::delivery::feed::Feeds;
-use crate::delivery::{STDOUT, Stdout};
+use crate::delivery::{BreakerState, OutletSettings, Relay};
+use crate::heartbeat::Heartbeat;
 use crate::http::{self, Api};
+use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
 use crate::releases::{Registry, ReleaseError};
 use crate::{retention, telemetry};
@@ -51,6 +53,12 @@ pub enum StartError {
     /// A release that should serve cannot be loaded.
     #[error("cannot load what should serve: {0}")]
     Release(#[from] ReleaseError),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Kafka's clients cannot be made.
+    #[error(transparent)]
+    Kafka(#[from] KafkaConfigError),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -72,9 +80,11 @@ pub struct Service {
     ops_address: SocketAddr,
     stop: watch::Sender<bool>,
     finish: watch::Sender<bool>,
+    rest: watch::Sender<bool>,
     http: JoinHandle<io::Result<()>>,
     ops: JoinHandle<io::Result<()>>,
     sinks: Vec<JoinHandle<()>>,
+    beating: JoinHandle<()>,
     store: Store,
     in_flight: Arc<Semaphore>,
 }
@@ -85,29 +95,45 @@ impl Service {
         let ServiceSettings { config, default_projector } = settings;
         let metrics = telemetry::start_metrics();
         let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
-        let store = Store::open(&config.store.url).await?;
+        let store = Store::open(&config.store.settings()?).await?;
         let sandbox = Sandbox::new(config.sandbox_settings())?;
         let registry = Registry::open(store.clone(), sandbox, default_projector).await?;
-        let (_, end) = store.log_bounds().await?;
-        let writer = Writer::start(store.clone(), writer_settings(&config), end);
+        let (_told, told) = watch::channel(false);
+        let heartbeat = Heartbeat::start(store.clone(), told).await?;
+        let writer = Writer::start(store.clone(), writer_settings(&config), heartbeat.log_end().clone());
         let (stop, stopping) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
         let feeds = Feeds {
             store: store.clone(),
             registry: registry.clone(),
-            committed: writer.committed(),
+            log_end: heartbeat.log_end().subscribe(),
             stopping: stopping.clone(),
         };
         let mut sinks = Vec::new();
-        let mut enabled = Vec::new();
-        if config.sink.stdout.enabled {
-            let stdout = Stdout::open(store.clone(), end).await?;
-            sinks.push(tokio::spawn(stdout.run(writer.committed(), finishing.clone())));
-            enabled.push(STDOUT);
+        let mut health = Vec::new();
+        for outlet in outlets(&config)? {
+            let sink = outlet.sink();
+            let state = watch::Sender::new(BreakerState::Closed);
+            health.push((sink, state.subscribe()));
+            let relay = Relay {
+                store: store.clone(),
+                heartbeat: heartbeat.clone(),
+                outlet,
+                stall: Duration::from_millis(config.delivery.stall_ms),
+                longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
+                health: state,
+            };
+            relay.register().await?;
+            sinks.push(tokio::spawn(relay.run(finishing.clone())));
         }
         sinks.push(tokio::spawn(metrics.clone().keep_up(finishing.clone())));
-        let retention = retention::run(store.clone(), config.retention.clone(), enabled, finishing.clone());
+        let enabled = health.iter().map(|(sink, _)| *sink).collect();
+        let retention =
+            retention::run(store.clone(), config.retention.clone(), enabled, heartbeat.seen(), finishing.clone());
         sinks.push(tokio::spawn(retention));
+        // The heartbeat renews the leases of relays that still have something to hand over.
+        let (rest, resting) = watch::channel(false);
+        let beating = tokio::spawn(heartbeat.clone().run(resting));
         let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
         let pipeline = Pipeline {
             store: store.clone(),
@@ -129,8 +155,8 @@ impl Service {
         let (http_address, http) = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
         let ops = http::ops(store.clone(), metrics, stopping);
         let (ops_address, ops) = listen("ops.listen", config.ops.listen, ops, finishing).await?;
-        tracing::info!(http = %http_address, ops = %ops_address, store = config.store.url, "ready");
-        Ok(Self { http_address, ops_address, stop, finish, http, ops, sinks, store, in_flight })
+        tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&config.store.url), "ready");
+        Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sinks, beating, store, in_flight })
     }
 
     /// Where events are posted and feeds are read.
@@ -158,12 +184,30 @@ impl Service {
         for sink in self.sinks {
             let _ = timeout(DRAIN, sink).await;
         }
+        self.rest.send_replace(true);
+        let _ = timeout(DRAIN, self.beating).await;
         if timeout(DRAIN, &mut ops).await.is_err() {
             ops.abort();
         }
         let _ = timeout(DRAIN, self.store.close()).await;
         tracing::info!("stopped");
     }
+}
+
+/// The ways to all sinks that are enabled.
+fn outlets(config: &Config) -> Result<Vec<OutletSettings>, StartError> {
+    let mut outlets = Vec::new();
+    if config.delivery.mode == DeliveryMode::Observe {
+        tracing::info!("observing: events are recorded and projected, and nothing is sent");
+        return Ok(outlets);
+    }
+    if config.sink.kafka.enabled {
+        outlets.push(OutletSettings::Kafka(Client::new(&config.kafka, config.replica.name.as_deref())?));
+    }
+    if config.sink.stdout.enabled {
+        outlets.push(OutletSettings::Stdout);
+    }
+    Ok(outlets)
 }
 
 fn writer_settings(config: &Config) -> WriterSettings {

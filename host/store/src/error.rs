@@ -4,8 +4,13 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL names no known kind of database.
-    #[error("{0}: unknown kind of store; use sqlite:PATH, such as sqlite:belfry.db")]
+    #[error("{0}: unknown kind of store; use sqlite:PATH, such as sqlite:belfry.db, or postgres://USER@HOST/DATABASE")]
     UnknownUrl(String),
+    /// The URL cannot be read. It is not quoted: it may hold a password.
+    #[error(
+        "store.url: not an address of a database; use postgres://USER@HOST:PORT/DATABASE, and a password file for the password"
+    )]
+    Address,
     /// The directory or the lock file cannot be used.
     #[error("cannot use {0}: {1}; check that the directory exists and is writable")]
     File(PathBuf, std::io::Error),
@@ -15,6 +20,20 @@ pub enum OpenError {
     /// The schema cannot be brought up to date.
     #[error("cannot migrate the schema: {0}; a database of a newer belfry needs that version")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The schema is older than this program, which may not change it.
+    #[error("the schema is at version {found}, this belfry needs {needed}; run `belfry migrate` first")]
+    OldSchema {
+        /// The database's.
+        found: i64,
+        /// This program's.
+        needed: i64,
+    },
+    /// The server is too old.
+    #[error("PostgreSQL {0} is too old; use 15 or newer")]
+    OldServer(String),
+    /// An invariant of the schema was changed by hand.
+    #[error("the schema was changed: {0}")]
+    Changed(String),
     /// The database refuses.
     #[error("cannot open the database: {0}")]
     Database(#[from] sqlx::Error),

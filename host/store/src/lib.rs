@@ -3,19 +3,30 @@
 //! [`Store`] hides which database is behind it. The [`Writer`] is the only one who appends to the log: it gathers what
 //! the pipeline hands over into groups, commits each group in one transaction, then answers and wakes the readers.
 
+mod batch;
+mod crash_point;
 mod error;
 mod log_entry;
+mod plan;
+mod postgres;
+mod relay;
 mod release;
 mod sqlite;
 mod store;
 mod submission;
 mod writer;
 
+pub use batch::{Advance, Batch, BatchReceipt, SourcePartition, Unreadable};
+pub use crash_point::sabotaged;
 pub use error::{OpenError, StoreError};
+#[doc(hidden)]
+pub use fail;
 pub use log_entry::{DeadLetter, EventHistory, LogEntry, NotificationHistory, Withheld};
+pub use postgres::{MigrateReport, migrate};
+pub use relay::{Beat, LEASE, Lease, LeaseState, NewParked, Parked, ParkedFilter, ParkedRequest, RelayEntry};
 pub use release::{AddRelease, Added, NewRelease, Release, Rollout};
-pub use store::{Retired, Store};
+pub use store::{Retired, Store, StoreSettings};
 pub use submission::{
-    NewDeadLetter, NewEvent, NewNotification, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
+    NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
 };
-pub use writer::{PendingReceipts, Writer, WriterGone, WriterSettings};
+pub use writer::{PendingReceipt, Writer, WriterGone, WriterSettings};

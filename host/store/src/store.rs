@@ -1,13 +1,15 @@
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use belfry_model::ContentHash;
 use uuid::Uuid;
 
+use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, EventHistory, LogEntry, NewRelease, NotificationHistory, OpenError, Receipt, Release, Rollout,
-    StoreError, Submission,
+    AddRelease, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewRelease, NotificationHistory,
+    OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout, SourcePartition, StoreError,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -15,6 +17,42 @@ use crate::{
 pub enum Store {
     /// Embedded, for one process.
     Sqlite(Sqlite),
+    /// A server, for several replicas.
+    Postgres(Postgres),
+}
+
+/// How a store is opened. All but `url` are about PostgreSQL only.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub url: String,
+    /// Connections for reading; one more is the writer's, and one the heartbeat's.
+    pub max_connections: u32,
+    /// How long a connection may take to come about, or to become free.
+    pub connect_timeout: Duration,
+    /// How long a statement may take.
+    pub statement_timeout: Duration,
+    /// How long a statement may wait for a lock.
+    pub lock_timeout: Duration,
+    /// Bring the schema up to date at the start; otherwise an old one is refused.
+    pub migrate: bool,
+    /// Log positions in one partition.
+    pub partition_entries: i64,
+}
+
+impl StoreSettings {
+    /// The usual settings for a database.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: 8,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(5),
+            migrate: true,
+            partition_entries: 1_000_000,
+        }
+    }
 }
 
 /// What retention removed.
@@ -27,11 +65,15 @@ pub struct Retired {
 }
 
 impl Store {
-    /// Open the database that `url` names, make it ours alone, and bring its schema up to date.
-    pub async fn open(url: &str) -> Result<Self, OpenError> {
-        match url.split_once(':') {
+    /// Open the database that the settings name, and bring its schema up to date if they say so.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
+        match settings.url.split_once(':') {
             Some(("sqlite", path)) => Ok(Self::Sqlite(Sqlite::open(Path::new(path.trim_start_matches("//"))).await?)),
-            _ => Err(OpenError::UnknownUrl(url.split(['@', '?']).next().unwrap_or_default().to_owned())),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Postgres::open(settings).await?)),
+            _ => {
+                let kind = settings.url.split([':', '@', '?']).next().unwrap_or_default();
+                Err(OpenError::UnknownUrl(kind.to_owned()))
+            }
         }
     }
 
@@ -39,13 +81,15 @@ impl Store {
     pub async fn known(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, ContentHash>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.known(event_ids).await,
+            Self::Postgres(postgres) => postgres.known(event_ids).await,
         }
     }
 
-    /// Commit a group in one transaction. Receipts stand in the order of the submissions.
-    pub(crate) async fn commit(&self, group: &[Submission], now_ms: i64) -> Result<Vec<Receipt>, StoreError> {
+    /// Commit a group in one transaction. Receipts stand in the order of the batches.
+    pub(crate) async fn commit(&self, group: &[Batch], now_ms: i64) -> Result<Vec<BatchReceipt>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.commit(group, now_ms).await,
+            Self::Postgres(postgres) => postgres.commit(group, now_ms).await,
         }
     }
 
@@ -54,13 +98,23 @@ impl Store {
     pub async fn log_bounds(&self) -> Result<(i64, i64), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.log_bounds().await,
+            Self::Postgres(postgres) => postgres.log_bounds().await,
         }
     }
 
     /// Up to `limit` entries that have a topic, after a position, in order.
-    pub async fn read_published(&self, after: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
+    pub async fn read_relay(&self, after: i64, limit: u32) -> Result<Vec<RelayEntry>, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.read_published(after, limit).await,
+            Self::Sqlite(sqlite) => sqlite.read_relay(after, limit).await,
+            Self::Postgres(postgres) => postgres.read_relay(after, limit).await,
+        }
+    }
+
+    /// The entries at these positions, in order, as far as they are in the log.
+    pub async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read_relay_at(positions).await,
+            Self::Postgres(postgres) => postgres.read_relay_at(positions).await,
         }
     }
 
@@ -74,6 +128,7 @@ impl Store {
     ) -> Result<Vec<LogEntry>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.read_notifications(after, up_to, limit, recipient).await,
+            Self::Postgres(postgres) => postgres.read_notifications(after, up_to, limit, recipient).await,
         }
     }
 
@@ -81,6 +136,7 @@ impl Store {
     pub async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.event(event_id).await,
+            Self::Postgres(postgres) => postgres.event(event_id).await,
         }
     }
 
@@ -88,6 +144,7 @@ impl Store {
     pub async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.position_of(event_id).await,
+            Self::Postgres(postgres) => postgres.position_of(event_id).await,
         }
     }
 
@@ -95,6 +152,7 @@ impl Store {
     pub async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.notification(notification_id).await,
+            Self::Postgres(postgres) => postgres.notification(notification_id).await,
         }
     }
 
@@ -102,6 +160,7 @@ impl Store {
     pub async fn add_release(&self, release: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.add_release(release, now_ms).await,
+            Self::Postgres(postgres) => postgres.add_release(release, now_ms).await,
         }
     }
 
@@ -109,6 +168,7 @@ impl Store {
     pub async fn releases(&self, projector: Option<&str>) -> Result<Vec<Release>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.releases(projector).await,
+            Self::Postgres(postgres) => postgres.releases(projector).await,
         }
     }
 
@@ -116,6 +176,7 @@ impl Store {
     pub async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.release(release_id).await,
+            Self::Postgres(postgres) => postgres.release(release_id).await,
         }
     }
 
@@ -123,6 +184,7 @@ impl Store {
     pub async fn component(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.component(digest).await,
+            Self::Postgres(postgres) => postgres.component(digest).await,
         }
     }
 
@@ -130,6 +192,7 @@ impl Store {
     pub async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.activate(release, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate(release, created_by, now_ms).await,
         }
     }
 
@@ -137,20 +200,123 @@ impl Store {
     pub async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.rollouts().await,
+            Self::Postgres(postgres) => postgres.rollouts().await,
         }
     }
 
-    /// How far a sink has read; none if it is new.
-    pub async fn relay_position(&self, sink: &str) -> Result<Option<i64>, StoreError> {
+    /// Look at the database: what is new, and who holds which lease. Renews the leases of `owner`.
+    pub async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.relay_position(sink).await,
+            Self::Sqlite(sqlite) => sqlite.beat(owner).await,
+            Self::Postgres(postgres) => postgres.beat(owner).await,
         }
     }
 
-    /// Note how far a sink has read.
-    pub async fn set_relay_position(&self, sink: &str, position: i64) -> Result<(), StoreError> {
+    /// Make a sink known that has no position yet; it begins after `position`. Gives whether it is new.
+    pub async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.set_relay_position(sink, position).await,
+            Self::Sqlite(sqlite) => sqlite.register_sink(sink, position).await,
+            Self::Postgres(postgres) => postgres.register_sink(sink, position).await,
+        }
+    }
+
+    /// Take a known sink's lease if it has ended, or anew if it is one's own; none while somebody else holds it.
+    pub async fn acquire_lease(&self, sink: &str, owner: Uuid) -> Result<Option<Lease>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.acquire_lease(sink, owner).await,
+            Self::Postgres(postgres) => postgres.acquire_lease(sink, owner).await,
+        }
+    }
+
+    /// Note how far a sink has been served and which entries it refused; renews the lease. Gives false if the lease has
+    /// ended or is somebody else's: then nothing was noted, and nothing more may be sent.
+    pub async fn checkpoint(
+        &self,
+        sink: &str,
+        epoch: i64,
+        position: i64,
+        parked: &[NewParked],
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.checkpoint(sink, epoch, position, parked).await,
+            Self::Postgres(postgres) => postgres.checkpoint(sink, epoch, position, parked).await,
+        }
+    }
+
+    /// Let somebody else take the lease at once.
+    pub async fn release_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.release_lease(sink, epoch).await,
+            Self::Postgres(postgres) => postgres.release_lease(sink, epoch).await,
+        }
+    }
+
+    /// Parked entries by position, `limit` at most.
+    pub async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.parked(filter, limit).await,
+            Self::Postgres(postgres) => postgres.parked(filter, limit).await,
+        }
+    }
+
+    /// The topics and keys that a sink's parked entries block.
+    pub async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.blocked_keys(sink).await,
+            Self::Postgres(postgres) => postgres.blocked_keys(sink).await,
+        }
+    }
+
+    /// Ask the relay of the sink to do something with parked entries. Unparking is for all of a key, discarding for the
+    /// entries meant. Gives how many are meant.
+    pub async fn request_parked(&self, filter: &ParkedFilter, request: ParkedRequest) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.request_parked(filter, request).await,
+            Self::Postgres(postgres) => postgres.request_parked(filter, request).await,
+        }
+    }
+
+    /// Forget parked entries that were sent or discarded. Gives false, and forgets nothing, if the lease is gone.
+    pub async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.forget_parked(sink, epoch, positions).await,
+            Self::Postgres(postgres) => postgres.forget_parked(sink, epoch, positions).await,
+        }
+    }
+
+    /// Parked entries that could not be sent again stay parked, with the new reason, and nothing is asked for them.
+    pub async fn keep_parked(&self, sink: &str, positions: &[i64], error: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.keep_parked(sink, positions, error).await,
+            Self::Postgres(postgres) => postgres.keep_parked(sink, positions, error).await,
+        }
+    }
+
+    /// Where a group's sources stand; of one topic only, if given.
+    pub async fn source_positions(
+        &self,
+        group: &str,
+        topic: Option<&str>,
+    ) -> Result<Vec<(SourcePartition, i64)>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.source_positions(group, topic).await,
+            Self::Postgres(postgres) => postgres.source_positions(group, topic).await,
+        }
+    }
+
+    /// Where a partition stands; at `start` if it was not known.
+    pub async fn begin_source(&self, partition: &SourcePartition, start: i64) -> Result<i64, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.begin_source(partition, start).await,
+            Self::Postgres(postgres) => postgres.begin_source(partition, start).await,
+        }
+    }
+
+    /// Let a partition stand somewhere else; whoever reads it is fenced off and begins there.
+    pub async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.set_source_position(partition, next).await,
+            Self::Postgres(postgres) => postgres.set_source_position(partition, next).await,
         }
     }
 
@@ -164,6 +330,7 @@ impl Store {
     ) -> Result<Retired, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.retire(up_to, log_before_ms, inbox_before_ms, limit).await,
+            Self::Postgres(postgres) => postgres.retire(up_to, log_before_ms, inbox_before_ms, limit).await,
         }
     }
 
@@ -171,6 +338,7 @@ impl Store {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(postgres) => postgres.close().await,
         }
     }
 }

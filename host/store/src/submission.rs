@@ -16,6 +16,19 @@ pub struct Submission {
     pub notifications: Vec<NewNotification>,
     /// What projectors could not project.
     pub dead_letters: Vec<NewDeadLetter>,
+    /// Where the event was read, if nobody waits for an answer: a conflict then becomes a dead letter.
+    pub origin: Option<Origin>,
+}
+
+/// A place in a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The topic, or the source's name.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The record's place there.
+    pub offset: i64,
 }
 
 impl Submission {
@@ -67,6 +80,12 @@ pub struct NewNotification {
     pub release_id: i64,
     /// Not sent after this.
     pub expires_at_ms: Option<i64>,
+}
+
+impl NewNotification {
+    pub(crate) fn expired(&self, now_ms: i64) -> bool {
+        self.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms)
+    }
 }
 
 /// An event that a projector could not project.

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout_at;
 
-use crate::{Receipt, Store, StoreError, Submission};
+use crate::{Batch, BatchReceipt, Receipt, Store, StoreError, crash_point};
 
 /// How the writer gathers groups.
 #[derive(Clone, Copy, Debug)]
@@ -29,38 +29,36 @@ pub struct Writer {
 }
 
 struct Request {
-    submissions: Vec<Submission>,
-    answer: oneshot::Sender<Result<Vec<Receipt>, StoreError>>,
+    batch: Batch,
+    answer: Answer,
 }
 
-impl Request {
-    fn entries(&self) -> usize {
-        self.submissions.iter().map(Submission::entries).sum()
-    }
-}
+type Answer = oneshot::Sender<Result<BatchReceipt, StoreError>>;
 
-/// Receipts to come.
-pub type PendingReceipts = oneshot::Receiver<Result<Vec<Receipt>, StoreError>>;
+/// A receipt to come.
+pub type PendingReceipt = oneshot::Receiver<Result<BatchReceipt, StoreError>>;
 
 impl Writer {
-    /// Start the writer. `position` is the highest in the log.
-    pub fn start(store: Store, settings: WriterSettings, position: i64) -> Self {
+    /// Start the writer. It raises `log_end` after each commit: the wake of everybody who reads the log.
+    pub fn start(store: Store, settings: WriterSettings, log_end: watch::Sender<i64>) -> Self {
         let (requests, received) = mpsc::channel(settings.queue);
-        let (wake, committed) = watch::channel(position);
-        tokio::spawn(Group { store, settings, received, wake, last_entries: 0 }.run());
-        Self { requests, committed }
+        let committed = watch::Sender::new(*log_end.borrow());
+        let writer = Self { requests, committed: committed.subscribe() };
+        tokio::spawn(Group { store, settings, received, log_end, committed, last_entries: 0 }.run());
+        writer
     }
 
-    /// Hand over submissions that stay together in the log, in this order. Waits while the queue is full.
-    pub async fn submit(&self, submissions: Vec<Submission>) -> Result<PendingReceipts, WriterGone> {
-        let (answer, receipts) = oneshot::channel();
-        self.requests.send(Request { submissions, answer }).await.map_err(|_| WriterGone)?;
-        Ok(receipts)
-    }
-
-    /// Tells the highest committed position, after each commit: the wake of everybody who reads the log.
+    /// The highest position that this writer has committed.
     pub fn committed(&self) -> watch::Receiver<i64> {
         self.committed.clone()
+    }
+
+    /// Hand over a batch. Batches are committed in the order in which they are handed over. Waits while the queue is
+    /// full.
+    pub async fn submit(&self, batch: Batch) -> Result<PendingReceipt, WriterGone> {
+        let (answer, receipt) = oneshot::channel();
+        self.requests.send(Request { batch, answer }).await.map_err(|_| WriterGone)?;
+        Ok(receipt)
     }
 }
 
@@ -69,7 +67,8 @@ struct Group {
     store: Store,
     settings: WriterSettings,
     received: mpsc::Receiver<Request>,
-    wake: watch::Sender<i64>,
+    log_end: watch::Sender<i64>,
+    committed: watch::Sender<i64>,
     last_entries: usize,
 }
 
@@ -83,7 +82,7 @@ impl Group {
 
     /// Take what is waiting. Under load the group before says how much is about to come.
     async fn gather(&mut self, first: Request) -> Vec<Request> {
-        let mut entries = first.entries();
+        let mut entries = first.batch.entries();
         let expected = self.last_entries.min(self.settings.group_entries);
         let until = tokio::time::Instant::now() + self.settings.group_wait;
         let mut requests = vec![first];
@@ -96,7 +95,7 @@ impl Group {
                     Ok(None) | Err(_) => break,
                 },
             };
-            entries += next.entries();
+            entries += next.batch.entries();
             requests.push(next);
         }
         // An idle writer's groups have one request, so it never expects more than came.
@@ -105,19 +104,18 @@ impl Group {
     }
 
     async fn commit(&self, requests: Vec<Request>) {
-        let sizes: Vec<usize> = requests.iter().map(|request| request.submissions.len()).collect();
-        let (submissions, answers): (Vec<_>, Vec<_>) =
-            requests.into_iter().map(|request| (request.submissions, request.answer)).unzip();
-        let group: Vec<Submission> = submissions.into_iter().flatten().collect();
+        let (batches, answers): (Vec<Batch>, Vec<Answer>) =
+            requests.into_iter().map(|request| (request.batch, request.answer)).unzip();
+        let entries: usize = batches.iter().map(Batch::entries).sum();
         let began = Instant::now();
-        let result = self.store.commit(&group, now_ms()).await;
+        let result = self.store.commit(&batches, now_ms()).await;
         metrics::histogram!("belfry_commit_seconds").record(began.elapsed());
-        metrics::histogram!("belfry_writer_group_entries")
-            .record(group.iter().map(Submission::entries).sum::<usize>() as f64);
+        metrics::histogram!("belfry_writer_group_entries").record(entries as f64);
+        crash_point!("commit.after-commit");
         match result {
-            Ok(receipts) => self.answer(receipts, &sizes, answers),
+            Ok(receipts) => self.answer(receipts, answers),
             Err(error) => {
-                tracing::error!(%error, submissions = group.len(), "a group was not committed; its senders are told");
+                tracing::error!(%error, batches = batches.len(), "a group was not committed; its senders are told");
                 for answer in answers {
                     // A sender that is gone will ask again.
                     let _ = answer.send(Err(error.clone()));
@@ -127,23 +125,28 @@ impl Group {
     }
 
     /// Wake the readers, then answer: whoever has a receipt finds the entry.
-    fn answer(
-        &self,
-        receipts: Vec<Receipt>,
-        sizes: &[usize],
-        answers: Vec<oneshot::Sender<Result<Vec<Receipt>, StoreError>>>,
-    ) {
+    fn answer(&self, receipts: Vec<BatchReceipt>, answers: Vec<Answer>) {
         if let Some(position) = receipts.iter().filter_map(highest_position).max() {
-            self.wake.send_replace(position);
+            self.log_end.send_if_modified(|end| {
+                let higher = position > *end;
+                *end = position.max(*end);
+                higher
+            });
+            self.committed.send_replace(position);
         }
-        let mut receipts = receipts.into_iter();
-        for (size, answer) in sizes.iter().zip(answers) {
-            let _ = answer.send(Ok(receipts.by_ref().take(*size).collect()));
+        crash_point!("commit.after-wake");
+        for (receipt, answer) in receipts.into_iter().zip(answers) {
+            let _ = answer.send(Ok(receipt));
         }
     }
 }
 
-fn highest_position(receipt: &Receipt) -> Option<i64> {
+fn highest_position(receipt: &BatchReceipt) -> Option<i64> {
+    let BatchReceipt::Committed(receipts) = receipt else { return None };
+    receipts.iter().filter_map(highest_of).max()
+}
+
+fn highest_of(receipt: &Receipt) -> Option<i64> {
     match receipt {
         Receipt::Accepted { position, notifications, .. } => notifications
             .iter()

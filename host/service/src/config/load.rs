@@ -5,7 +5,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Source};
 use serde::Serialize;
 
-use super::{Config, DEFAULT_TOML};
+use super::{Config, DEFAULT_TOML, preset, without_secrets};
 
 /// A configuration and where each of its values comes from.
 #[derive(Debug)]
@@ -43,19 +43,20 @@ pub enum ConfigError {
 
 /// Load a configuration. `flags` are pairs such as `("http.listen", "127.0.0.1:0")`.
 pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, ConfigError> {
-    let mut figment = Figment::from(Toml::string(DEFAULT_TOML));
+    let mut set = Figment::new();
     if let Some(file) = file {
         if !file.is_file() {
             return Err(ConfigError::NoFile(file.display().to_string()));
         }
-        figment = figment.merge(Toml::file_exact(file));
+        set = set.merge(Toml::file_exact(file));
     }
-    figment = figment.merge(Env::prefixed("BELFRY__").split("__"));
+    set = set.merge(Env::prefixed("BELFRY__").split("__"));
     for (name, value) in flags {
         // As in the environment, a text that looks like a number or a truth is one.
         let Ok(value) = value.parse::<Value>();
-        figment = figment.merge(Serialized::default(name, value));
+        set = set.merge(Serialized::default(name, value));
     }
+    let figment = preset::below(Figment::from(Toml::string(DEFAULT_TOML)), set);
     let config: Config = figment.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;
     if let Some(problem) = config.problem() {
         return Err(ConfigError::Problem(problem));
@@ -63,13 +64,23 @@ pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, C
     let values: Dict = figment.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;
     let mut settings = Vec::new();
     flatten("", &values, &mut |name, value| {
-        settings.push(Setting {
-            value: serde_json::to_value(value).unwrap_or_default(),
-            origin: origin(&figment, &name),
-            name,
-        });
+        settings.push(Setting { value: shown(&name, value), origin: origin(&figment, &name), name });
     });
     Ok(Loaded { config, settings })
+}
+
+/// A value as it may be shown: passwords stay hidden.
+fn shown(name: &str, value: &Value) -> serde_json::Value {
+    let hidden = ["password", "secret", "jaas"].iter().any(|word| name.contains(word)) && !name.ends_with("_file");
+    match value {
+        _ if hidden => "(hidden)".into(),
+        Value::String(_, text) => without_secrets(text).into(),
+        Value::Array(_, values) => values.iter().map(|value| shown(name, value)).collect(),
+        Value::Dict(_, values) => {
+            values.iter().map(|(key, value)| (key.clone(), shown(&format!("{name}.{key}"), value))).collect()
+        }
+        value => serde_json::to_value(value).unwrap_or_default(),
+    }
 }
 
 fn describe(error: &figment::Error) -> String {

@@ -1,7 +1,9 @@
 //! What an operator decides: defaults < file < environment < flags.
 
 mod load;
+mod preset;
 mod tokens;
+mod transport;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +13,13 @@ use belfry_sandbox::{Class, Limits, SandboxSettings};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Loaded, Setting, load};
+pub use preset::Preset;
 pub use tokens::{Role, Tokens, TokensError};
+pub(crate) use transport::secret;
+pub use transport::{
+    DeclaredTopic, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store, Subscribed,
+    without_secrets,
+};
 
 /// The commented defaults; the documentation of every setting.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -21,14 +29,20 @@ pub const DEFAULT_TOML: &str = include_str!("default.toml");
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents the settings for operators and readers alike")]
 pub struct Config {
+    pub preset: Preset,
     pub http: Http,
     pub ops: Ops,
     pub store: Store,
+    pub kafka: Kafka,
+    pub redis: Redis,
+    pub source: Sources,
     pub ingest: Ingest,
     pub writer: Writer,
     pub sandbox: Sandbox,
     pub notification: Notification,
     pub retention: Retention,
+    pub replica: Replica,
+    pub delivery: Delivery,
     pub sink: Sinks,
     pub log: Log,
 }
@@ -46,13 +60,6 @@ pub struct Http {
 #[expect(missing_docs, reason = "default.toml documents the settings")]
 pub struct Ops {
     pub listen: SocketAddr,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "default.toml documents the settings")]
-pub struct Store {
-    pub url: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -76,6 +83,7 @@ pub struct Writer {
 #[expect(missing_docs, reason = "default.toml documents the settings")]
 pub struct Sandbox {
     pub threads: usize,
+    pub cache_directory: Option<PathBuf>,
     pub native: GuestClass,
     pub dynamic: GuestClass,
 }
@@ -109,7 +117,43 @@ pub struct Retention {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents the settings")]
 pub struct Sinks {
+    pub kafka: Sink,
+    pub redis: RedisSink,
     pub stdout: Sink,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct RedisSink {
+    pub enabled: bool,
+    pub beside_kafka: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Replica {
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Delivery {
+    pub mode: DeliveryMode,
+    pub stall_ms: u64,
+    pub backoff_max_ms: u64,
+}
+
+/// Whether what is recorded is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryMode {
+    /// It is.
+    Send,
+    /// It is recorded and projected only.
+    Observe,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -146,6 +190,9 @@ impl Config {
                 self.http.listen
             ));
         }
+        if let Some(problem) = self.transport_problem() {
+            return Some(problem);
+        }
         let bounds = [
             ("ingest.max_event_bytes", self.ingest.max_event_bytes, 1024, 16 << 20),
             ("ingest.max_in_flight", self.ingest.max_in_flight, 1, 1 << 20),
@@ -156,6 +203,12 @@ impl Config {
             ("sandbox.dynamic.memory_mib", self.sandbox.dynamic.memory_mib, 2, 4096),
             ("sandbox.native.deadline_ms", self.sandbox.native.deadline_ms as usize, 20, 60_000),
             ("sandbox.dynamic.deadline_ms", self.sandbox.dynamic.deadline_ms as usize, 20, 60_000),
+            ("store.max_connections", self.store.max_connections as usize, 2, 1000),
+            ("store.connect_timeout_ms", self.store.connect_timeout_ms as usize, 100, 60_000),
+            ("store.statement_timeout_ms", self.store.statement_timeout_ms as usize, 100, 600_000),
+            ("store.lock_timeout_ms", self.store.lock_timeout_ms as usize, 100, 60_000),
+            ("delivery.stall_ms", self.delivery.stall_ms as usize, 1000, 600_000),
+            ("delivery.backoff_max_ms", self.delivery.backoff_max_ms as usize, 100, 600_000),
             ("retention.log_days", self.retention.log_days as usize, 1, 36_500),
             ("retention.inbox_days", self.retention.inbox_days as usize, 1, 36_500),
         ];
@@ -175,8 +228,64 @@ impl Config {
         None
     }
 
+    fn transport_problem(&self) -> Option<String> {
+        if (self.sink.kafka.enabled || !self.source_topics().is_empty()) && self.kafka.brokers.is_empty() {
+            return Some("kafka.brokers: needed by sink.kafka and kafka.topics; set it, such as kafka-1:9092".into());
+        }
+        if self.sink.redis.enabled && self.redis.url.is_none() && self.redis.url_file.is_none() {
+            return Some("redis.url: needed by sink.redis; set it, such as redis://redis:6379".into());
+        }
+        if self.sink.redis.enabled && self.sink.kafka.enabled && !self.sink.redis.beside_kafka {
+            return Some(
+                "sink.redis: the platform's WebSocket service already tells Redis what sink.kafka publishes, so teachers \
+                 would be told twice; disable one, or set sink.redis.beside_kafka = true if no such service runs"
+                    .into(),
+            );
+        }
+        let mut names = std::collections::HashSet::new();
+        for source in &self.source.postgres {
+            if source.name.is_empty() || !names.insert(&source.name) {
+                return Some(format!(
+                    "source.postgres: the name {:?} is empty or taken; give each its own",
+                    source.name
+                ));
+            }
+            if source.url.is_empty() && source.url_file.is_none() {
+                return Some(format!("source.postgres {}: needs url or url_file", source.name));
+            }
+        }
+        None
+    }
+
+    /// Topics that are read whatever releases want.
+    pub fn source_topics(&self) -> &[String] {
+        match &self.kafka.topics {
+            SourceTopics::Subscribed(_) => &[],
+            SourceTopics::These(topics) => topics,
+        }
+    }
+
+    /// Whether events are read from Kafka.
+    pub fn reads_kafka(&self) -> bool {
+        !self.kafka.brokers.is_empty() && self.kafka.topics != SourceTopics::These(Vec::new())
+    }
+
+    /// The directory of compiled rules: beside an SQLite store, else among the user's caches. Nowhere else: what lies in
+    /// it is run, so nobody else may write there.
+    fn cache_directory(&self) -> Option<PathBuf> {
+        if self.sandbox.cache_directory.is_some() {
+            return self.sandbox.cache_directory.clone();
+        }
+        if self.store.is_embedded() {
+            return Some(self.data_directory().join("compiled"));
+        }
+        let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let caches = caches.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        caches.map(|caches| caches.join("belfry/compiled"))
+    }
+
     /// The file of an SQLite store; files that belong to it stand beside it.
-    pub fn data_directory(&self) -> PathBuf {
+    fn data_directory(&self) -> PathBuf {
         let path = self.store.url.split_once(':').map_or("", |(_, path)| path.trim_start_matches("//"));
         match PathBuf::from(path).parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -204,7 +313,7 @@ impl Config {
             native: limits(Class::Native, &self.sandbox.native),
             dynamic: limits(Class::Dynamic, &self.sandbox.dynamic),
             categories: self.notification.categories.clone(),
-            cache_directory: Some(self.data_directory().join("compiled")),
+            cache_directory: self.cache_directory(),
         }
     }
 }

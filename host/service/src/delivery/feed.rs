@@ -70,14 +70,14 @@ pub enum Item {
 pub struct Feeds {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
-    pub(crate) committed: watch::Receiver<i64>,
+    pub(crate) log_end: watch::Receiver<i64>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Feeds {
     /// The highest position that is committed.
     pub fn end(&self) -> i64 {
-        *self.committed.borrow()
+        *self.log_end.borrow()
     }
 
     /// Show what stands in the log after a position, and all that comes.
@@ -113,7 +113,7 @@ type End = Option<Closed>;
 
 impl Reader {
     async fn run(mut self) -> End {
-        let mut committed = self.feeds.committed.clone();
+        let mut committed = self.feeds.log_end.clone();
         let mut stopping = self.feeds.stopping.clone();
         let mut end_of_log = 0;
         loop {

@@ -1,8 +1,11 @@
 //! From the log to those who listen. The log is the only truth: sinks read it from a position, and a wake is just a hint
 //! that there is something to read.
 
+mod breaker;
 pub mod feed;
-mod stdout;
+mod outlet;
+mod relay;
 
-pub(crate) use stdout::SINK as STDOUT;
-pub use stdout::Stdout;
+pub use breaker::BreakerState;
+pub(crate) use outlet::OutletSettings;
+pub(crate) use relay::Relay;

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::Api;
 use super::problem::Problem;
 use super::wire::Posted;
-use crate::ingest::{Incoming, NotAnEvent};
+use crate::ingest::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::{InFlight, NotTaken, Taken};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -47,7 +47,7 @@ pub(crate) async fn post(
 }
 
 async fn one(api: Api, body: Bytes) -> Result<Response, Problem> {
-    let incoming = Incoming::read(body, api.max_event_bytes).inspect_err(count_refused)?;
+    let incoming = Incoming::read(body, api.max_event_bytes, Arrival::Posted).inspect_err(count_refused)?;
     let _permit = turn(&api, 1).await?;
     let event_id = incoming.envelope.event_id;
     let taken = api.pipeline.take(vec![incoming]).await?.pop().expect("one fate for one event");
@@ -109,7 +109,7 @@ impl Answers<'_> {
         let mut lines = Vec::with_capacity(chunk.len());
         let mut events = Vec::with_capacity(chunk.len());
         for (number, line) in chunk {
-            match Incoming::read(line.clone(), self.api.max_event_bytes) {
+            match Incoming::read(line.clone(), self.api.max_event_bytes, Arrival::Posted) {
                 Ok(incoming) => {
                     lines.push((*number, Ok(incoming.envelope.event_id)));
                     events.push(incoming);

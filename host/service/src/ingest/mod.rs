@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use belfry_model::{ContentHash, Envelope, Event, Malformed, content_hash};
+use belfry_store::Origin;
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -17,6 +18,29 @@ pub struct Incoming {
     pub payload: Bytes,
     /// Tells a repetition from a conflict.
     pub content_hash: ContentHash,
+    /// How it came.
+    pub arrival: Arrival,
+}
+
+/// How an event came to us, which decides whether we publish it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Somebody posted it and waits for an answer. It is published to the topic of its type.
+    Posted,
+    /// It was read from its own topic, so it is recorded and not published there again.
+    Consumed(Origin),
+    /// A service submitted it within a transaction of its own, with a key if it chose one. It is published.
+    Submitted(Origin, Option<String>),
+}
+
+impl Arrival {
+    /// Where it was read, if nobody waits for an answer.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Posted => None,
+            Self::Consumed(origin) | Self::Submitted(origin, _) => Some(origin),
+        }
+    }
 }
 
 /// Why bytes are no event.
@@ -47,13 +71,13 @@ impl NotAnEvent {
 
 impl Incoming {
     /// Read an event of at most `max_bytes`.
-    pub fn read(payload: Bytes, max_bytes: usize) -> Result<Self, NotAnEvent> {
+    pub fn read(payload: Bytes, max_bytes: usize, arrival: Arrival) -> Result<Self, NotAnEvent> {
         if payload.len() > max_bytes {
             return Err(NotAnEvent::TooLarge { bytes: payload.len(), limit: max_bytes });
         }
         let envelope = Envelope::parse(&payload)?;
         let event = Event::from_envelope(&envelope)?;
         let content_hash = content_hash(&envelope);
-        Ok(Self { envelope: Arc::new(envelope), event: Arc::new(event), payload, content_hash })
+        Ok(Self { envelope: Arc::new(envelope), event: Arc::new(event), payload, content_hash, arrival })
     }
 }

@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 use belfry_model::MessageSettings;
 use belfry_sandbox::{Executor, Overloaded};
-use belfry_store::{PendingReceipts, Receipt, Store, StoreError, Submission, Writer, WriterGone};
+use belfry_store::{
+    Advance, Batch, BatchReceipt, PendingReceipt, Receipt, Store, StoreError, Submission, Unreadable, Writer,
+    WriterGone,
+};
 use uuid::Uuid;
 
 use crate::ingest::Incoming;
@@ -77,6 +80,20 @@ pub enum NotTaken {
     /// The service is stopping.
     #[error(transparent)]
     Stopping(#[from] WriterGone),
+    /// The source's position is elsewhere: somebody else reads it now, or it was set.
+    #[error("the source's position is not where its reader believed it to be")]
+    Fenced,
+}
+
+/// A run of records from one partition of a source.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Those that are events, in order.
+    pub events: Vec<Incoming>,
+    /// Those that are not.
+    pub unreadable: Vec<Unreadable>,
+    /// How far the partition has been read with them.
+    pub advance: Option<Advance>,
 }
 
 /// Takes events. Cheap to clone.
@@ -98,31 +115,58 @@ impl Pipeline {
     /// As [`take`](Self::take), but only until the writer has them: the next events may be begun before these are
     /// durable.
     pub async fn begin(&self, events: Vec<Incoming>) -> Result<InFlight, NotTaken> {
+        let Prepared { fates, submissions, summaries, conflicts: _ } = self.prepare(events).await?;
+        let mut receipts = Vec::new();
+        for group in groups(submissions) {
+            receipts.push(self.writer.submit(Batch::of(group)).await?);
+        }
+        Ok(InFlight { fates, summaries, receipts })
+    }
+
+    /// The same for what was read from a source: it is committed together with the source's position, or not at all.
+    pub async fn begin_reading(&self, reading: Reading) -> Result<InFlight, NotTaken> {
+        let Reading { events, mut unreadable, advance } = reading;
+        let Prepared { fates, submissions, summaries, conflicts } = self.prepare(events).await?;
+        unreadable.extend(conflicts);
+        let batch = Batch { submissions, unreadable, advance };
+        Ok(InFlight { fates, summaries, receipts: vec![self.writer.submit(batch).await?] })
+    }
+
+    /// Leave out what is known, and project the rest.
+    async fn prepare(&self, events: Vec<Incoming>) -> Result<Prepared, NotTaken> {
         let known = self.store.known(&events.iter().map(|event| event.envelope.event_id).collect::<Vec<_>>()).await?;
         let mut fates = Vec::with_capacity(events.len());
         let mut new = Vec::with_capacity(events.len());
+        let mut conflicts = Vec::new();
         for event in events {
-            match known.get(&event.envelope.event_id) {
+            let event_id = event.envelope.event_id;
+            match known.get(&event_id) {
                 Some(hash) if *hash == event.content_hash => fates.push(Fate::Known(Taken::Duplicate)),
-                Some(_) => fates.push(Fate::Known(Taken::Conflict)),
+                Some(_) => {
+                    fates.push(Fate::Known(Taken::Conflict));
+                    if let Some(origin) = event.arrival.origin() {
+                        conflicts.push(Unreadable::conflict(origin, event_id, event.payload.clone()));
+                    }
+                }
                 None => {
                     fates.push(Fate::Submitted);
                     new.push(event);
                 }
             }
         }
-        if new.is_empty() {
-            return Ok(InFlight { fates, submitted: Vec::new(), receipts: Vec::new() });
-        }
-        let projected = project::all(self, &new).await?;
-        let (submissions, submitted): (Vec<Submission>, Vec<Summary>) =
+        let projected = if new.is_empty() { Vec::new() } else { project::all(self, &new).await? };
+        let (submissions, summaries) =
             new.into_iter().zip(projected).map(|(event, projected)| record::submission(event, projected)).unzip();
-        let mut receipts = Vec::new();
-        for group in groups(submissions) {
-            receipts.push(self.writer.submit(group).await?);
-        }
-        Ok(InFlight { fates, submitted, receipts })
+        Ok(Prepared { fates, submissions, summaries, conflicts })
     }
+}
+
+/// Events that are ready to be committed.
+struct Prepared {
+    fates: Vec<Fate>,
+    submissions: Vec<Submission>,
+    summaries: Vec<Summary>,
+    conflicts: Vec<Unreadable>,
 }
 
 /// Split where more would have to be committed in one transaction than is good for those who wait. An event and what
@@ -157,18 +201,21 @@ struct Summary {
 /// Events that the writer has, and those that need not go there.
 pub struct InFlight {
     fates: Vec<Fate>,
-    submitted: Vec<Summary>,
-    receipts: Vec<PendingReceipts>,
+    summaries: Vec<Summary>,
+    receipts: Vec<PendingReceipt>,
 }
 
 impl InFlight {
     /// Wait until all are durable.
     pub async fn finish(self) -> Result<Vec<Taken>, NotTaken> {
-        let mut receipts = Vec::with_capacity(self.submitted.len());
+        let mut receipts = Vec::with_capacity(self.summaries.len());
         for pending in self.receipts {
-            receipts.extend(pending.await.map_err(|_| WriterGone)??);
+            match pending.await.map_err(|_| WriterGone)?? {
+                BatchReceipt::Committed(committed) => receipts.extend(committed),
+                BatchReceipt::Fenced => return Err(NotTaken::Fenced),
+            }
         }
-        let mut submitted = self.submitted.into_iter().zip(receipts);
+        let mut submitted = self.summaries.into_iter().zip(receipts);
         let taken = |fate| match fate {
             Fate::Known(taken) => taken,
             Fate::Submitted => {

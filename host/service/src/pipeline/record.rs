@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::project::Projected;
 use super::{Noted, Summary};
-use crate::ingest::Incoming;
+use crate::ingest::{Arrival, Incoming};
 
 /// What one projector made of an event, as the event's row keeps it: silence is explained too.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,7 +77,8 @@ pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>) -> (Subm
             }
         }
     }
-    (Submission { event, notifications, dead_letters }, summary)
+    let origin = incoming.arrival.origin().cloned();
+    (Submission { event, notifications, dead_letters, origin }, summary)
 }
 
 fn projection(projected: &Projected) -> ProjectionRecord {
@@ -93,6 +94,10 @@ fn projection(projected: &Projected) -> ProjectionRecord {
 fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
     let envelope = &incoming.envelope;
     let batch_id = envelope.data_str("batch_id");
+    let chosen = match &incoming.arrival {
+        Arrival::Submitted(_, key) => key.as_deref(),
+        Arrival::Posted | Arrival::Consumed(_) => None,
+    };
     let (aggregate_type, aggregate_id) = match batch_id {
         Some(batch_id) => ("batch", batch_id.to_owned()),
         None => ("event", envelope.subject(None)),
@@ -105,9 +110,16 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
         event_type: envelope.event_type.clone(),
         aggregate_type,
         aggregate_id: aggregate_id.replace('\0', "\u{fffd}"),
-        // It came over HTTP, so nobody has published it yet.
-        topic: Some(envelope.event_type.clone()),
-        event_key: envelope.metadata_str("partition_key").or(batch_id).unwrap_or_default().replace('\0', "\u{fffd}"),
+        topic: match incoming.arrival {
+            Arrival::Consumed(_) => None,
+            Arrival::Posted | Arrival::Submitted(..) => Some(envelope.event_type.clone()),
+        },
+        event_key: envelope
+            .metadata_str("partition_key")
+            .or(chosen)
+            .or(batch_id)
+            .unwrap_or_default()
+            .replace('\0', "\u{fffd}"),
         payload: incoming.payload.clone(),
         headers,
         projections: json(&projections),

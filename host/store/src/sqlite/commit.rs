@@ -1,89 +1,82 @@
 //! The one transaction in which a group of events and all that follows from them become durable.
 
-use std::collections::HashSet;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use belfry_model::ContentHash;
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{
-    NewDeadLetter, NewEvent, NewNotification, Receipt, StoreError, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
-};
+use super::dead_letters::{bury, bury_unreadable};
+use crate::plan::{LogRow, Plan, Verdicts, WithheldRow, advances, fenced};
+use crate::{Batch, BatchReceipt, SourcePartition, StoreError, Submission, crash_point, sabotaged};
 
 /// Rows in one INSERT: enough that its fixed cost disappears, few enough that its text stays small.
 const ROWS: usize = 64;
 
 impl Sqlite {
-    pub(crate) async fn commit(&self, group: &[Submission], now_ms: i64) -> Result<Vec<Receipt>, StoreError> {
+    pub(crate) async fn commit(&self, group: &[Batch], now_ms: i64) -> Result<Vec<BatchReceipt>, StoreError> {
+        crash_point!("commit.before-lock");
         let mut transaction = self.begin().await?;
-        let verdicts = judge(&mut transaction, group).await?;
-        let mut new = Vec::with_capacity(group.len());
-        for (submission, verdict) in group.iter().zip(&verdicts) {
-            if *verdict == Verdict::New {
-                new.push(submission);
-            }
-        }
+        crash_point!("commit.after-lock");
+        let fenced = fenced(group, &move_positions(&mut transaction, group).await?);
+        let counting = group.iter().zip(&fenced).filter(|(_, fenced)| !**fenced);
+        let submissions: Vec<&Submission> = counting.flat_map(|(batch, _)| batch.submissions.iter()).collect();
+        let event_ids: Vec<Uuid> = submissions.iter().map(|submission| submission.event.event_id).collect();
+        // Nobody else can take one meanwhile: the transaction holds the order lock.
+        let before = if sabotaged("inbox") { HashMap::new() } else { known(&mut transaction, &event_ids).await? };
+        let verdicts = Verdicts::of(&submissions, before);
+        let new = verdicts.new_ones(&submissions);
         let issued = already_issued(&mut transaction, &new).await?;
-        let plan = Plan::of(&new, issued, next_position(&mut transaction).await?, now_ms);
-        take_into_inbox(&mut transaction, &plan.rows, now_ms).await?;
-        issue(&mut transaction, &plan.rows, now_ms).await?;
-        append(&mut transaction, &plan.rows, now_ms).await?;
+        let plan = Plan::of(&new, issued, now_ms);
+        let first = next_position(&mut transaction).await?;
+        let positions: Vec<i64> = (first..).take(plan.rows.len()).collect();
+        take_into_inbox(&mut transaction, &positions, &plan.rows, now_ms).await?;
+        issue(&mut transaction, &positions, &plan.rows, now_ms).await?;
+        append(&mut transaction, &positions, &plan.rows, now_ms).await?;
         withhold(&mut transaction, &plan.withheld, now_ms).await?;
-        let mut dead_letters = bury(&mut transaction, &new, now_ms).await?.into_iter();
+        let dead_letters = bury(&mut transaction, &new, now_ms).await?;
+        let unreadable = verdicts.unreadable(group, &fenced, &submissions);
+        bury_unreadable(&mut transaction, &unreadable, now_ms).await?;
+        crash_point!("commit.after-insert");
         transaction.commit().await?;
-
-        let mut accepted = plan.accepted.into_iter();
-        let receipt = |verdict: Verdict| match verdict {
-            Verdict::Duplicate => Receipt::Duplicate,
-            Verdict::Conflict => Receipt::Conflict,
-            Verdict::New => {
-                let Accepted { position, notifications, dead_letters: count } =
-                    accepted.next().expect("one for each new event");
-                let dead_letters = dead_letters.by_ref().take(count).collect();
-                Receipt::Accepted { position, notifications, dead_letters }
-            }
-        };
-        Ok(verdicts.into_iter().map(receipt).collect())
+        Ok(plan.receipts(group, &fenced, &verdicts, &positions, dead_letters))
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    New,
-    Duplicate,
-    Conflict,
-}
-
-impl Verdict {
-    fn against(taken: &ContentHash, arrived: &ContentHash) -> Self {
-        if taken == arrived { Self::Duplicate } else { Self::Conflict }
-    }
-}
-
-/// Which events are new. Nobody else can take one meanwhile: the transaction holds the order lock. The group may hold
-/// the same id twice; then the first counts.
-async fn judge(transaction: &mut SqliteConnection, group: &[Submission]) -> Result<Vec<Verdict>, StoreError> {
-    let event_ids: Vec<Uuid> = group.iter().map(|submission| submission.event.event_id).collect();
-    let mut taken = known(transaction, &event_ids).await?;
-    let verdict = |Submission { event, .. }: &Submission| match taken.entry(event.event_id) {
-        Entry::Occupied(taken) => Verdict::against(taken.get(), &event.content_hash),
-        Entry::Vacant(free) => {
-            free.insert(event.content_hash);
-            Verdict::New
+/// Move the positions of sources by compare-and-set; gives the partitions that moved.
+async fn move_positions(
+    transaction: &mut SqliteConnection,
+    group: &[Batch],
+) -> Result<HashSet<SourcePartition>, StoreError> {
+    let mut moved = HashSet::new();
+    for advance in advances(group) {
+        let done = sqlx::query(
+            "UPDATE consumer_position SET next_offset = $5 \
+             WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4",
+        )
+        .bind(&advance.partition.group)
+        .bind(&advance.partition.topic)
+        .bind(advance.partition.partition)
+        .bind(advance.expected)
+        .bind(advance.next)
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 1 {
+            moved.insert(advance.partition);
         }
-    };
-    Ok(group.iter().map(verdict).collect())
+    }
+    Ok(moved)
 }
 
 async fn take_into_inbox(
     transaction: &mut SqliteConnection,
-    rows: &[(i64, LogRow<'_>)],
+    positions: &[i64],
+    rows: &[LogRow<'_>],
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let mut events = Vec::new();
-    for (position, row) in rows {
+    for (position, row) in positions.iter().zip(rows) {
         if let LogRow::Event(event) = row {
             events.push((*position, *event));
         }
@@ -146,9 +139,14 @@ async fn already_issued(transaction: &mut SqliteConnection, new: &[&Submission])
     Ok(issued)
 }
 
-async fn issue(transaction: &mut SqliteConnection, rows: &[(i64, LogRow<'_>)], now_ms: i64) -> Result<(), StoreError> {
+async fn issue(
+    transaction: &mut SqliteConnection,
+    positions: &[i64],
+    rows: &[LogRow<'_>],
+    now_ms: i64,
+) -> Result<(), StoreError> {
     let mut notifications = Vec::new();
-    for (position, row) in rows {
+    for (position, row) in positions.iter().zip(rows) {
         if let LogRow::Notification(notification, _) = row {
             notifications.push((*position, notification.notification_id));
         }
@@ -163,10 +161,6 @@ async fn issue(transaction: &mut SqliteConnection, rows: &[(i64, LogRow<'_>)], n
     Ok(())
 }
 
-fn expired(notification: &NewNotification, now_ms: i64) -> bool {
-    notification.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms)
-}
-
 /// The position that the next row of the log gets. Nobody else can take it: the transaction holds the order lock.
 async fn next_position(transaction: &mut SqliteConnection) -> Result<i64, StoreError> {
     let last: Option<i64> =
@@ -174,72 +168,20 @@ async fn next_position(transaction: &mut SqliteConnection) -> Result<i64, StoreE
     Ok(last.unwrap_or(0) + 1)
 }
 
-enum LogRow<'a> {
-    Event(&'a NewEvent),
-    Notification(&'a NewNotification, Uuid),
-}
-
-struct Accepted {
-    position: i64,
-    notifications: Vec<Result<i64, &'static str>>,
-    dead_letters: usize,
-}
-
-/// What goes where, and which positions it gets.
-struct Plan<'a> {
-    rows: Vec<(i64, LogRow<'a>)>,
-    withheld: Vec<(&'a NewNotification, Uuid, &'static str)>,
-    accepted: Vec<Accepted>,
-}
-
-impl<'a> Plan<'a> {
-    fn of(new: &[&'a Submission], mut issued: HashSet<Uuid>, first_position: i64, now_ms: i64) -> Self {
-        let mut plan = Self { rows: Vec::new(), withheld: Vec::new(), accepted: Vec::with_capacity(new.len()) };
-        let mut next = first_position;
-        let mut draw = || {
-            next += 1;
-            next - 1
-        };
-        for submission in new {
-            let event_id = submission.event.event_id;
-            let position = draw();
-            plan.rows.push((position, LogRow::Event(&submission.event)));
-            let mut notifications = Vec::with_capacity(submission.notifications.len());
-            for notification in &submission.notifications {
-                // An expired one is not issued: were its time put right, it could still be told.
-                let withheld = if expired(notification, now_ms) {
-                    Some(WITHHELD_EXPIRED)
-                } else if issued.insert(notification.notification_id) {
-                    None
-                } else {
-                    Some(WITHHELD_ISSUED)
-                };
-                notifications.push(match withheld {
-                    Some(reason) => {
-                        plan.withheld.push((notification, event_id, reason));
-                        Err(reason)
-                    }
-                    None => {
-                        let position = draw();
-                        plan.rows.push((position, LogRow::Notification(notification, event_id)));
-                        Ok(position)
-                    }
-                });
-            }
-            plan.accepted.push(Accepted { position, notifications, dead_letters: submission.dead_letters.len() });
-        }
-        plan
-    }
-}
-
-async fn append(transaction: &mut SqliteConnection, rows: &[(i64, LogRow<'_>)], now_ms: i64) -> Result<(), StoreError> {
-    for chunk in rows.chunks(ROWS) {
+async fn append(
+    transaction: &mut SqliteConnection,
+    positions: &[i64],
+    rows: &[LogRow<'_>],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let placed: Vec<(&i64, &LogRow<'_>)> = positions.iter().zip(rows).collect();
+    for chunk in placed.chunks(ROWS) {
         let mut query = QueryBuilder::<Driver>::new(
             "INSERT INTO outbox (id, event_id, event_type, aggregate_type, aggregate_id, topic, event_key, payload, headers, \
              source_event_id, release_id, projections, expires_at_ms, created_at_ms) ",
         );
         query.push_values(chunk, |mut row, (position, entry)| {
-            row.push_bind(*position);
+            row.push_bind(**position);
             match entry {
                 LogRow::Event(event) => row
                     .push_bind(event.event_id)
@@ -277,7 +219,7 @@ async fn append(transaction: &mut SqliteConnection, rows: &[(i64, LogRow<'_>)], 
 
 async fn withhold(
     transaction: &mut SqliteConnection,
-    withheld: &[(&NewNotification, Uuid, &'static str)],
+    withheld: &[WithheldRow<'_>],
     now_ms: i64,
 ) -> Result<(), StoreError> {
     for chunk in withheld.chunks(ROWS) {
@@ -295,27 +237,4 @@ async fn withhold(
         query.build().execute(&mut *transaction).await?;
     }
     Ok(())
-}
-
-/// Keep what projectors could not project; gives the dead letters' ids in order. They are rare, so each is a statement.
-async fn bury(transaction: &mut SqliteConnection, new: &[&Submission], now_ms: i64) -> Result<Vec<i64>, StoreError> {
-    let mut ids = Vec::new();
-    for submission in new {
-        for NewDeadLetter { projector, release_id, cause, detail } in &submission.dead_letters {
-            let id: i64 = sqlx::query_scalar(
-                "INSERT INTO dead_letter (event_id, projector, release_id, cause, detail, created_at_ms) \
-                 VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
-            )
-            .bind(submission.event.event_id)
-            .bind(projector.as_str())
-            .bind(release_id)
-            .bind(*cause)
-            .bind(detail.as_str())
-            .bind(now_ms)
-            .fetch_one(&mut *transaction)
-            .await?;
-            ids.push(id);
-        }
-    }
-    Ok(ids)
 }

@@ -5,36 +5,39 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::log::entry;
+use super::log::{entry, select_entries};
 use crate::{DeadLetter, EventHistory, NotificationHistory, StoreError, Withheld};
+
+/// A query for withheld notifications; [`withheld_row`] reads the columns.
+macro_rules! select_withheld {
+    ($condition:literal) => {
+        concat!(
+            "SELECT notification_id, source_event_id, release_id, recipient, reason, created_at_ms FROM withheld ",
+            $condition
+        )
+    };
+}
 
 impl Sqlite {
     pub(crate) async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
-        let event = sqlx::query(
-            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox WHERE id = (SELECT position FROM inbox WHERE event_id = $1)",
-        )
-        .bind(event_id)
-        .fetch_optional(&self.readers)
-        .await?;
+        let event = sqlx::query(select_entries!("WHERE id = (SELECT position FROM inbox WHERE event_id = $1)"))
+            .bind(event_id)
+            .fetch_optional(&self.readers)
+            .await?;
         let Some(event) = event.as_ref().map(entry).transpose()? else { return Ok(None) };
-        let notifications = sqlx::query(
-            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox WHERE id > $2 AND id < coalesce( \
+        let notifications = sqlx::query(select_entries!(
+            "WHERE id > $2 AND id < coalesce( \
                (SELECT id FROM outbox WHERE id > $2 AND source_event_id IS NOT $1 ORDER BY id LIMIT 1), \
-               9223372036854775807) ORDER BY id",
-        )
+               9223372036854775807) ORDER BY id"
+        ))
         .bind(event_id)
         .bind(event.position)
         .fetch_all(&self.readers)
         .await?;
-        let withheld = sqlx::query(
-            "SELECT notification_id, source_event_id, release_id, recipient, reason, created_at_ms FROM withheld \
-             WHERE source_event_id = $1 ORDER BY id",
-        )
-        .bind(event_id)
-        .fetch_all(&self.readers)
-        .await?;
+        let withheld = sqlx::query(select_withheld!("WHERE source_event_id = $1 ORDER BY id"))
+            .bind(event_id)
+            .fetch_all(&self.readers)
+            .await?;
         let dead_letters = sqlx::query(
             "SELECT id, event_id, projector, release_id, cause, detail, created_at_ms FROM dead_letter \
              WHERE event_id = $1 ORDER BY id",
@@ -58,23 +61,18 @@ impl Sqlite {
     }
 
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
-        let issued = sqlx::query(
-            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox WHERE id = (SELECT position FROM issued WHERE notification_id = $1)",
-        )
-        .bind(notification_id)
-        .fetch_optional(&self.readers)
-        .await?;
+        let issued =
+            sqlx::query(select_entries!("WHERE id = (SELECT position FROM issued WHERE notification_id = $1)"))
+                .bind(notification_id)
+                .fetch_optional(&self.readers)
+                .await?;
         if let Some(row) = issued {
             return Ok(Some(NotificationHistory::Issued(entry(&row)?)));
         }
-        let withheld = sqlx::query(
-            "SELECT notification_id, source_event_id, release_id, recipient, reason, created_at_ms FROM withheld \
-             WHERE notification_id = $1 ORDER BY id LIMIT 1",
-        )
-        .bind(notification_id)
-        .fetch_optional(&self.readers)
-        .await?;
+        let withheld = sqlx::query(select_withheld!("WHERE notification_id = $1 ORDER BY id LIMIT 1"))
+            .bind(notification_id)
+            .fetch_optional(&self.readers)
+            .await?;
         withheld.map(|row| withheld_row(&row).map(NotificationHistory::Withheld)).transpose()
     }
 }

@@ -8,7 +8,30 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{LogEntry, StoreError};
+use crate::{LogEntry, RelayEntry, StoreError};
+
+/// A query for rows of the log; [`entry`] reads the columns.
+macro_rules! select_entries {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
+             expires_at_ms, created_at_ms FROM outbox ",
+            $condition
+        )
+    };
+}
+pub(super) use select_entries;
+
+/// A query for what relays hand out; [`relay_entry`] reads the columns.
+macro_rules! select_relay_entries {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL, expires_at_ms, \
+             created_at_ms FROM outbox ",
+            $condition
+        )
+    };
+}
 
 impl Sqlite {
     pub(crate) async fn known(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, ContentHash>, StoreError> {
@@ -27,16 +50,25 @@ impl Sqlite {
         Ok((lowest, highest))
     }
 
-    pub(crate) async fn read_published(&self, after: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2",
-        )
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(entry).collect()
+    pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<Vec<RelayEntry>, StoreError> {
+        let rows = sqlx::query(select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"))
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(relay_entry).collect()
+    }
+
+    pub(crate) async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {
+        let mut entries = Vec::with_capacity(positions.len());
+        for position in positions {
+            let row = sqlx::query(select_relay_entries!("WHERE id = $1 AND topic IS NOT NULL"))
+                .bind(position)
+                .fetch_optional(&self.readers)
+                .await?;
+            entries.extend(row.as_ref().map(relay_entry).transpose()?);
+        }
+        Ok(entries)
     }
 
     pub(crate) async fn read_notifications(
@@ -46,12 +78,10 @@ impl Sqlite {
         limit: u32,
         recipient: Option<&str>,
     ) -> Result<Vec<LogEntry>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             expires_at_ms, created_at_ms FROM outbox \
-             WHERE id > $1 AND id <= $4 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) \
-             ORDER BY id LIMIT $2",
-        )
+        let rows = sqlx::query(select_entries!(
+            "WHERE id > $1 AND id <= $4 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) \
+             ORDER BY id LIMIT $2"
+        ))
         .bind(after)
         .bind(limit)
         .bind(recipient)
@@ -62,7 +92,6 @@ impl Sqlite {
     }
 }
 
-/// The columns in the order in which every statement on the log selects them.
 pub(super) fn entry(row: &SqliteRow) -> Result<LogEntry, StoreError> {
     Ok(LogEntry {
         position: row.try_get(0)?,
@@ -76,5 +105,19 @@ pub(super) fn entry(row: &SqliteRow) -> Result<LogEntry, StoreError> {
         projections: row.try_get(8)?,
         expires_at_ms: row.try_get(9)?,
         created_at_ms: row.try_get(10)?,
+    })
+}
+
+fn relay_entry(row: &SqliteRow) -> Result<RelayEntry, StoreError> {
+    Ok(RelayEntry {
+        position: row.try_get(0)?,
+        event_id: row.try_get(1)?,
+        topic: row.try_get(2)?,
+        event_key: row.try_get(3)?,
+        payload: row.try_get(4)?,
+        headers: row.try_get(5)?,
+        is_notification: row.try_get(6)?,
+        expires_at_ms: row.try_get(7)?,
+        created_at_ms: row.try_get(8)?,
     })
 }

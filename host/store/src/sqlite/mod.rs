@@ -4,10 +4,14 @@
 //! (`synchronous=FULL`).
 
 mod commit;
+mod dead_letters;
 mod history;
+mod leases;
 mod log;
+mod parked;
 mod releases;
 mod retention;
+mod sources;
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};

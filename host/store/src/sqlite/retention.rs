@@ -1,28 +1,9 @@
-//! Positions of sinks, and retiring what is old.
+//! Retiring what is old.
 
 use super::Sqlite;
 use crate::{Retired, StoreError};
 
 impl Sqlite {
-    pub(crate) async fn relay_position(&self, sink: &str) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT position FROM relay WHERE sink = $1")
-            .bind(sink)
-            .fetch_optional(&self.readers)
-            .await?)
-    }
-
-    pub(crate) async fn set_relay_position(&self, sink: &str, position: i64) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO relay (sink, position) VALUES ($1, $2) \
-             ON CONFLICT (sink) DO UPDATE SET position = excluded.position WHERE position < excluded.position",
-        )
-        .bind(sink)
-        .bind(position)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
     /// Rows are in the order of time, so each statement walks from the oldest and stops at the first young one.
     pub(crate) async fn retire(
         &self,

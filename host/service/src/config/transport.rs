@@ -1,0 +1,180 @@
+//! The settings of what is around us: database, Kafka, Redis.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use belfry_store::StoreSettings;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Store {
+    pub url: String,
+    pub url_file: Option<PathBuf>,
+    pub max_connections: u32,
+    pub connect_timeout_ms: u64,
+    pub statement_timeout_ms: u64,
+    pub lock_timeout_ms: u64,
+    pub migrate: bool,
+    pub partition_entries: i64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Kafka {
+    pub brokers: String,
+    pub group: String,
+    pub topics: SourceTopics,
+    pub start_at: Option<String>,
+    pub properties: BTreeMap<String, Property>,
+    pub declared: BTreeMap<String, DeclaredTopic>,
+}
+
+/// Which topics are read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum SourceTopics {
+    /// Those that the rolled-out releases subscribe to.
+    Subscribed(Subscribed),
+    /// These.
+    These(Vec<String>),
+}
+
+/// The word `subscribed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subscribed {
+    /// The only one there is.
+    Subscribed,
+}
+
+/// A value of librdkafka's, however it is written.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "the types of JSON and TOML")]
+pub enum Property {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl std::fmt::Display for Property {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(formatter),
+            Self::Integer(value) => value.fmt(formatter),
+            Self::Float(value) => value.fmt(formatter),
+            Self::Text(value) => value.fmt(formatter),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct DeclaredTopic {
+    pub partitions: i32,
+    pub replication_factor: i32,
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Redis {
+    pub url: Option<String>,
+    pub url_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The databases of other services.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Sources {
+    #[serde(default)]
+    pub postgres: Vec<PostgresSource>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct PostgresSource {
+    pub name: String,
+    #[serde(default)]
+    pub url: String,
+    pub url_file: Option<PathBuf>,
+}
+
+/// A secret cannot be read from its file.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: cannot read {path}: {error}; check that it exists and belfry may read it")]
+pub struct SecretError {
+    name: String,
+    path: PathBuf,
+    error: std::io::Error,
+}
+
+/// The content of a secret's file, without the newline that editors leave at its end.
+pub(crate) fn secret(name: &str, path: &Path) -> Result<String, SecretError> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| SecretError { name: name.to_owned(), path: path.to_owned(), error })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+impl Store {
+    /// What the store needs to know.
+    pub fn settings(&self) -> Result<StoreSettings, SecretError> {
+        let url = match &self.url_file {
+            Some(path) => secret("store.url_file", path)?,
+            None => self.url.clone(),
+        };
+        Ok(StoreSettings {
+            max_connections: self.max_connections,
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+            statement_timeout: Duration::from_millis(self.statement_timeout_ms),
+            lock_timeout: Duration::from_millis(self.lock_timeout_ms),
+            migrate: self.migrate,
+            partition_entries: self.partition_entries,
+            ..StoreSettings::new(url)
+        })
+    }
+
+    /// Whether the store is a file of this process alone.
+    pub fn is_embedded(&self) -> bool {
+        self.url_file.is_none() && self.url.starts_with("sqlite:")
+    }
+}
+
+impl Redis {
+    /// Where it is; none if there is none.
+    pub fn address(&self) -> Result<Option<String>, SecretError> {
+        match &self.url_file {
+            Some(path) => secret("redis.url_file", path).map(Some),
+            None => Ok(self.url.clone()),
+        }
+    }
+}
+
+impl PostgresSource {
+    /// Where the database is.
+    pub fn address(&self) -> Result<String, SecretError> {
+        match &self.url_file {
+            Some(path) => secret("source.postgres.url_file", path),
+            None => Ok(self.url.clone()),
+        }
+    }
+}
+
+/// An address as it may be shown: without what could be a password.
+pub fn without_secrets(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, after)| after);
+    format!("{scheme}://{}", rest.split('?').next().unwrap_or_default())
+}

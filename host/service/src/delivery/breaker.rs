@@ -1,0 +1,88 @@
+//! Whether a sink is well: closed, open, half-open. An outage is waited out; no entry is given up for it.
+
+use std::time::Duration;
+
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A sink's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It acknowledges.
+    Closed,
+    /// It failed; nothing is tried for a while.
+    Open,
+    /// It is tried again.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+
+    /// The number for it in metrics.
+    const fn number(self) -> f64 {
+        match self {
+            Self::Closed => 0.0,
+            Self::HalfOpen => 1.0,
+            Self::Open => 2.0,
+        }
+    }
+}
+
+/// A circuit breaker around one sink.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    sink: &'static str,
+    state: tokio::sync::watch::Sender<BreakerState>,
+    failures: u32,
+    longest_pause: Duration,
+}
+
+impl Breaker {
+    pub(crate) fn new(
+        sink: &'static str,
+        longest_pause: Duration,
+        state: tokio::sync::watch::Sender<BreakerState>,
+    ) -> Self {
+        let breaker = Self { sink, state, failures: 0, longest_pause };
+        breaker.show(BreakerState::Closed);
+        breaker
+    }
+
+    /// It acknowledged something.
+    pub(crate) fn succeeded(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(sink = self.sink, "the sink is well again");
+            self.failures = 0;
+            self.show(BreakerState::Closed);
+        }
+    }
+
+    /// It failed. Gives how long to leave it alone: a random time, so that replicas do not come back together, of a span
+    /// that doubles with each failure.
+    pub(crate) fn failed(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.show(BreakerState::Open);
+        let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
+        span.mul_f64(0.1 + 0.9 * fastrand::f64())
+    }
+
+    /// It is tried again.
+    pub(crate) fn try_again(&self) {
+        if self.failures > 0 {
+            self.show(BreakerState::HalfOpen);
+        }
+    }
+
+    fn show(&self, state: BreakerState) {
+        self.state.send_replace(state);
+        metrics::gauge!("belfry_breaker_state", "sink" => self.sink).set(state.number());
+    }
+}

@@ -1,0 +1,147 @@
+//! The producer: idempotent, all replicas acknowledge, order kept, murmur2 as every other client of the platform.
+//!
+//! Its time-out for messages is off: a message that timed out would be overtaken by those behind it. The relay watches for
+//! a stall instead, and then begins again from its position with a new producer.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use belfry_store::{RelayEntry, crash_point};
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use tokio::sync::mpsc;
+
+use super::{Ack, OutletError, Refused};
+use crate::kafka::Client;
+
+/// How long the broker may take to say which topics it has.
+const METADATA: Duration = Duration::from_secs(5);
+/// How long to wait when the producer's queue is full; the relay's window is smaller, so this is rare.
+const QUEUE_FULL: Duration = Duration::from_millis(2);
+/// What a record's framing costs beside value, key and headers, at most; RecordBatch header and varints.
+const FRAMING_BYTES: usize = 512;
+
+pub(crate) struct KafkaOutlet {
+    producer: ThreadedProducer<Callbacks>,
+    /// The largest record that each topic takes, in bytes.
+    largest: HashMap<String, usize>,
+    acks: mpsc::UnboundedSender<Ack>,
+}
+
+impl KafkaOutlet {
+    pub(super) async fn open(client: &Client, acks: mpsc::UnboundedSender<Ack>) -> Result<Self, OutletError> {
+        let largest = client.largest_records().await.map_err(|error| OutletError::Away(error.to_string()))?;
+        let mut config = client.producer();
+        // A batch that is larger than a topic takes would be refused as a whole.
+        if let Some(smallest) = largest.values().min() {
+            config.set("batch.size", smallest.saturating_sub(FRAMING_BYTES).clamp(1024, 1_000_000).to_string());
+        }
+        let callbacks = Callbacks { acks: acks.clone() };
+        let opened = tokio::task::spawn_blocking(move || {
+            let producer: ThreadedProducer<Callbacks> = config.create_with_context(callbacks)?;
+            // Half-open: a broker that does not answer now would only fill the queue.
+            producer.client().fetch_metadata(None, METADATA)?;
+            Ok(producer)
+        });
+        let producer = opened
+            .await
+            .map_err(|error| OutletError::Away(error.to_string()))?
+            .map_err(|error: KafkaError| OutletError::Away(error.to_string()))?;
+        Ok(Self { producer, largest, acks })
+    }
+
+    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        let headers = headers(&entry.headers);
+        let bytes = entry.payload.len() + entry.headers.len() + entry.event_key.len() + FRAMING_BYTES;
+        if let Some(largest) = self.largest.get(&entry.topic).filter(|largest| bytes > **largest) {
+            let reason = format!("{bytes} bytes, the topic takes {largest} (max.message.bytes)");
+            let _ = self.acks.send(Ack { number, result: Err(Refused::Entry(reason)) });
+            return Ok(());
+        }
+        let mut record = BaseRecord::with_opaque_to(&entry.topic, number).payload(&entry.payload).headers(headers);
+        if !entry.event_key.is_empty() {
+            record = record.key(&entry.event_key);
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => {
+                    crash_point!("relay.after-produce");
+                    return Ok(());
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    tokio::time::sleep(QUEUE_FULL).await;
+                }
+                Err((error, _)) => {
+                    let _ = self.acks.send(Ack { number, result: Err(refused(&error, &entry.topic)) });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Dropping waits for the producer's threads.
+    pub(super) async fn close(self) {
+        let _ = tokio::task::spawn_blocking(move || drop(self.producer)).await;
+    }
+}
+
+/// Delivery reports, on the producer's own thread.
+struct Callbacks {
+    acks: mpsc::UnboundedSender<Ack>,
+}
+
+impl ClientContext for Callbacks {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(sink = "kafka", %error, reason, "the producer reports");
+    }
+}
+
+impl ProducerContext for Callbacks {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        use rdkafka::Message;
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((error, message)) => Err(refused(error, message.topic())),
+        };
+        crash_point!("relay.after-acknowledgement");
+        // The relay that is gone reads its position again.
+        let _ = self.acks.send(Ack { number, result });
+    }
+}
+
+/// Whose fault it is decides what happens next: an entry's own parks it, a topic's stops the sink, all else is waited
+/// out.
+fn refused(error: &KafkaError, topic: &str) -> Refused {
+    let KafkaError::MessageProduction(code) = error else {
+        return Refused::Sink(OutletError::Away(error.to_string()));
+    };
+    match code {
+        RDKafkaErrorCode::MessageSizeTooLarge
+        | RDKafkaErrorCode::InvalidMessageSize
+        | RDKafkaErrorCode::InvalidRecord
+        | RDKafkaErrorCode::InvalidTimestamp
+        | RDKafkaErrorCode::PolicyViolation => Refused::Entry(code.to_string()),
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition => {
+            Refused::Sink(OutletError::Barred(format!("topic {topic}: {code}; create it, see `belfry topics apply`")))
+        }
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            Refused::Sink(OutletError::Barred(format!("topic {topic}: {code}; allow WRITE and DESCRIBE on it")))
+        }
+        _ => Refused::Sink(OutletError::Away(format!("topic {topic}: {code}"))),
+    }
+}
+
+/// The headers as they are stored: a JSON object of strings.
+fn headers(stored: &[u8]) -> OwnedHeaders {
+    let stored: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(stored).unwrap_or_default();
+    stored.iter().fold(OwnedHeaders::new_with_capacity(stored.len()), |headers, (key, value)| {
+        headers.insert(Header { key, value: value.as_str() })
+    })
+}

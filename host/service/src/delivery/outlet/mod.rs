@@ -1,0 +1,97 @@
+//! Where a relay hands its entries. Each kind of sink is one of a closed set.
+
+mod kafka;
+mod stdout;
+
+use belfry_store::RelayEntry;
+use tokio::sync::mpsc;
+
+pub(crate) use kafka::KafkaOutlet;
+pub(crate) use stdout::StdoutOutlet;
+
+use crate::kafka::Client;
+
+/// What became of an entry that was sent.
+#[derive(Debug)]
+pub(crate) struct Ack {
+    /// The number under which it was sent.
+    pub(crate) number: usize,
+    pub(crate) result: Result<(), Refused>,
+}
+
+/// Why an entry was not taken.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The entry itself will never be taken.
+    Entry(String),
+    /// The sink is not well, or will not take anything for this topic.
+    Sink(OutletError),
+}
+
+/// Why a sink takes nothing now.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum OutletError {
+    /// It does not answer, or not in time.
+    #[error("{0}")]
+    Away(String),
+    /// Somebody has to change something first: a topic is missing, or we may not write to it.
+    #[error("{0}")]
+    Barred(String),
+}
+
+/// How an outlet is opened.
+#[derive(Clone)]
+pub(crate) enum OutletSettings {
+    Kafka(Client),
+    Stdout,
+}
+
+impl OutletSettings {
+    /// The sink's name.
+    pub(crate) fn sink(&self) -> &'static str {
+        match self {
+            Self::Kafka(_) => "kafka",
+            Self::Stdout => "stdout",
+        }
+    }
+
+    /// Open the way to the sink. Acknowledgements arrive at `acks`, for each entry one.
+    pub(crate) async fn open(&self, acks: mpsc::UnboundedSender<Ack>) -> Result<Outlet, OutletError> {
+        Ok(match self {
+            Self::Kafka(client) => Outlet::Kafka(KafkaOutlet::open(client, acks).await?),
+            Self::Stdout => Outlet::Stdout(StdoutOutlet::new(acks)),
+        })
+    }
+}
+
+/// An open way to a sink. What is sent on it arrives in order, as far as it arrives.
+pub(crate) enum Outlet {
+    Kafka(KafkaOutlet),
+    Stdout(StdoutOutlet),
+}
+
+impl Outlet {
+    /// Send an entry under a number; its acknowledgement comes later.
+    pub(crate) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        match self {
+            Self::Kafka(kafka) => kafka.send(number, entry).await,
+            Self::Stdout(stdout) => stdout.send(number, entry).await,
+        }
+    }
+
+    /// Do not wait for more to send together.
+    pub(crate) async fn flush(&mut self) -> Result<(), OutletError> {
+        match self {
+            Self::Kafka(_) => Ok(()),
+            Self::Stdout(stdout) => stdout.flush().await,
+        }
+    }
+
+    /// Forget what has not been sent, and close the way.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Kafka(kafka) => kafka.close().await,
+            Self::Stdout(_) => {}
+        }
+    }
+}

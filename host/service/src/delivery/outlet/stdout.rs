@@ -1,0 +1,45 @@
+//! Every published entry on standard output, one line of JSON each.
+
+use belfry_model::without_whitespace;
+use belfry_store::RelayEntry;
+use tokio::io::{AsyncWriteExt, Stdout, stdout};
+use tokio::sync::mpsc;
+
+use super::{Ack, OutletError};
+
+/// Lines are written together up to this many bytes.
+const BUFFER_BYTES: usize = 256 << 10;
+
+pub(crate) struct StdoutOutlet {
+    output: Stdout,
+    lines: Vec<u8>,
+    written: Vec<usize>,
+    acks: mpsc::UnboundedSender<Ack>,
+}
+
+impl StdoutOutlet {
+    pub(super) fn new(acks: mpsc::UnboundedSender<Ack>) -> Self {
+        Self { output: stdout(), lines: Vec::new(), written: Vec::new(), acks }
+    }
+
+    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        // An event may have arrived spread over several lines.
+        let line = without_whitespace(&String::from_utf8_lossy(&entry.payload));
+        self.lines.extend_from_slice(line.as_bytes());
+        self.lines.push(b'\n');
+        self.written.push(number);
+        if self.lines.len() >= BUFFER_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), OutletError> {
+        let away = |error: std::io::Error| OutletError::Away(format!("standard output: {error}"));
+        self.output.write_all(&self.lines).await.map_err(away)?;
+        self.output.flush().await.map_err(away)?;
+        self.lines.clear();
+        for number in self.written.drain(..) {
+            // The relay that is gone reads its position again.
+            let _ = self.acks.send(Ack { number, result: Ok(()) });
+        }
+        Ok(())
+    }
+}

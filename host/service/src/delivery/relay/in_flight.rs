@@ -1,0 +1,145 @@
+//! Entries that were sent, and how far all of them are acknowledged.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use belfry_store::{NewParked, RelayEntry, sabotaged};
+
+/// What is under way is bounded both ways.
+const MAX_ENTRIES: usize = 10_000;
+const MAX_BYTES: usize = 32 << 20;
+
+/// The entries between the last checkpoint and the last that was sent, in the order of the log.
+pub(super) struct InFlight {
+    slots: VecDeque<Slot>,
+    /// The number of the first slot.
+    first: usize,
+    bytes: usize,
+    unacknowledged: usize,
+    /// Up to here everything is acknowledged, parked or not to be sent.
+    position: i64,
+    parked: Vec<NewParked>,
+    /// When something was last acknowledged, or first sent.
+    progress_at: Instant,
+}
+
+struct Slot {
+    position: i64,
+    created_at_ms: i64,
+    bytes: usize,
+    done: bool,
+}
+
+impl InFlight {
+    pub(super) fn new(position: i64) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            unacknowledged: 0,
+            position,
+            parked: Vec::new(),
+            progress_at: Instant::now(),
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.slots.len() < MAX_ENTRIES && self.bytes < MAX_BYTES
+    }
+
+    /// Nothing that was sent waits for its acknowledgement.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unacknowledged == 0
+    }
+
+    /// How far all is acknowledged.
+    pub(super) fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// The last position that was sent or passed over.
+    pub(super) fn last_position(&self) -> i64 {
+        self.slots.back().map_or(self.position, |slot| slot.position)
+    }
+
+    /// When the oldest entry that is not acknowledged was recorded.
+    pub(super) fn oldest_ms(&self) -> Option<i64> {
+        self.slots.iter().find(|slot| !slot.done).map(|slot| slot.created_at_ms)
+    }
+
+    /// How long nothing was acknowledged although something is under way.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        (self.unacknowledged > 0).then_some(self.progress_at)
+    }
+
+    /// An entry is about to be sent. Gives the number for its acknowledgement.
+    pub(super) fn send(&mut self, entry: &RelayEntry) -> usize {
+        if self.unacknowledged == 0 {
+            self.progress_at = Instant::now();
+        }
+        let bytes = entry.payload.len() + entry.headers.len();
+        self.bytes += bytes;
+        self.unacknowledged += 1;
+        self.slots.push_back(Slot { position: entry.position, created_at_ms: entry.created_at_ms, bytes, done: false });
+        self.first + self.slots.len() - 1
+    }
+
+    /// An entry is not sent, for a reason that was told elsewhere.
+    pub(super) fn pass_over(&mut self, entry: &RelayEntry) {
+        self.slots.push_back(Slot {
+            position: entry.position,
+            created_at_ms: entry.created_at_ms,
+            bytes: 0,
+            done: true,
+        });
+        self.advance();
+    }
+
+    /// An entry is not sent, as something of its key stands before it, or because it was refused.
+    pub(super) fn park(&mut self, entry: &RelayEntry, error: impl Into<String>) {
+        self.parked.push(NewParked {
+            position: entry.position,
+            topic: entry.topic.clone(),
+            event_key: entry.event_key.clone(),
+            error: error.into(),
+        });
+        self.pass_over(entry);
+    }
+
+    /// Nothing stands in the log up to here but what was sent or passed over.
+    pub(super) fn read_up_to(&mut self, position: i64) {
+        if self.slots.is_empty() {
+            self.position = self.position.max(position);
+        }
+    }
+
+    /// An entry is acknowledged. Gives when it was recorded.
+    pub(super) fn acknowledge(&mut self, number: usize) -> Option<i64> {
+        let slot = self.slots.get_mut(number.checked_sub(self.first)?)?;
+        let created_at_ms = slot.created_at_ms;
+        slot.done = true;
+        self.unacknowledged -= 1;
+        self.progress_at = Instant::now();
+        if sabotaged("contiguous-prefix") {
+            self.position = self.position.max(slot.position);
+        }
+        self.advance();
+        Some(created_at_ms)
+    }
+
+    fn advance(&mut self) {
+        while let Some(slot) = self.slots.front().filter(|slot| slot.done) {
+            self.position = self.position.max(slot.position);
+            self.bytes -= slot.bytes;
+            self.first += 1;
+            self.slots.pop_front();
+        }
+    }
+
+    /// What was parked up to the position; the rest waits for the next checkpoint.
+    pub(super) fn parked_up_to_position(&mut self) -> Vec<NewParked> {
+        let (now, later) = self.parked.drain(..).partition(|parked| parked.position <= self.position);
+        self.parked = later;
+        now
+    }
+}

@@ -1,0 +1,292 @@
+//! One run of the relay under one lease, with one outlet.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use belfry_store::{Lease, RelayEntry, StoreError, crash_point};
+use tokio::sync::{mpsc, watch};
+
+use super::in_flight::InFlight;
+use super::reader::{Page, read};
+use super::{End, Failure, Relay, stopped};
+use crate::clock::now_ms;
+use crate::delivery::breaker::Breaker;
+use crate::delivery::outlet::{Ack, Outlet, OutletError, Refused};
+use crate::heartbeat::{Seen, lease_deadline};
+
+/// How often progress is noted while there is any. What was not noted is sent again after a crash.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
+/// How often a stall and the lease are looked at while nothing else happens.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) struct Session<'a> {
+    pub(super) relay: &'a Relay,
+    pub(super) sink: &'static str,
+    pub(super) lease: Lease,
+    deadline: Instant,
+    careful_up_to: i64,
+    stopping: watch::Receiver<bool>,
+    pub(super) in_flight: InFlight,
+    /// Topics and keys whose later entries must wait.
+    pub(super) blocked: HashSet<(String, String)>,
+    parked_requests: i64,
+    noted_position: i64,
+    noted_at: Instant,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        relay: &'a Relay,
+        lease: Lease,
+        deadline: Instant,
+        careful_up_to: i64,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            relay,
+            sink: relay.outlet.sink(),
+            lease,
+            deadline,
+            careful_up_to,
+            stopping,
+            in_flight: InFlight::new(lease.position),
+            blocked: HashSet::new(),
+            parked_requests: -1,
+            noted_position: lease.position,
+            noted_at: Instant::now(),
+        }
+    }
+
+    /// Serve until something ends it. What was sent and is not acknowledged by then may arrive all the same.
+    pub(super) async fn run(mut self, breaker: &mut Breaker) -> End {
+        let (acks, mut acknowledged) = mpsc::unbounded_channel();
+        let mut outlet = match self.relay.outlet.open(acks).await {
+            Ok(outlet) => outlet,
+            Err(error) => return End::Failed(Failure::Sink(error)),
+        };
+        let end = self.serve(&mut outlet, &mut acknowledged, breaker).await;
+        outlet.close().await;
+        match end {
+            Ok(end) => end,
+            Err(failure) => End::Failed(failure),
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+        breaker: &mut Breaker,
+    ) -> Result<End, Failure> {
+        self.blocked = self.relay.store.blocked_keys(self.sink).await?.into_iter().collect();
+        let log_end = self.relay.heartbeat.log_end().subscribe();
+        let mut pages = read(self.relay.store.clone(), self.lease.position, log_end.clone());
+        let mut stop_at = None;
+        let (mut seen_changes, mut stopping) = (self.relay.heartbeat.seen(), self.stopping.clone());
+        loop {
+            if Instant::now() >= self.deadline {
+                return Ok(End::LeaseLost);
+            }
+            if stop_at.is_some_and(|stop_at| self.in_flight.position() >= stop_at) {
+                return if self.checkpoint().await? { Ok(End::Stopped) } else { Ok(End::LeaseLost) };
+            }
+            let seen = seen_changes.borrow_and_update().clone();
+            self.renew(&seen);
+            if self.in_flight.is_settled() && seen.beat.parked_requests != self.parked_requests {
+                if !self.checkpoint().await? {
+                    return Ok(End::LeaseLost);
+                }
+                self.serve_parked_requests(outlet, acknowledged).await?;
+                self.parked_requests = seen.beat.parked_requests;
+            }
+            // Requests for parked entries are served between two reads: nothing may be under way then.
+            let waits_for_requests = seen.beat.parked_requests != self.parked_requests;
+            let dirty = self.in_flight.position() > self.noted_position;
+            tokio::select! {
+                biased;
+                Some(ack) = acknowledged.recv() => self.acknowledge_all(ack, acknowledged, breaker)?,
+                () = tokio::time::sleep_until((self.noted_at + CHECKPOINT_EVERY).into()), if dirty => {}
+                page = pages.recv(), if self.in_flight.has_room() && !waits_for_requests => {
+                    let page = page.ok_or_else(|| StoreError("the reader of the log has stopped".into()))??;
+                    self.send(page, outlet, acknowledged, breaker).await?;
+                }
+                _ = seen_changes.changed() => {}
+                () = stopped(&mut stopping), if stop_at.is_none() => {
+                    stop_at = Some(*log_end.borrow());
+                }
+                () = tokio::time::sleep(WATCH_EVERY) => {}
+            }
+            let due = self.noted_at.elapsed() >= CHECKPOINT_EVERY;
+            if self.in_flight.position() > self.noted_position && due && !self.checkpoint().await? {
+                return Ok(End::LeaseLost);
+            }
+            self.watch_for_stall()?;
+            self.show();
+        }
+    }
+
+    /// The heartbeat renewed the lease, or found somebody else's.
+    fn renew(&mut self, seen: &Seen) {
+        if let Some((lease, until)) = seen.lease(self.sink)
+            && lease.epoch == self.lease.epoch
+        {
+            self.deadline = self.deadline.max(until);
+        }
+    }
+
+    async fn send(
+        &mut self,
+        page: Page,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+        breaker: &mut Breaker,
+    ) -> Result<(), Failure> {
+        for entry in &page.entries {
+            if self.withheld(entry) {
+                continue;
+            }
+            if entry.position <= self.careful_up_to {
+                self.send_alone(entry, outlet, acknowledged, breaker).await?;
+                continue;
+            }
+            let number = self.in_flight.send(entry);
+            outlet.send(number, entry).await.map_err(Failure::Sink)?;
+        }
+        outlet.flush().await.map_err(Failure::Sink)?;
+        self.in_flight.read_up_to(page.up_to);
+        Ok(())
+    }
+
+    /// Whether an entry is not sent now, because its time has passed or something of its key stands before it.
+    fn withheld(&mut self, entry: &RelayEntry) -> bool {
+        if entry.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms()) {
+            metrics::counter!("belfry_withheld_total", "reason" => "expired").increment(1);
+            self.in_flight.pass_over(entry);
+            return true;
+        }
+        let key = (entry.topic.clone(), entry.event_key.clone());
+        if !entry.event_key.is_empty() && self.blocked.contains(&key) {
+            self.in_flight.park(entry, "an entry of its key was refused before");
+            return true;
+        }
+        false
+    }
+
+    /// Send an entry and wait for its acknowledgement. If it is refused now, it is to blame itself: it is parked, and its
+    /// key with it.
+    async fn send_alone(
+        &mut self,
+        entry: &RelayEntry,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+        breaker: &mut Breaker,
+    ) -> Result<(), Failure> {
+        match self.try_alone(entry, outlet, acknowledged).await? {
+            Ok(()) => breaker.succeeded(),
+            Err(reason) => {
+                tracing::error!(
+                    sink = self.sink,
+                    position = entry.position,
+                    topic = entry.topic,
+                    reason,
+                    "an entry is parked"
+                );
+                self.in_flight.park(entry, reason);
+                self.blocked.insert((entry.topic.clone(), entry.event_key.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Send an entry while nothing else is under way. Gives the reason if it is the entry's own fault that it is refused.
+    pub(super) async fn try_alone(
+        &mut self,
+        entry: &RelayEntry,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+    ) -> Result<Result<(), String>, Failure> {
+        // Numbers of their own: the entry takes its place among those under way only once it is settled.
+        const ALONE: usize = usize::MAX;
+        outlet.send(ALONE, entry).await.map_err(Failure::Sink)?;
+        outlet.flush().await.map_err(Failure::Sink)?;
+        let stalled = || Failure::Sink(OutletError::Away(format!("nothing acknowledged for {:?}", self.relay.stall)));
+        loop {
+            let ack = tokio::time::timeout(self.relay.stall, acknowledged.recv()).await.map_err(|_| stalled())?;
+            let Some(Ack { number, result }) = ack else { return Err(stalled()) };
+            if number != ALONE {
+                if result.is_ok() {
+                    self.in_flight.acknowledge(number);
+                }
+                continue;
+            }
+            return match result {
+                Ok(()) => Ok(Ok(())),
+                Err(Refused::Entry(reason)) => Ok(Err(reason)),
+                Err(Refused::Sink(error)) => Err(Failure::Sink(error)),
+            };
+        }
+    }
+
+    fn acknowledge_all(
+        &mut self,
+        first: Ack,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+        breaker: &mut Breaker,
+    ) -> Result<(), Failure> {
+        let mut next = Some(first);
+        while let Some(Ack { number, result }) = next {
+            match result {
+                Ok(()) => {
+                    if let Some(created_at_ms) = self.in_flight.acknowledge(number) {
+                        metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => self.sink)
+                            .record((now_ms() - created_at_ms).max(0) as f64 / 1000.0);
+                    }
+                }
+                Err(Refused::Entry(reason)) => {
+                    return Err(Failure::Together { up_to: self.in_flight.last_position(), reason });
+                }
+                Err(Refused::Sink(error)) => return Err(Failure::Sink(error)),
+            }
+            next = acknowledged.try_recv().ok();
+        }
+        breaker.succeeded();
+        Ok(())
+    }
+
+    /// Note how far all is acknowledged. Gives false if the lease is gone.
+    pub(super) async fn checkpoint(&mut self) -> Result<bool, Failure> {
+        let position = self.in_flight.position();
+        let parked = self.in_flight.parked_up_to_position();
+        self.noted_at = Instant::now();
+        if position == self.noted_position && parked.is_empty() {
+            return Ok(Instant::now() < self.deadline);
+        }
+        crash_point!("relay.before-checkpoint");
+        let asked_at = Instant::now();
+        if !self.relay.store.checkpoint(self.sink, self.lease.epoch, position, &parked).await? {
+            return Ok(false);
+        }
+        crash_point!("relay.after-checkpoint");
+        self.noted_position = position;
+        self.deadline = self.deadline.max(lease_deadline(asked_at));
+        metrics::gauge!("belfry_outbox_position", "sink" => self.sink).set(position as f64);
+        if !parked.is_empty() {
+            metrics::gauge!("belfry_parked", "sink" => self.sink).increment(parked.len() as f64);
+        }
+        Ok(true)
+    }
+
+    fn watch_for_stall(&self) -> Result<(), Failure> {
+        match self.in_flight.stalled_since() {
+            Some(since) if since.elapsed() >= self.relay.stall => {
+                Err(Failure::Sink(OutletError::Away(format!("nothing acknowledged for {:?}", since.elapsed()))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn show(&self) {
+        let oldest = self.in_flight.oldest_ms().map_or(0.0, |oldest_ms| (now_ms() - oldest_ms).max(0) as f64 / 1000.0);
+        metrics::gauge!("belfry_outbox_oldest_unsent_seconds", "sink" => self.sink).set(oldest);
+    }
+}

@@ -1,0 +1,146 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+
+use crate::config::{Kafka, SecretError, secret};
+
+/// How long an administrative request may take.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// Settings that Belfry's promises depend on. They cannot be set.
+const FIXED: [(&str, &str); 24] = [
+    ("bootstrap.servers", "it is kafka.brokers"),
+    ("group.id", "it is kafka.group"),
+    ("group.instance.id", "it is replica.name"),
+    ("enable.idempotence", "a retried batch must not be doubled or overtaken"),
+    ("acks", "an acknowledgement must mean that all replicas in sync have the entry"),
+    ("request.required.acks", "an acknowledgement must mean that all replicas in sync have the entry"),
+    ("max.in.flight", "more than five requests in flight lose their order"),
+    ("max.in.flight.requests.per.connection", "more than five requests in flight lose their order"),
+    ("retries", "an entry is never given up"),
+    ("message.send.max.retries", "an entry is never given up"),
+    ("message.timeout.ms", "an entry that timed out would be overtaken"),
+    ("delivery.timeout.ms", "an entry that timed out would be overtaken"),
+    ("partitioner", "every client of the platform must put a key into the same partition"),
+    ("enable.gapless.guarantee", "the relay sees to it"),
+    ("transactional.id", "no transactions are used"),
+    ("delivery.report.only.error", "every entry's acknowledgement is needed"),
+    ("enable.auto.commit", "the database's position is the truth"),
+    ("auto.commit.enable", "the database's position is the truth"),
+    ("enable.auto.offset.store", "the database's position is the truth"),
+    ("enable.partition.eof", "the source does not look at it"),
+    ("auto.offset.reset", "a position that the broker does not have must not be replaced in silence"),
+    ("isolation.level", "events of aborted transactions must not be seen"),
+    ("partition.assignment.strategy", "replicas of one group must agree on it"),
+    ("allow.auto.create.topics", "topics are made by `belfry topics apply`"),
+];
+
+/// Why Kafka's clients cannot be configured.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaConfigError {
+    /// A setting that must stay as it is.
+    #[error("kafka.properties: {name} cannot be set: {why}")]
+    Fixed {
+        /// The setting.
+        name: String,
+        /// What depends on it.
+        why: &'static str,
+    },
+    /// A secret's file.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// librdkafka refuses.
+    #[error("kafka: {0}; check kafka.brokers and kafka.properties")]
+    Client(#[from] KafkaError),
+}
+
+/// How clients of one cluster are made. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Client {
+    config: ClientConfig,
+}
+
+impl Client {
+    /// From the configuration; `replica` is this replica's name, if it has one.
+    pub(crate) fn new(settings: &Kafka, replica: Option<&str>) -> Result<Self, KafkaConfigError> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &settings.brokers);
+        config.set("client.id", replica.map_or_else(|| "belfry".to_owned(), |name| format!("belfry-{name}")));
+        config.set("socket.keepalive.enable", "true");
+        config.set("reconnect.backoff.ms", "50");
+        config.set("reconnect.backoff.max.ms", "1000");
+        for (name, value) in &settings.properties {
+            let value = value.to_string();
+            let (name, value) = match name.strip_suffix("_file") {
+                Some(named) => (named, secret(&format!("kafka.properties.{name}"), value.as_ref())?),
+                None => (name.as_str(), value),
+            };
+            if let Some((_, why)) = FIXED.iter().find(|(fixed, _)| *fixed == name) {
+                return Err(KafkaConfigError::Fixed { name: name.to_owned(), why });
+            }
+            config.set(name, value);
+        }
+        config.create_native_config()?;
+        Ok(Self { config })
+    }
+
+    /// For a producer that keeps order and loses nothing.
+    pub(crate) fn producer(&self) -> ClientConfig {
+        let mut config = self.config.clone();
+        for (name, value) in [
+            ("linger.ms", "0.5"),
+            ("compression.type", "lz4"),
+            ("queue.buffering.max.messages", "20000"),
+            ("queue.buffering.max.kbytes", "131072"),
+            ("request.timeout.ms", "10000"),
+            ("retry.backoff.ms", "50"),
+            ("message.max.bytes", "17000000"),
+        ] {
+            // What an operator chose stands.
+            if self.config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        config.set("enable.idempotence", "true");
+        config.set("acks", "all");
+        config.set("max.in.flight.requests.per.connection", "5");
+        config.set("message.timeout.ms", "0");
+        config.set("partitioner", "murmur2_random");
+        config
+    }
+
+    /// For consumers and administration: what all clients share.
+    pub(crate) fn base(&self) -> ClientConfig {
+        self.config.clone()
+    }
+
+    /// The largest record that each topic takes, in bytes, of all topics that may be seen.
+    pub(crate) async fn largest_records(&self) -> Result<HashMap<String, usize>, KafkaError> {
+        let admin: AdminClient<DefaultClientContext> = self.config.create()?;
+        let (admin, names) = tokio::task::spawn_blocking(move || {
+            let metadata = admin.inner().fetch_metadata(None, REQUEST)?;
+            let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+            let names: Vec<String> = names.filter(|name| !name.starts_with("__")).collect();
+            Ok::<_, KafkaError>((admin, names))
+        })
+        .await
+        .map_err(|_| KafkaError::Canceled)??;
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let mut largest = HashMap::new();
+        for (name, described) in names.iter().zip(admin.describe_configs(&resources, &options).await?) {
+            // Where we may not look at a topic's settings, the broker tells when an entry is too large.
+            let Ok(described) = described else { continue };
+            let limit = described.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse().ok());
+            largest.extend(limit.map(|limit| (name.clone(), limit)));
+        }
+        Ok(largest)
+    }
+}

@@ -1,0 +1,5 @@
+//! How Kafka is reached: the settings of its clients, and what its topics take.
+
+mod client;
+
+pub(crate) use client::{Client, KafkaConfigError};

@@ -1,0 +1,186 @@
+//! What a commit does, decided without a database: which batches count, which events are new, which notifications go
+//! out, and what is told to whom.
+
+use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, HashSet};
+
+use belfry_model::ContentHash;
+use uuid::Uuid;
+
+use crate::{
+    Advance, Batch, BatchReceipt, NewEvent, NewNotification, Receipt, SourcePartition, Submission, Unreadable,
+    WITHHELD_EXPIRED, WITHHELD_ISSUED,
+};
+
+/// The steps of the sources' positions, one for each partition, in the order of partitions. Batches of one partition
+/// that follow each other are one step.
+pub(crate) fn advances(group: &[Batch]) -> Vec<Advance> {
+    let mut steps: BTreeMap<&SourcePartition, Advance> = BTreeMap::new();
+    for advance in group.iter().filter_map(|batch| batch.advance.as_ref()) {
+        match steps.get_mut(&advance.partition) {
+            None => {
+                steps.insert(&advance.partition, advance.clone());
+            }
+            Some(step) if step.next == advance.expected => step.next = advance.next,
+            // It does not follow the one before, so it is read by somebody who lost track.
+            Some(_) => {}
+        }
+    }
+    steps.into_values().collect()
+}
+
+/// Which batches have no effect, given the partitions whose positions moved.
+pub(crate) fn fenced(group: &[Batch], moved: &HashSet<SourcePartition>) -> Vec<bool> {
+    let mut reached: HashMap<&SourcePartition, i64> = HashMap::new();
+    let mut fenced = Vec::with_capacity(group.len());
+    for batch in group {
+        let counts = match &batch.advance {
+            None => true,
+            Some(Advance { partition, expected, next }) => {
+                let follows = reached.get(partition).is_none_or(|reached| reached == expected);
+                let counts = moved.contains(partition) && follows;
+                if counts {
+                    reached.insert(partition, *next);
+                }
+                counts
+            }
+        };
+        fenced.push(!counts);
+    }
+    fenced
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    New,
+    Duplicate,
+    Conflict,
+}
+
+/// Which events are new, in the order of the submissions.
+#[derive(Default)]
+pub(crate) struct Verdicts(Vec<Verdict>);
+
+impl Verdicts {
+    /// `before` are those of them that were taken before. A group may hold the same id twice; then the first counts.
+    pub(crate) fn of(submissions: &[&Submission], before: HashMap<Uuid, ContentHash>) -> Self {
+        let mut taken = before;
+        let verdict = |submission: &&Submission| match taken.entry(submission.event.event_id) {
+            Entry::Occupied(there) if *there.get() == submission.event.content_hash => Verdict::Duplicate,
+            Entry::Occupied(_) => Verdict::Conflict,
+            Entry::Vacant(free) => {
+                free.insert(submission.event.content_hash);
+                Verdict::New
+            }
+        };
+        Self(submissions.iter().map(verdict).collect())
+    }
+
+    /// Records that become dead letters: those that are no events, and conflicts that nobody waits to be told of.
+    pub(crate) fn unreadable(&self, group: &[Batch], fenced: &[bool], submissions: &[&Submission]) -> Vec<Unreadable> {
+        let counting = group.iter().zip(fenced).filter(|(_, fenced)| !**fenced);
+        let mut unreadable: Vec<Unreadable> =
+            counting.flat_map(|(batch, _)| batch.unreadable.iter().cloned()).collect();
+        for (submission, verdict) in submissions.iter().zip(&self.0) {
+            if let (Some(origin), Verdict::Conflict) = (&submission.origin, verdict) {
+                let event = &submission.event;
+                unreadable.push(Unreadable::conflict(origin, event.event_id, event.payload.clone()));
+            }
+        }
+        unreadable
+    }
+
+    pub(crate) fn new_ones<'a>(&self, submissions: &[&'a Submission]) -> Vec<&'a Submission> {
+        submissions.iter().zip(&self.0).filter(|(_, verdict)| **verdict == Verdict::New).map(|(one, _)| *one).collect()
+    }
+}
+
+/// A row that the log gets.
+pub(crate) enum LogRow<'a> {
+    Event(&'a NewEvent),
+    /// With the event that caused it.
+    Notification(&'a NewNotification, Uuid),
+}
+
+/// A notification that is not sent, the event that caused it, and why.
+pub(crate) type WithheldRow<'a> = (&'a NewNotification, Uuid, &'static str);
+
+/// What goes where.
+pub(crate) struct Plan<'a> {
+    pub(crate) rows: Vec<LogRow<'a>>,
+    pub(crate) withheld: Vec<WithheldRow<'a>>,
+    accepted: Vec<Planned>,
+}
+
+/// Places of a new event and its notifications among the rows.
+struct Planned {
+    row: usize,
+    notifications: Vec<Result<usize, &'static str>>,
+    dead_letters: usize,
+}
+
+impl<'a> Plan<'a> {
+    /// `issued` are the notifications that were issued before.
+    pub(crate) fn of(new: &[&'a Submission], mut issued: HashSet<Uuid>, now_ms: i64) -> Self {
+        let mut plan = Self { rows: Vec::new(), withheld: Vec::new(), accepted: Vec::with_capacity(new.len()) };
+        for submission in new {
+            let event_id = submission.event.event_id;
+            let row = plan.rows.len();
+            plan.rows.push(LogRow::Event(&submission.event));
+            let mut notifications = Vec::with_capacity(submission.notifications.len());
+            for notification in &submission.notifications {
+                // An expired one is not issued: were its time put right, it could still be told.
+                let withheld = if notification.expired(now_ms) {
+                    Some(WITHHELD_EXPIRED)
+                } else if issued.insert(notification.notification_id) {
+                    None
+                } else {
+                    Some(WITHHELD_ISSUED)
+                };
+                notifications.push(match withheld {
+                    Some(reason) => {
+                        plan.withheld.push((notification, event_id, reason));
+                        Err(reason)
+                    }
+                    None => {
+                        plan.rows.push(LogRow::Notification(notification, event_id));
+                        Ok(plan.rows.len() - 1)
+                    }
+                });
+            }
+            plan.accepted.push(Planned { row, notifications, dead_letters: submission.dead_letters.len() });
+        }
+        plan
+    }
+
+    /// What is told to whom, given the positions of the rows and the ids of the dead letters.
+    pub(crate) fn receipts(
+        self,
+        group: &[Batch],
+        fenced: &[bool],
+        verdicts: &Verdicts,
+        positions: &[i64],
+        dead_letters: Vec<i64>,
+    ) -> Vec<BatchReceipt> {
+        let mut accepted = self.accepted.into_iter();
+        let mut verdicts = verdicts.0.iter();
+        let mut dead_letters = dead_letters.into_iter();
+        let mut receipt = |_: &Submission| match verdicts.next().expect("one for each submission that counts") {
+            Verdict::Duplicate => Receipt::Duplicate,
+            Verdict::Conflict => Receipt::Conflict,
+            Verdict::New => {
+                let planned = accepted.next().expect("one for each new event");
+                Receipt::Accepted {
+                    position: positions[planned.row],
+                    notifications: planned.notifications.into_iter().map(|row| row.map(|row| positions[row])).collect(),
+                    dead_letters: dead_letters.by_ref().take(planned.dead_letters).collect(),
+                }
+            }
+        };
+        let batch = |(batch, fenced): (&Batch, &bool)| match fenced {
+            true => BatchReceipt::Fenced,
+            false => BatchReceipt::Committed(batch.submissions.iter().map(&mut receipt).collect()),
+        };
+        group.iter().zip(fenced).map(batch).collect()
+    }
+}

@@ -1,0 +1,27 @@
+//! How connections are made.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+
+use crate::{OpenError, StoreSettings};
+
+/// A session that dies between two statements of a transaction must not hold the order lock for long.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+
+pub(super) fn options(settings: &StoreSettings) -> Result<PgConnectOptions, OpenError> {
+    // The error of the parser may quote the address, and with it a password.
+    let options = PgConnectOptions::from_str(&settings.url).map_err(|_| OpenError::Address)?;
+    let milliseconds = |duration: Duration| duration.as_millis().to_string();
+    Ok(options.application_name("belfry").options([
+        ("statement_timeout", milliseconds(settings.statement_timeout)),
+        ("lock_timeout", milliseconds(settings.lock_timeout)),
+        ("idle_in_transaction_session_timeout", milliseconds(IDLE_IN_TRANSACTION)),
+        ("default_transaction_isolation", "read\\ committed".into()),
+        // A database set to something laxer would acknowledge what a crash can still lose.
+        ("synchronous_commit", "on".into()),
+        // The log is read along its key, whatever the statistics say of a table that only grows.
+        ("enable_seqscan", "off".into()),
+    ]))
+}

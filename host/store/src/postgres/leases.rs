@@ -1,0 +1,121 @@
+//! Who serves which sink, and how far it has been served. All by the database's clock.
+
+use std::time::Duration;
+
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::{Postgres, without_nul};
+use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError, sabotaged};
+
+impl Postgres {
+    /// One statement, however much it tells: an idle replica should cost its database next to nothing.
+    pub(crate) async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
+        let rows = sqlx::query(
+            "WITH renewed AS ( \
+               UPDATE belfry.relay SET lease_until = clock_timestamp() + make_interval(secs => $2) \
+                WHERE owner = $1 AND lease_until > clock_timestamp() RETURNING sink) \
+             SELECT coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)), \
+                    coalesce((SELECT max(id) FROM belfry.rollout), 0), \
+                    (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM belfry.parked_request), \
+                    belfry.incarnation(), \
+                    r.sink, r.owner, r.epoch, r.position, \
+                    CASE WHEN renewed.sink IS NOT NULL THEN $2::float8 \
+                         WHEN r.lease_until = '-infinity' THEN 0::float8 \
+                         ELSE extract(epoch FROM r.lease_until - clock_timestamp())::float8 END \
+               FROM (SELECT) one LEFT JOIN belfry.relay r ON true LEFT JOIN renewed ON renewed.sink = r.sink",
+        )
+        .bind(owner)
+        .bind(LEASE.as_secs_f64())
+        .fetch_all(&self.heart)
+        .await?;
+        let Some(first) = rows.first() else { return Err(StoreError("a heartbeat without an answer".into())) };
+        let mut leases = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let Some(name) = row.try_get::<Option<String>, _>(4)? else { continue };
+            leases.push(LeaseState {
+                name,
+                owner: row.try_get(5)?,
+                epoch: row.try_get(6)?,
+                position: row.try_get(7)?,
+                remaining: Duration::from_secs_f64(row.try_get::<f64, _>(8)?.max(0.0)),
+            });
+        }
+        Ok(Beat {
+            end: first.try_get(0)?,
+            rollout: first.try_get(1)?,
+            parked_requests: first.try_get(2)?,
+            incarnation: first.try_get(3)?,
+            leases,
+        })
+    }
+
+    pub(crate) async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query("INSERT INTO belfry.relay (sink, position) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(sink)
+            .bind(position)
+            .execute(&self.readers)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    pub(crate) async fn acquire_lease(&self, sink: &str, owner: Uuid) -> Result<Option<Lease>, StoreError> {
+        let row = sqlx::query(
+            "UPDATE belfry.relay SET owner = $2, epoch = epoch + 1, \
+               lease_until = clock_timestamp() + make_interval(secs => $3) \
+             WHERE sink = $1 AND (lease_until < clock_timestamp() OR owner = $2) RETURNING epoch, position",
+        )
+        .bind(sink)
+        .bind(owner)
+        .bind(LEASE.as_secs_f64())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| Ok(Lease { epoch: row.try_get(0)?, position: row.try_get(1)? })).transpose()
+    }
+
+    pub(crate) async fn checkpoint(
+        &self,
+        sink: &str,
+        epoch: i64,
+        position: i64,
+        parked: &[NewParked],
+    ) -> Result<bool, StoreError> {
+        let fenced = if sabotaged("epoch") { i64::MIN } else { epoch };
+        let moved = sqlx::query(
+            "WITH moved AS ( \
+               UPDATE belfry.relay SET position = $3, lease_until = clock_timestamp() + make_interval(secs => $4) \
+                WHERE sink = $1 AND ($9 < 0 OR (epoch = $2 AND lease_until > clock_timestamp() AND position <= $3)) \
+                RETURNING sink, epoch), \
+             noted AS ( \
+               INSERT INTO belfry.relay_checkpoint (sink, epoch, upto_id) SELECT sink, epoch, $3 FROM moved \
+               ON CONFLICT DO NOTHING), \
+             held AS ( \
+               INSERT INTO belfry.parked (sink, topic, event_key, id, error) \
+               SELECT moved.sink, t.topic, t.event_key, t.id, t.error FROM moved, \
+                 unnest($5::text[], $6::text[], $7::bigint[], $8::text[]) t (topic, event_key, id, error) \
+               ON CONFLICT DO NOTHING) \
+             SELECT FROM moved",
+        )
+        .bind(sink)
+        .bind(epoch)
+        .bind(position)
+        .bind(LEASE.as_secs_f64())
+        .bind(parked.iter().map(|parked| parked.topic.as_str()).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| parked.event_key.as_str()).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| without_nul(&parked.error)).collect::<Vec<_>>())
+        .bind(fenced)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(moved.is_some())
+    }
+
+    pub(crate) async fn release_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE belfry.relay SET lease_until = '-infinity' WHERE sink = $1 AND epoch = $2")
+            .bind(sink)
+            .bind(epoch)
+            .execute(&self.readers)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Reading the log from a position.
+
+use std::collections::HashMap;
+
+use belfry_model::ContentHash;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::Postgres;
+use crate::{LogEntry, RelayEntry, StoreError};
+
+/// A query for rows of the log; [`entry`] reads the columns.
+macro_rules! select_entries {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
+             (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM created_at) * 1000)::bigint \
+             FROM belfry.outbox ",
+            $condition
+        )
+    };
+}
+pub(super) use select_entries;
+
+/// A query for what relays hand out; [`relay_entry`] reads the columns.
+macro_rules! select_relay_entries {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL, \
+             (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM created_at) * 1000)::bigint \
+             FROM belfry.outbox ",
+            $condition
+        )
+    };
+}
+
+impl Postgres {
+    pub(crate) async fn known(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, ContentHash>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        super::commit::known(&mut connection, event_ids).await
+    }
+
+    pub(crate) async fn log_bounds(&self) -> Result<(i64, i64), StoreError> {
+        let (lowest, highest, retired): (Option<i64>, Option<i64>, i64) = sqlx::query_as(
+            "SELECT (SELECT id FROM belfry.outbox ORDER BY id LIMIT 1), \
+                    (SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), up_to FROM belfry.retired",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        let highest = highest.unwrap_or(retired);
+        let lowest = lowest.unwrap_or(if highest == 0 { 0 } else { highest + 1 });
+        Ok((lowest, highest))
+    }
+
+    pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<Vec<RelayEntry>, StoreError> {
+        let rows = sqlx::query(select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"))
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(relay_entry).collect()
+    }
+
+    pub(crate) async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {
+        let rows = sqlx::query(select_relay_entries!("WHERE id = ANY($1) AND topic IS NOT NULL ORDER BY id"))
+            .bind(positions)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(relay_entry).collect()
+    }
+
+    pub(crate) async fn read_notifications(
+        &self,
+        after: i64,
+        up_to: i64,
+        limit: u32,
+        recipient: Option<&str>,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        let rows = sqlx::query(select_entries!(
+            "WHERE id > $1 AND id <= $2 AND source_event_id IS NOT NULL AND ($4 IS NULL OR event_key = $4) \
+             ORDER BY id LIMIT $3"
+        ))
+        .bind(after)
+        .bind(up_to)
+        .bind(i64::from(limit))
+        .bind(recipient)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(entry).collect()
+    }
+}
+
+pub(super) fn entry(row: &PgRow) -> Result<LogEntry, StoreError> {
+    Ok(LogEntry {
+        position: row.try_get(0)?,
+        event_id: row.try_get(1)?,
+        event_type: row.try_get(2)?,
+        topic: row.try_get(3)?,
+        event_key: row.try_get(4)?,
+        payload: row.try_get(5)?,
+        source_event_id: row.try_get(6)?,
+        release_id: row.try_get(7)?,
+        projections: row.try_get(8)?,
+        expires_at_ms: row.try_get(9)?,
+        created_at_ms: row.try_get(10)?,
+    })
+}
+
+fn relay_entry(row: &PgRow) -> Result<RelayEntry, StoreError> {
+    Ok(RelayEntry {
+        position: row.try_get(0)?,
+        event_id: row.try_get(1)?,
+        topic: row.try_get(2)?,
+        event_key: row.try_get(3)?,
+        payload: row.try_get(4)?,
+        headers: row.try_get(5)?,
+        is_notification: row.try_get(6)?,
+        expires_at_ms: row.try_get(7)?,
+        created_at_ms: row.try_get(8)?,
+    })
+}

@@ -1,0 +1,144 @@
+//! Releases, and which of them serve.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::Postgres;
+use crate::{AddRelease, Added, NewRelease, Release, Rollout, StoreError};
+
+/// A release's columns; [`release_row`] reads them.
+macro_rules! columns {
+    () => {
+        "id, projector, version, digest, config, description, note, created_by, \
+         (extract(epoch FROM created_at) * 1000)::bigint"
+    };
+}
+
+impl Postgres {
+    pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        // Replicas that start together on an empty store bring the same release.
+        sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int)")
+            .execute(&mut *transaction)
+            .await?;
+        let same_version =
+            sqlx::query(concat!("SELECT ", columns!(), " FROM belfry.release WHERE projector = $1 AND version = $2"))
+                .bind(&new.projector)
+                .bind(&new.version)
+                .fetch_all(&mut *transaction)
+                .await?;
+        for row in &same_version {
+            let existing = release_row(row)?;
+            if existing.digest != new.digest {
+                return Ok(AddRelease::OtherDigest(existing.digest));
+            }
+            if existing.config == new.config {
+                return Ok(AddRelease::There(Added::Existing, existing));
+            }
+        }
+        sqlx::query(
+            "INSERT INTO belfry.component (digest, bytes, created_at) VALUES ($1, $2, to_timestamp($3 / 1000.0)) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(new.digest.as_slice())
+        .bind(&new.component[..])
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        let row = sqlx::query(concat!(
+            "INSERT INTO belfry.release (projector, version, digest, config, description, note, created_by, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8 / 1000.0)) RETURNING ",
+            columns!()
+        ))
+        .bind(&new.projector)
+        .bind(&new.version)
+        .bind(new.digest.as_slice())
+        .bind(&new.config)
+        .bind(&new.description)
+        .bind(&new.note)
+        .bind(&new.created_by)
+        .bind(now_ms)
+        .fetch_one(&mut *transaction)
+        .await?;
+        let release = release_row(&row)?;
+        transaction.commit().await?;
+        Ok(AddRelease::There(Added::New, release))
+    }
+
+    pub(crate) async fn releases(&self, projector: Option<&str>) -> Result<Vec<Release>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM belfry.release WHERE $1 IS NULL OR projector = $1 ORDER BY id"
+        ))
+        .bind(projector)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(release_row).collect()
+    }
+
+    pub(crate) async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
+        let row = sqlx::query(concat!("SELECT ", columns!(), " FROM belfry.release WHERE id = $1"))
+            .bind(release_id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(release_row).transpose()
+    }
+
+    pub(crate) async fn component(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT bytes FROM belfry.component WHERE digest = $1")
+            .bind(digest.as_slice())
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
+    pub(crate) async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) VALUES ($1, $2, $3, to_timestamp($4 / 1000.0))")
+            .bind(&release.projector)
+            .bind(release.id)
+            .bind(created_by)
+            .bind(now_ms)
+            .execute(&self.readers)
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, \
+                    (SELECT before.release_id FROM belfry.rollout AS before \
+                      WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
+                      ORDER BY before.id DESC LIMIT 1) \
+             FROM belfry.rollout AS now \
+             WHERE id = (SELECT max(id) FROM belfry.rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Rollout {
+                    projector: row.try_get(0)?,
+                    release_id: row.try_get(1)?,
+                    created_by: row.try_get(2)?,
+                    created_at_ms: row.try_get(3)?,
+                    previous_release_id: row.try_get(4)?,
+                })
+            })
+            .collect()
+    }
+}
+
+fn release_row(row: &PgRow) -> Result<Release, StoreError> {
+    let digest: Vec<u8> = row.try_get(3)?;
+    Ok(Release {
+        id: row.try_get(0)?,
+        projector: row.try_get(1)?,
+        version: row.try_get(2)?,
+        digest: digest.try_into().map_err(|_| StoreError("a component's digest is not 32 bytes long".into()))?,
+        config: row.try_get(4)?,
+        description: row.try_get(5)?,
+        note: row.try_get(6)?,
+        created_by: row.try_get(7)?,
+        created_at_ms: row.try_get(8)?,
+    })
+}

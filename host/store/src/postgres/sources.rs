@@ -1,0 +1,67 @@
+//! How far each source has been read.
+
+use sqlx::Row;
+
+use super::Postgres;
+use crate::{SourcePartition, StoreError};
+
+impl Postgres {
+    pub(crate) async fn source_positions(
+        &self,
+        group: &str,
+        topic: Option<&str>,
+    ) -> Result<Vec<(SourcePartition, i64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT consumer_group, topic, partition, next_offset FROM belfry.consumer_position \
+             WHERE consumer_group = $1 AND ($2 IS NULL OR topic = $2) ORDER BY topic, partition",
+        )
+        .bind(group)
+        .bind(topic)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let partition =
+                    SourcePartition { group: row.try_get(0)?, topic: row.try_get(1)?, partition: row.try_get(2)? };
+                Ok((partition, row.try_get(3)?))
+            })
+            .collect()
+    }
+
+    pub(crate) async fn begin_source(&self, partition: &SourcePartition, start: i64) -> Result<i64, StoreError> {
+        sqlx::query(
+            "INSERT INTO belfry.consumer_position (consumer_group, topic, partition, next_offset) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(&partition.group)
+        .bind(&partition.topic)
+        .bind(partition.partition)
+        .bind(start)
+        .execute(&self.readers)
+        .await?;
+        Ok(sqlx::query_scalar(
+            "SELECT next_offset FROM belfry.consumer_position \
+             WHERE consumer_group = $1 AND topic = $2 AND partition = $3",
+        )
+        .bind(&partition.group)
+        .bind(&partition.topic)
+        .bind(partition.partition)
+        .fetch_one(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO belfry.consumer_position (consumer_group, topic, partition, next_offset) \
+             VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+        )
+        .bind(&partition.group)
+        .bind(&partition.topic)
+        .bind(partition.partition)
+        .bind(next)
+        .execute(&self.readers)
+        .await?;
+        Ok(())
+    }
+}

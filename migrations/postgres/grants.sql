@@ -1,0 +1,21 @@
+-- Who may do what. Applied after each migration, for the roles that exist: belfry_runtime serves, belfry_reader looks.
+-- The owner is whoever migrates. Nobody else may change tables; the log is only ever appended to.
+DO $$
+BEGIN
+  REVOKE ALL ON ALL FUNCTIONS IN SCHEMA belfry FROM PUBLIC;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_runtime') THEN
+    GRANT USAGE ON SCHEMA belfry TO belfry_runtime;
+    GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout TO belfry_runtime;
+    GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld, belfry.dead_letter TO belfry_runtime;
+    GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;
+    GRANT SELECT, INSERT ON belfry.relay_checkpoint TO belfry_runtime;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.parked TO belfry_runtime;
+    GRANT SELECT ON belfry.retired, belfry.event_outbox, belfry._sqlx_migrations TO belfry_runtime;
+    GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA belfry TO belfry_runtime;
+    GRANT EXECUTE ON FUNCTION belfry.extend_log, belfry.retire_log, belfry.incarnation TO belfry_runtime;
+  END IF;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_reader') THEN
+    GRANT USAGE ON SCHEMA belfry TO belfry_reader;
+    GRANT SELECT ON ALL TABLES IN SCHEMA belfry TO belfry_reader;
+  END IF;
+END $$;
