@@ -1,10 +1,13 @@
 //! The servers that other tests rely on: they start, answer, and come back after a kill; and faults are what they say.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use belfry_tests::servers::services::{self, ServicePorts};
 use belfry_tests::servers::{
     Certificates, Direction, FaultProxy, Kafka, Postgres, PostgresOptions, ProcessId, Redis, RedisOptions,
     SCRAM_PASSWORD, SCRAM_USER, shared_kafka, shared_postgres, shared_redis,
@@ -271,7 +274,7 @@ async fn a_proxy_delays_hangs_cuts_and_resets() -> Result<()> {
     let mut part = Vec::new();
     let reset = client.read_to_end(&mut part).await;
     ensure!(part == b"hel" && is(&reset, std::io::ErrorKind::ConnectionReset), "{part:?}, {reset:?}");
-    ensure!(proxy.tripped() == 1, "{}", proxy.tripped());
+    proxy.wait_until_tripped(1, SOON).await?;
 
     let mut client = connect().await?;
     proxy.cut_before_answer(b"lost");
@@ -279,6 +282,40 @@ async fn a_proxy_delays_hangs_cuts_and_resets() -> Result<()> {
     let lost = ask(&mut client, b"lost").await;
     ensure!(lost.is_err(), "{lost:?}");
     proxy.wait_until_tripped(2, SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn services_run_on_and_are_found_again() -> Result<()> {
+    let directory = TempDir::new()?;
+    let tried = try_services(&directory.path().join("services")).await;
+    // They would outlive a test that fails.
+    services::stop(&directory.path().join("services"), |_| {}).await?;
+    tried
+}
+
+async fn try_services(directory: &Path) -> Result<()> {
+    let started = services::start(directory, ServicePorts::default(), |_| {}).await?;
+    let mut client = PgConnection::connect(&started.store_url).await?;
+    sqlx::query("CREATE TABLE kept (number int)").execute(&mut client).await?;
+    drop(client);
+
+    let found = services::start(directory, ServicePorts::default(), |_| {}).await?;
+    ensure!(found.exports() == started.exports(), "{found:?}, not {started:?}");
+    let other = ServicePorts { redis: Some(FaultProxy::free_port()?), ..Default::default() };
+    let refused = services::start(directory, other, |_| {}).await;
+    ensure!(refused.is_err_and(|error| error.to_string().contains("make services-stop")), "it runs elsewhere");
+
+    let said = Mutex::new(Vec::new());
+    services::stop(directory, |text| said.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned())).await?;
+    let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ensure!(said.len() == 3 && said.iter().all(|text| text.contains("is stopped")), "{said:?}");
+    ensure!(PgConnection::connect(&started.store_url).await.is_err(), "PostgreSQL runs");
+
+    let again = services::start(directory, ServicePorts::default(), |_| {}).await?;
+    ensure!(again.exports() == started.exports(), "{again:?}, not {started:?}");
+    let mut client = PgConnection::connect(&again.store_url).await?;
+    sqlx::query("SELECT FROM kept").execute(&mut client).await?;
     Ok(())
 }
 

@@ -55,50 +55,57 @@ pub async fn start(directory: &Path, ports: ServicePorts, say: impl Fn(&str)) ->
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let directory = directory.canonicalize()?;
     let _lock = lock(&directory)?;
+    let [kafka, redis, postgres] = services(&directory);
 
-    let service = Service::new(&directory, "PostgreSQL", "postgres");
-    let postgres = match service.running(ports.postgres)? {
+    let postgres_port = match postgres.running(ports.postgres)? {
         Some(port) => port,
-        None => {
-            let options = PostgresOptions { port: service.port(ports.postgres), ..Default::default() };
-            let postgres = Postgres::start_with(&service.directory, options).await.with_context(|| service.remedy())?;
-            let (port, exists) = (postgres.port(), service.directory.join("has-database"));
-            if !exists.exists() {
-                postgres.execute(&format!("CREATE DATABASE {DATABASE}")).await?;
-                std::fs::write(exists, DATABASE)?;
-            }
-            service.note(port, &postgres.leave()?)?
-        }
+        None => start_postgres(&postgres, ports.postgres).await.with_context(|| postgres.remedy())?,
     };
-    say(&format!("PostgreSQL runs on port {postgres}"));
-
-    let service = Service::new(&directory, "Redis", "redis");
-    let redis = match service.running(ports.redis)? {
+    say(&format!("PostgreSQL runs on port {postgres_port}"));
+    let redis_port = match redis.running(ports.redis)? {
         Some(port) => port,
-        None => {
-            let options = RedisOptions { port: service.port(ports.redis), ..Default::default() };
-            let redis = Redis::start_with(&service.directory, options).await.with_context(|| service.remedy())?;
-            service.note(redis.port(), &redis.leave()?)?
-        }
+        None => start_redis(&redis, ports.redis).await.with_context(|| redis.remedy())?,
     };
-    say(&format!("Redis runs on port {redis}"));
-
-    let service = Service::new(&directory, "Kafka", "kafka");
-    let kafka = match service.running(ports.kafka)? {
+    say(&format!("Redis runs on port {redis_port}"));
+    let kafka_port = match kafka.running(ports.kafka)? {
         Some(port) => port,
-        None => {
-            let options = KafkaOptions { port: service.port(ports.kafka), ..Default::default() };
-            let kafka = Kafka::start_with(&service.directory, options).await.with_context(|| service.remedy())?;
-            service.note(kafka.port(), &kafka.leave()?)?
-        }
+        None => start_kafka(&kafka, ports.kafka).await.with_context(|| kafka.remedy())?,
     };
-    say(&format!("Kafka runs on port {kafka}"));
+    say(&format!("Kafka runs on port {kafka_port}"));
 
     Ok(Environment {
-        store_url: format!("postgres://postgres@127.0.0.1:{postgres}/{DATABASE}"),
-        kafka_brokers: format!("127.0.0.1:{kafka}"),
-        redis_url: format!("redis://127.0.0.1:{redis}"),
+        store_url: format!("postgres://postgres@127.0.0.1:{postgres_port}/{DATABASE}"),
+        kafka_brokers: format!("127.0.0.1:{kafka_port}"),
+        redis_url: format!("redis://127.0.0.1:{redis_port}"),
     })
+}
+
+async fn start_postgres(service: &Service, wanted: Option<u16>) -> Result<u16> {
+    let above = service.directory.parent().context("a service's directory is in another")?;
+    if !service.directory.exists() && !Postgres::reaches(above)? {
+        let elsewhere = tempfile::Builder::new().prefix("belfry-postgres-").tempdir_in("/var/tmp")?.keep();
+        std::os::unix::fs::symlink(elsewhere, &service.directory)?;
+    }
+    let options = PostgresOptions { port: service.port(wanted), ..Default::default() };
+    let postgres = Postgres::start_with(&service.directory, options).await?;
+    let has_database = service.directory.join("has-database");
+    if !has_database.exists() {
+        postgres.execute(&format!("CREATE DATABASE {DATABASE}")).await?;
+        std::fs::write(has_database, DATABASE)?;
+    }
+    service.note(postgres.port(), &postgres.leave()?)
+}
+
+async fn start_redis(service: &Service, wanted: Option<u16>) -> Result<u16> {
+    let options = RedisOptions { port: service.port(wanted), ..Default::default() };
+    let redis = Redis::start_with(&service.directory, options).await?;
+    service.note(redis.port(), &redis.leave()?)
+}
+
+async fn start_kafka(service: &Service, wanted: Option<u16>) -> Result<u16> {
+    let options = KafkaOptions { port: service.port(wanted), ..Default::default() };
+    let kafka = Kafka::start_with(&service.directory, options).await?;
+    service.note(kafka.port(), &kafka.leave()?)
 }
 
 /// Stop what runs of those whose data is in `directory`. The data stays.
@@ -111,18 +118,13 @@ pub async fn stop(directory: &Path, say: impl Fn(&str)) -> Result<()> {
         return Ok(());
     };
     let _lock = lock(&directory)?;
-    let services = [
-        (Service::new(&directory, "Kafka", "kafka"), Signal::Terminate),
-        (Service::new(&directory, "Redis", "redis"), Signal::Terminate),
-        (Service::new(&directory, "PostgreSQL", "postgres"), Signal::Interrupt),
-    ];
-    for (service, signal) in services {
+    for service in services(&directory) {
         let name = service.name;
         let Some(process) = ProcessId::load_alive(&service.process_file()) else {
             say(&format!("{name} does not run"));
             continue;
         };
-        process.signal(signal)?;
+        process.signal(service.ending)?;
         process.wait_until_gone(PATIENCE).await.with_context(|| format!("{name} did not end"))?;
         std::fs::remove_file(service.process_file())?;
         say(&format!("{name} is stopped; its data stays in {}", service.directory.display()));
@@ -133,13 +135,24 @@ pub async fn stop(directory: &Path, say: impl Fn(&str)) -> Result<()> {
 struct Service {
     name: &'static str,
     directory: PathBuf,
+    /// What ends it in good order.
+    ending: Signal,
+    /// What chooses its port.
+    variable: &'static str,
+}
+
+/// In the order in which they are stopped.
+fn services(directory: &Path) -> [Service; 3] {
+    let service =
+        |name, folder, ending, variable| Service { name, directory: directory.join(folder), ending, variable };
+    [
+        service("Kafka", "kafka", Signal::Terminate, "KAFKA_PORT"),
+        service("Redis", "redis", Signal::Terminate, "REDIS_PORT"),
+        service("PostgreSQL", "postgres", Signal::Interrupt, "POSTGRES_PORT"),
+    ]
 }
 
 impl Service {
-    fn new(directory: &Path, name: &'static str, folder: &str) -> Self {
-        Self { name, directory: directory.join(folder) }
-    }
-
     fn process_file(&self) -> PathBuf {
         self.directory.join("process")
     }
@@ -169,8 +182,7 @@ impl Service {
     }
 
     fn remedy(&self) -> String {
-        let variable = self.name.to_uppercase().replace("POSTGRESQL", "POSTGRES");
-        format!("{} did not start; if its port is taken, choose another with {variable}_PORT=", self.name)
+        format!("{} did not start; if its port is taken, choose another with {}=", self.name, self.variable)
     }
 }
 

@@ -28,8 +28,8 @@ const JAVA_OPTIONS: &[&str] = &["-Xmx256m", "-XX:+UseG1GC", "-XX:MaxGCPauseMilli
 
 /// Who may use a secured Kafka.
 pub const SCRAM_USER: &str = "belfry";
-/// The user's password, with a character that wants care.
-pub const SCRAM_PASSWORD: &str = "a=tower, a bell";
+/// The user's password.
+pub const SCRAM_PASSWORD: &str = "a tower and a bell";
 
 /// How a Kafka is started.
 #[derive(Default)]

@@ -53,6 +53,9 @@ pub(super) fn server_properties(
         "share.coordinator.state.topic.replication.factor=1".to_owned(),
         "share.coordinator.state.topic.min.isr=1".to_owned(),
         "group.initial.rebalance.delay.ms=0".to_owned(),
+        // One that was killed is not let in again before its session has ended, usually after nine seconds.
+        "broker.heartbeat.interval.ms=500".to_owned(),
+        "broker.session.timeout.ms=3000".to_owned(),
         // Tests do not wait six seconds, the usual minimum, for a member to be missed.
         "group.min.session.timeout.ms=1000".to_owned(),
     ];

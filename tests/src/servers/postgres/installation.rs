@@ -77,10 +77,18 @@ impl Installation {
     pub(super) fn make_directory(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         self.own(directory, 0o700)?;
-        if self.user.is_some() {
-            open_the_way_to(directory)?;
+        if let Some((user, _)) = self.user {
+            open_the_way_to(directory, user)?;
         }
         Ok(())
+    }
+
+    /// Whether the right user can come to what is in this directory.
+    pub(super) fn reaches(&self, directory: &Path) -> Result<bool> {
+        match self.user {
+            Some((user, _)) => Ok(closed(directory.canonicalize()?.ancestors(), user)?.is_none()),
+            None => Ok(true),
+        }
     }
 
     /// Give a file to the right user.
@@ -93,25 +101,33 @@ impl Installation {
     }
 }
 
-/// Temporary directories are closed to all others: let the other user pass through, without a look at what is there.
-fn open_the_way_to(directory: &Path) -> Result<()> {
-    let directory = directory.canonicalize()?;
-    let temporary = std::env::temp_dir().canonicalize()?;
-    for ancestor in directory.ancestors().skip(1) {
+/// The first of these directories that this user may not pass.
+fn closed<'a>(way: impl Iterator<Item = &'a Path>, user: u32) -> Result<Option<PathBuf>> {
+    for ancestor in way {
         let metadata = std::fs::metadata(ancestor)?;
-        let mode = metadata.permissions().mode();
-        if mode & 0o001 != 0 {
-            continue;
+        let passable = if metadata.uid() == user { 0o100 } else { 0o001 };
+        if metadata.permissions().mode() & passable == 0 {
+            return Ok(Some(ancestor.to_owned()));
         }
-        if !ancestor.starts_with(&temporary) || ancestor == temporary || metadata.uid() != 0 {
+    }
+    Ok(None)
+}
+
+/// Temporary directories are closed to all others: let the other user pass through, without a look at what is there.
+fn open_the_way_to(directory: &Path, user: u32) -> Result<()> {
+    let temporary = std::env::temp_dir().canonicalize()?;
+    let directory = directory.canonicalize()?;
+    while let Some(closed) = closed(directory.ancestors().skip(1), user)? {
+        if !closed.starts_with(&temporary) || closed == temporary {
             bail!(
                 "PostgreSQL refuses to run as root, and user postgres cannot reach {}, because {} is closed; choose \
-                 another directory (TMPDIR for tests, SERVICES_DIR for `make services`), or run as another user",
+                 another directory (for tests with TMPDIR), or run as another user",
                 directory.display(),
-                ancestor.display()
+                closed.display()
             );
         }
-        std::fs::set_permissions(ancestor, Permissions::from_mode(mode | 0o001))?;
+        let mode = std::fs::metadata(&closed)?.permissions().mode();
+        std::fs::set_permissions(&closed, Permissions::from_mode(mode | 0o001))?;
     }
     Ok(())
 }

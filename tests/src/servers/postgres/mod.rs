@@ -72,8 +72,7 @@ impl Postgres {
     /// As with [`Self::start_at`].
     pub async fn start_with(directory: &Path, options: PostgresOptions<'_>) -> Result<Self> {
         let installation = Installation::find()?;
-        let data = directory.join("data");
-        installation.make_directory(&data)?;
+        let data = data_directory(&installation, directory)?;
         if !data.join("PG_VERSION").exists() {
             let mut initdb = installation.command("initdb");
             initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
@@ -88,6 +87,15 @@ impl Postgres {
         }
         let authority = options.certificates.map(|certificates| certificates.authority().to_owned());
         Self::run(installation, directory, options.port, authority, options.lifetime).await
+    }
+
+    /// Whether one could be started in this directory: PostgreSQL refuses to run as root, and the user that it runs as
+    /// instead need not have access to root's directories.
+    ///
+    /// # Errors
+    /// If PostgreSQL is not installed.
+    pub fn reaches(directory: &Path) -> Result<bool> {
+        Installation::find()?.reaches(directory)
     }
 
     async fn run(
@@ -218,8 +226,7 @@ impl Postgres {
     /// # Errors
     /// If the copy cannot be made or does not start.
     pub async fn standby(&self, directory: &Path) -> Result<Self> {
-        let data = directory.join("data");
-        self.installation.make_directory(&data)?;
+        let data = data_directory(&self.installation, directory)?;
         let mut copy = self.installation.command("pg_basebackup");
         copy.arg("-D").arg(&data).arg("-d").arg(self.url("postgres", "postgres"));
         copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync"]);
@@ -279,13 +286,18 @@ fn url(port: u16, database: &str, role: &str, authority: Option<&Path>) -> Strin
     }
 }
 
-/// Later lines of the file win.
+/// Later lines of the file win, so one is added only where the last one says otherwise.
 fn append_settings(data: &Path, settings: &[(&str, &str)]) -> Result<()> {
     let path = data.join("postgresql.conf");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let file = OpenOptions::new().append(true).open(&path);
     let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
     for (name, value) in settings {
-        writeln!(file, "{name} = '{}'", value.replace('\'', "''"))?;
+        let beginning = format!("{name} = ");
+        let line = format!("{beginning}'{}'", value.replace('\'', "''"));
+        if text.lines().rfind(|line| line.starts_with(&beginning)) != Some(line.as_str()) {
+            writeln!(file, "{line}")?;
+        }
     }
     Ok(())
 }
@@ -300,6 +312,13 @@ fn encrypt(installation: &Installation, data: &Path, certificates: &Certificates
     append_settings(data, &[("ssl", "on"), ("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")])?;
     let access = "hostssl all all 127.0.0.1/32 trust\nhostssl replication all 127.0.0.1/32 trust\n";
     Ok(std::fs::write(data.join("pg_hba.conf"), access)?)
+}
+
+fn data_directory(installation: &Installation, directory: &Path) -> Result<PathBuf> {
+    let data = directory.join("data");
+    installation.make_directory(directory)?;
+    installation.make_directory(&data)?;
+    Ok(data)
 }
 
 fn log_file(directory: &Path) -> PathBuf {
