@@ -72,6 +72,9 @@ impl Postgres {
     /// As with [`Self::start_at`].
     pub async fn start_with(directory: &Path, options: PostgresOptions<'_>) -> Result<Self> {
         let installation = Installation::find()?;
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        // Where it really is: a link may lie where the user of PostgreSQL may not go.
+        let directory = &directory.canonicalize()?;
         let data = data_directory(&installation, directory)?;
         if !data.join("PG_VERSION").exists() {
             let mut initdb = installation.command("initdb");
