@@ -8,11 +8,20 @@ ROUNDS ?= 100
 SEED ?= 1
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 300
+# Where `make services` keeps its data, and on which ports it listens: those of the last time, or free ones.
+SERVICES_DIR ?= .services
+POSTGRES_PORT ?=
+KAFKA_PORT ?=
+REDIS_PORT ?=
+export SERVICES_DIR POSTGRES_PORT KAFKA_PORT REDIS_PORT
 
-.PHONY: help setup build demo run test lint fmt bench fuzz soak clean
+# Where cargo puts what it builds.
+TARGET_DIRECTORY = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
+
+.PHONY: help setup build demo run test lint fmt bench fuzz soak services services-stop clean
 
 help: ## List what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 setup: ## Install what is missing: the WebAssembly target (needs rustup, a C compiler and make)
 	@command -v $(CARGO) >/dev/null || { echo 'cargo is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }
@@ -24,7 +33,7 @@ build: setup ## Build everything
 
 demo: setup ## See it work: events, notifications, and a rule that changes without a restart
 	$(CARGO) build --workspace
-	@"$$($(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/debug/belfry" demo
+	@"$(TARGET_DIRECTORY)/debug/belfry" demo
 
 run: setup ## Serve on 127.0.0.1:7341 with a database in ./belfry.db
 	$(CARGO) run --package belfry-cli -- serve
@@ -42,13 +51,22 @@ fmt: ## Format the code
 
 bench: setup ## Measure speed and memory, as ratios to the raw limits (release build)
 	$(CARGO) build --release --workspace
-	@"$$($(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/release/belfry-bench"
+	@"$(TARGET_DIRECTORY)/release/belfry-bench"
 
 fuzz: setup ## Fuzz what parses foreign bytes (needs a nightly toolchain)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 soak: setup ## Kill the service ROUNDS times under load, seeded by SEED, and check that nothing is lost
 	BELFRY_CRASH_ROUNDS=$(ROUNDS) BELFRY_CRASH_SEED=$(SEED) $(CARGO) test --workspace --test crash -- --nocapture
+
+services: setup ## Start PostgreSQL, Redis and Kafka, and print the environment to use: eval "$(make -s services)"
+	@tests/install-servers.sh
+	@$(CARGO) build --workspace
+	@"$(TARGET_DIRECTORY)/debug/belfry-services" start
+
+services-stop: ## Stop what `make services` started; the data stays
+	@$(CARGO) build --workspace
+	@"$(TARGET_DIRECTORY)/debug/belfry-services" stop
 
 clean: ## Remove what was built
 	$(CARGO) clean

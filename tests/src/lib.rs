@@ -1,9 +1,11 @@
-//! What the end-to-end tests share: services on free ports, clients of their API, and events.
+//! What the end-to-end tests share: services on free ports, clients of their API, events, and real
+//! servers for them to use.
 
 mod client;
 mod events;
 mod neighbour;
 mod process;
+pub mod servers;
 mod service;
 
 pub use client::{Client, FeedItem, Posted};

@@ -1,0 +1,151 @@
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use super::{Kafka, KafkaRecord, TopicReader};
+
+/// What the broker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What tests do to a broker from outside, always directly, past any proxy.
+impl Kafka {
+    /// Create a topic; back when it can be used.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (setting, value) in settings {
+            topic = topic.set(setting, value);
+        }
+        let results = self.admin()?.create_topics([&topic], &options()).await?;
+        for result in results {
+            result.map_err(|(topic, code)| anyhow!("Kafka refused to create topic {topic}: {code}"))?;
+        }
+        self.wait_for_topic(name, Some(partitions)).await
+    }
+
+    /// Delete a topic; back when it is gone.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn delete_topic(&self, name: &str) -> Result<()> {
+        let results = self.admin()?.delete_topics(&[name], &options()).await?;
+        for result in results {
+            result.map_err(|(topic, code)| anyhow!("Kafka refused to delete topic {topic}: {code}"))?;
+        }
+        self.wait_for_topic(name, None).await
+    }
+
+    /// All records of a topic up to now.
+    ///
+    /// # Errors
+    /// As with [`TopicReader::read`].
+    pub async fn read_topic(&self, name: &str) -> Result<Vec<KafkaRecord>> {
+        TopicReader::new(self.direct()).read(name).await
+    }
+
+    /// Write a record where Java's clients would put that key; gives partition and offset.
+    ///
+    /// # Errors
+    /// If the broker does not take it.
+    pub async fn produce(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        payload: Option<&[u8]>,
+    ) -> Result<(i32, i64)> {
+        let mut owned = OwnedHeaders::new_with_capacity(headers.len());
+        for (name, value) in headers {
+            owned = owned.insert(Header { key: name, value: Some(*value) });
+        }
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(owned);
+        record.key = key;
+        record.payload = payload;
+        match self.producer()?.send(record, PATIENCE).await {
+            Ok(delivery) => Ok((delivery.partition, delivery.offset)),
+            Err((error, _)) => Err(error).with_context(|| format!("Kafka did not take a record for topic {topic}")),
+        }
+    }
+
+    fn producer(&self) -> Result<&FutureProducer> {
+        if let Some(producer) = self.producer.get() {
+            return Ok(producer);
+        }
+        let producer = self
+            .client()
+            .set("partitioner", "murmur2_random")
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "1")
+            .set("message.timeout.ms", "20000")
+            .set("message.max.bytes", "4194304")
+            .create()?;
+        Ok(self.producer.get_or_init(|| producer))
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        Ok(self.client().create()?)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", self.direct());
+        client.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
+        client.set_log_level(rdkafka::config::RDKafkaLogLevel::Critical);
+        client
+    }
+
+    /// Wait until it answers.
+    pub(super) async fn wait_for_broker(&self, patience: Duration) -> Result<()> {
+        let (client, address) = (self.client(), self.direct());
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = client.create()?;
+            let began = Instant::now();
+            loop {
+                match consumer.fetch_metadata(None, Duration::from_secs(1)) {
+                    Ok(metadata) if !metadata.brokers().is_empty() => return Ok(()),
+                    Err(error) if began.elapsed() > patience => {
+                        return Err(error).with_context(|| format!("Kafka at {address} does not answer"));
+                    }
+                    _ => std::thread::sleep(Duration::from_millis(10)),
+                }
+            }
+        })
+        .await?
+    }
+
+    /// Wait until the topic has this many partitions with a leader, or is gone.
+    async fn wait_for_topic(&self, name: &str, wanted: Option<i32>) -> Result<()> {
+        let (client, name) = (self.client(), name.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = client.create()?;
+            let began = Instant::now();
+            loop {
+                // Asking for all topics asks for none to be made.
+                let metadata = consumer.fetch_metadata(None, PATIENCE)?;
+                let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+                let led = topic.map(|topic| topic.partitions().iter().filter(|part| part.leader() >= 0).count());
+                if led == wanted.and_then(|count| usize::try_from(count).ok()) {
+                    return Ok(());
+                }
+                if began.elapsed() > PATIENCE {
+                    bail!("topic {name} has {led:?} partitions with a leader after {PATIENCE:?}, not {wanted:?}");
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        })
+        .await?
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}

@@ -1,0 +1,25 @@
+//! Real servers — PostgreSQL, Kafka, Redis — for tests and for people (`make services`), and faults on the way to them.
+//!
+//! Each is started from the programs that the operating system has, keeps all it writes in a directory of its own,
+//! and listens on 127.0.0.1 only. A test's servers end with the process of the test, whatever ends that. Processes are
+//! told apart by `/proc`, so this needs Linux.
+
+mod certificates;
+mod fault_proxy;
+mod guarded;
+mod kafka;
+mod ports;
+mod postgres;
+mod process_id;
+mod programs;
+mod redis;
+pub mod services;
+mod shared_directory;
+
+pub use certificates::Certificates;
+pub use fault_proxy::{Direction, FaultProxy};
+pub use guarded::{Guarded, Lifetime};
+pub use kafka::{Kafka, KafkaOptions, KafkaRecord, SCRAM_PASSWORD, SCRAM_USER, TopicReader, shared_kafka};
+pub use postgres::{Database, Postgres, PostgresOptions, shared_postgres};
+pub use process_id::{ProcessId, Signal};
+pub use redis::{Redis, RedisOptions, shared_redis};

@@ -1,0 +1,25 @@
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+/// A program on `PATH`, or in one of these directories.
+///
+/// # Errors
+/// If it is nowhere; `remedy` says how to get it.
+pub(super) fn find_program(name: &str, also_in: &[PathBuf], remedy: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(also_in.iter().cloned())
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file());
+    match found {
+        Some(program) => Ok(program),
+        None => bail!("{name} is missing; install it: {remedy}"),
+    }
+}
+
+/// Whether this process belongs to root.
+pub(super) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
