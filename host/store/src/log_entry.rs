@@ -1,5 +1,7 @@
 use uuid::Uuid;
 
+use crate::Origin;
+
 /// A row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
@@ -44,17 +46,19 @@ pub struct Withheld {
     pub created_at_ms: i64,
 }
 
-/// An event that a projector could not project.
+/// An event that a projector could not project, or a record that is no new event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its number.
     pub id: i64,
     /// The event.
     pub event_id: Uuid,
-    /// The projector.
-    pub projector: String,
+    /// The projector; none if no projector saw it.
+    pub projector: Option<String>,
     /// Its release.
-    pub release_id: i64,
+    pub release_id: Option<i64>,
+    /// Of a record: where it was read.
+    pub origin: Option<Origin>,
     /// From the vocabulary of outcomes.
     pub cause: String,
     /// In words for operators.

@@ -173,10 +173,13 @@ pub struct WithheldNotification {
 pub struct DeadLetter {
     /// Its number.
     pub id: i64,
-    /// The rule.
-    pub projector: String,
+    /// The rule; none if no rule saw it.
+    pub projector: Option<String>,
     /// The rule's release.
-    pub release: String,
+    pub release: Option<String>,
+    /// Of a record that a source brought: topic, partition and offset.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Why, in a word.
     pub cause: String,
     /// Why, in a sentence.

@@ -137,8 +137,11 @@ impl HistoryWithheld {
 #[derive(Serialize)]
 pub(crate) struct HistoryDeadLetter {
     id: i64,
-    projector: String,
-    release: String,
+    /// None if no projector saw it.
+    projector: Option<String>,
+    release: Option<String>,
+    /// Of a record: where it was read.
+    source: Option<String>,
     cause: String,
     detail: String,
     created_at: String,
@@ -146,11 +149,12 @@ pub(crate) struct HistoryDeadLetter {
 
 impl HistoryDeadLetter {
     pub(crate) fn of(letter: DeadLetter, registry: &Registry) -> Self {
-        let (_, release) = named(registry, letter.release_id);
+        let source = letter.origin.map(|origin| format!("{}/{}@{}", origin.topic, origin.partition, origin.offset));
         Self {
             id: letter.id,
             projector: letter.projector,
-            release,
+            release: letter.release_id.map(|release_id| named(registry, release_id).1),
+            source,
             cause: letter.cause,
             detail: letter.detail,
             created_at: rfc3339(letter.created_at_ms),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::log::{entry, select_entries};
-use crate::{DeadLetter, EventHistory, NotificationHistory, StoreError, Withheld};
+use crate::{DeadLetter, EventHistory, NotificationHistory, Origin, StoreError, Withheld};
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
 macro_rules! select_withheld {
@@ -35,8 +35,8 @@ impl Postgres {
             .fetch_all(&self.readers)
             .await?;
         let dead_letters = sqlx::query(
-            "SELECT id, event_id, projector, release_id, cause, detail, (extract(epoch FROM created_at) * 1000)::bigint \
-             FROM belfry.dead_letter WHERE event_id = $1 ORDER BY id",
+            "SELECT id, event_id, projector, release_id, cause, detail, (extract(epoch FROM created_at) * 1000)::bigint, source_topic, \
+             source_partition, source_offset FROM belfry.dead_letter WHERE event_id = $1 ORDER BY id",
         )
         .bind(event_id)
         .fetch_all(&self.readers)
@@ -95,5 +95,9 @@ fn dead_letter_row(row: &PgRow) -> Result<DeadLetter, StoreError> {
         cause: row.try_get(4)?,
         detail: row.try_get(5)?,
         created_at_ms: row.try_get(6)?,
+        origin: match row.try_get::<Option<String>, _>(7)? {
+            Some(topic) => Some(Origin { topic, partition: row.try_get(8)?, offset: row.try_get(9)? }),
+            None => None,
+        },
     })
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Sqlite;
 use super::log::{entry, select_entries};
-use crate::{DeadLetter, EventHistory, NotificationHistory, StoreError, Withheld};
+use crate::{DeadLetter, EventHistory, NotificationHistory, Origin, StoreError, Withheld};
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
 macro_rules! select_withheld {
@@ -39,8 +39,8 @@ impl Sqlite {
             .fetch_all(&self.readers)
             .await?;
         let dead_letters = sqlx::query(
-            "SELECT id, event_id, projector, release_id, cause, detail, created_at_ms FROM dead_letter \
-             WHERE event_id = $1 ORDER BY id",
+            "SELECT id, event_id, projector, release_id, cause, detail, created_at_ms, source_topic, \
+             source_partition, source_offset FROM dead_letter WHERE event_id = $1 ORDER BY id",
         )
         .bind(event_id)
         .fetch_all(&self.readers)
@@ -97,5 +97,9 @@ fn dead_letter_row(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
         cause: row.try_get(4)?,
         detail: row.try_get(5)?,
         created_at_ms: row.try_get(6)?,
+        origin: match row.try_get::<Option<String>, _>(7)? {
+            Some(topic) => Some(Origin { topic, partition: row.try_get(8)?, offset: row.try_get(9)? }),
+            None => None,
+        },
     })
 }

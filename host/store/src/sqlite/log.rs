@@ -61,6 +61,8 @@ impl Sqlite {
 
     pub(crate) async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {
         let mut entries = Vec::with_capacity(positions.len());
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
         for position in positions {
             let row = sqlx::query(select_relay_entries!("WHERE id = $1 AND topic IS NOT NULL"))
                 .bind(position)

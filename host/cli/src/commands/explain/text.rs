@@ -111,13 +111,13 @@ fn dead_letters(history: &EventHistory) -> String {
     let rows = history.dead_letters.iter().map(|letter| {
         [
             letter.id.to_string(),
-            letter.release.clone(),
+            letter.release.clone().or_else(|| letter.source.clone()).unwrap_or_default(),
             letter.cause.clone(),
             letter.detail.clone(),
             letter.created_at.clone(),
         ]
     });
-    table(["number", "release", "cause", "detail", "recorded"], rows)
+    table(["number", "by", "cause", "detail", "recorded"], rows)
 }
 
 /// A word of the vocabulary with what it means.

@@ -1,0 +1,149 @@
+//! What every store does, whichever database is behind it. Each behaviour is shown on SQLite and on PostgreSQL.
+
+mod events;
+mod relays;
+mod sources;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use belfry_store::{
+    Batch, BatchReceipt, NewEvent, NewNotification, OpenError, Receipt, Store, StoreSettings, Submission, Writer,
+    WriterSettings,
+};
+use belfry_tests::servers::shared_postgres;
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// A store of its own, and its writer.
+pub struct Opened {
+    pub store: Store,
+    pub settings: StoreSettings,
+    pub writer: Writer,
+    pub log_end: watch::Sender<i64>,
+    _directory: Option<TempDir>,
+}
+
+impl Opened {
+    async fn sqlite() -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let url = format!("sqlite:{}", directory.path().join("belfry.db").display());
+        Self::open(StoreSettings::new(url), Some(directory)).await
+    }
+
+    async fn postgres() -> Self {
+        let server = shared_postgres().await.expect("a PostgreSQL server");
+        let database = server.create_database().await.expect("a database");
+        let settings = StoreSettings { partition_entries: 4, ..StoreSettings::new(database.url) };
+        Self::open(settings, None).await
+    }
+
+    async fn open(settings: StoreSettings, directory: Option<TempDir>) -> Self {
+        let store = Store::open(&settings).await.expect("a store");
+        let log_end = watch::Sender::new(0);
+        let gathering = WriterSettings { group_entries: 500, group_wait: Duration::from_millis(2), queue: 16 };
+        let writer = Writer::start(store.clone(), gathering, log_end.clone());
+        Self { store, settings, writer, log_end, _directory: directory }
+    }
+
+    pub async fn commit(&self, submissions: Vec<Submission>) -> Vec<Receipt> {
+        match self.commit_batch(Batch::of(submissions)).await {
+            BatchReceipt::Committed(receipts) => receipts,
+            BatchReceipt::Fenced => panic!("fenced without a position"),
+        }
+    }
+
+    pub async fn commit_batch(&self, batch: Batch) -> BatchReceipt {
+        let receipt = self.writer.submit(batch).await.expect("the writer runs");
+        receipt.await.expect("an answer").expect("a commit")
+    }
+}
+
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+pub fn event(number: u128, content: u8) -> NewEvent {
+    NewEvent {
+        event_id: Uuid::from_u128(number),
+        content_hash: [content; 32],
+        event_type: "test.event.v1".into(),
+        aggregate_type: "event",
+        aggregate_id: number.to_string(),
+        topic: Some("test.event.v1".into()),
+        event_key: String::new(),
+        payload: Bytes::from_static(b"{}"),
+        headers: Bytes::from_static(b"{}"),
+        projections: Bytes::from_static(b"[]"),
+    }
+}
+
+pub fn notification(number: u128) -> NewNotification {
+    NewNotification {
+        notification_id: Uuid::from_u128(number),
+        topic: "notifications".into(),
+        recipient: "teacher".into(),
+        payload: Bytes::from_static(b"{}"),
+        headers: Bytes::from_static(b"{}"),
+        release_id: 1,
+        expires_at_ms: None,
+    }
+}
+
+pub fn submission(number: u128, notifications: Vec<NewNotification>) -> Submission {
+    Submission { event: event(number, 0), notifications, dead_letters: Vec::new(), origin: None }
+}
+
+pub fn accepted(position: i64, notifications: &[Result<i64, &'static str>]) -> Receipt {
+    Receipt::Accepted { position, notifications: notifications.to_vec(), dead_letters: Vec::new() }
+}
+
+/// Each of these on a store of its own of each kind.
+macro_rules! on_every_store {
+    ($($behaviour:path as $name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                $behaviour(crate::Opened::sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                $behaviour(crate::Opened::postgres().await).await;
+            })+
+        }
+    };
+}
+
+on_every_store! {
+    crate::events::events_and_their_notifications_stand_together_in_order as events_and_their_notifications_stand_together_in_order,
+    crate::events::an_event_id_is_taken_once as an_event_id_is_taken_once,
+    crate::events::a_notification_is_issued_once_whatever_leads_to_it as a_notification_is_issued_once_whatever_leads_to_it,
+    crate::events::an_expired_notification_is_withheld_and_not_issued as an_expired_notification_is_withheld_and_not_issued,
+    crate::events::dead_letters_are_kept_with_their_event as dead_letters_are_kept_with_their_event,
+    crate::events::what_is_old_is_retired_but_not_before_the_sinks_have_it as what_is_old_is_retired_but_not_before_the_sinks_have_it,
+    crate::events::a_version_names_one_component as a_version_names_one_component,
+    crate::events::the_release_before_is_known as the_release_before_is_known,
+    crate::sources::a_position_moves_only_from_where_it_is_believed_to_be as a_position_moves_only_from_where_it_is_believed_to_be,
+    crate::sources::batches_of_one_partition_follow_each_other_in_a_group as batches_of_one_partition_follow_each_other_in_a_group,
+    crate::sources::records_that_are_no_events_and_conflicts_become_dead_letters as records_that_are_no_events_and_conflicts_become_dead_letters,
+    crate::sources::a_source_begins_where_it_is_told_once as a_source_begins_where_it_is_told_once,
+    crate::relays::a_lease_has_one_holder_and_each_holder_an_epoch as a_lease_has_one_holder_and_each_holder_an_epoch,
+    crate::relays::a_checkpoint_never_goes_back_and_only_the_holder_makes_it as a_checkpoint_never_goes_back_and_only_the_holder_makes_it,
+    crate::relays::parked_entries_block_their_key_until_they_are_forgotten as parked_entries_block_their_key_until_they_are_forgotten,
+    crate::relays::a_heartbeat_tells_what_is_new as a_heartbeat_tells_what_is_new,
+    crate::relays::relays_read_published_entries_only as relays_read_published_entries_only,
+}
+
+#[tokio::test]
+async fn an_embedded_store_has_one_owner() {
+    let opened = Opened::sqlite().await;
+    let second = Store::open(&opened.settings).await.map(|_| ());
+    assert!(matches!(second, Err(OpenError::Locked(_))), "{second:?}");
+    let unknown =
+        Store::open(&StoreSettings::new("mysql://user:secret@host/db")).await.map(|_| ()).expect_err("unknown");
+    assert!(!unknown.to_string().contains("host"), "nothing that may be secret is told: {unknown}");
+}

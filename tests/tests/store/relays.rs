@@ -1,0 +1,111 @@
+//! Leases, checkpoints and parked entries.
+
+use std::time::Duration;
+
+use belfry_store::{LEASE, NewParked, ParkedFilter, ParkedRequest};
+use uuid::Uuid;
+
+use crate::{Opened, event, notification, submission};
+
+const SINK: &str = "kafka";
+
+pub async fn a_lease_has_one_holder_and_each_holder_an_epoch(opened: Opened) {
+    let store = &opened.store;
+    let (me, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    assert_eq!(store.acquire_lease(SINK, me).await.expect("an answer"), None, "a sink that is not known");
+    assert!(store.register_sink(SINK, 7).await.expect("an answer"));
+    assert!(!store.register_sink(SINK, 9).await.expect("an answer"));
+    let first = store.acquire_lease(SINK, me).await.expect("an answer").expect("the lease");
+    assert_eq!(first.position, 7);
+    if opened.settings.url.starts_with("postgres") {
+        assert_eq!(store.acquire_lease(SINK, other).await.expect("an answer"), None, "it is held");
+    }
+    store.release_lease(SINK, first.epoch).await.expect("an answer");
+    let second = store.acquire_lease(SINK, other).await.expect("an answer").expect("the lease");
+    assert_eq!(second.epoch, first.epoch + 1);
+    // Giving back what is somebody else's by now changes nothing.
+    store.release_lease(SINK, first.epoch).await.expect("an answer");
+    assert!(store.checkpoint(SINK, second.epoch, 8, &[]).await.expect("an answer"));
+}
+
+pub async fn a_checkpoint_never_goes_back_and_only_the_holder_makes_it(opened: Opened) {
+    let store = &opened.store;
+    store.register_sink(SINK, 0).await.expect("an answer");
+    let first = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
+    assert!(store.checkpoint(SINK, first.epoch, 5, &[]).await.expect("an answer"));
+    assert!(!store.checkpoint(SINK, first.epoch, 4, &[]).await.expect("an answer"), "back");
+    // The same replica lost its connection and took the lease anew.
+    let second = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
+    assert_eq!((second.epoch, second.position), (first.epoch + 1, 5));
+    assert!(!store.checkpoint(SINK, first.epoch, 9, &[]).await.expect("an answer"), "an earlier holder");
+    let blocked = [NewParked { position: 6, topic: "t".into(), event_key: "k".into(), error: "too large".into() }];
+    assert!(!store.checkpoint(SINK, first.epoch, 9, &blocked).await.expect("an answer"));
+    assert_eq!(store.blocked_keys(SINK).await.expect("a query"), [], "nothing of it was noted");
+}
+
+pub async fn parked_entries_block_their_key_until_they_are_forgotten(opened: Opened) {
+    let store = &opened.store;
+    store.register_sink(SINK, 0).await.expect("an answer");
+    let lease = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
+    let parked = |position, key: &str| NewParked {
+        position,
+        topic: "t".into(),
+        event_key: key.into(),
+        error: "too large\0".into(),
+    };
+    let all = [parked(1, "a"), parked(2, "b"), parked(3, "a")];
+    assert!(store.checkpoint(SINK, lease.epoch, 3, &all).await.expect("an answer"));
+    let mut blocked = store.blocked_keys(SINK).await.expect("a query");
+    blocked.sort();
+    assert_eq!(blocked, [("t".into(), "a".into()), ("t".into(), "b".into())]);
+
+    let at = |position| ParkedFilter { position: Some(position), ..ParkedFilter::default() };
+    // One entry is meant, and with it all of its key: one must not pass the other.
+    assert_eq!(store.request_parked(&at(3), ParkedRequest::Unpark).await.expect("an answer"), 2);
+    assert_eq!(store.request_parked(&at(2), ParkedRequest::Discard).await.expect("an answer"), 1);
+    let requests: Vec<_> = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
+    let requests: Vec<_> = requests.iter().map(|parked| (parked.position, parked.request)).collect();
+    let (unpark, discard) = (Some(ParkedRequest::Unpark), Some(ParkedRequest::Discard));
+    assert_eq!(requests, [(1, unpark), (2, discard), (3, unpark)]);
+
+    store.keep_parked(SINK, &[3], "still too large").await.expect("an answer");
+    assert!(store.forget_parked(SINK, lease.epoch, &[1, 2]).await.expect("an answer"));
+    assert!(!store.forget_parked(SINK, lease.epoch - 1, &[3]).await.expect("an answer"), "an earlier holder");
+    let left = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
+    assert_eq!(
+        (left.len(), left[0].position, left[0].request, left[0].error.as_str()),
+        (1, 3, None, "still too large")
+    );
+}
+
+pub async fn a_heartbeat_tells_what_is_new(opened: Opened) {
+    let store = &opened.store;
+    let me = Uuid::from_u128(1);
+    let before = store.beat(me).await.expect("a beat");
+    assert_eq!((before.end, before.leases.len()), (0, 0));
+    opened.commit(vec![submission(1, vec![notification(11)])]).await;
+    store.register_sink(SINK, 0).await.expect("an answer");
+    let lease = store.acquire_lease(SINK, me).await.expect("an answer").expect("the lease");
+    store.request_parked(&ParkedFilter::default(), ParkedRequest::Unpark).await.expect("an answer");
+    let after = store.beat(me).await.expect("a beat");
+    assert_eq!(after.end, 2);
+    assert!(after.parked_requests > before.parked_requests);
+    assert_eq!(after.incarnation, before.incarnation);
+    let held = &after.leases[0];
+    assert_eq!((held.name.as_str(), held.owner, held.epoch), (SINK, Some(me), lease.epoch));
+    assert!(held.remaining > LEASE - Duration::from_secs(2), "{held:?}");
+    store.release_lease(SINK, lease.epoch).await.expect("an answer");
+    assert_eq!(store.beat(me).await.expect("a beat").leases[0].remaining, Duration::ZERO);
+}
+
+pub async fn relays_read_published_entries_only(opened: Opened) {
+    let mut recorded = submission(1, vec![notification(11)]);
+    recorded.event = belfry_store::NewEvent { topic: None, ..event(1, 0) };
+    opened.commit(vec![recorded, submission(2, vec![])]).await;
+    let entries = opened.store.read_relay(0, 10).await.expect("a query");
+    let read: Vec<_> = entries.iter().map(|entry| (entry.position, entry.is_notification)).collect();
+    assert_eq!(read, [(2, true), (3, false)]);
+    assert_eq!(opened.store.read_relay(2, 10).await.expect("a query").len(), 1);
+    let at = opened.store.read_relay_at(&[3, 2, 1, 99]).await.expect("a query");
+    assert_eq!(at.iter().map(|entry| entry.position).collect::<Vec<_>>(), [2, 3]);
+}
