@@ -40,3 +40,9 @@ pub(crate) fn millis(duration: Duration) -> String {
 pub(crate) fn percent(ours: f64, raw: f64) -> String {
     format!("{:.0} %", 100.0 * ours / raw)
 }
+
+/// The middle of the values.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,6 +1,6 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
-//! Run it with `make bench`; `belfry-bench calls neighbour stream clients footprint` chooses parts. Every figure is the median of alternating rounds.
+//! Run it with `make bench`; `belfry-bench calls neighbour stream clients footprint relay` chooses parts. Every figure is the median of alternating rounds.
 
 mod calls;
 mod clients;
@@ -8,6 +8,8 @@ mod figures;
 mod footprint;
 mod http;
 mod neighbour;
+mod relay;
+mod servers;
 mod stream;
 
 use anyhow::Result;
@@ -38,6 +40,10 @@ async fn main() -> Result<()> {
     if wanted("footprint") {
         eprintln!("memory and start …");
         footprint::measure(&mut figures).await?;
+    }
+    if wanted("relay") {
+        eprintln!("the relay alone, against a bare loop …");
+        relay::measure(&mut figures).await?;
     }
     println!("{figures}");
     Ok(())

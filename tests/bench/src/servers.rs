@@ -1,0 +1,75 @@
+//! The servers that a measurement runs on, and rows to measure with.
+
+use anyhow::{Context, Result};
+use belfry_tests::servers::{Kafka, Postgres};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Row};
+use tempfile::TempDir;
+
+/// Teachers in what is measured: keys, spread over the partitions.
+pub(crate) const TEACHERS: u32 = 200;
+/// As the platform's topics have it.
+pub(crate) const PARTITIONS: i32 = 4;
+
+/// PostgreSQL and Kafka for one measurement.
+pub(crate) struct Servers {
+    pub(crate) postgres: Postgres,
+    pub(crate) kafka: Kafka,
+    _directory: TempDir,
+}
+
+impl Servers {
+    pub(crate) async fn start() -> Result<Self> {
+        let directory = TempDir::new()?;
+        let settings = [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")];
+        let postgres = Postgres::start(&directory.path().join("postgres"), &settings).await?;
+        let kafka = Kafka::start(&directory.path().join("kafka")).await?;
+        Ok(Self { postgres, kafka, _directory: directory })
+    }
+
+    /// A database with Belfry's schema, and a connection pool to it.
+    pub(crate) async fn database(&self) -> Result<(String, PgPool)> {
+        let url = self.postgres.create_database().await?.url;
+        belfry_store::Store::open(&belfry_store::StoreSettings::new(url.as_str())).await?.close().await;
+        let pool = PgPoolOptions::new().max_connections(4).connect(&url).await?;
+        Ok((url, pool))
+    }
+
+    pub(crate) async fn topic(&self) -> Result<String> {
+        let topic = format!("bench-{}", uuid::Uuid::new_v4());
+        self.kafka.create_topic(&topic, PARTITIONS, &[]).await?;
+        Ok(topic)
+    }
+}
+
+/// Fill the log with notifications of about 1.5 KB.
+pub(crate) async fn fill_log(pool: &PgPool, topic: &str, rows: i64) -> Result<()> {
+    sqlx::query("SELECT belfry.extend_log(1000000, $1)").bind((rows / 1_000_000) as i32 + 2).execute(pool).await?;
+    sqlx::query(
+        "INSERT INTO belfry.outbox (id, event_id, event_type, aggregate_type, aggregate_id, topic, event_key, payload, \
+           headers, source_event_id, release_id) \
+         SELECT nextval('belfry.outbox_id'), gen_random_uuid(), $1, 'teacher_notification', key, $1, key, \
+           convert_to(json_build_object('event_id', gen_random_uuid(), 'number', n, 'key', key, \
+             'data', repeat(md5(n::text), 40))::text, 'UTF8'), \
+           convert_to(json_build_object('event_id', gen_random_uuid(), 'event_type', $1, 'trace_id', gen_random_uuid(), \
+             'source_service', 'result_aggregator_service', 'schema_version', '1', 'occurred_at', '2026-03-02T09:15:01Z', \
+             'content_type', 'application/json')::text, 'UTF8'), gen_random_uuid(), 1 \
+         FROM (SELECT n, 'teacher-' || n % $2 AS key FROM generate_series(1, $3) n) numbered ORDER BY n",
+    )
+    .bind(topic)
+    .bind(i64::from(TEACHERS))
+    .bind(rows)
+    .execute(pool)
+    .await
+    .context("cannot fill the log")?;
+    // What is measured is not the writing back of what was filled in.
+    sqlx::query("VACUUM (ANALYZE) belfry.outbox").execute(pool).await?;
+    sqlx::query("CHECKPOINT").execute(pool).await?;
+    Ok(())
+}
+
+/// How far the sink `kafka` has been served.
+pub(crate) async fn relay_position(pool: &PgPool) -> Result<i64> {
+    let row = sqlx::query("SELECT position FROM belfry.relay WHERE sink = 'kafka'").fetch_one(pool).await?;
+    Ok(row.try_get(0)?)
+}
