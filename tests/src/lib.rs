@@ -7,6 +7,7 @@ mod neighbour;
 mod process;
 pub mod servers;
 mod service;
+pub mod soak;
 
 pub use client::{Client, FeedItem, Posted};
 pub use events::{Batch, assessment, results_ready};
