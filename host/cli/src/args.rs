@@ -8,8 +8,10 @@ use uuid::Uuid;
 use crate::client::Start;
 use crate::commands::config::ConfigCommand;
 use crate::commands::demo::DemoArgs;
+use crate::commands::position::PositionCommand;
 use crate::commands::release::ReleaseReference;
 use crate::commands::serve::ConfigArgs;
+use crate::commands::topics::TopicsCommand;
 use crate::output::Format;
 
 const EXIT_CODES: &str = "\
@@ -72,6 +74,12 @@ pub enum Command {
     /// Choose which release of a rule serves
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// How far Kafka's topics have been read
+    #[command(subcommand)]
+    Position(PositionCommand),
+    /// Whether Kafka's topics are as declared
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Look at the configuration, or check it
     #[command(subcommand)]
     Config(ConfigCommand),

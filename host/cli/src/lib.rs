@@ -54,6 +54,8 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         }
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Demo(args) => commands::demo::run(args, output).await,
+        Command::Position(command) => commands::position::run(command, output).await,
+        Command::Topics(command) => commands::topics::run(command, output).await,
         Command::Config(command) => commands::config::run(command, output),
         Command::Completions(args) => commands::completions::run(args, output),
     }

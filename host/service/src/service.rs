@@ -17,6 +17,7 @@ use crate::delivery::feed::Feeds;
 use crate::delivery::{BreakerState, OutletSettings, Relay};
 use crate::heartbeat::Heartbeat;
 use crate::http::{self, Api};
+use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
 use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
 use crate::releases::{Registry, ReleaseError};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// Kafka's clients cannot be made.
     #[error(transparent)]
     Kafka(#[from] KafkaConfigError),
+    /// Events cannot be read from Kafka.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -83,6 +87,7 @@ pub struct Service {
     rest: watch::Sender<bool>,
     http: JoinHandle<io::Result<()>>,
     ops: JoinHandle<io::Result<()>>,
+    sources: Vec<JoinHandle<()>>,
     sinks: Vec<JoinHandle<()>>,
     beating: JoinHandle<()>,
     store: Store,
@@ -142,6 +147,12 @@ impl Service {
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             messages: Arc::new(message_settings(&config)),
         };
+        let mut prepared = None;
+        if config.reads_kafka() {
+            let (store, heartbeat, pipeline) = (store.clone(), heartbeat.clone(), pipeline.clone());
+            let settings = SourceSettings { config: &config, store, heartbeat, pipeline };
+            prepared = Some(KafkaSource::prepare(settings).await?);
+        }
         let api = Api {
             pipeline,
             store: store.clone(),
@@ -152,11 +163,23 @@ impl Service {
             max_event_bytes: config.ingest.max_event_bytes,
             tokens,
         };
-        let (http_address, http) = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
-        let ops = http::ops(store.clone(), metrics, stopping);
-        let (ops_address, ops) = listen("ops.listen", config.ops.listen, ops, finishing).await?;
+        let ops = http::ops(store.clone(), metrics, stopping.clone());
+        let listening = async {
+            let http = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
+            Ok((http, listen("ops.listen", config.ops.listen, ops, finishing).await?))
+        };
+        let ((http_address, http), (ops_address, ops)) = match listening.await {
+            Ok(listening) => listening,
+            Err(error) => {
+                if let Some(source) = prepared {
+                    source.abandon().await;
+                }
+                return Err(error);
+            }
+        };
+        let sources = prepared.into_iter().map(|source| tokio::spawn(source.run(stopping.clone()))).collect();
         tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&config.store.url), "ready");
-        Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sinks, beating, store, in_flight })
+        Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sources, sinks, beating, store, in_flight })
     }
 
     /// Where events are posted and feeds are read.
@@ -169,8 +192,8 @@ impl Service {
         self.ops_address
     }
 
-    /// Stop: take no new requests and end the feeds → answer those that are here → let the sinks read to the log's end
-    /// → close the store. Nothing acknowledged is lost if this is cut short.
+    /// Stop: take no new requests and end the feeds, read nothing more from the sources → answer those that are here,
+    /// commit what was read → let the sinks read to the log's end → close the store. Nothing acknowledged is lost if this is cut short.
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.send_replace(true);
@@ -179,6 +202,11 @@ impl Service {
         if timeout(DRAIN, &mut http).await.is_err() {
             http.abort();
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not end in time and are cut off");
+        }
+        for source in self.sources {
+            if timeout(DRAIN, source).await.is_err() {
+                tracing::warn!("what a source has read is not committed in time; it is read again");
+            }
         }
         self.finish.send_replace(true);
         for sink in self.sinks {

@@ -312,6 +312,15 @@ impl Store {
         }
     }
 
+    /// Make partitions known, all at once: whoever looks meanwhile sees none of them or all. Those that are known stay
+    /// where they are.
+    pub async fn begin_sources(&self, starts: &[(SourcePartition, i64)]) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.begin_sources(starts).await,
+            Self::Postgres(postgres) => postgres.begin_sources(starts).await,
+        }
+    }
+
     /// Let a partition stand somewhere else; whoever reads it is fenced off and begins there.
     pub async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
         match self {

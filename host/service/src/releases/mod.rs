@@ -27,6 +27,11 @@ impl Active {
     pub fn wants(&self, envelope: &Envelope) -> bool {
         self.projector.description().subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
     }
+
+    /// The event types that it subscribes to.
+    pub fn event_types(&self) -> impl Iterator<Item = &str> {
+        self.projector.description().subscriptions.iter().map(|wanted| wanted.event_type.as_str())
+    }
 }
 
 /// A release as people know it.
