@@ -45,9 +45,8 @@ impl RealTimeMessage {
     /// name, and times are written as Python's `isoformat` writes them.
     pub fn of(envelope: &[u8]) -> Result<Self, NotANotification> {
         let read: Result<Outgoing<'_>, _> = serde_json::from_slice(envelope);
-        let notification = read
-            .map_err(|error| NotANotification::Structure { line: error.line(), column: error.column() })?
-            .data;
+        let notification =
+            read.map_err(|error| NotANotification::Structure { line: error.line(), column: error.column() })?.data;
         let time = |field, text: &str| isoformat(text).map_err(|error| NotANotification::Time { field, error });
         let deadline = notification.deadline_timestamp.as_deref().map(|text| time("deadline_timestamp", text));
         let mut data = notification.payload;
@@ -215,7 +214,9 @@ mod tests {
             let refused = RealTimeMessage::of(text.as_bytes()).expect_err(text).to_string();
             assert!(!refused.contains("canary"), "{refused}");
         }
-        let no_time = ENVELOPE.replace("PAYLOAD", "{}").replace("\"timestamp\":\"2026-03-02T09:15:01.25Z\"", "\"timestamp\":\"canary\"");
+        let no_time = ENVELOPE
+            .replace("PAYLOAD", "{}")
+            .replace("\"timestamp\":\"2026-03-02T09:15:01.25Z\"", "\"timestamp\":\"canary\"");
         let refused = RealTimeMessage::of(no_time.as_bytes()).expect_err("no time").to_string();
         assert!(refused.starts_with("timestamp: ") && !refused.contains("canary"), "{refused}");
     }

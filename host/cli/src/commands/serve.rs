@@ -62,7 +62,9 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 
 fn exit_for(error: &StartError) -> Exit {
     match error {
-        StartError::Store(OpenError::UnknownUrl(_)) | StartError::Tokens(_) => Exit::Configuration,
+        StartError::Store(OpenError::UnknownUrl(_)) | StartError::Tokens(_) | StartError::Redis(_) => {
+            Exit::Configuration
+        }
         StartError::Store(OpenError::Locked(_) | OpenError::Migrate(_)) | StartError::Listen { .. } => Exit::Refused,
         _ => Exit::Failure,
     }
