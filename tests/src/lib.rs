@@ -5,6 +5,7 @@ mod client;
 mod events;
 mod neighbour;
 mod process;
+mod replica;
 pub mod servers;
 mod service;
 
@@ -12,4 +13,5 @@ pub use client::{Client, FeedItem, Posted};
 pub use events::{Batch, assessment, results_ready};
 pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};
+pub use replica::Replica;
 pub use service::TestService;

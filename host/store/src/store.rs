@@ -196,6 +196,14 @@ impl Store {
         }
     }
 
+    /// The same, unless any release serves or served already.
+    pub async fn activate_first(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.activate_first(release, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate_first(release, created_by, now_ms).await,
+        }
+    }
+
     /// Which releases serve, by projector's name.
     pub async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         match self {

@@ -64,7 +64,9 @@ fn exit_for(error: &StartError) -> Exit {
     match error {
         StartError::Source(error) if error.is_configuration() => Exit::Configuration,
         StartError::Source(error) if error.is_refusal() => Exit::Refused,
-        StartError::Store(OpenError::UnknownUrl(_)) | StartError::Tokens(_) => Exit::Configuration,
+        StartError::Store(OpenError::UnknownUrl(_)) | StartError::Tokens(_) | StartError::Redis(_) => {
+            Exit::Configuration
+        }
         StartError::Store(OpenError::Locked(_) | OpenError::Migrate(_)) | StartError::Listen { .. } => Exit::Refused,
         _ => Exit::Failure,
     }

@@ -1,5 +1,6 @@
 //! Which release serves which projector, now and for the next event.
 
+mod follow;
 mod registry;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use belfry_model::Envelope;
 use belfry_sandbox::{Configuration, NotAdmitted, Projector};
 use belfry_store::{Release, StoreError};
 
+pub(crate) use follow::follow;
 pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
 
 /// A release that serves.

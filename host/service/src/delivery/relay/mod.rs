@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::breaker::{Breaker, BreakerState};
 use super::outlet::{OutletError, OutletSettings};
 use crate::heartbeat::{Heartbeat, lease_deadline};
+use crate::redis::Others;
 use session::Session;
 
 /// A sink that somebody has to mend is tried again this often.
@@ -28,6 +29,7 @@ const BARRED_PAUSE: Duration = Duration::from_secs(15);
 pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) others: Others,
     pub(crate) outlet: OutletSettings,
     /// Without an acknowledgement for so long, the session is given up.
     pub(crate) stall: Duration,
@@ -98,8 +100,11 @@ impl Relay {
             let session = Session::new(&self, lease, deadline, careful_up_to, stopping.clone());
             match session.run(&mut breaker).await {
                 End::Stopped => {
-                    if let Err(error) = self.store.release_lease(sink, lease.epoch).await {
-                        tracing::warn!(sink, %error, "the lease could not be given back; it ends by itself");
+                    match self.store.release_lease(sink, lease.epoch).await {
+                        Ok(()) => self.others.lease_is_free(),
+                        Err(error) => {
+                            tracing::warn!(sink, %error, "the lease could not be given back; it ends by itself");
+                        }
                     }
                     return;
                 }
