@@ -53,6 +53,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
             commands::release::roll_back(args, &client()?, output).await
         }
         Command::Serve(args) => commands::serve::run(args).await,
+        Command::Migrate(args) => commands::migrate::run(args, output).await,
         Command::Demo(args) => commands::demo::run(args, output).await,
         Command::Config(command) => commands::config::run(command, output),
         Command::Completions(args) => commands::completions::run(args, output),

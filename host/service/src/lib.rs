@@ -22,6 +22,7 @@ pub mod telemetry;
 mod clock;
 mod heartbeat;
 mod kafka;
+mod lease;
 mod retention;
 mod service;
 

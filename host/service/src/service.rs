@@ -17,6 +17,7 @@ use crate::delivery::feed::Feeds;
 use crate::delivery::{BreakerState, OutletSettings, Relay};
 use crate::heartbeat::Heartbeat;
 use crate::http::{self, Api};
+use crate::ingest::postgres::{PostgresSource, SourceError};
 use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
 use crate::releases::{Registry, ReleaseError};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// Kafka's clients cannot be made.
     #[error(transparent)]
     Kafka(#[from] KafkaConfigError),
+    /// A service's database cannot be read from.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -83,6 +87,7 @@ pub struct Service {
     rest: watch::Sender<bool>,
     http: JoinHandle<io::Result<()>>,
     ops: JoinHandle<io::Result<()>>,
+    sources: Vec<JoinHandle<()>>,
     sinks: Vec<JoinHandle<()>>,
     beating: JoinHandle<()>,
     store: Store,
@@ -142,6 +147,11 @@ impl Service {
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             messages: Arc::new(message_settings(&config)),
         };
+        let mut sources = Vec::new();
+        for source in PostgresSource::all(&config, &pipeline, &heartbeat)? {
+            source.register().await?;
+            sources.push(tokio::spawn(source.run(stopping.clone())));
+        }
         let api = Api {
             pipeline,
             store: store.clone(),
@@ -156,7 +166,7 @@ impl Service {
         let ops = http::ops(store.clone(), metrics, stopping);
         let (ops_address, ops) = listen("ops.listen", config.ops.listen, ops, finishing).await?;
         tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&config.store.url), "ready");
-        Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sinks, beating, store, in_flight })
+        Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sources, sinks, beating, store, in_flight })
     }
 
     /// Where events are posted and feeds are read.
@@ -179,6 +189,9 @@ impl Service {
         if timeout(DRAIN, &mut http).await.is_err() {
             http.abort();
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not end in time and are cut off");
+        }
+        for source in self.sources {
+            let _ = timeout(DRAIN, source).await;
         }
         self.finish.send_replace(true);
         for sink in self.sinks {
