@@ -7,9 +7,11 @@ mod neighbour;
 mod process;
 pub mod servers;
 mod service;
+mod service_database;
 
 pub use client::{Client, FeedItem, Posted};
 pub use events::{Batch, assessment, results_ready};
 pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};
 pub use service::TestService;
+pub use service_database::{LoggedEvent, ServiceDatabase, logged_events};

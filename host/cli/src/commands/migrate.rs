@@ -106,7 +106,9 @@ fn show(output: &Output, database: String, schema: &'static str, report: Migrate
     let MigrateReport { from, to } = report;
     match output.format() {
         Format::Json => output.json(&Migrated { database, schema, from, to })?,
-        Format::Text if from == to => output.text(&format!("{database}: schema {schema} is up to date at version {to}"))?,
+        Format::Text if from == to => {
+            output.text(&format!("{database}: schema {schema} is up to date at version {to}"))?
+        }
         Format::Text => output.text(&format!("{database}: schema {schema} went from version {from} to {to}"))?,
     }
     Ok(Exit::Ok)

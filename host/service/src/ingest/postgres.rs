@@ -126,7 +126,11 @@ impl PostgresSource {
             match end {
                 Ok(End::Stopped) => return self.give_back(&lease).await,
                 Ok(End::LeaseLost) => {
-                    tracing::warn!(source = self.name, epoch = lease.epoch, "the lease is lost; somebody else reads it");
+                    tracing::warn!(
+                        source = self.name,
+                        epoch = lease.epoch,
+                        "the lease is lost; somebody else reads it"
+                    );
                 }
                 Err(error) => {
                     // Somebody else may reach what we do not.

@@ -18,7 +18,7 @@ pub(super) fn options(settings: &StoreSettings) -> Result<PgConnectOptions, Open
         ("statement_timeout", milliseconds(settings.statement_timeout)),
         ("lock_timeout", milliseconds(settings.lock_timeout)),
         ("idle_in_transaction_session_timeout", milliseconds(IDLE_IN_TRANSACTION)),
-        ("default_transaction_isolation", "read\\ committed".into()),
+        ("default_transaction_isolation", "read committed".into()),
         // A database set to something laxer would acknowledge what a crash can still lose.
         ("synchronous_commit", "on".into()),
         // The log is read along its key, whatever the statistics say of a table that only grows.

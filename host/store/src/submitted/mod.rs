@@ -37,7 +37,9 @@ pub struct SubmittedSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum SubmittedError {
     /// The URL cannot be read. It is not quoted: it may hold a password.
-    #[error("not an address of a database; use postgres://USER@HOST:PORT/DATABASE, and url_file where it holds a password")]
+    #[error(
+        "not an address of a database; use postgres://USER@HOST:PORT/DATABASE, and url_file where it holds a password"
+    )]
     Address,
     /// Nothing can be submitted there.
     #[error("the database has no belfry.submitted; run `belfry migrate --submit-only --url URL` for it, as its owner")]
