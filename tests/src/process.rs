@@ -38,20 +38,29 @@ pub struct BelfryProcess {
 impl BelfryProcess {
     /// Start it on a database in `directory` and wait until it is ready.
     pub async fn start(directory: &Path) -> Result<Self> {
-        Self::spawn(directory, &[], false).await
+        Self::start_with(directory, &[]).await
+    }
+
+    /// The same with settings, such as `("kafka.brokers", "127.0.0.1:9092".into())`. A name in capitals is a variable of
+    /// the environment instead.
+    ///
+    /// # Errors
+    /// If it does not become ready; with its log.
+    pub async fn start_with(directory: &Path, settings: &[(&str, String)]) -> Result<Self> {
+        Self::spawn(directory, &[], settings).await
     }
 
     /// The same under another command, such as `strace`.
     pub async fn start_under(directory: &Path, wrapper: &[String]) -> Result<Self> {
-        Self::spawn(directory, wrapper, false).await
+        Self::spawn(directory, wrapper, &[]).await
     }
 
     /// The same with the sink `stdout`, which writes to the file `stdout` in `directory`.
     pub async fn start_with_stdout(directory: &Path) -> Result<Self> {
-        Self::spawn(directory, &[], true).await
+        Self::start_with(directory, &[("sink.stdout.enabled", "true".to_owned())]).await
     }
 
-    async fn spawn(directory: &Path, wrapper: &[String], sink_stdout: bool) -> Result<Self> {
+    async fn spawn(directory: &Path, wrapper: &[String], settings: &[(&str, String)]) -> Result<Self> {
         let belfry = belfry_binary()?;
         let mut command = match wrapper {
             [] => Command::new(belfry),
@@ -61,14 +70,20 @@ impl BelfryProcess {
                 command
             }
         };
+        command.arg("serve");
+        for (name, value) in settings {
+            if name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_') {
+                command.env(name, value);
+            } else {
+                command.arg("--set").arg(format!("{name}={value}"));
+            }
+        }
         let log = NamedTempFile::new_in(directory)?;
         let child = command
-            .arg("serve")
             // It chooses free ports itself: one that was free a moment ago may be a client's by now.
             .env("BELFRY__HTTP__LISTEN", "127.0.0.1:0")
             .env("BELFRY__OPS__LISTEN", "127.0.0.1:0")
             .env("BELFRY__STORE__URL", format!("sqlite:{}", directory.join("belfry.db").display()))
-            .env("BELFRY__SINK__STDOUT__ENABLED", sink_stdout.to_string())
             .env("BELFRY__LOG__FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(directory.join("stdout"))?)
