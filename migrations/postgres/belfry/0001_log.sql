@@ -92,7 +92,7 @@ CREATE TABLE belfry.release (
   created_by  text        NOT NULL,
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE UNIQUE INDEX release_identity ON belfry.release (projector, version, hashtextextended(config, 0));
+CREATE UNIQUE INDEX release_identity ON belfry.release (projector, version, md5(config));
 
 -- Which release serves a projector: the last row of each projector counts, the rest is history.
 CREATE TABLE belfry.rollout (
