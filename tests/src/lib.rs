@@ -8,6 +8,7 @@ mod process;
 mod replica;
 pub mod servers;
 mod service;
+mod service_database;
 
 pub use client::{Client, FeedItem, Posted};
 pub use events::{Batch, assessment, results_ready};
@@ -15,3 +16,4 @@ pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};
 pub use replica::Replica;
 pub use service::TestService;
+pub use service_database::{LoggedEvent, ServiceDatabase, logged_events};

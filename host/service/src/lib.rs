@@ -22,6 +22,7 @@ pub mod telemetry;
 
 mod clock;
 mod heartbeat;
+mod lease;
 mod redis;
 mod retention;
 mod service;

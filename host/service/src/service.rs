@@ -18,6 +18,7 @@ use crate::delivery::{BreakerState, OutletSettings, Relay};
 use crate::heartbeat::Heartbeat;
 use crate::http::{self, Api, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
+use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
@@ -67,6 +68,9 @@ pub enum StartError {
     /// Redis' clients cannot be made.
     #[error(transparent)]
     Redis(#[from] RedisConfigError),
+    /// A service's database cannot be read from.
+    #[error(transparent)]
+    Submitted(#[from] postgres::SourceError),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -179,6 +183,10 @@ impl Service {
             let settings = SourceSettings { config: &config, store, heartbeat, pipeline };
             prepared = Some(KafkaSource::prepare(settings).await?);
         }
+        let submitted = PostgresSource::all(&config, &pipeline, &heartbeat)?;
+        for source in &submitted {
+            source.register().await?;
+        }
         let api = Api {
             pipeline,
             store: store.clone(),
@@ -212,7 +220,9 @@ impl Service {
                 return Err(error);
             }
         };
-        let sources = prepared.into_iter().map(|source| tokio::spawn(source.run(stopping.clone()))).collect();
+        let mut sources = Vec::new();
+        sources.extend(prepared.map(|source| tokio::spawn(source.run(stopping.clone()))));
+        sources.extend(submitted.into_iter().map(|source| tokio::spawn(source.run(stopping.clone()))));
         tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&config.store.url), "ready");
         Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sources, sinks, resting, store, in_flight })
     }

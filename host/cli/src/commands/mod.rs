@@ -4,6 +4,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
+pub mod migrate;
 pub mod plugin;
 pub mod position;
 pub mod publish;

@@ -1,6 +1,7 @@
 //! From bytes to events that the pipeline can take.
 
 pub mod kafka;
+pub(crate) mod postgres;
 
 use std::sync::Arc;
 
