@@ -23,9 +23,10 @@ impl Sqlite {
             .await?;
         let now_ms = now_ms();
         let lease = |row: &sqlx::sqlite::SqliteRow| {
-            let remaining_ms = row.try_get::<i64, _>(4)?.saturating_sub(now_ms).max(0);
-            let held_by: Option<Uuid> = row.try_get(1)?;
-            let remaining_ms = if held_by == Some(owner) { LEASE.as_millis() as i64 } else { remaining_ms };
+            let (held_by, until_ms): (Option<Uuid>, i64) = (row.try_get(1)?, row.try_get(4)?);
+            // Zero: it was given back.
+            let renewed = held_by == Some(owner) && until_ms != 0;
+            let remaining_ms = if renewed { LEASE.as_millis() as i64 } else { until_ms.saturating_sub(now_ms).max(0) };
             Ok(LeaseState {
                 name: row.try_get(0)?,
                 owner: held_by,
