@@ -5,12 +5,16 @@ mod client;
 mod events;
 mod neighbour;
 mod process;
+mod replica;
 pub mod servers;
 mod service;
+mod service_database;
 pub mod soak;
 
 pub use client::{Client, FeedItem, Posted};
 pub use events::{Batch, assessment, results_ready};
 pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};
+pub use replica::Replica;
 pub use service::TestService;
+pub use service_database::{LoggedEvent, ServiceDatabase, logged_events};

@@ -42,7 +42,7 @@ impl BelfryProcess {
     }
 
     /// The same with settings, such as `("kafka.brokers", "127.0.0.1:9092".into())`. A name in capitals is a variable of
-    /// the environment instead.
+    /// the environment instead. A file `belfry.toml` in the directory counts as well.
     ///
     /// # Errors
     /// If it does not become ready; with its log.
@@ -77,6 +77,10 @@ impl BelfryProcess {
             } else {
                 command.arg("--set").arg(format!("{name}={value}"));
             }
+        }
+        let file = directory.join("belfry.toml");
+        if file.is_file() {
+            command.arg("--config").arg(file);
         }
         let log = NamedTempFile::new_in(directory)?;
         let child = command

@@ -8,8 +8,11 @@ use uuid::Uuid;
 use crate::client::Start;
 use crate::commands::config::ConfigCommand;
 use crate::commands::demo::DemoArgs;
+use crate::commands::migrate::MigrateArgs;
+use crate::commands::position::PositionCommand;
 use crate::commands::release::ReleaseReference;
 use crate::commands::serve::ConfigArgs;
+use crate::commands::topics::TopicsCommand;
 use crate::output::Format;
 
 const EXIT_CODES: &str = "\
@@ -72,6 +75,14 @@ pub enum Command {
     /// Choose which release of a rule serves
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// How far Kafka's topics have been read
+    #[command(subcommand)]
+    Position(PositionCommand),
+    /// Whether Kafka's topics are as declared
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Bring the store's schema up to date, or install belfry.submit for another service
+    Migrate(MigrateArgs),
     /// Look at the configuration, or check it
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -294,6 +305,14 @@ mod tests {
         let cli = Cli::try_parse_from(["belfry", "publish", "-"]).expect("a command");
         let Command::Publish(args) = cli.command else { panic!("publish") };
         assert_eq!(args.source, PathBuf::from("-"));
+    }
+
+    #[test]
+    fn the_url_of_a_migration_is_a_database() {
+        let line = ["belfry", "migrate", "--submit-only", "--url", "postgres://owner@host/grading"];
+        let Command::Migrate(args) = Cli::try_parse_from(line).expect("a command").command else { panic!("migrate") };
+        assert_eq!(args.url.as_deref(), Some("postgres://owner@host/grading"));
+        assert!(args.submit_only);
     }
 
     #[test]

@@ -53,7 +53,10 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
             commands::release::roll_back(args, &client()?, output).await
         }
         Command::Serve(args) => commands::serve::run(args).await,
+        Command::Migrate(args) => commands::migrate::run(args, output).await,
         Command::Demo(args) => commands::demo::run(args, output).await,
+        Command::Position(command) => commands::position::run(command, output).await,
+        Command::Topics(command) => commands::topics::run(command, output).await,
         Command::Config(command) => commands::config::run(command, output),
         Command::Completions(args) => commands::completions::run(args, output),
     }

@@ -12,6 +12,7 @@ mod message;
 mod notification;
 mod notification_id;
 mod outcome;
+mod real_time;
 mod timestamp;
 
 pub use content_hash::{ContentHash, content_hash};
@@ -27,4 +28,5 @@ pub use notification::{
 };
 pub use notification_id::{Identity, NOTIFICATION_NAMESPACE};
 pub use outcome::Outcome;
+pub use real_time::{NotANotification, RealTimeMessage};
 pub use timestamp::{InvalidTimestamp, format_instant_ms, parse_instant_ms};

@@ -63,6 +63,21 @@ pub fn format_instant_ms(ms: i64) -> Result<String, InvalidTimestamp> {
     in_calendar(ms).map(|instant| instant.to_string())
 }
 
+/// Write an RFC 3339 text as Python's `datetime.isoformat` does, with the offset that it has: `+00:00` rather than `Z`, and
+/// a fraction of six digits, unless it is zero.
+pub(crate) fn isoformat(text: &str) -> Result<String, InvalidTimestamp> {
+    parse_instant_ms(text)?;
+    let (date, rest) = text.split_at(10);
+    let (minutes, rest) = rest.get(1..).map_or(("00:00", ""), |time| time.split_at(5));
+    let (seconds, rest) = if rest.starts_with(':') { rest.split_at(3) } else { (":00", rest) };
+    let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let (fraction, offset) = if digits > 0 { rest.split_at(1 + digits) } else { ("", rest.trim_start_matches('.')) };
+    let micros: String = fraction.chars().skip(1).chain(std::iter::repeat('0')).take(6).collect();
+    let fraction = if micros == "000000" { String::new() } else { format!(".{micros}") };
+    let offset = if matches!(offset, "" | "Z" | "z" | "-00:00") { "+00:00" } else { offset };
+    Ok(format!("{date}T{minutes}{seconds}{fraction}{offset}"))
+}
+
 /// Readers of the platform's events keep times in calendars that know the years 1 to 9999 only.
 fn in_calendar(ms: i64) -> Result<Timestamp, InvalidTimestamp> {
     let instant = Timestamp::from_millisecond(ms).map_err(|_| InvalidTimestamp)?;
@@ -110,6 +125,25 @@ mod tests {
         ] {
             assert_eq!(parse_instant_ms(text), Err(InvalidTimestamp), "{text}");
         }
+    }
+
+    #[test]
+    fn writes_what_python_writes() {
+        for (text, expected) in [
+            ("2026-03-02T09:15:01Z", "2026-03-02T09:15:01+00:00"),
+            ("2026-03-02T09:15:01.5Z", "2026-03-02T09:15:01.500000+00:00"),
+            ("2026-03-02T09:15:01.123456789Z", "2026-03-02T09:15:01.123456+00:00"),
+            ("2026-03-02T09:15:01.0000009z", "2026-03-02T09:15:01+00:00"),
+            ("2026-03-02T09:15:01.000000+02:00", "2026-03-02T09:15:01+02:00"),
+            ("2026-03-02T09:15:01.000001-05:30", "2026-03-02T09:15:01.000001-05:30"),
+            ("2026-03-02t09:15:01-00:00", "2026-03-02T09:15:01+00:00"),
+            ("2026-03-02 09:15", "2026-03-02T09:15:00+00:00"),
+            ("2026-03-02T09:15+01:00", "2026-03-02T09:15:00+01:00"),
+            ("2026-03-02", "2026-03-02T00:00:00+00:00"),
+        ] {
+            assert_eq!(isoformat(text).as_deref(), Ok(expected), "{text}");
+        }
+        assert_eq!(isoformat("tomorrow, early"), Err(InvalidTimestamp));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Where Redis tells what other replicas do, a look every few seconds is enough: it catches what Redis lost. Where nobody
 //! tells, it looks more often while things change, and less and less while they do not.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use belfry_store::{Beat, LEASE, LeaseState, Store};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 const SLOW: Duration = Duration::from_millis(5500);
 /// The bounds of looking where nobody tells: what a new entry has to wait for, at least and at most.
 const QUICKEST: Duration = Duration::from_millis(25);
-const SLOWEST: Duration = Duration::from_secs(1);
+const SLOWEST: Duration = Duration::from_millis(900);
 /// A lease counts as ended this much earlier than the database would say: clocks run at slightly different speeds.
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -33,6 +33,24 @@ impl Seen {
         let lease = self.beat.leases.iter().find(|lease| lease.name == name)?;
         Some((lease, self.asked_at + lease.remaining.saturating_sub(MARGIN)))
     }
+
+    /// How long ago that was.
+    pub(crate) fn age(&self) -> Duration {
+        self.asked_at.elapsed()
+    }
+}
+
+/// What somebody said of how far the log goes. Only the database knows, so this leads to a look and to nothing else.
+#[derive(Default)]
+struct Hints {
+    highest: Mutex<Option<(i64, Instant)>>,
+    heard: Notify,
+}
+
+impl Hints {
+    fn take(&self) -> Option<(i64, Instant)> {
+        self.highest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Until when a lease surely holds that was asked for at this time.
@@ -48,6 +66,7 @@ pub(crate) struct Heartbeat {
     seen: watch::Sender<Seen>,
     log_end: watch::Sender<i64>,
     look: Arc<Notify>,
+    hints: Arc<Hints>,
     /// Whether somebody tells of what other replicas do.
     told: watch::Receiver<bool>,
 }
@@ -65,6 +84,7 @@ impl Heartbeat {
             seen: watch::Sender::new(Seen { beat, asked_at }),
             log_end,
             look: Arc::default(),
+            hints: Arc::default(),
             told,
         })
     }
@@ -84,35 +104,60 @@ impl Heartbeat {
         self.seen.subscribe()
     }
 
-    /// Look at once.
+    /// Look soon: at once, unless the last look was just now.
     pub(crate) fn look(&self) {
         self.look.notify_one();
     }
 
-    /// Somebody told that the log goes so far.
-    pub(crate) fn raise(&self, position: i64) {
-        self.log_end.send_if_modified(|end| {
-            let higher = position > *end;
-            *end = position.max(*end);
-            higher
-        });
+    /// Somebody says that the log goes so far. If that is news, it leads to a look.
+    pub(crate) fn hint(&self, position: i64) {
+        if position <= *self.log_end.borrow() {
+            return;
+        }
+        let mut highest = self.hints.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, since) = highest.unwrap_or((position, Instant::now()));
+        *highest = Some((position.max(before), since));
+        drop(highest);
+        self.hints.heard.notify_one();
     }
 
     /// Look until the service stops.
     pub(crate) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
         let mut pause = QUICKEST;
+        let mut doubt = Duration::ZERO;
         let mut failing = false;
+        let mut rested_at = Instant::now();
+        let (mut asked, mut hinted) = (false, false);
         loop {
             let told = *self.told.borrow_and_update() || matches!(self.store, Store::Sqlite(_));
+            let mut wait = if told && !failing { SLOW } else { pause };
+            if asked {
+                wait = wait.min(QUICKEST);
+            }
+            if hinted && !failing {
+                wait = wait.min(doubt);
+            }
             tokio::select! {
-                () = tokio::time::sleep(if told && !failing { SLOW } else { pause }) => {}
-                () = self.look.notified() => {}
-                _ = self.told.changed() => {}
+                () = tokio::time::sleep_until((rested_at + wait).into()) => {}
+                () = self.look.notified(), if !asked => {
+                    asked = true;
+                    continue;
+                }
+                () = self.hints.heard.notified(), if !hinted => {
+                    hinted = self.is_news();
+                    continue;
+                }
+                Ok(()) = self.told.changed() => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
+            (asked, hinted) = (false, false);
+            let hint = self.hints.take();
             let asked_at = Instant::now();
-            match self.store.beat(self.owner).await {
+            let looked = self.store.beat(self.owner).await;
+            rested_at = Instant::now();
+            match looked {
                 Ok(beat) => {
+                    doubt = trust(hint, beat.end, doubt);
                     let news = self.note(beat, asked_at);
                     pause = if news || failing { QUICKEST } else { (pause * 2).min(SLOWEST) };
                     failing = false;
@@ -126,6 +171,16 @@ impl Heartbeat {
                 }
             }
         }
+    }
+
+    /// Whether a hint says more than what is known by now.
+    fn is_news(&self) -> bool {
+        let end = *self.log_end.borrow();
+        let mut highest = self.hints.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        if highest.is_some_and(|(position, _)| position <= end) {
+            *highest = None;
+        }
+        highest.is_some()
     }
 
     /// Gives whether anything is new.
@@ -145,8 +200,25 @@ impl Heartbeat {
             || before.rollout != beat.rollout
             || before.parked_requests != beat.parked_requests
             || before.leases.iter().map(|lease| lease.epoch).ne(beat.leases.iter().map(|lease| lease.epoch));
-        self.raise(beat.end);
+        self.log_end.send_if_modified(|end| {
+            let higher = beat.end > *end;
+            *end = beat.end.max(*end);
+            higher
+        });
         self.seen.send_replace(Seen { beat: Arc::new(beat), asked_at });
         news
+    }
+}
+
+/// How long the next hint has to wait after this one. A replica gives hints of what is committed, so one that the log
+/// does not reach is forged, or meant for others; many of those must not keep the database busy.
+fn trust(hint: Option<(i64, Instant)>, end: i64, doubt: Duration) -> Duration {
+    match hint {
+        Some((position, since)) if position <= end => {
+            metrics::histogram!("belfry_wake_seconds").record(since.elapsed());
+            Duration::ZERO
+        }
+        Some(_) => (doubt * 2).clamp(QUICKEST, SLOWEST),
+        None => doubt,
     }
 }

@@ -1,7 +1,7 @@
 //! The notification host.
 //!
 //! ```text
-//! http ──▶ ingest ──▶ pipeline ──▶ writer ──▶ log ──▶ relay ──▶ stdout
+//! http ──┬▶ ingest ──▶ pipeline ──▶ writer ──▶ log ──▶ relay ──▶ stdout
 //!                        │                     └────▶ feed (SSE)
 //!                     sandbox
 //! ```
@@ -15,13 +15,15 @@ pub mod config;
 pub mod delivery;
 pub mod http;
 pub mod ingest;
+pub mod kafka;
 pub mod pipeline;
 pub mod releases;
 pub mod telemetry;
 
 mod clock;
 mod heartbeat;
-mod kafka;
+mod lease;
+mod redis;
 mod retention;
 mod service;
 

@@ -16,10 +16,13 @@ use crate::config::{Config, DeliveryMode, SecretError, Tokens, TokensError, with
 use crate::delivery::feed::Feeds;
 use crate::delivery::{BreakerState, OutletSettings, Relay};
 use crate::heartbeat::Heartbeat;
-use crate::http::{self, Api};
+use crate::http::{self, Api, Ops};
+use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
+use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
-use crate::releases::{Registry, ReleaseError};
+use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
+use crate::releases::{self, Registry, ReleaseError};
 use crate::{retention, telemetry};
 
 /// Requests that may wait for the writer.
@@ -59,6 +62,15 @@ pub enum StartError {
     /// Kafka's clients cannot be made.
     #[error(transparent)]
     Kafka(#[from] KafkaConfigError),
+    /// Events cannot be read from Kafka.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Redis' clients cannot be made.
+    #[error(transparent)]
+    Redis(#[from] RedisConfigError),
+    /// A service's database cannot be read from.
+    #[error(transparent)]
+    Submitted(#[from] postgres::SourceError),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -83,8 +95,10 @@ pub struct Service {
     rest: watch::Sender<bool>,
     http: JoinHandle<io::Result<()>>,
     ops: JoinHandle<io::Result<()>>,
+    sources: Vec<JoinHandle<()>>,
     sinks: Vec<JoinHandle<()>>,
-    beating: JoinHandle<()>,
+    /// What goes on until all sinks have ended: heartbeat, teller and listener.
+    resting: Vec<JoinHandle<()>>,
     store: Store,
     in_flight: Arc<Semaphore>,
 }
@@ -97,9 +111,12 @@ impl Service {
         let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
         let store = Store::open(&config.store.settings()?).await?;
         let sandbox = Sandbox::new(config.sandbox_settings())?;
-        let registry = Registry::open(store.clone(), sandbox, default_projector).await?;
-        let (_told, told) = watch::channel(false);
-        let heartbeat = Heartbeat::start(store.clone(), told).await?;
+        let redis = redis::Client::new(&config.redis)?;
+        let told = watch::Sender::new(false);
+        let heartbeat = Heartbeat::start(store.clone(), told.subscribe()).await?;
+        let known_rollout = heartbeat.seen().borrow().beat.rollout;
+        let others = Others::default();
+        let registry = Registry::open(store.clone(), sandbox, default_projector, others.clone()).await?;
         let writer = Writer::start(store.clone(), writer_settings(&config), heartbeat.log_end().clone());
         let (stop, stopping) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
@@ -111,13 +128,14 @@ impl Service {
         };
         let mut sinks = Vec::new();
         let mut health = Vec::new();
-        for outlet in outlets(&config)? {
+        for outlet in outlets(&config, redis.as_ref())? {
             let sink = outlet.sink();
             let state = watch::Sender::new(BreakerState::Closed);
             health.push((sink, state.subscribe()));
             let relay = Relay {
                 store: store.clone(),
                 heartbeat: heartbeat.clone(),
+                others: others.clone(),
                 outlet,
                 stall: Duration::from_millis(config.delivery.stall_ms),
                 longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
@@ -127,13 +145,30 @@ impl Service {
             sinks.push(tokio::spawn(relay.run(finishing.clone())));
         }
         sinks.push(tokio::spawn(metrics.clone().keep_up(finishing.clone())));
-        let enabled = health.iter().map(|(sink, _)| *sink).collect();
-        let retention =
-            retention::run(store.clone(), config.retention.clone(), enabled, heartbeat.seen(), finishing.clone());
+        let enabled: Vec<&'static str> = health.iter().map(|(sink, _)| *sink).collect();
+        let retention = retention::run(
+            store.clone(),
+            config.retention.clone(),
+            enabled.clone(),
+            heartbeat.seen(),
+            finishing.clone(),
+        );
         sinks.push(tokio::spawn(retention));
+        let follow = releases::follow(registry.clone(), known_rollout, heartbeat.seen(), finishing.clone());
+        sinks.push(tokio::spawn(follow));
         // The heartbeat renews the leases of relays that still have something to hand over.
-        let (rest, resting) = watch::channel(false);
-        let beating = tokio::spawn(heartbeat.clone().run(resting));
+        let (rest, rests) = watch::channel(false);
+        let mut resting = vec![tokio::spawn(heartbeat.clone().run(rests.clone()))];
+        // An embedded store has no other replicas.
+        let redis = redis.filter(|_| matches!(store, Store::Postgres(_)));
+        let is_told = redis.is_some().then(|| told.subscribe());
+        if let Some(client) = redis {
+            let committed = writer.committed();
+            let teller = Teller::new(client.clone(), heartbeat.clone(), enabled.clone(), committed, &others);
+            let listener = Listener { client, heartbeat: heartbeat.clone(), sinks: enabled, told };
+            resting.extend([tokio::spawn(teller.run(rests.clone())), tokio::spawn(listener.run(rests))]);
+        }
+        let committed = writer.committed();
         let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
         let pipeline = Pipeline {
             store: store.clone(),
@@ -142,6 +177,16 @@ impl Service {
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             messages: Arc::new(message_settings(&config)),
         };
+        let mut prepared = None;
+        if config.reads_kafka() {
+            let (store, heartbeat, pipeline) = (store.clone(), heartbeat.clone(), pipeline.clone());
+            let settings = SourceSettings { config: &config, store, heartbeat, pipeline };
+            prepared = Some(KafkaSource::prepare(settings).await?);
+        }
+        let submitted = PostgresSource::all(&config, &pipeline, &heartbeat)?;
+        for source in &submitted {
+            source.register().await?;
+        }
         let api = Api {
             pipeline,
             store: store.clone(),
@@ -152,11 +197,34 @@ impl Service {
             max_event_bytes: config.ingest.max_event_bytes,
             tokens,
         };
-        let (http_address, http) = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
-        let ops = http::ops(store.clone(), metrics, stopping);
-        let (ops_address, ops) = listen("ops.listen", config.ops.listen, ops, finishing).await?;
+        let ops = Ops {
+            store: store.clone(),
+            metrics,
+            stopping: stopping.clone(),
+            heartbeat,
+            committed,
+            health,
+            redis: is_told,
+        };
+        let ops = http::ops(ops);
+        let listening = async {
+            let http = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
+            Ok((http, listen("ops.listen", config.ops.listen, ops, finishing).await?))
+        };
+        let ((http_address, http), (ops_address, ops)) = match listening.await {
+            Ok(listening) => listening,
+            Err(error) => {
+                if let Some(source) = prepared {
+                    source.abandon().await;
+                }
+                return Err(error);
+            }
+        };
+        let mut sources = Vec::new();
+        sources.extend(prepared.map(|source| tokio::spawn(source.run(stopping.clone()))));
+        sources.extend(submitted.into_iter().map(|source| tokio::spawn(source.run(stopping.clone()))));
         tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&config.store.url), "ready");
-        Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sinks, beating, store, in_flight })
+        Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sources, sinks, resting, store, in_flight })
     }
 
     /// Where events are posted and feeds are read.
@@ -169,8 +237,8 @@ impl Service {
         self.ops_address
     }
 
-    /// Stop: take no new requests and end the feeds → answer those that are here → let the sinks read to the log's end
-    /// → close the store. Nothing acknowledged is lost if this is cut short.
+    /// Stop: take no new requests and end the feeds, read nothing more from the sources → answer those that are here,
+    /// commit what was read → let the sinks read to the log's end → close the store. Nothing acknowledged is lost if this is cut short.
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.send_replace(true);
@@ -180,12 +248,19 @@ impl Service {
             http.abort();
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not end in time and are cut off");
         }
+        for source in self.sources {
+            if timeout(DRAIN, source).await.is_err() {
+                tracing::warn!("what a source has read is not committed in time; it is read again");
+            }
+        }
         self.finish.send_replace(true);
         for sink in self.sinks {
             let _ = timeout(DRAIN, sink).await;
         }
         self.rest.send_replace(true);
-        let _ = timeout(DRAIN, self.beating).await;
+        for task in self.resting {
+            let _ = timeout(DRAIN, task).await;
+        }
         if timeout(DRAIN, &mut ops).await.is_err() {
             ops.abort();
         }
@@ -195,7 +270,7 @@ impl Service {
 }
 
 /// The ways to all sinks that are enabled.
-fn outlets(config: &Config) -> Result<Vec<OutletSettings>, StartError> {
+fn outlets(config: &Config, redis: Option<&redis::Client>) -> Result<Vec<OutletSettings>, StartError> {
     let mut outlets = Vec::new();
     if config.delivery.mode == DeliveryMode::Observe {
         tracing::info!("observing: events are recorded and projected, and nothing is sent");
@@ -203,6 +278,9 @@ fn outlets(config: &Config) -> Result<Vec<OutletSettings>, StartError> {
     }
     if config.sink.kafka.enabled {
         outlets.push(OutletSettings::Kafka(Client::new(&config.kafka, config.replica.name.as_deref())?));
+    }
+    if let Some(client) = redis.filter(|_| config.sink.redis.enabled) {
+        outlets.push(OutletSettings::Redis(client.clone()));
     }
     if config.sink.stdout.enabled {
         outlets.push(OutletSettings::Stdout);

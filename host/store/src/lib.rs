@@ -14,6 +14,7 @@ mod release;
 mod sqlite;
 mod store;
 mod submission;
+mod submitted;
 mod writer;
 
 pub use batch::{Advance, Batch, BatchReceipt, SourcePartition, Unreadable};
@@ -29,4 +30,5 @@ pub use store::{Retired, Store, StoreSettings};
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
 };
+pub use submitted::{Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
 pub use writer::{PendingReceipt, Writer, WriterGone, WriterSettings};

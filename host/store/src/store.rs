@@ -196,6 +196,14 @@ impl Store {
         }
     }
 
+    /// The same, unless any release serves or served already.
+    pub async fn activate_first(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.activate_first(release, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate_first(release, created_by, now_ms).await,
+        }
+    }
+
     /// Which releases serve, by projector's name.
     pub async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         match self {
@@ -309,6 +317,15 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.begin_source(partition, start).await,
             Self::Postgres(postgres) => postgres.begin_source(partition, start).await,
+        }
+    }
+
+    /// Make partitions known, all at once: whoever looks meanwhile sees none of them or all. Those that are known stay
+    /// where they are.
+    pub async fn begin_sources(&self, starts: &[(SourcePartition, i64)]) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.begin_sources(starts).await,
+            Self::Postgres(postgres) => postgres.begin_sources(starts).await,
         }
     }
 

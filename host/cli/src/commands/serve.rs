@@ -6,7 +6,6 @@ use anyhow::Result;
 use belfry_service::config::{ConfigError, Loaded, load};
 use belfry_service::telemetry::start_logging;
 use belfry_service::{Service, ServiceSettings, StartError};
-use belfry_store::OpenError;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -63,8 +62,11 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 
 fn exit_for(error: &StartError) -> Exit {
     match error {
-        StartError::Store(OpenError::UnknownUrl(_)) | StartError::Tokens(_) => Exit::Configuration,
-        StartError::Store(OpenError::Locked(_) | OpenError::Migrate(_)) | StartError::Listen { .. } => Exit::Refused,
+        StartError::Store(error) => super::migrate::exit_for(error),
+        StartError::Source(error) if error.is_configuration() => Exit::Configuration,
+        StartError::Source(error) if error.is_refusal() => Exit::Refused,
+        StartError::Tokens(_) | StartError::Redis(_) | StartError::Submitted(_) => Exit::Configuration,
+        StartError::Listen { .. } => Exit::Refused,
         _ => Exit::Failure,
     }
 }

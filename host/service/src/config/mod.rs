@@ -232,6 +232,9 @@ impl Config {
         if (self.sink.kafka.enabled || !self.source_topics().is_empty()) && self.kafka.brokers.is_empty() {
             return Some("kafka.brokers: needed by sink.kafka and kafka.topics; set it, such as kafka-1:9092".into());
         }
+        if let Some(Err(invalid)) = self.kafka.start_at.as_deref().map(str::parse::<crate::kafka::StartAt>) {
+            return Some(format!("kafka.start_at: {invalid}"));
+        }
         if self.sink.redis.enabled && self.redis.url.is_none() && self.redis.url_file.is_none() {
             return Some("redis.url: needed by sink.redis; set it, such as redis://redis:6379".into());
         }

@@ -20,8 +20,8 @@ const WINDOW: i64 = 10_000;
 const BUFFER: usize = 128;
 /// How long a reader may take no entry while there are some.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A lost wake costs no more than this.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A feed that could not read the log tries again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What a reader wants to see.
 #[derive(Clone, Debug, Default)]
@@ -115,10 +115,9 @@ impl Reader {
     async fn run(mut self) -> End {
         let mut committed = self.feeds.log_end.clone();
         let mut stopping = self.feeds.stopping.clone();
-        let mut end_of_log = 0;
         loop {
-            let newest: i64 = *committed.borrow_and_update();
-            let end = newest.max(end_of_log);
+            let end = *committed.borrow_and_update();
+            let mut failed = false;
             while self.position < end {
                 if *stopping.borrow() {
                     return Some(Closed::Shutdown);
@@ -128,23 +127,19 @@ impl Reader {
                     Ok(Some(closed)) => return closed,
                     Err(error) => {
                         tracing::warn!(%error, "a feed cannot read the log and tries again");
+                        failed = true;
                         break;
                     }
                 }
             }
             tokio::select! {
+                // The heartbeat sees to it that nothing is missed.
                 _ = committed.changed() => {}
-                highest = self.look_later() => end_of_log = highest,
+                () = tokio::time::sleep(RETRY), if failed => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return Some(Closed::Shutdown),
                 () = self.sender.closed() => return None,
             }
         }
-    }
-
-    /// The end of the log, after a while: a wake may have been lost.
-    async fn look_later(&self) -> i64 {
-        tokio::time::sleep(HEARTBEAT).await;
-        self.feeds.store.log_bounds().await.map_or(0, |(_, highest)| highest)
     }
 
     /// Send one page. Where it had fewer entries than asked for, all of its window are seen, whatever the filter left out.
@@ -153,6 +148,9 @@ impl Reader {
         let recipient = self.filter.recipient.as_deref();
         let page = self.feeds.store.read_notifications(self.position, up_to, PAGE, recipient).await?;
         let complete = page.len() < PAGE as usize;
+        if self.filter.projector.is_some() {
+            self.feeds.registry.learn(page.iter().filter_map(|entry| entry.release_id)).await?;
+        }
         for entry in page {
             self.position = entry.position;
             if !self.shows(&entry) {

@@ -33,6 +33,10 @@ pub(crate) async fn event(State(api): State<Api>, Path(event_id): Path<String>) 
     let history = history.ok_or_else(|| Problem::not_found(format!("no event {event_id} in the log")))?;
     let event = history.event;
     let registry = &api.registry;
+    let of_notifications = history.notifications.iter().filter_map(|entry| entry.release_id);
+    let of_withheld = history.withheld.iter().map(|withheld| withheld.release_id);
+    let of_dead_letters = history.dead_letters.iter().filter_map(|letter| letter.release_id);
+    registry.learn(of_notifications.chain(of_withheld).chain(of_dead_letters)).await?;
     Ok(Json(EventView {
         event_id,
         event_type: event.event_type,
@@ -56,6 +60,11 @@ pub(crate) async fn notification(
 ) -> Result<Json<NotificationView>, Problem> {
     let notification_id = id(&notification_id)?;
     let history = api.store.notification(notification_id).await?;
+    match &history {
+        Some(NotificationHistory::Issued(entry)) => api.registry.learn(entry.release_id).await?,
+        Some(NotificationHistory::Withheld(withheld)) => api.registry.learn([withheld.release_id]).await?,
+        None => {}
+    }
     let (source_event_id, view) = match history {
         Some(NotificationHistory::Issued(entry)) => {
             (entry.source_event_id, NotificationView::issued(entry, &api.registry))

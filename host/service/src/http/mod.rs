@@ -6,8 +6,11 @@ mod feed;
 mod histories;
 mod ops;
 mod problem;
+mod readiness;
 mod releases;
 mod wire;
+
+pub(crate) use ops::{Ops, router as ops};
 
 use std::sync::Arc;
 
@@ -15,13 +18,12 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use belfry_store::Store;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::config::Tokens;
 use crate::delivery::feed::Feeds;
 use crate::pipeline::Pipeline;
 use crate::releases::Registry;
-use crate::telemetry::Metrics;
 
 /// The API's description, as it is served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -65,8 +67,4 @@ pub(crate) fn api(api: Api) -> Router {
         .method_not_allowed_fallback(problem::no_such_method)
         .fallback(problem::no_such_page)
         .with_state(api)
-}
-
-pub(crate) fn ops(store: Store, metrics: Metrics, stopping: watch::Receiver<bool>) -> Router {
-    ops::router(ops::Ops { store, metrics, stopping })
 }

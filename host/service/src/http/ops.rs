@@ -2,12 +2,14 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use belfry_store::Store;
 use tokio::sync::watch;
 
+use super::readiness;
+use crate::delivery::BreakerState;
+use crate::heartbeat::Heartbeat;
 use crate::telemetry::Metrics;
 
 #[derive(Clone)]
@@ -15,24 +17,21 @@ pub(crate) struct Ops {
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) heartbeat: Heartbeat,
+    /// How far the writer has committed; it ends with the writer.
+    pub(crate) committed: watch::Receiver<i64>,
+    /// How the sinks are.
+    pub(crate) health: Vec<(&'static str, watch::Receiver<BreakerState>)>,
+    /// Whether Redis is connected, if it is used.
+    pub(crate) redis: Option<watch::Receiver<bool>>,
 }
 
 pub(crate) fn router(ops: Ops) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(readiness::ready))
         .route("/metrics", get(metrics))
         .with_state(ops)
-}
-
-async fn ready(State(ops): State<Ops>) -> impl IntoResponse {
-    if *ops.stopping.borrow() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
-    }
-    match ops.store.log_bounds().await {
-        Ok(_) => (StatusCode::OK, "ok\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "store: the database cannot be read\n"),
-    }
 }
 
 async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {

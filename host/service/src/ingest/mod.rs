@@ -1,5 +1,8 @@
 //! From bytes to events that the pipeline can take.
 
+pub mod kafka;
+pub(crate) mod postgres;
+
 use std::sync::Arc;
 
 use belfry_model::{ContentHash, Envelope, Event, Malformed, content_hash};

@@ -113,7 +113,7 @@ impl Client {
         config
     }
 
-    /// For consumers and administration: what all clients share.
+    /// What all clients share.
     pub(crate) fn base(&self) -> ClientConfig {
         self.config.clone()
     }

@@ -1,5 +1,7 @@
 //! From an event and what came of it to the rows that are committed.
 
+use std::time::Instant;
+
 use belfry_model::Envelope;
 use belfry_store::{NewDeadLetter, NewEvent, NewNotification, Submission};
 use bytes::Bytes;
@@ -94,6 +96,7 @@ fn projection(projected: &Projected) -> ProjectionRecord {
 fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
     let envelope = &incoming.envelope;
     let batch_id = envelope.data_str("batch_id");
+    let resolving = Instant::now();
     let chosen = match &incoming.arrival {
         Arrival::Submitted(_, key) => key.as_deref(),
         Arrival::Posted | Arrival::Consumed(_) => None,
@@ -102,6 +105,8 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
         Some(batch_id) => ("batch", batch_id.to_owned()),
         None => ("event", envelope.subject(None)),
     };
+    let event_key = envelope.metadata_str("partition_key").or(chosen).or(batch_id).unwrap_or_default();
+    metrics::histogram!("partition_key_resolution_seconds").record(resolving.elapsed());
     let headers =
         headers(envelope, envelope.event_id, &envelope.event_type, &envelope.source_service, envelope.schema_version);
     NewEvent {
@@ -114,12 +119,7 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
             Arrival::Consumed(_) => None,
             Arrival::Posted | Arrival::Submitted(..) => Some(envelope.event_type.clone()),
         },
-        event_key: envelope
-            .metadata_str("partition_key")
-            .or(chosen)
-            .or(batch_id)
-            .unwrap_or_default()
-            .replace('\0', "\u{fffd}"),
+        event_key: event_key.replace('\0', "\u{fffd}"),
         payload: incoming.payload.clone(),
         headers,
         projections: json(&projections),

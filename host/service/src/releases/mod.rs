@@ -1,5 +1,6 @@
 //! Which release serves which projector, now and for the next event.
 
+mod follow;
 mod registry;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use belfry_model::Envelope;
 use belfry_sandbox::{Configuration, NotAdmitted, Projector};
 use belfry_store::{Release, StoreError};
 
+pub(crate) use follow::follow;
 pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
 
 /// A release that serves.
@@ -26,6 +28,11 @@ impl Active {
     /// Whether it subscribes to the event's type.
     pub fn wants(&self, envelope: &Envelope) -> bool {
         self.projector.description().subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
+    }
+
+    /// The event types that it subscribes to.
+    pub fn event_types(&self) -> impl Iterator<Item = &str> {
+        self.projector.description().subscriptions.iter().map(|wanted| wanted.event_type.as_str())
     }
 }
 

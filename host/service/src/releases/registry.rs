@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use belfry_sandbox::{Digest, Projector, Sandbox};
-use belfry_store::{AddRelease, Added, NewRelease, Release, Rollout, Store};
+use belfry_store::{AddRelease, Added, NewRelease, Release, Rollout, Store, StoreError};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{Active, ReleaseError, label};
 use crate::clock::now_ms;
+use crate::redis::Others;
 
 /// A release to be made.
 #[derive(Clone, Debug)]
@@ -61,6 +62,7 @@ pub struct Registry {
 struct Shared {
     store: Store,
     sandbox: Sandbox,
+    others: Others,
     active: ArcSwap<Vec<Arc<Active>>>,
     names: ArcSwap<HashMap<i64, Named>>,
     /// Changes come one after another.
@@ -73,20 +75,24 @@ struct Shared {
 const LOADING: usize = 2;
 
 impl Registry {
-    /// Load what serves. On an empty store, `default` becomes the first release.
-    pub async fn open(store: Store, sandbox: Sandbox, default: &'static [u8]) -> Result<Self, ReleaseError> {
+    /// Load what serves. On an empty store, `default` becomes the first release. `others` are told of changes.
+    pub(crate) async fn open(
+        store: Store,
+        sandbox: Sandbox,
+        default: &'static [u8],
+        others: Others,
+    ) -> Result<Self, ReleaseError> {
         let shared = Shared {
             store,
             sandbox,
+            others,
             active: ArcSwap::default(),
             names: ArcSwap::default(),
             change: Mutex::default(),
             loading: Semaphore::new(LOADING),
         };
         let registry = Self { shared: Arc::new(shared) };
-        registry.read_names().await?;
-        let rollouts = registry.shared.store.rollouts().await?;
-        if rollouts.is_empty() {
+        if registry.shared.store.rollouts().await?.is_empty() {
             let upload = Upload {
                 component: Bytes::from_static(default),
                 config: Map::new(),
@@ -94,16 +100,41 @@ impl Registry {
                 created_by: "belfry".into(),
             };
             let pushed = registry.push(upload).await?;
-            registry.activate(pushed.release.id, None, "belfry").await?;
-            return Ok(registry);
+            // Another replica may have come first, and its operators may have changed it already.
+            registry.shared.store.activate_first(&pushed.release, "belfry", now_ms()).await?;
         }
-        let mut active = Vec::with_capacity(rollouts.len());
-        for Rollout { release_id, .. } in rollouts {
-            let release = registry.release(release_id).await?;
-            active.push(Arc::new(registry.load(&release).await?));
-        }
-        registry.shared.active.store(Arc::new(active));
+        registry.refresh().await?;
         Ok(registry)
+    }
+
+    /// Serve what the store says, which another replica may have changed. A release that cannot be loaded leaves the one
+    /// before of its projector in place; the others change all the same.
+    pub async fn refresh(&self) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        self.read_names().await?;
+        let current = self.active();
+        let mut active = Vec::with_capacity(current.len());
+        let mut failed = Ok(());
+        for Rollout { projector, release_id, .. } in self.shared.store.rollouts().await? {
+            let serving = current.iter().find(|active| active.name == projector);
+            if let Some(serving) = serving.filter(|serving| serving.release_id == release_id) {
+                active.push(serving.clone());
+                continue;
+            }
+            match self.load_by_id(release_id).await {
+                Ok(loaded) => {
+                    tracing::info!(release = loaded.label, "release serves");
+                    active.push(Arc::new(loaded));
+                }
+                Err(error) => {
+                    failed = Err(error);
+                    active.extend(serving.cloned());
+                }
+            }
+        }
+        active.sort_by(|one, other| one.name.cmp(&other.name));
+        self.shared.active.store(Arc::new(active));
+        failed
     }
 
     /// What serves, by projector's name.
@@ -114,6 +145,15 @@ impl Registry {
     /// What a release is called.
     pub fn name(&self, release_id: i64) -> Option<Named> {
         self.shared.names.load().get(&release_id).cloned()
+    }
+
+    /// Learn what these releases are called; some may be new, and from another replica.
+    pub(crate) async fn learn(&self, release_ids: impl IntoIterator<Item = i64>) -> Result<(), StoreError> {
+        let known = self.shared.names.load_full();
+        if release_ids.into_iter().all(|release_id| known.contains_key(&release_id)) {
+            return Ok(());
+        }
+        self.read_names().await
     }
 
     /// Check a component and its configuration, and make a release of them. It does not serve yet.
@@ -193,6 +233,7 @@ impl Registry {
         let current = self.shared.active.load_full();
         let previous = current.iter().find(|active| active.name == release.projector).map(|active| active.release_id);
         self.shared.store.activate(&release, by, now_ms()).await?;
+        self.shared.others.rollout_changed();
         let mut active: Vec<_> = current.iter().filter(|active| active.name != release.projector).cloned().collect();
         active.push(loaded);
         active.sort_by(|one, other| one.name.cmp(&other.name));
@@ -200,6 +241,11 @@ impl Registry {
         tracing::info!(release = label(&release), previous, "release serves");
         let previous_release_id = previous.filter(|previous| *previous != release.id);
         Ok(RolledOut { release, previous_release_id })
+    }
+
+    async fn load_by_id(&self, release_id: i64) -> Result<Active, ReleaseError> {
+        let release = self.release(release_id).await?;
+        self.load(&release).await
     }
 
     async fn load(&self, release: &Release) -> Result<Active, ReleaseError> {
@@ -232,7 +278,7 @@ impl Registry {
         })
     }
 
-    async fn read_names(&self) -> Result<(), ReleaseError> {
+    async fn read_names(&self) -> Result<(), StoreError> {
         let releases = self.shared.store.releases(None).await?;
         let named =
             |release: &Release| (release.id, Named { projector: release.projector.clone(), label: label(release) });

@@ -9,12 +9,14 @@ use super::{Postgres, without_nul};
 use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError, sabotaged};
 
 impl Postgres {
-    /// One statement, however much it tells: an idle replica should cost its database next to nothing.
+    /// One statement, however much it tells: an idle replica should cost its database next to nothing. It writes once a
+    /// second at most, so that it may be asked at every wake.
     pub(crate) async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
         let rows = sqlx::query(
             "WITH renewed AS ( \
                UPDATE belfry.relay SET lease_until = clock_timestamp() + make_interval(secs => $2) \
-                WHERE owner = $1 AND lease_until > clock_timestamp() RETURNING sink) \
+                WHERE owner = $1 AND lease_until > clock_timestamp() \
+                  AND lease_until < clock_timestamp() + make_interval(secs => $2 - 1) RETURNING sink) \
              SELECT coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)), \
                     coalesce((SELECT max(id) FROM belfry.rollout), 0), \
                     (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM belfry.parked_request), \

@@ -1,8 +1,8 @@
 //! Bringing the schema up to date.
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use tokio::time::timeout;
 
 use super::connect;
 use crate::{OpenError, StoreSettings};
@@ -11,6 +11,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres/belfry")
 const GRANTS: &str = include_str!("../../../../migrations/postgres/grants.sql");
 /// Partitions can be detached from and attached to a busy table, and `MERGE` and `DETACH` behave, from here on.
 const OLDEST_SERVER: i32 = 150_000;
+
+/// Belfry's own: the log and all that belongs to it.
+const BELFRY: Schema = Schema { migrations: &MIGRATIONS, table: "belfry._sqlx_migrations", grants: GRANTS };
 
 /// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,28 +24,73 @@ pub struct MigrateReport {
     pub to: i64,
 }
 
-/// Bring the schema that the settings' URL names up to date, and give the roles that exist their rights.
-pub async fn migrate(settings: &StoreSettings) -> Result<MigrateReport, OpenError> {
-    migrate_with(connect::options(settings)?).await
+/// Migrations that belong together, and who may use what they make.
+pub(crate) struct Schema {
+    pub(crate) migrations: &'static Migrator,
+    /// Where it is noted which of them took place.
+    pub(crate) table: &'static str,
+    pub(crate) grants: &'static str,
 }
 
-/// Several replicas may start at once: the migrator takes a lock of its own.
-pub(super) async fn migrate_with(options: PgConnectOptions) -> Result<MigrateReport, OpenError> {
-    // A migration may take longer than a statement of the service.
-    let options = options.options([("statement_timeout", "0")]);
-    let mut connection = PgConnection::connect_with(&options).await?;
-    check_server(&mut connection).await?;
-    let from = version(&mut connection).await?;
-    let to = needed();
-    if from < to {
-        let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
-        migrator.create_schema("belfry");
-        migrator.dangerous_set_table_name("belfry._sqlx_migrations");
-        migrator.run(&mut connection).await?;
-        connection.execute(GRANTS).await?;
+/// Bring the schema that the settings' URL names up to date, and give the roles that exist their rights.
+pub async fn migrate(settings: &StoreSettings) -> Result<MigrateReport, OpenError> {
+    BELFRY.migrate(settings, true).await
+}
+
+/// The same at the start of a service, which need not be the schema's owner if there is nothing to do.
+pub(super) async fn migrate_at_start(settings: &StoreSettings) -> Result<MigrateReport, OpenError> {
+    BELFRY.migrate(settings, false).await
+}
+
+impl Schema {
+    /// Bring it up to date. Several replicas may start at once: the migrator takes a lock of its own. With `grant` the
+    /// roles that exist get their rights even if the schema was up to date: they may be newer than that.
+    pub(crate) async fn migrate(&self, settings: &StoreSettings, grant: bool) -> Result<MigrateReport, OpenError> {
+        // A migration may take longer than a statement of the service.
+        let options = connect::options(settings)?.options([("statement_timeout", "0")]);
+        let connecting = timeout(settings.connect_timeout, PgConnection::connect_with(&options)).await;
+        let mut connection = connecting.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        check_server(&mut connection).await?;
+        let from = self.version(&mut connection).await?;
+        let to = self.needed();
+        if from < to {
+            let mut migrator = Migrator::with_migrations(self.migrations.iter().cloned().collect());
+            // An owner of the schema need not be allowed to make others.
+            if !schema_exists(&mut connection).await? {
+                migrator.create_schema("belfry");
+            }
+            migrator.dangerous_set_table_name(self.table);
+            migrator.run(&mut connection).await?;
+        }
+        // What a newer version made is not for this one to grant.
+        if from < to || (grant && from == to) {
+            connection.execute(self.grants).await?;
+        }
+        connection.close().await?;
+        Ok(MigrateReport { from, to: to.max(from) })
     }
-    connection.close().await?;
-    Ok(MigrateReport { from, to: to.max(from) })
+
+    /// The version of the schema; 0 if there is none.
+    async fn version(&self, connection: &mut PgConnection) -> Result<i64, OpenError> {
+        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(self.table)
+            .fetch_one(&mut *connection)
+            .await?;
+        if !there {
+            return Ok(0);
+        }
+        let query = format!("SELECT max(version) FROM {} WHERE success", self.table);
+        let version: Option<i64> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(connection).await?;
+        Ok(version.unwrap_or(0))
+    }
+
+    fn needed(&self) -> i64 {
+        self.migrations.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+}
+
+async fn schema_exists(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT to_regnamespace('belfry') IS NOT NULL").fetch_one(connection).await
 }
 
 /// Refuse a schema that this program cannot work with. A newer one is fine: what it adds is meant to work beside the
@@ -50,7 +98,7 @@ pub(super) async fn migrate_with(options: PgConnectOptions) -> Result<MigrateRep
 pub(super) async fn check(pool: &PgPool) -> Result<(), OpenError> {
     let mut connection = pool.acquire().await?;
     check_server(&mut connection).await?;
-    let (found, needed) = (version(&mut connection).await?, needed());
+    let (found, needed) = (BELFRY.version(&mut connection).await?, BELFRY.needed());
     if found < needed {
         return Err(OpenError::OldSchema { found, needed });
     }
@@ -73,22 +121,4 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
             .fetch_one(connection)
             .await?;
     if number < OLDEST_SERVER { Err(OpenError::OldServer(name)) } else { Ok(()) }
-}
-
-/// The version of the schema; 0 if there is none.
-async fn version(connection: &mut PgConnection) -> Result<i64, OpenError> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('belfry._sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !there {
-        return Ok(0);
-    }
-    let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM belfry._sqlx_migrations WHERE success")
-        .fetch_one(connection)
-        .await?;
-    Ok(version.unwrap_or(0))
-}
-
-fn needed() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
+pub(crate) use migrate::Schema;
 pub use migrate::{MigrateReport, migrate};
 
 use crate::{OpenError, StoreError, StoreSettings};
@@ -45,7 +46,7 @@ impl Postgres {
     pub(crate) async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
         let options = connect::options(settings)?;
         if settings.migrate {
-            migrate::migrate_with(options.clone()).await?;
+            migrate::migrate_at_start(settings).await?;
         }
         let pool = |connections| {
             PgPoolOptions::new()

@@ -103,6 +103,30 @@ impl Postgres {
         Ok(())
     }
 
+    pub(crate) async fn activate_first(
+        &self,
+        release: &Release,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        // Replicas that start together on an empty store all want this.
+        sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int)")
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
+             SELECT $1, $2, $3, to_timestamp($4 / 1000.0) WHERE NOT EXISTS (SELECT FROM belfry.rollout)",
+        )
+        .bind(&release.projector)
+        .bind(release.id)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         let rows = sqlx::query(
             "SELECT projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, \

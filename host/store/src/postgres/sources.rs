@@ -50,6 +50,21 @@ impl Postgres {
         .await?)
     }
 
+    pub(crate) async fn begin_sources(&self, starts: &[(SourcePartition, i64)]) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO belfry.consumer_position (consumer_group, topic, partition, next_offset) \
+             SELECT g, t, p, n FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) s (g, t, p, n) \
+             ORDER BY g, t, p ON CONFLICT DO NOTHING",
+        )
+        .bind(starts.iter().map(|(partition, _)| partition.group.as_str()).collect::<Vec<_>>())
+        .bind(starts.iter().map(|(partition, _)| partition.topic.as_str()).collect::<Vec<_>>())
+        .bind(starts.iter().map(|(partition, _)| partition.partition).collect::<Vec<_>>())
+        .bind(starts.iter().map(|(_, start)| *start).collect::<Vec<_>>())
+        .execute(&self.readers)
+        .await?;
+        Ok(())
+    }
+
     pub(crate) async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO belfry.consumer_position (consumer_group, topic, partition, next_offset) \

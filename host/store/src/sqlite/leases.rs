@@ -10,8 +10,8 @@ use super::Sqlite;
 use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError, sabotaged};
 
 impl Sqlite {
-    /// Nobody else takes leases here, so there is nothing to renew: a lease that ended is taken again by its owner.
-    pub(crate) async fn beat(&self, _owner: Uuid) -> Result<Beat, StoreError> {
+    /// Nobody else takes leases here, so what the owner holds never ends, and nothing is written to renew it.
+    pub(crate) async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
         let (end, rollout, parked_requests): (i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0), \
                     coalesce((SELECT max(id) FROM rollout), 0), (SELECT asked FROM parked_request)",
@@ -23,10 +23,13 @@ impl Sqlite {
             .await?;
         let now_ms = now_ms();
         let lease = |row: &sqlx::sqlite::SqliteRow| {
-            let remaining_ms = row.try_get::<i64, _>(4)?.saturating_sub(now_ms).max(0);
+            let (held_by, until_ms): (Option<Uuid>, i64) = (row.try_get(1)?, row.try_get(4)?);
+            // Zero: it was given back.
+            let renewed = held_by == Some(owner) && until_ms != 0;
+            let remaining_ms = if renewed { LEASE.as_millis() as i64 } else { until_ms.saturating_sub(now_ms).max(0) };
             Ok(LeaseState {
                 name: row.try_get(0)?,
-                owner: row.try_get(1)?,
+                owner: held_by,
                 epoch: row.try_get(2)?,
                 position: row.try_get(3)?,
                 remaining: Duration::from_millis(remaining_ms as u64),

@@ -92,6 +92,25 @@ impl Sqlite {
         Ok(())
     }
 
+    pub(crate) async fn activate_first(
+        &self,
+        release: &Release,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO rollout (projector, release_id, created_by, created_at_ms) \
+             SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM rollout)",
+        )
+        .bind(&release.projector)
+        .bind(release.id)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         let rows = sqlx::query(
             "SELECT projector, release_id, created_by, created_at_ms, \

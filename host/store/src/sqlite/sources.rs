@@ -50,6 +50,23 @@ impl Sqlite {
         .await?)
     }
 
+    pub(crate) async fn begin_sources(&self, starts: &[(SourcePartition, i64)]) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        for (partition, start) in starts {
+            sqlx::query(
+                "INSERT INTO consumer_position (consumer_group, topic, partition, next_offset) \
+                 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            )
+            .bind(&partition.group)
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .bind(start)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
     pub(crate) async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO consumer_position (consumer_group, topic, partition, next_offset) \

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use belfry_store::{RelayEntry, crash_point};
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::mpsc;
 
 use super::{Ack, OutletError, Refused};
-use crate::kafka::Client;
+use crate::kafka::{Client, log};
 
 /// How long the broker may take to say which topics it has.
 const METADATA: Duration = Duration::from_secs(5);
@@ -94,6 +95,10 @@ struct Callbacks {
 }
 
 impl ClientContext for Callbacks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(sink = "kafka", %error, reason, "the producer reports");
     }

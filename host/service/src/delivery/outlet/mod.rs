@@ -1,15 +1,18 @@
 //! Where a relay hands its entries. Each kind of sink is one of a closed set.
 
 mod kafka;
+mod redis;
 mod stdout;
 
 use belfry_store::RelayEntry;
 use tokio::sync::mpsc;
 
 pub(crate) use kafka::KafkaOutlet;
+pub(crate) use redis::RedisOutlet;
 pub(crate) use stdout::StdoutOutlet;
 
 use crate::kafka::Client;
+use crate::redis::Client as RedisClient;
 
 /// What became of an entry that was sent.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(crate) enum OutletError {
 #[derive(Clone)]
 pub(crate) enum OutletSettings {
     Kafka(Client),
+    Redis(RedisClient),
     Stdout,
 }
 
@@ -51,6 +55,7 @@ impl OutletSettings {
     pub(crate) fn sink(&self) -> &'static str {
         match self {
             Self::Kafka(_) => "kafka",
+            Self::Redis(_) => "redis",
             Self::Stdout => "stdout",
         }
     }
@@ -59,6 +64,7 @@ impl OutletSettings {
     pub(crate) async fn open(&self, acks: mpsc::UnboundedSender<Ack>) -> Result<Outlet, OutletError> {
         Ok(match self {
             Self::Kafka(client) => Outlet::Kafka(KafkaOutlet::open(client, acks).await?),
+            Self::Redis(client) => Outlet::Redis(RedisOutlet::open(client, acks).await?),
             Self::Stdout => Outlet::Stdout(StdoutOutlet::new(acks)),
         })
     }
@@ -67,6 +73,7 @@ impl OutletSettings {
 /// An open way to a sink. What is sent on it arrives in order, as far as it arrives.
 pub(crate) enum Outlet {
     Kafka(KafkaOutlet),
+    Redis(RedisOutlet),
     Stdout(StdoutOutlet),
 }
 
@@ -75,6 +82,7 @@ impl Outlet {
     pub(crate) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
         match self {
             Self::Kafka(kafka) => kafka.send(number, entry).await,
+            Self::Redis(redis) => redis.send(number, entry).await,
             Self::Stdout(stdout) => stdout.send(number, entry).await,
         }
     }
@@ -83,6 +91,7 @@ impl Outlet {
     pub(crate) async fn flush(&mut self) -> Result<(), OutletError> {
         match self {
             Self::Kafka(_) => Ok(()),
+            Self::Redis(redis) => redis.flush().await,
             Self::Stdout(stdout) => stdout.flush().await,
         }
     }
@@ -91,7 +100,7 @@ impl Outlet {
     pub(crate) async fn close(self) {
         match self {
             Self::Kafka(kafka) => kafka.close().await,
-            Self::Stdout(_) => {}
+            Self::Redis(_) | Self::Stdout(_) => {}
         }
     }
 }

@@ -11,14 +11,16 @@ mod reader;
 mod session;
 mod unpark;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use belfry_store::{Lease, Store, StoreError};
+use belfry_store::{Store, StoreError};
 use tokio::sync::watch;
 
 use super::breaker::{Breaker, BreakerState};
 use super::outlet::{OutletError, OutletSettings};
-use crate::heartbeat::{Heartbeat, lease_deadline};
+use crate::heartbeat::Heartbeat;
+use crate::lease;
+use crate::redis::Others;
 use session::Session;
 
 /// A sink that somebody has to mend is tried again this often.
@@ -28,6 +30,7 @@ const BARRED_PAUSE: Duration = Duration::from_secs(15);
 pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) others: Others,
     pub(crate) outlet: OutletSettings,
     /// Without an acknowledgement for so long, the session is given up.
     pub(crate) stall: Duration,
@@ -83,7 +86,7 @@ impl Relay {
             let held = metrics::gauge!("belfry_lease_held", "sink" => sink);
             held.set(0.0);
             let lease = tokio::select! {
-                lease = self.lease() => lease,
+                lease = lease::take(&self.store, &self.heartbeat, sink) => lease,
                 () = stopped(&mut stopping) => return,
             };
             let (lease, deadline) = match lease {
@@ -98,8 +101,11 @@ impl Relay {
             let session = Session::new(&self, lease, deadline, careful_up_to, stopping.clone());
             match session.run(&mut breaker).await {
                 End::Stopped => {
-                    if let Err(error) = self.store.release_lease(sink, lease.epoch).await {
-                        tracing::warn!(sink, %error, "the lease could not be given back; it ends by itself");
+                    match self.store.release_lease(sink, lease.epoch).await {
+                        Ok(()) => self.others.lease_is_free(),
+                        Err(error) => {
+                            tracing::warn!(sink, %error, "the lease could not be given back; it ends by itself");
+                        }
                     }
                     return;
                 }
@@ -119,35 +125,6 @@ impl Relay {
                     tracing::warn!(sink, reason, "entries were refused together; they are sent again one at a time");
                     careful_up_to = up_to;
                 }
-            }
-        }
-    }
-
-    /// Wait until the lease is ours.
-    async fn lease(&self) -> Result<(Lease, Instant), StoreError> {
-        let sink = self.outlet.sink();
-        let mut seen = self.heartbeat.seen();
-        loop {
-            let wait = {
-                let seen = seen.borrow_and_update();
-                match seen.lease(sink) {
-                    Some((lease, _)) if lease.owner == Some(self.heartbeat.owner()) => Duration::ZERO,
-                    Some((lease, _)) => lease.remaining,
-                    None => Duration::from_secs(1),
-                }
-            };
-            if wait.is_zero() {
-                let asked_at = Instant::now();
-                if let Some(lease) = self.store.acquire_lease(sink, self.heartbeat.owner()).await? {
-                    tracing::info!(sink, epoch = lease.epoch, position = lease.position, "the lease is taken");
-                    self.heartbeat.look();
-                    return Ok((lease, lease_deadline(asked_at)));
-                }
-            }
-            tokio::select! {
-                // A little after its end: the database's clock decides.
-                () = tokio::time::sleep(wait + Duration::from_millis(20)) => self.heartbeat.look(),
-                _ = seen.changed() => {}
             }
         }
     }

@@ -1,0 +1,165 @@
+//! `belfry position`.
+
+use belfry_service::config::Config;
+use belfry_service::ingest::kafka::{Moved, OperateError, PositionRow, SourcePositions, Target};
+use belfry_store::OpenError;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::commands::serve::ConfigArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::{Format, Output, table};
+
+/// What to do with positions.
+#[derive(Debug, Subcommand)]
+pub enum PositionCommand {
+    /// Show how far each partition has been read
+    Show(ConfigArgs),
+    /// Go on reading somewhere else
+    Set(SetArgs),
+}
+
+/// Where to go on.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  belfry position set huleedu.ras.batch.results.ready.v1 0 earliest
+  belfry position set huleedu.ras.batch.results.ready.v1 0 2026-03-02T09:00:00Z
+  belfry position set --from-group notification-service
+
+A replica that reads the partition goes on there at once. Events that are read again have no second effect.")]
+pub struct SetArgs {
+    /// The topic
+    #[arg(required_unless_present = "from_group", conflicts_with = "from_group")]
+    pub topic: Option<String>,
+    /// The partition's number
+    #[arg(requires = "topic", required_unless_present = "from_group")]
+    pub partition: Option<i32>,
+    /// The offset of the next record to be read; or where to find it
+    #[arg(
+        requires = "partition",
+        required_unless_present = "from_group",
+        value_name = "OFFSET|earliest|latest|RFC3339",
+        value_parser = target
+    )]
+    pub target: Option<Target>,
+    /// Go on where another consumer group is, in all topics that are read
+    #[arg(long, value_name = "GROUP")]
+    pub from_group: Option<String>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    match text.parse::<i64>() {
+        Ok(offset) if offset >= 0 => Ok(Target::Offset(offset)),
+        Ok(_) => Err("an offset is not negative".into()),
+        Err(_) => text.parse().map(Target::Start).map_err(|error| format!("an offset, or {error}")),
+    }
+}
+
+/// Show or set them.
+pub async fn run(command: &PositionCommand, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        PositionCommand::Show(config) => show(&open(config).await?, output).await,
+        PositionCommand::Set(args) => set(args, output).await,
+    }
+}
+
+async fn open(config: &ConfigArgs) -> Result<SourcePositions, Fault> {
+    let config: Config = config.load().map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?.config;
+    SourcePositions::open(&config).await.map_err(fault)
+}
+
+async fn show(positions: &SourcePositions, output: &Output) -> anyhow::Result<Exit> {
+    let rows = positions.show().await.map_err(fault)?;
+    if output.format() == Format::Json {
+        for row in &rows {
+            output.json(&json!({
+                "topic": row.topic, "partition": row.partition, "position": row.position,
+                "low": row.watermarks.map(|watermarks| watermarks.low),
+                "high": row.watermarks.map(|watermarks| watermarks.high),
+                "lag": lag(row),
+            }))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    if rows.is_empty() {
+        output.note(format!("the group {} reads no topics; see kafka.topics", positions.group()));
+        return Ok(Exit::Ok);
+    }
+    let shown = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let rows = rows.iter().map(|row| {
+        [
+            row.topic.clone(),
+            row.partition.to_string(),
+            shown(row.position),
+            shown(row.watermarks.map(|watermarks| watermarks.low)),
+            shown(row.watermarks.map(|watermarks| watermarks.high)),
+            shown(lag(row)),
+        ]
+    });
+    output.text(&table(["topic", "partition", "position", "low", "high", "lag"], rows))?;
+    Ok(Exit::Ok)
+}
+
+/// Records that are there and were not read.
+fn lag(row: &PositionRow) -> Option<i64> {
+    Some(row.watermarks?.high - row.position?)
+}
+
+async fn set(args: &SetArgs, output: &Output) -> anyhow::Result<Exit> {
+    let positions = open(&args.config).await?;
+    let moved = match (args, &args.from_group) {
+        (_, Some(group)) => positions.set_from_group(group).await.map_err(fault)?,
+        (SetArgs { topic: Some(topic), partition: Some(partition), target: Some(target), .. }, None) => {
+            vec![positions.set(topic, *partition, *target).await.map_err(fault)?]
+        }
+        _ => return Err(Fault::new(Exit::Usage, "which partition, and where? see `belfry position set --help`").into()),
+    };
+    if output.format() == Format::Json {
+        for Moved { topic, partition, was, is } in &moved {
+            output.json(&json!({ "topic": topic, "partition": partition, "was": was, "is": is }))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    let rows = moved.iter().map(|Moved { topic, partition, was, is }| {
+        let was = was.map_or_else(|| "-".to_owned(), |was| was.to_string());
+        [topic.clone(), partition.to_string(), was, is.to_string()]
+    });
+    output.text(&table(["topic", "partition", "was", "is"], rows))?;
+    Ok(Exit::Ok)
+}
+
+fn fault(error: OperateError) -> Fault {
+    let exit = match &error {
+        OperateError::NotFound(_) => Exit::NotFound,
+        OperateError::OutOfRange { .. }
+        | OperateError::Open(OpenError::Locked(_) | OpenError::OldSchema { .. } | OpenError::Migrate(_)) => {
+            Exit::Refused
+        }
+        OperateError::NoBrokers
+        | OperateError::Config(_)
+        | OperateError::Secret(_)
+        | OperateError::Open(OpenError::UnknownUrl(_) | OpenError::Address) => Exit::Configuration,
+        _ => Exit::Failure,
+    };
+    Fault::new(exit, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use belfry_service::kafka::StartAt;
+
+    use super::*;
+
+    #[test]
+    fn a_target_is_an_offset_or_a_start() {
+        assert_eq!(target("12"), Ok(Target::Offset(12)));
+        assert_eq!(target("latest"), Ok(Target::Start(StartAt::Latest)));
+        assert_eq!(target("1970-01-01T00:00:01Z"), Ok(Target::Start(StartAt::Time(1000))));
+        assert!(target("-1").is_err());
+        assert!(target("tomorrow").is_err());
+    }
+}

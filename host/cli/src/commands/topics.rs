@@ -1,0 +1,145 @@
+//! `belfry topics`.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use belfry_service::kafka::{Difference, TopicDifference, Topics, TopicsError};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::commands::serve::ConfigArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::{Format, Output, counted, table};
+
+/// What to do with the declared topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Compare what [kafka.declared] says with the broker; exit code 3 if anything differs
+    Check(CheckArgs),
+    /// Create topics that are missing, add partitions, change settings
+    Apply(ApplyArgs),
+}
+
+/// What to compare.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Only these
+    #[arg(value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What to change.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  belfry topics apply --dry-run
+  belfry topics apply --yes
+
+Settings that are not declared stay as they are. Topics are never deleted, and partitions never taken away.")]
+pub struct ApplyArgs {
+    /// What to compare.
+    #[command(flatten)]
+    pub check: CheckArgs,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Compare or change them.
+pub async fn run(command: &TopicsCommand, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        TopicsCommand::Check(args) => {
+            let topics = open(args)?;
+            let differences = compare(&topics, output).await?;
+            Ok(if differences.is_empty() { Exit::Ok } else { Exit::Check })
+        }
+        TopicsCommand::Apply(args) => apply(args, output).await,
+    }
+}
+
+fn open(args: &CheckArgs) -> Result<Topics, Fault> {
+    let config = args.config.load().map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?.config;
+    Topics::new(&config.kafka, &args.topics).map_err(fault)
+}
+
+/// Show what differs.
+async fn compare(topics: &Topics, output: &Output) -> anyhow::Result<Vec<TopicDifference>> {
+    let differences = topics.compare().await.map_err(fault)?;
+    if output.format() == Format::Json {
+        differences.iter().try_for_each(|difference| output.json(&as_json(difference)))?;
+    } else if !differences.is_empty() {
+        output.text(&table(["topic", "what", "is", "declared"], differences.iter().map(row)))?;
+    }
+    if differences.is_empty() {
+        output.note(format!("{} as declared", counted(topics.count(), "topic")));
+    }
+    Ok(differences)
+}
+
+async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
+    let topics = open(&args.check)?;
+    let differences = compare(&topics, output).await?;
+    if differences.iter().any(|different| matches!(different.difference, Difference::Partitions { .. })) {
+        output.note("more partitions: keys move to other partitions, so that for a moment their order is not kept");
+    }
+    if differences.is_empty() || args.dry_run {
+        return Ok(Exit::Ok);
+    }
+    if !args.yes && !confirmed(output) {
+        return Err(Fault::new(Exit::Refused, "nothing was changed; to change it without a question: --yes").into());
+    }
+    topics.apply(&differences).await.map_err(fault)?;
+    let left = topics.compare().await.map_err(fault)?;
+    if left.is_empty() {
+        output.note("all topics are as declared now");
+        return Ok(Exit::Ok);
+    }
+    let names = left.iter().map(|different| row(different).join(" ")).collect::<Vec<_>>().join("; ");
+    let (told, unknown) = ("some differences are left", left.iter().any(|left| !left.difference.can_be_applied()));
+    let hint = if unknown { "; copies and unknown settings are for Kafka's own tools" } else { "" };
+    Err(Fault::new(Exit::Check, format!("{told}: {names}{hint}")).into())
+}
+
+fn confirmed(output: &Output) -> bool {
+    if !io::stdin().is_terminal() {
+        return false;
+    }
+    output.note("change this? [y/N]");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn row(different: &TopicDifference) -> [String; 4] {
+    let [what, is, declared] = match &different.difference {
+        Difference::Missing => ["topic".into(), "missing".into(), "there".into()],
+        Difference::Partitions { actual, declared } => ["partitions".into(), actual.to_string(), declared.to_string()],
+        Difference::Copies { actual, declared } => {
+            ["replication factor".into(), actual.to_string(), declared.to_string()]
+        }
+        Difference::Setting { name, actual, declared } => {
+            [name.clone(), actual.clone().unwrap_or_else(|| "unknown to the broker".into()), declared.clone()]
+        }
+    };
+    [different.topic.clone(), what, is, declared]
+}
+
+fn as_json(different: &TopicDifference) -> serde_json::Value {
+    let [topic, what, is, declared] = row(different);
+    json!({ "topic": topic, "what": what, "is": is, "declared": declared })
+}
+
+fn fault(error: TopicsError) -> Fault {
+    let exit = match &error {
+        TopicsError::NoBrokers | TopicsError::Config(_) => Exit::Configuration,
+        TopicsError::NotDeclared(_) => Exit::NotFound,
+        TopicsError::Refused { .. } | TopicsError::Hidden { .. } => Exit::Refused,
+        TopicsError::Kafka(_) | TopicsError::CutOff => Exit::Failure,
+    };
+    Fault::new(exit, error.to_string())
+}

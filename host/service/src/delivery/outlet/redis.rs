@@ -1,0 +1,85 @@
+//! Each notification on its teacher's channel, as the platform's WebSocket service publishes it. Events are not for
+//! teachers and are passed over.
+
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind};
+use belfry_model::RealTimeMessage;
+use belfry_store::{RelayEntry, crash_point};
+use tokio::sync::mpsc;
+
+use super::{Ack, OutletError, Refused};
+use crate::redis::Client;
+
+/// How long Redis may take for what is sent together.
+const ANSWER: Duration = Duration::from_secs(3);
+/// What is sent together at most.
+const MAX_MESSAGES: usize = 500;
+const MAX_BYTES: usize = 1 << 20;
+
+pub(crate) struct RedisOutlet {
+    connection: MultiplexedConnection,
+    messages: Pipeline,
+    bytes: usize,
+    /// The numbers of the messages.
+    waiting: Vec<usize>,
+    acks: mpsc::UnboundedSender<Ack>,
+}
+
+impl RedisOutlet {
+    pub(super) async fn open(client: &Client, acks: mpsc::UnboundedSender<Ack>) -> Result<Self, OutletError> {
+        let mut connection = client.connect(ANSWER).await.map_err(|error| failed(&error))?;
+        // Half-open: one that cannot publish now would only be filled.
+        ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| failed(&error))?;
+        Ok(Self { connection, messages: Pipeline::new(), bytes: 0, waiting: Vec::new(), acks })
+    }
+
+    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        if !entry.is_notification {
+            self.acknowledge(number, Ok(()));
+            return Ok(());
+        }
+        match RealTimeMessage::of(&entry.payload) {
+            Ok(message) => {
+                self.bytes += message.text.len();
+                self.messages.cmd("PUBLISH").arg(message.channel).arg(message.text).ignore();
+                self.waiting.push(number);
+            }
+            Err(error) => self.acknowledge(number, Err(Refused::Entry(error.to_string()))),
+        }
+        if self.waiting.len() >= MAX_MESSAGES || self.bytes >= MAX_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), OutletError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.messages.query_async::<()>(&mut self.connection).await.map_err(|error| failed(&error))?;
+        crash_point!("relay.after-produce");
+        self.messages.clear();
+        self.bytes = 0;
+        for number in std::mem::take(&mut self.waiting) {
+            self.acknowledge(number, Ok(()));
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&self, number: usize, result: Result<(), Refused>) {
+        // The relay that is gone reads its position again.
+        let _ = self.acks.send(Ack { number, result });
+    }
+}
+
+/// An outage is waited out; what Redis will not let us do, somebody has to change.
+fn failed(error: &RedisError) -> OutletError {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => {
+            OutletError::Barred(format!("{error}; check user and password in redis.url"))
+        }
+        ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            OutletError::Barred(format!("{error}; allow PUBLISH on the channels ws:*"))
+        }
+        _ => OutletError::Away(error.to_string()),
+    }
+}

@@ -1,0 +1,144 @@
+//! The task that takes what was read through the pipeline. Several runs are under way at once, so that the next are
+//! projected while the ones before are committed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::{mpsc, watch};
+
+use super::assignment::{Assignment, Generation, Place};
+use super::gathered::{Job, Told};
+use super::repeats::Repeats;
+use crate::pipeline::{NotTaken, Pipeline, Taken};
+
+/// Runs between the reader and their commit.
+const AHEAD: usize = 8;
+/// The first pause after the database failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a run ended.
+struct Ended {
+    place: Place,
+    generation: Generation,
+    told: Told,
+    result: Result<Vec<Taken>, NotTaken>,
+}
+
+type Ending = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+pub(super) struct Committer {
+    pub(super) pipeline: Pipeline,
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) repeats: Arc<Repeats>,
+    pub(super) longest_pause: Duration,
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) failures: u32,
+}
+
+impl Committer {
+    /// Commit until the reader has no more.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut under_way: FuturesOrdered<Ending> = FuturesOrdered::new();
+        let mut open = true;
+        while open || !under_way.is_empty() {
+            tokio::select! {
+                biased;
+                Some(ended) = under_way.next(), if !under_way.is_empty() => self.end(ended).await,
+                job = jobs.recv(), if open && under_way.len() < AHEAD => match job {
+                    Some(job) => under_way.extend(self.begin(job).await),
+                    None => open = false,
+                },
+            }
+        }
+    }
+
+    async fn begin(&mut self, job: Job) -> Option<Ending> {
+        let Job { place, generation, reading, told } = job;
+        if !self.assignment.is_current(&place, generation) {
+            self.assignment.settle(&place, generation, None);
+            return None;
+        }
+        match self.pipeline.begin_reading(reading).await {
+            Ok(in_flight) => {
+                Some(Box::pin(async move { Ended { place, generation, told, result: in_flight.finish().await } }))
+            }
+            Err(error) => {
+                self.end(Ended { place, generation, told, result: Err(error) }).await;
+                None
+            }
+        }
+    }
+
+    async fn end(&mut self, ended: Ended) {
+        let Ended { place, generation, told, result } = ended;
+        match result {
+            Ok(taken) => {
+                self.failures = 0;
+                self.assignment.settle(&place, generation, Some(told.next));
+                self.count(&told, &taken);
+                let with_ids = told.fingerprints.into_iter().zip(&taken);
+                let committed = with_ids.filter(|(_, taken)| !matches!(taken, Taken::Conflict));
+                self.repeats.add(committed.filter_map(|(fingerprint, _)| fingerprint));
+            }
+            Err(error) => {
+                // What was handed over together fails together, and is told once.
+                let first = self.assignment.is_current(&place, generation);
+                self.repeats.forget();
+                match (&error, first) {
+                    (_, false) => self.assignment.settle(&place, generation, None),
+                    (NotTaken::Fenced, true) => {
+                        tracing::warn!(topic = %place.topic, partition = place.partition, %error, "a partition is read again");
+                        self.assignment.forget(&place);
+                        self.assignment.settle(&place, generation, None);
+                    }
+                    (_, true) => {
+                        self.assignment.forget_all();
+                        self.assignment.settle(&place, generation, None);
+                        self.pause(&error).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A random time, so that replicas do not come back together, of a span that doubles with each failure.
+    async fn pause(&mut self, error: &NotTaken) {
+        let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
+        let pause = span.mul_f64(0.1 + 0.9 * fastrand::f64());
+        self.failures = self.failures.saturating_add(1);
+        tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "nothing was committed; all is read again from the database's positions");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = self.stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+
+    fn count(&self, told: &Told, taken: &[Taken]) {
+        let (mut accepted, mut duplicate, mut conflict) = (0, told.repeated, 0);
+        for taken in taken {
+            *match taken {
+                Taken::Accepted(_) => &mut accepted,
+                Taken::Duplicate => &mut duplicate,
+                Taken::Conflict => &mut conflict,
+            } += 1;
+        }
+        metrics::counter!("kafka_duplicate_events_total").increment(duplicate);
+        for (outcome, number) in [("accepted", accepted), ("duplicate", duplicate), ("conflict", conflict)] {
+            if number > 0 {
+                events(outcome).increment(number);
+            }
+        }
+        let conflicts = (0..conflict).map(|_| "conflict");
+        for cause in told.causes.iter().copied().inspect(|cause| events(cause).increment(1)).chain(conflicts) {
+            // No projector saw it.
+            metrics::counter!("belfry_dead_letters_total", "projector" => "", "cause" => cause).increment(1);
+        }
+    }
+}
+
+fn events(outcome: &'static str) -> metrics::Counter {
+    metrics::counter!("belfry_events_total", "source" => "kafka", "outcome" => outcome)
+}

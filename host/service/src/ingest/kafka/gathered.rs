@@ -1,0 +1,88 @@
+//! Records that were read together, by partition.
+
+use belfry_store::{Advance, SourcePartition};
+use uuid::Uuid;
+
+use super::assignment::{Generation, Place};
+use super::record::Record;
+use super::repeats::Fingerprint;
+use crate::pipeline::Reading;
+
+/// A run of records from one partition.
+pub(super) struct Gathered {
+    pub(super) place: Place,
+    pub(super) generation: Generation,
+    expected: i64,
+    /// The offset after the last one.
+    pub(super) next: i64,
+    /// Which of them were JSON.
+    pub(super) decoded: Vec<bool>,
+    reading: Reading,
+    told: Told,
+}
+
+/// What is counted and remembered once the run is committed.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) next: i64,
+    /// For each event, how it is told again from its headers.
+    pub(super) fingerprints: Vec<Option<(Uuid, Fingerprint)>>,
+    /// How many were committed before, byte for byte.
+    pub(super) repeated: u64,
+    /// Why the others are no events.
+    pub(super) causes: Vec<&'static str>,
+}
+
+/// A run on its way to be committed.
+pub(super) struct Job {
+    pub(super) place: Place,
+    pub(super) generation: Generation,
+    pub(super) reading: Reading,
+    pub(super) told: Told,
+}
+
+impl Gathered {
+    pub(super) fn new(place: Place, generation: Generation, expected: i64) -> Self {
+        Self {
+            place,
+            generation,
+            expected,
+            next: expected,
+            decoded: Vec::new(),
+            reading: Reading::default(),
+            told: Told::default(),
+        }
+    }
+
+    /// The next record.
+    pub(super) fn add(&mut self, offset: i64, record: Record) {
+        self.next = offset + 1;
+        let mut decoded = true;
+        match record {
+            Record::Event(event, fingerprint) => {
+                self.reading.events.push(*event);
+                self.told.fingerprints.push(fingerprint);
+            }
+            Record::Unreadable(unreadable) => {
+                decoded = unreadable.cause != belfry_model::Outcome::Undecodable.as_str();
+                self.told.causes.push(unreadable.cause);
+                self.reading.unreadable.push(unreadable);
+            }
+            Record::Repeated => self.told.repeated += 1,
+            Record::Tombstone => {}
+        }
+        self.decoded.push(decoded);
+    }
+
+    /// Ready to be committed, for this consumer group.
+    pub(super) fn into_job(mut self, group: &str) -> Job {
+        let partition = SourcePartition {
+            group: group.to_owned(),
+            topic: self.place.topic.to_string(),
+            partition: self.place.partition,
+        };
+        self.reading.advance = Some(Advance { partition, expected: self.expected, next: self.next });
+        self.told.next = self.next;
+        Job { place: self.place, generation: self.generation, reading: self.reading, told: self.told }
+    }
+}

@@ -1,0 +1,320 @@
+//! The thread that polls the consumer: one record is waited for, those behind it are taken along, and all go to the
+//! committer by partition.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::Message;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::assignment::{Assignment, HandOver, Place};
+use super::callbacks::{Consuming, commit_offsets};
+use super::check::in_range;
+use super::gathered::{Gathered, Job};
+use super::positions::Positions;
+use super::record::Record;
+use super::repeats::Repeats;
+use crate::kafka::Watermarks;
+
+/// How long a poll waits for a first record; stops and requests wait as long at most.
+const POLL: Duration = Duration::from_millis(100);
+/// What is read together at most.
+const RECORDS: usize = 250;
+const BYTES: usize = 4 << 20;
+/// How long the committer may be behind before partitions are paused. Pausing throws away what was fetched.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// How often Kafka is told how far we are.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long the cluster may take to answer.
+const REQUEST: Duration = Duration::from_secs(3);
+/// How often the same complaint is logged.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
+/// How long a stop waits for what is under way.
+const DRAIN: Duration = Duration::from_secs(8);
+/// After so many attempts in vain, a partition is taken anew instead of being sought.
+const SEEKS: u32 = 3;
+
+/// Reads on a thread of its own.
+pub(super) struct Reader {
+    pub(super) consumer: Consuming,
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) positions: Arc<Positions>,
+    pub(super) repeats: Arc<Repeats>,
+    pub(super) jobs: mpsc::Sender<Job>,
+    pub(super) topics: watch::Receiver<Vec<String>>,
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) runtime: Handle,
+    pub(super) max_event_bytes: usize,
+}
+
+/// What the loop keeps from one turn to the next.
+#[derive(Default)]
+struct Turn {
+    /// What could not be handed over yet.
+    waiting: VecDeque<Job>,
+    full_since: Option<Instant>,
+    paused: bool,
+    told_at: Option<Instant>,
+    complaints: HashMap<String, Instant>,
+}
+
+impl Reader {
+    /// Read until the source stops. Fails where only a new consumer helps.
+    pub(super) fn run(mut self) -> KafkaResult<()> {
+        let mut turn = Turn::default();
+        self.topics.mark_changed();
+        while !*self.stopping.borrow() {
+            self.follow_topics()?;
+            self.find_adrift(&mut turn);
+            self.tell_kafka(&mut turn);
+            if self.hand_over(&mut turn) {
+                self.read(&mut turn)?;
+            } else {
+                self.hold_back(&mut turn)?;
+            }
+        }
+        self.finish()
+    }
+
+    /// Nothing more goes to the committer. What it has is committed; the rest is read by whoever comes next.
+    fn finish(self) -> KafkaResult<()> {
+        let Self { consumer, assignment, jobs, .. } = self;
+        drop(jobs);
+        assignment.wait_until_settled(DRAIN);
+        commit_offsets(&consumer, assignment.untold());
+        // Leaves the group, unless the replica has a name: then its partitions wait for it.
+        drop(consumer);
+        Ok(())
+    }
+
+    fn follow_topics(&mut self) -> KafkaResult<()> {
+        if !self.topics.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        let topics = self.topics.borrow_and_update().clone();
+        if topics.is_empty() {
+            self.consumer.unsubscribe();
+            return Ok(());
+        }
+        tracing::info!(?topics, "reading");
+        self.consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Wait for a record, take those behind it that are there, and get them ready for the committer.
+    fn read(&self, turn: &mut Turn) -> KafkaResult<()> {
+        let mut gathered: Vec<Gathered> = Vec::new();
+        let (mut records, mut bytes, mut wait) = (0, 0, POLL);
+        while records < RECORDS && bytes < BYTES {
+            match self.consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    bytes += message.payload_len();
+                    self.take(&message, &mut gathered);
+                }
+                Some(Err(error)) => self.complain(error, turn)?,
+                None => break,
+            }
+            records += 1;
+            wait = Duration::ZERO;
+        }
+        for run in gathered {
+            match self.assignment.hand_over(&run.place, run.generation, run.next, &run.decoded) {
+                HandOver::Void => continue,
+                HandOver::Done => {}
+                HandOver::Stopped => {
+                    let place = &run.place;
+                    tracing::error!(
+                        topic = %place.topic, partition = place.partition, position = run.next,
+                        "more than half of the last 200 records are not JSON: the partition is stopped; mend what writes to \
+                         the topic, then use `belfry position set`, or start again to go on here"
+                    );
+                    self.stop(place);
+                }
+            }
+            turn.waiting.push_back(run.into_job(&self.positions.group));
+        }
+        Ok(())
+    }
+
+    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Vec<Gathered>) {
+        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        let of_it = |run: &Gathered| run.place.partition == partition && *run.place.topic == *topic;
+        let run = match gathered.iter().position(of_it) {
+            Some(run) => run,
+            None => {
+                let place = Place::new(topic, partition);
+                let Some((generation, next)) = self.assignment.open(&place) else { return };
+                gathered.push(Gathered::new(place, generation, next));
+                gathered.len() - 1
+            }
+        };
+        if offset >= gathered[run].next {
+            gathered[run].add(offset, Record::read(message, &self.repeats, self.max_event_bytes));
+        }
+    }
+
+    /// Give the committer what waits. Gives whether it has taken all.
+    fn hand_over(&self, turn: &mut Turn) -> bool {
+        while let Some(job) = turn.waiting.pop_front() {
+            let Ok(permit) = self.jobs.try_reserve() else {
+                turn.waiting.push_front(job);
+                return false;
+            };
+            if self.assignment.begin(&job.place, job.generation) {
+                permit.send(job);
+            }
+        }
+        turn.full_since = None;
+        if turn.paused {
+            turn.paused = false;
+            self.report("resume", self.consumer.resume(&list(&self.assignment.running())));
+        }
+        true
+    }
+
+    /// The committer is behind. Wait for it; if that takes long, pause and go on polling, or the group would miss us.
+    fn hold_back(&self, turn: &mut Turn) -> KafkaResult<()> {
+        let room = self.runtime.block_on(timeout(POLL, self.jobs.reserve())).is_ok();
+        let since = *turn.full_since.get_or_insert_with(Instant::now);
+        if room || since.elapsed() < PAUSE_AFTER {
+            return Ok(());
+        }
+        if !turn.paused {
+            turn.paused = true;
+            self.report("pause", self.consumer.pause(&list(&self.assignment.places())));
+        }
+        match self.consumer.poll(Duration::ZERO) {
+            // Of a partition that was just assigned. It is read later, from its position.
+            Some(Ok(message)) => self.assignment.forget(&Place::new(message.topic(), message.partition())),
+            Some(Err(error)) => self.complain(error, turn)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Read positions again that are not known for sure, and go on from there.
+    fn find_adrift(&self, turn: &mut Turn) {
+        let adrift = self.assignment.adrift();
+        if adrift.is_empty() {
+            return;
+        }
+        let found = match self.positions.of(&adrift) {
+            Ok(found) => found,
+            Err(error) => {
+                self.say(turn, format!("positions cannot be read: {error}"));
+                for place in &adrift {
+                    self.assignment.postpone(place);
+                }
+                return;
+            }
+        };
+        for (place, position) in found {
+            match position {
+                Ok(position) if self.assignment.found(&place, position) => self.seek(&place, position, turn),
+                Ok(_) => {}
+                Err(error) => {
+                    self.say(turn, format!("{place} cannot be read: {error}"));
+                    self.assignment.postpone(&place);
+                }
+            }
+        }
+    }
+
+    fn seek(&self, place: &Place, position: i64, turn: &mut Turn) {
+        let mut sought = self.consumer.seek(&place.topic, place.partition, Offset::Offset(position), REQUEST);
+        if sought.is_err() && self.assignment.postpone(place) > SEEKS {
+            sought = self.take_anew(place, position);
+        }
+        match sought {
+            Ok(()) => {
+                tracing::info!(topic = %place.topic, partition = place.partition, position, "a partition is read from here");
+                self.assignment.resume(place, position);
+                if !turn.paused {
+                    self.report("resume", self.consumer.resume(&list(std::slice::from_ref(place))));
+                }
+            }
+            Err(error) => tracing::debug!(%error, %place, position, "cannot seek; trying again"),
+        }
+    }
+
+    /// After an offset that the broker does not have, librdkafka takes no seek for the partition.
+    fn take_anew(&self, place: &Place, position: i64) -> KafkaResult<()> {
+        let mut partition = TopicPartitionList::with_capacity(1);
+        partition.add_partition_offset(&place.topic, place.partition, Offset::Offset(position))?;
+        self.consumer.incremental_unassign(&partition)?;
+        self.consumer.incremental_assign(&partition)
+    }
+
+    fn tell_kafka(&self, turn: &mut Turn) {
+        if turn.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_EVERY) {
+            turn.told_at = Some(Instant::now());
+            commit_offsets(&self.consumer, self.assignment.untold());
+        }
+    }
+
+    /// Most of what goes wrong is waited out.
+    fn complain(&self, error: KafkaError, turn: &mut Turn) -> KafkaResult<()> {
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => return Err(error),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => self.check_ranges(),
+            error => self.say(turn, format!("kafka: {error}")),
+        }
+        Ok(())
+    }
+
+    /// A partition does not have the offset that was asked for; which one is not told.
+    fn check_ranges(&self) {
+        for place in self.assignment.running() {
+            let Some((_, next)) = self.assignment.open(&place) else { continue };
+            let range = self.consumer.fetch_watermarks(&place.topic, place.partition, REQUEST);
+            let checked =
+                range.map(|(low, high)| in_range(&place.topic, place.partition, next, Watermarks { low, high }));
+            match checked {
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the partition is stopped");
+                    self.stop(&place);
+                }
+                // It was stopped by librdkafka, if it was this one.
+                Ok(Ok(())) | Err(_) => {
+                    self.assignment.postpone(&place);
+                }
+            }
+        }
+    }
+
+    fn stop(&self, place: &Place) {
+        self.assignment.stop(place);
+        self.report("pause", self.consumer.pause(&list(std::slice::from_ref(place))));
+        let (topic, partition) = (place.topic.to_string(), place.partition.to_string());
+        metrics::counter!("belfry_partitions_stopped_total", "topic" => topic, "partition" => partition).increment(1);
+    }
+
+    /// Log a complaint, unless it was logged a moment ago.
+    fn say(&self, turn: &mut Turn, complaint: String) {
+        turn.complaints.retain(|_, said_at| said_at.elapsed() < COMPLAIN_EVERY);
+        if !turn.complaints.contains_key(&complaint) {
+            tracing::warn!(complaint, "the source waits and tries again");
+            turn.complaints.insert(complaint, Instant::now());
+        }
+    }
+
+    fn report(&self, what: &'static str, done: KafkaResult<()>) {
+        if let Err(error) = done {
+            tracing::warn!(what, %error, "the consumer refuses");
+        }
+    }
+}
+
+fn list(places: &[Place]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for place in places {
+        list.add_partition(&place.topic, place.partition);
+    }
+    list
+}

@@ -1,0 +1,95 @@
+//! A replica's name belongs to one process at a time: two static members of one name would fence each other off for ever.
+//! Kafka lets the newcomer win, so a lease in the database is asked first.
+
+use std::time::{Duration, Instant};
+
+use belfry_store::{Lease, LeaseState, Store, StoreError};
+
+use super::check::SourceError;
+use crate::heartbeat::{Heartbeat, Seen};
+
+/// How often a name that somebody holds is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looking takes a moment; a lease that ends later than that was renewed.
+const SLACK: Duration = Duration::from_millis(1500);
+
+/// The right to a replica's name.
+pub(super) struct ReplicaName {
+    store: Store,
+    heartbeat: Heartbeat,
+    name: String,
+    lease: Option<Lease>,
+}
+
+impl ReplicaName {
+    pub(super) fn new(store: Store, heartbeat: Heartbeat, name: String) -> Self {
+        Self { store, heartbeat, name, lease: None }
+    }
+
+    fn row(&self) -> String {
+        format!("replica:{}", self.name)
+    }
+
+    /// Take the name. A predecessor that was killed holds it for a few seconds still; one that renews it is alive.
+    pub(super) async fn claim(&mut self) -> Result<(), SourceError> {
+        self.store.register_sink(&self.row(), 0).await?;
+        let mut ends_by = None;
+        while !self.take().await? {
+            let Some(remaining) = self.state().await?.map(|state| state.remaining) else { continue };
+            let ends_at = Instant::now() + remaining;
+            match ends_by {
+                None => {
+                    tracing::info!(
+                        replica = self.name,
+                        remaining_ms = remaining.as_millis() as u64,
+                        "the name is held, perhaps by a predecessor that was killed; waiting until its lease ends"
+                    );
+                    ends_by = Some(ends_at + SLACK);
+                }
+                Some(ends_by) if ends_at > ends_by => return Err(SourceError::Twin(self.name.clone())),
+                Some(_) => {}
+            }
+            // A little after its end: the database's clock decides.
+            tokio::time::sleep((remaining + Duration::from_millis(20)).min(LOOK)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the name is ours; takes it again if its lease ended and nobody else did. `seen` is the last heartbeat.
+    pub(super) async fn keep(&mut self, seen: &Seen) -> bool {
+        let held = seen
+            .lease(&self.row())
+            .is_some_and(|(state, until)| state.owner == Some(self.heartbeat.owner()) && Instant::now() < until);
+        // Without the database nothing is committed either, and Kafka needs no answer now.
+        held || self.take().await.unwrap_or(true)
+    }
+
+    /// Wait until the name is free.
+    pub(super) async fn regain(&mut self) {
+        tracing::error!(replica = self.name, "another replica took the name; nothing is read until it gives it up");
+        while !self.take().await.unwrap_or(false) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Let a successor have the name at once.
+    pub(super) async fn give_back(self) {
+        let Some(lease) = self.lease else { return };
+        if let Err(error) = self.store.release_lease(&self.row(), lease.epoch).await {
+            tracing::warn!(replica = self.name, %error, "the name could not be given back; its lease ends by itself");
+        }
+    }
+
+    async fn take(&mut self) -> Result<bool, StoreError> {
+        self.lease = self.store.acquire_lease(&self.row(), self.heartbeat.owner()).await?;
+        if self.lease.is_some() {
+            self.heartbeat.look();
+        }
+        Ok(self.lease.is_some())
+    }
+
+    async fn state(&self) -> Result<Option<LeaseState>, StoreError> {
+        let beat = self.store.beat(self.heartbeat.owner()).await?;
+        Ok(beat.leases.into_iter().find(|lease| lease.name == self.row()))
+    }
+}

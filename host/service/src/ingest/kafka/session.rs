@@ -1,0 +1,113 @@
+//! One consumer with its thread and its committer, from the subscription to the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::error::KafkaResult;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::assignment::Assignment;
+use super::callbacks::{Callbacks, Consuming};
+use super::committer::Committer;
+use super::positions::Positions;
+use super::reader::Reader;
+use super::repeats::Repeats;
+use crate::pipeline::Pipeline;
+
+/// Runs that wait for the committer.
+const QUEUE: usize = 4;
+
+/// What a session is made of.
+pub(super) struct SessionSettings {
+    pub(super) pipeline: Pipeline,
+    pub(super) positions: Arc<Positions>,
+    /// The replica's name, if it has one.
+    pub(super) instance: Option<String>,
+    pub(super) max_event_bytes: usize,
+    pub(super) longest_pause: Duration,
+}
+
+/// A running consumer.
+pub(super) struct Session {
+    topics: watch::Sender<Vec<String>>,
+    stop: watch::Sender<bool>,
+    assignment: Arc<Assignment>,
+    repeats: Arc<Repeats>,
+    ended: oneshot::Receiver<KafkaResult<()>>,
+    committing: JoinHandle<()>,
+}
+
+impl Session {
+    /// Begin to read these topics.
+    pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
+        let SessionSettings { pipeline, positions, instance, max_event_bytes, longest_pause } = settings;
+        let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<Repeats>::default());
+        let callbacks = Callbacks { assignment: assignment.clone(), positions: positions.clone() };
+        let config = positions.client.consumer(&positions.group, instance.as_deref());
+        let consumer: Consuming = config.create_with_context(callbacks)?;
+        let (topics, follow) = watch::channel(topics);
+        let (stop, stopping) = watch::channel(false);
+        let (jobs, received) = mpsc::channel(QUEUE);
+        let committer = Committer {
+            pipeline: pipeline.clone(),
+            assignment: assignment.clone(),
+            repeats: repeats.clone(),
+            longest_pause: *longest_pause,
+            stopping: stopping.clone(),
+            failures: 0,
+        };
+        let reader = Reader {
+            consumer,
+            assignment: assignment.clone(),
+            positions: positions.clone(),
+            repeats: repeats.clone(),
+            jobs,
+            topics: follow,
+            stopping,
+            runtime: Handle::current(),
+            max_event_bytes: *max_event_bytes,
+        };
+        let committing = tokio::spawn(committer.run(received));
+        let (end, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("kafka-source".into())
+            .spawn(move || {
+                // Nobody listens after a stop that was cut short.
+                let _ = end.send(reader.run());
+            })
+            .map_err(|error| rdkafka::error::KafkaError::ClientCreation(error.to_string()))?;
+        Ok(Self { topics, stop, assignment, repeats, ended, committing })
+    }
+
+    /// Read these topics from now on.
+    pub(super) fn follow(&self, topics: Vec<String>) {
+        self.topics.send_if_modified(|before| {
+            let changed = *before != topics;
+            *before = topics;
+            changed
+        });
+    }
+
+    /// Read all positions from the database again.
+    pub(super) fn forget(&self) {
+        self.repeats.forget();
+        self.assignment.forget_all();
+    }
+
+    /// Wait until the consumer fails; tells why.
+    pub(super) async fn failed(&mut self) -> String {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) | Err(_) => "its thread has ended".into(),
+        }
+    }
+
+    /// Take nothing more, and commit what was taken.
+    pub(super) async fn end(self) {
+        self.stop.send_replace(true);
+        let _ = self.committing.await;
+        let _ = self.ended.await;
+    }
+}

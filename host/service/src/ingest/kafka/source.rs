@@ -1,0 +1,236 @@
+//! The task that watches over the sessions.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use belfry_store::Store;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::check::{SourceError, check};
+use super::operate::source_row;
+use super::positions::{Positions, Unplaced};
+use super::replica::ReplicaName;
+use super::session::{Session, SessionSettings};
+use crate::config::{Config, SourceTopics};
+use crate::heartbeat::{Heartbeat, Seen};
+use crate::kafka::Client;
+use crate::pipeline::Pipeline;
+
+/// How often is looked whether other topics are wanted.
+const LOOK: Duration = Duration::from_secs(1);
+/// How soon topics that could not be read are tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How soon a consumer that failed is followed by another.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the source needs of the service.
+pub(crate) struct SourceSettings<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) store: Store,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) pipeline: Pipeline,
+}
+
+/// Reads events from Kafka.
+pub(crate) struct KafkaSource {
+    settings: SessionSettings,
+    heartbeat: Heartbeat,
+    wanted: SourceTopics,
+    /// Topics that are there and have positions.
+    ready: BTreeSet<String>,
+    /// Topics that are wanted and could not be read the last time.
+    missing: BTreeSet<String>,
+    try_again_at: Instant,
+    refused: Option<String>,
+    name: Option<ReplicaName>,
+}
+
+/// Why a session came to its end.
+enum End {
+    Stopping,
+    NameLost,
+    Failed(String),
+}
+
+impl KafkaSource {
+    /// Check that it can be read, and take the replica's name. Nothing is read yet.
+    pub(crate) async fn prepare(settings: SourceSettings<'_>) -> Result<Self, SourceError> {
+        let SourceSettings { config, store, heartbeat, pipeline } = settings;
+        let instance = config.replica.name.clone();
+        let start_at = config.kafka.start_at.as_deref().and_then(|text| text.parse().ok());
+        let positions = Arc::new(Positions {
+            store: store.clone(),
+            client: Client::new(&config.kafka, instance.as_deref())?,
+            group: config.kafka.group.clone(),
+            start_at,
+            runtime: Handle::current(),
+            newborn: Mutex::default(),
+        });
+        // A file belongs to one process, so its names need no guard.
+        let guarded = instance.clone().filter(|_| matches!(store, Store::Postgres(_)));
+        let name = guarded.map(|name| ReplicaName::new(store, heartbeat.clone(), name));
+        let settings = SessionSettings {
+            pipeline,
+            positions,
+            instance,
+            max_event_bytes: config.ingest.max_event_bytes,
+            longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
+        };
+        let mut source = Self {
+            settings,
+            heartbeat,
+            wanted: config.kafka.topics.clone(),
+            ready: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            try_again_at: Instant::now(),
+            refused: None,
+            name,
+        };
+        source.ready = source.check(source.wanted()).await?;
+        if let Some(name) = &mut source.name {
+            name.claim().await?;
+        }
+        Ok(source)
+    }
+
+    /// Give back what was taken, where the service does not start after all.
+    pub(crate) async fn abandon(self) {
+        if let Some(name) = self.name {
+            name.give_back().await;
+        }
+    }
+
+    /// Read until the service stops; back when all that was taken is committed.
+    pub(crate) async fn run(mut self, stopping: watch::Receiver<bool>) {
+        loop {
+            let end = match Session::start(&self.settings, self.topics()) {
+                Ok(mut session) => {
+                    let end = self.watch(&mut session, &stopping).await;
+                    session.end().await;
+                    end
+                }
+                Err(error) => End::Failed(error.to_string()),
+            };
+            let begin_again = async {
+                match end {
+                    End::Stopping => false,
+                    End::NameLost => {
+                        if let Some(name) = &mut self.name {
+                            name.regain().await;
+                        }
+                        true
+                    }
+                    End::Failed(error) => {
+                        tracing::error!(error, "the consumer failed; another one begins");
+                        tokio::time::sleep(BEGIN_AGAIN).await;
+                        true
+                    }
+                }
+            };
+            let go_on = tokio::select! {
+                go_on = begin_again => go_on,
+                () = stopped(&stopping) => false,
+            };
+            if !go_on {
+                return self.abandon().await;
+            }
+        }
+    }
+
+    async fn watch(&mut self, session: &mut Session, stopping: &watch::Receiver<bool>) -> End {
+        let mut seen = self.heartbeat.seen();
+        let mut look = tokio::time::interval(LOOK);
+        let truth =
+            |seen: &Seen, row: &str| (seen.beat.incarnation.clone(), seen.lease(row).map(|(state, _)| state.epoch));
+        let row = source_row(&self.settings.positions.group);
+        let mut before = truth(&seen.borrow_and_update(), &row);
+        loop {
+            tokio::select! {
+                () = stopped(stopping) => return End::Stopping,
+                error = session.failed() => return End::Failed(error),
+                _ = seen.changed() => {
+                    let now = seen.borrow_and_update().clone();
+                    let found = truth(&now, &row);
+                    if found != before {
+                        tracing::info!("positions were set, or the database is another; reading them again");
+                        before = found;
+                        session.forget();
+                    }
+                    if let Some(name) = &mut self.name
+                        && !name.keep(&now).await
+                    {
+                        return End::NameLost;
+                    }
+                }
+                _ = look.tick() => {
+                    tokio::select! {
+                        () = self.look_for_topics() => session.follow(self.topics()),
+                        () = stopped(stopping) => return End::Stopping,
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is to be read now, as far as that is possible.
+    fn topics(&self) -> Vec<String> {
+        self.wanted().intersection(&self.ready).cloned().collect()
+    }
+
+    fn wanted(&self) -> BTreeSet<String> {
+        match &self.wanted {
+            SourceTopics::These(topics) => topics.iter().cloned().collect(),
+            SourceTopics::Subscribed(_) => {
+                let active = self.settings.pipeline.registry.active();
+                active.iter().flat_map(|active| active.event_types().map(str::to_owned)).collect()
+            }
+        }
+    }
+
+    /// Rules that serve now may want topics that nobody wanted before, or topics may be there that were not.
+    async fn look_for_topics(&mut self) {
+        let missing: BTreeSet<String> = self.wanted().difference(&self.ready).cloned().collect();
+        if missing == self.missing && self.try_again_at > Instant::now() {
+            return;
+        }
+        self.try_again_at = Instant::now() + TRY_AGAIN;
+        self.missing = missing.clone();
+        // One by one: a topic that cannot be read must not keep the others from it.
+        for topic in missing {
+            match self.check(BTreeSet::from([topic])).await {
+                Ok(ready) => self.ready.extend(ready),
+                Err(error) => {
+                    let told = error.to_string();
+                    if self.refused.as_ref() != Some(&told) {
+                        tracing::error!(error = told, "a topic is not read");
+                        self.refused = Some(told);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn check(&self, wanted: BTreeSet<String>) -> Result<BTreeSet<String>, SourceError> {
+        let positions = self.settings.positions.clone();
+        let checked = tokio::task::spawn_blocking(move || check(&positions, &wanted));
+        checked.await.map_err(|_| SourceError::CutOff)?
+    }
+}
+
+async fn stopped(stopping: &watch::Receiver<bool>) {
+    let _ = stopping.clone().wait_for(|stopping| *stopping).await;
+}
+
+impl SourceError {
+    /// Whether the configuration is to blame.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Unplaced(Unplaced::NoStart { .. }))
+    }
+
+    /// Whether it is refused until somebody decides.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::BeyondEnd { .. } | Self::Removed { .. } | Self::Twin(_))
+    }
+}

@@ -1,0 +1,119 @@
+//! A look at the cluster from outside of any group.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Client, Logged, StartAt};
+
+/// How long the cluster may take to answer.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// Where a partition begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The oldest offset that is still there.
+    pub low: i64,
+    /// The offset that the next record gets.
+    pub high: i64,
+}
+
+/// A topic as the cluster has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    /// The partitions' numbers.
+    pub(crate) partitions: Vec<i32>,
+    /// Copies of the partition that has the fewest.
+    pub(crate) replication_factor: i32,
+}
+
+/// A client for a few questions. Its calls block, so it belongs where that holds up nobody.
+pub(crate) struct Cluster {
+    consumer: BaseConsumer<Logged>,
+}
+
+impl Client {
+    /// Look at the cluster; no connection is made before the first question.
+    pub(crate) fn cluster(&self) -> KafkaResult<Cluster> {
+        Ok(Cluster { consumer: self.base().create_with_context(Logged)? })
+    }
+
+    /// Look at what a group committed.
+    pub(crate) fn cluster_as_group(&self, group: &str) -> KafkaResult<Cluster> {
+        Ok(Cluster { consumer: self.base().set("group.id", group).create_with_context(Logged)? })
+    }
+}
+
+impl Cluster {
+    /// All topics.
+    pub(crate) fn topics(&self) -> KafkaResult<BTreeMap<String, Topic>> {
+        // Asking for one topic by its name could create it.
+        let metadata = self.consumer.fetch_metadata(None, REQUEST)?;
+        let topics = metadata.topics().iter().map(|topic| {
+            let copies = topic.partitions().iter().map(|partition| partition.replicas().len());
+            let found = Topic {
+                partitions: topic.partitions().iter().map(|partition| partition.id()).collect(),
+                replication_factor: copies.min().and_then(|copies| i32::try_from(copies).ok()).unwrap_or(0),
+            };
+            (topic.name().to_owned(), found)
+        });
+        Ok(topics.filter(|(_, topic)| !topic.partitions.is_empty()).collect())
+    }
+
+    /// Where a partition begins and ends.
+    pub(crate) fn watermarks(&self, topic: &str, partition: i32) -> KafkaResult<Watermarks> {
+        let (low, high) = self.consumer.fetch_watermarks(topic, partition, REQUEST)?;
+        Ok(Watermarks { low, high })
+    }
+
+    /// Where partitions would be read from.
+    pub(crate) fn starts(&self, topic: &str, partitions: &[i32], at: StartAt) -> KafkaResult<Vec<(i32, i64)>> {
+        if let StartAt::Time(time_ms) = at {
+            return self.starts_by_time(topic, partitions, time_ms);
+        }
+        let start = |partition: &i32| {
+            let Watermarks { low, high } = self.watermarks(topic, *partition)?;
+            Ok((*partition, if at == StartAt::Earliest { low } else { high }))
+        };
+        partitions.iter().map(start).collect()
+    }
+
+    fn starts_by_time(&self, topic: &str, partitions: &[i32], time_ms: i64) -> KafkaResult<Vec<(i32, i64)>> {
+        let mut times = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            times.add_partition_offset(topic, *partition, Offset::Offset(time_ms.max(0)))?;
+        }
+        let found = self.consumer.offsets_for_times(times, REQUEST)?;
+        let mut starts = Vec::with_capacity(partitions.len());
+        for element in found.elements() {
+            element.error()?;
+            let start = match element.offset() {
+                Offset::Offset(offset) => offset,
+                // No record is that young.
+                _ => self.watermarks(topic, element.partition())?.high,
+            };
+            starts.push((element.partition(), start));
+        }
+        Ok(starts)
+    }
+
+    /// What the group committed for these partitions, as far as it did.
+    pub(crate) fn committed(&self, partitions: &[(String, i32)]) -> KafkaResult<Vec<(String, i32, i64)>> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            asked.add_partition(topic, *partition);
+        }
+        let answered = self.consumer.committed_offsets(asked, REQUEST)?;
+        let mut committed = Vec::new();
+        for element in answered.elements() {
+            element.error()?;
+            if let Offset::Offset(offset) = element.offset() {
+                committed.push((element.topic().to_owned(), element.partition(), offset));
+            }
+        }
+        Ok(committed)
+    }
+}

@@ -1,0 +1,44 @@
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use super::Client;
+
+impl Client {
+    /// For the consumer of the source: nothing is committed by itself, and nothing is skipped by itself. `instance` makes
+    /// it a static member of the group.
+    pub(crate) fn consumer(&self, group: &str, instance: Option<&str>) -> ClientConfig {
+        let mut config = self.base();
+        for (name, value) in [
+            // A record is handed over as soon as it is there; an empty answer is waited for no longer than this.
+            ("fetch.min.bytes", "1"),
+            ("fetch.wait.max.ms", "100"),
+            ("fetch.error.backoff.ms", "50"),
+            // How soon fetching goes on after the queue was full; a second, the default, would be a pause in each catch-up.
+            ("fetch.queue.backoff.ms", "10"),
+            ("queued.max.messages.kbytes", "16384"),
+            ("check.crcs", "true"),
+            ("session.timeout.ms", "45000"),
+            // New partitions are found so soon.
+            ("topic.metadata.refresh.interval.ms", "30000"),
+            // What the lag is measured by.
+            ("statistics.interval.ms", "5000"),
+        ] {
+            // What an operator chose stands.
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        config.set("group.id", group);
+        if let Some(instance) = instance {
+            config.set("group.instance.id", instance);
+        }
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("isolation.level", "read_committed");
+        config.set("auto.offset.reset", "error");
+        config.set("allow.auto.create.topics", "false");
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+}

@@ -1,0 +1,130 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::io::tcp::TcpSettings;
+use ::redis::{
+    AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError, TlsCertificates,
+};
+use tokio::time::timeout;
+
+use crate::config::{Redis, SecretError};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(1);
+/// The pauses between attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why Redis' clients cannot be made. Never quotes the address, which may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisConfigError {
+    /// The address cannot be read.
+    #[error("redis.url: not an address of Redis; use redis://HOST:6379 or rediss://USER:PASSWORD@HOST:6380")]
+    Address,
+    /// Certificates for a connection that is not encrypted.
+    #[error("redis.ca_file: the connection is not encrypted; use rediss:// in redis.url, or remove redis.ca_file")]
+    NotEncrypted,
+    /// The certificates cannot be read.
+    #[error("redis.ca_file: cannot read {path}: {error}; check that it exists and belfry may read it")]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// There are none.
+    #[error("redis.ca_file: {0} has no certificate in PEM format")]
+    NoCertificate(PathBuf),
+    /// A secret's file.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// How connections are made. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Client {
+    client: ::redis::Client,
+}
+
+impl Client {
+    /// From the configuration; none if there is no Redis.
+    pub(crate) fn new(settings: &Redis) -> Result<Option<Self>, RedisConfigError> {
+        let Some(address) = settings.address()? else { return Ok(None) };
+        let info = address.into_connection_info().map_err(|_| RedisConfigError::Address)?;
+        // On version 3 of the protocol one connection both listens and is asked whether it is alive.
+        let protocol = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let info = info.set_redis_settings(protocol).set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = match &settings.ca_file {
+            Some(path) => encrypted(info, path)?,
+            None => ::redis::Client::open(info).map_err(|_| RedisConfigError::Address)?,
+        };
+        Ok(Some(Self { client }))
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    /// A connection on which each answer may take so long.
+    pub(crate) async fn connect(&self, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
+        self.connect_with(config(answer)).await
+    }
+
+    /// The same, with somebody who hears what is published. It must not block.
+    pub(crate) async fn listen(
+        &self,
+        answer: Duration,
+        hear: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let hear = move |push| {
+            hear(push);
+            Ok::<(), ::redis::aio::SendError>(())
+        };
+        self.connect_with(config(answer).set_push_sender(hear)).await
+    }
+
+    async fn connect_with(&self, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+        // The handshake too: a Redis that stands still takes connections and says nothing.
+        match timeout(CONNECT, self.client.get_multiplexed_async_connection_with_config(&config)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+}
+
+fn config(answer: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer))
+}
+
+fn encrypted(info: ConnectionInfo, authorities: &PathBuf) -> Result<::redis::Client, RedisConfigError> {
+    if !matches!(info.addr(), ::redis::ConnectionAddr::TcpTls { .. }) {
+        return Err(RedisConfigError::NotEncrypted);
+    }
+    let certificates = std::fs::read(authorities)
+        .map_err(|error| RedisConfigError::Certificates { path: authorities.clone(), error })?;
+    // None at all would be taken, and then no server trusted.
+    if !certificates.windows(11).any(|word| word == b"CERTIFICATE") {
+        return Err(RedisConfigError::NoCertificate(authorities.clone()));
+    }
+    ::redis::Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(certificates) })
+        .map_err(|_| RedisConfigError::NoCertificate(authorities.clone()))
+}
+
+/// Pauses between attempts: random, so that replicas do not come back together, of a span that doubles.
+pub(super) struct Backoff {
+    span: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { span: FIRST_PAUSE }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.span.mul_f64(0.1 + 0.9 * fastrand::f64());
+        self.span = (self.span * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}

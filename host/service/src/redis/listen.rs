@@ -1,0 +1,166 @@
+//! Hearing what other replicas did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Msg, PushInfo, PushKind, RedisError};
+use tokio::sync::{Notify, watch};
+
+use super::Client;
+use super::client::Backoff;
+use super::wake::{LEASE, ROLLOUT, WAKE, wake_list};
+use crate::heartbeat::Heartbeat;
+
+/// How often the subscription has to prove that it is alive, and how long that may take.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PONG: Duration = Duration::from_secs(1);
+/// How long a wake is waited for with one command. Its answer must be allowed to take longer than that.
+const BLOCK: Duration = Duration::from_secs(5);
+const BLOCK_ANSWER: Duration = Duration::from_secs(7);
+
+/// Hears what other replicas tell.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    pub(crate) client: Client,
+    pub(crate) heartbeat: Heartbeat,
+    /// The sinks that are enabled.
+    pub(crate) sinks: Vec<&'static str>,
+    /// Whether whatever others tell is heard.
+    pub(crate) told: watch::Sender<bool>,
+}
+
+impl Listener {
+    /// Listen until the service stops.
+    pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.subscribe() => {}
+            () = self.take_wakes() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        self.is_told(false);
+    }
+
+    /// Be subscribed, again and again.
+    async fn subscribe(&self) {
+        let mut backoff = Backoff::new();
+        let mut away = false;
+        loop {
+            let error = match self.subscribed(&mut away).await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            if self.is_told(false) {
+                backoff = Backoff::new();
+            }
+            if !away {
+                away = true;
+                tracing::warn!(redis = self.client.address(), %error, "Redis is away; replicas look for themselves until it is back");
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    /// Be subscribed until that fails.
+    async fn subscribed(&self, away: &mut bool) -> Result<std::convert::Infallible, RedisError> {
+        let gone = Arc::new(Notify::new());
+        let (heartbeat, leaves) = (self.heartbeat.clone(), gone.clone());
+        let hear = move |push: PushInfo| match push.kind {
+            PushKind::Message => hear(&heartbeat, push),
+            PushKind::Disconnection => leaves.notify_one(),
+            _ => {}
+        };
+        let mut connection = self.client.listen(PONG, hear).await?;
+        connection.subscribe(&[WAKE, LEASE, ROLLOUT][..]).await?;
+        if *away {
+            *away = false;
+            tracing::info!(redis = self.client.address(), "Redis is back");
+        }
+        // What was told before is found by the look that this leads to.
+        self.is_told(true);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PING_EVERY) => {}
+                () = gone.notified() => {}
+            }
+            ::redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        }
+    }
+
+    /// Gives whether that is new.
+    fn is_told(&self, told: bool) -> bool {
+        metrics::gauge!("belfry_redis_connected").set(if told { 1.0 } else { 0.0 });
+        self.told.send_if_modified(|before| std::mem::replace(before, told) != told)
+    }
+
+    /// Take wakes from the lists of the sinks that are served here, again and again.
+    async fn take_wakes(&self) {
+        let mut backoff = Backoff::new();
+        let mut seen = self.heartbeat.seen();
+        loop {
+            let held = self.held();
+            seen.borrow_and_update();
+            if held.is_empty() {
+                // The heartbeat lives as long as its clones do.
+                let _ = seen.changed().await;
+                continue;
+            }
+            match self.take_wakes_of(&held).await {
+                Ok(()) => backoff = Backoff::new(),
+                Err(error) => {
+                    tracing::debug!(%error, "no wakes can be taken from Redis");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    /// Until other sinks are served here, or that fails.
+    async fn take_wakes_of(&self, held: &[&'static str]) -> Result<(), RedisError> {
+        let mut connection = self.client.connect(BLOCK_ANSWER).await?;
+        let lists: Vec<String> = held.iter().copied().map(wake_list).collect();
+        let mut take = ::redis::cmd("BLPOP");
+        take.arg(&lists).arg(BLOCK.as_secs());
+        loop {
+            let taken: Option<(String, Vec<u8>)> = tokio::select! {
+                taken = take.query_async(&mut connection) => taken?,
+                // The connection goes with its command: an answer that nobody waits for would be taken for the next.
+                () = self.held_are_not(held) => return Ok(()),
+            };
+            if let Some((_, position)) = taken {
+                hint(&self.heartbeat, &position);
+            }
+        }
+    }
+
+    async fn held_are_not(&self, held: &[&'static str]) {
+        let mut seen = self.heartbeat.seen();
+        while self.held() == held {
+            let _ = seen.changed().await;
+        }
+    }
+
+    /// The sinks that are served here.
+    fn held(&self) -> Vec<&'static str> {
+        let seen = self.heartbeat.seen().borrow().clone();
+        let owner = Some(self.heartbeat.owner());
+        let ours = |sink: &&'static str| seen.lease(sink).is_some_and(|(lease, _)| lease.owner == owner);
+        self.sinks.iter().copied().filter(ours).collect()
+    }
+}
+
+fn hear(heartbeat: &Heartbeat, push: PushInfo) {
+    let Some(message) = Msg::from_push_info(push) else { return };
+    match message.get_channel_name() {
+        WAKE => hint(heartbeat, message.get_payload_bytes()),
+        // Whatever it says: the database knows who holds which lease, and what serves.
+        LEASE | ROLLOUT => heartbeat.look(),
+        _ => {}
+    }
+}
+
+/// What is no position was not told by a replica.
+fn hint(heartbeat: &Heartbeat, position: &[u8]) {
+    if let Some(position) = std::str::from_utf8(position).ok().and_then(|position| position.parse().ok()) {
+        heartbeat.hint(position);
+    }
+}

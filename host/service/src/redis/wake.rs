@@ -1,0 +1,163 @@
+//! Telling other replicas what this one did.
+
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Pipeline, RedisError, Value};
+use tokio::sync::watch;
+
+use super::Client;
+use super::client::Backoff;
+use crate::heartbeat::Heartbeat;
+
+/// Where it is told how far the log goes. Each sink also has a list of this name with its own behind a colon, from which
+/// its holder takes what it missed between two connections.
+pub(super) const WAKE: &str = "outbox:wake";
+/// Where it is told that a lease is to be had.
+pub(super) const LEASE: &str = "outbox:lease";
+/// Where it is told that something else serves.
+pub(super) const ROLLOUT: &str = "outbox:rollout";
+
+/// A Redis that takes longer is left alone for a moment. Nobody waits for it meanwhile.
+const ANSWER: Duration = Duration::from_millis(250);
+/// A wake that nobody takes is worth nothing after this.
+const LIST_SECONDS: i64 = 60;
+
+/// The list of a sink's wakes.
+pub(super) fn wake_list(sink: &str) -> String {
+    format!("{WAKE}:{sink}")
+}
+
+/// The other replicas, as those see them who have something to tell. Telling takes no time: it is noted here, and the
+/// teller passes it on if there is a Redis. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Others {
+    news: watch::Sender<News>,
+}
+
+impl Others {
+    /// A lease was given back.
+    pub(crate) fn lease_is_free(&self) {
+        self.news.send_modify(|news| news.leases += 1);
+    }
+
+    /// Another release serves.
+    pub(crate) fn rollout_changed(&self) {
+        self.news.send_modify(|news| news.rollouts += 1);
+    }
+}
+
+/// What there is to tell. Only the last state counts, however many there were.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct News {
+    /// How far this replica has committed.
+    position: i64,
+    leases: u64,
+    rollouts: u64,
+}
+
+/// Tells other replicas, in the background and one thing after another.
+pub(crate) struct Teller {
+    client: Client,
+    heartbeat: Heartbeat,
+    sinks: Vec<&'static str>,
+    committed: watch::Receiver<i64>,
+    noted: watch::Receiver<News>,
+    told: News,
+    backoff: Backoff,
+}
+
+impl Teller {
+    /// Tell how far the writer has `committed`, and what is noted for `others`. `sinks` are those that are enabled.
+    pub(crate) fn new(
+        client: Client,
+        heartbeat: Heartbeat,
+        sinks: Vec<&'static str>,
+        committed: watch::Receiver<i64>,
+        others: &Others,
+    ) -> Self {
+        let told = News { position: *committed.borrow(), ..News::default() };
+        let noted = others.news.subscribe();
+        Self { client, heartbeat, sinks, committed, noted, told, backoff: Backoff::new() }
+    }
+
+    /// Tell until the service rests; what is known by then is told first.
+    pub(crate) async fn run(mut self, mut resting: watch::Receiver<bool>) {
+        loop {
+            let error = match self.client.connect(ANSWER).await {
+                Ok(connection) => match self.tell(connection, &mut resting).await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            tracing::debug!(%error, "other replicas cannot be told; they look for themselves");
+            tokio::select! {
+                () = tokio::time::sleep(self.backoff.next()) => {}
+                _ = resting.wait_for(|resting| *resting) => return,
+            }
+        }
+    }
+
+    async fn tell(
+        &mut self,
+        mut connection: MultiplexedConnection,
+        resting: &mut watch::Receiver<bool>,
+    ) -> Result<(), RedisError> {
+        loop {
+            let news = News { position: *self.committed.borrow_and_update(), ..*self.noted.borrow_and_update() };
+            if news != self.told {
+                // Whoever spoils a list must not keep the rest from being told.
+                let answers: Vec<Result<Value, RedisError>> = self.messages(news).query_async(&mut connection).await?;
+                self.told = news;
+                if let Some(Err(error)) = answers.into_iter().next() {
+                    return Err(error);
+                }
+                self.backoff = Backoff::new();
+                continue;
+            }
+            if *resting.borrow() {
+                return Ok(());
+            }
+            tokio::select! {
+                // The writer ends before its service does.
+                Ok(()) = self.committed.changed() => {}
+                Ok(()) = self.noted.changed() => {}
+                _ = resting.wait_for(|resting| *resting) => {}
+            }
+        }
+    }
+
+    /// What is new, most urgent first.
+    fn messages(&self, news: News) -> Pipeline {
+        let mut messages = ::redis::pipe();
+        messages.ignore_errors();
+        if news.position != self.told.position {
+            messages.cmd("PUBLISH").arg(WAKE).arg(news.position);
+        }
+        if news.leases != self.told.leases {
+            messages.cmd("PUBLISH").arg(LEASE).arg(news.leases);
+        }
+        if news.rollouts != self.told.rollouts {
+            messages.cmd("PUBLISH").arg(ROLLOUT).arg(news.rollouts);
+        }
+        if news.position != self.told.position {
+            for list in self.sinks_of_others().map(wake_list) {
+                messages.cmd("LPUSH").arg(&list).arg(news.position);
+                messages.cmd("LTRIM").arg(&list).arg(0).arg(0);
+                messages.cmd("EXPIRE").arg(&list).arg(LIST_SECONDS);
+            }
+        }
+        messages
+    }
+
+    /// A sink that this replica serves was woken without Redis.
+    fn sinks_of_others(&self) -> impl Iterator<Item = &'static str> + use<'_> {
+        let seen = self.heartbeat.seen().borrow().clone();
+        let owner = self.heartbeat.owner();
+        self.sinks
+            .iter()
+            .copied()
+            .filter(move |sink| seen.lease(sink).is_none_or(|(lease, _)| lease.owner != Some(owner)))
+    }
+}

@@ -1,0 +1,294 @@
+//! Several replicas on one PostgreSQL: they see each other's entries, change sinks between them, and agree on what
+//! serves; with Redis at once, without it a moment later.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use belfry_tests::servers::{Database, Postgres, Redis, shared_postgres, shared_redis};
+use belfry_tests::{Batch, Client, Replica, results_ready};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+
+/// What waits for a replica to look by itself waits no longer, on a busy machine.
+const LOOKED: Duration = Duration::from_millis(1500);
+/// What waits for a replica that is told.
+const TOLD: Duration = Duration::from_millis(500);
+
+async fn start(database: &Database, redis: Option<&str>) -> Result<Replica> {
+    let replica = Replica::start(database, redis, &[("sink.stdout.enabled", "true".into())]).await?;
+    if redis.is_some() {
+        replica.wait_for_redis("connected").await?;
+    }
+    Ok(replica)
+}
+
+async fn post(replica: &Replica, numbers: Range<u64>) -> Result<()> {
+    let client = replica.client();
+    for number in numbers {
+        let posted = client.post(&results_ready(&Batch::number(number))).await?;
+        ensure!(posted.status == 201, "{posted:?}");
+    }
+    Ok(())
+}
+
+/// Post events to one replica, each after a pause, and see them at the feed of another. Gives how long each took, the
+/// shortest first.
+async fn from_post_to_feed(
+    one: &Replica,
+    other: &Replica,
+    numbers: Range<u64>,
+    pause: Duration,
+) -> Result<Vec<Duration>> {
+    let mut feed = other.client().feed("from=now", None).await?;
+    let client = one.client();
+    let mut took = Vec::new();
+    for number in numbers {
+        tokio::time::sleep(pause).await;
+        let batch = Batch::number(number);
+        let event = results_ready(&batch);
+        let began = Instant::now();
+        let (posted, shown) = tokio::join!(client.post(&event), Client::collect(&mut feed, 1));
+        took.push(began.elapsed());
+        ensure!(posted?.status == 201 && shown?[0].data["data"]["batch_id"] == batch.batch_id, "{batch:?}");
+    }
+    took.sort();
+    Ok(took)
+}
+
+/// The batches whose notifications were written.
+fn batches(lines: &[Value]) -> Vec<String> {
+    let notifications = lines.iter().filter(|line| line["metadata"]["belfry"].is_object());
+    notifications.filter_map(|line| line["data"]["batch_id"].as_str().map(str::to_owned)).collect()
+}
+
+/// Nothing is missing, and first appearances are in order.
+fn ensure_all_in_order(lines: &[Value], numbers: Range<u64>) -> Result<()> {
+    let mut first = Vec::new();
+    for batch in batches(lines) {
+        if !first.contains(&batch) {
+            first.push(batch);
+        }
+    }
+    let expected: Vec<String> = numbers.map(|number| Batch::number(number).batch_id).collect();
+    ensure!(first == expected, "{first:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_feed_shows_at_once_what_another_replica_took() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let redis = shared_redis().await?.url();
+    let (one, other) = (start(&database, Some(&redis)).await?, start(&database, Some(&redis)).await?);
+    from_post_to_feed(&one, &other, 0..20, Duration::ZERO).await?;
+    let pause = Duration::from_millis(10);
+    let there = from_post_to_feed(&one, &other, 100..200, pause).await?;
+    let here = from_post_to_feed(&one, &one, 200..300, pause).await?;
+    let (p50, p98) = (there[50], there[98]);
+    println!("post → other replica's feed: p50 {p50:?}, p98 {p98:?}; own feed: p50 {:?}, p98 {:?}", here[50], here[98]);
+    ensure!(p50 < Duration::from_millis(100), "{there:?}");
+    ensure!(other.metric("belfry_wake_seconds_count").await? > 100.0, "it was not woken");
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_redis_a_feed_shows_it_after_a_look() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let (one, other) = (start(&database, None).await?, start(&database, None).await?);
+    // So long that the other replica looks as seldom as it ever does.
+    let took = from_post_to_feed(&one, &other, 0..4, Duration::from_millis(2500)).await?;
+    println!("post → other replica's feed, without Redis: {took:?}");
+    ensure!(took[3] < LOOKED, "{took:?}");
+    Ok(())
+}
+
+async fn hand_over(redis: Option<&str>, limit: Duration) -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let one = start(&database, redis).await?;
+    one.wait_until_it_serves("stdout").await?;
+    let other = start(&database, redis).await?;
+    post(&one, 0..20).await?;
+    ensure!(!other.serves("stdout").await?, "both serve");
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+
+    let began = Instant::now();
+    let (written, taken) = tokio::join!(one.terminate(), other.wait_until_it_serves("stdout"));
+    taken?;
+    let took = began.elapsed();
+    println!("SIGTERM → another replica serves, {}: {took:?}", if redis.is_some() { "told" } else { "by looking" });
+    ensure!(took < limit, "{took:?}");
+    post(&other, 20..40).await?;
+    let mut lines = written?;
+    lines.extend(other.terminate().await?);
+    ensure_all_in_order(&lines, 0..40)?;
+    ensure!(batches(&lines).len() == 40, "a clean hand-over repeats nothing: {lines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sink_changes_hands_at_once_when_its_replica_stops() -> Result<()> {
+    hand_over(Some(&shared_redis().await?.url()), TOLD).await
+}
+
+#[tokio::test]
+async fn without_redis_a_sink_changes_hands_after_a_look() -> Result<()> {
+    hand_over(None, Duration::from_secs(1)).await
+}
+
+#[tokio::test]
+async fn a_sink_is_taken_over_when_its_lease_has_ended() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let redis = shared_redis().await?.url();
+    let one = start(&database, Some(&redis)).await?;
+    one.wait_until_it_serves("stdout").await?;
+    let other = start(&database, Some(&redis)).await?;
+    post(&one, 0..20).await?;
+    let began = Instant::now();
+    let mut lines = one.kill().await?;
+    // Nobody serves the sink meanwhile, but events are taken.
+    post(&other, 20..40).await?;
+    other.wait_until_it_serves("stdout").await?;
+    let took = began.elapsed();
+    println!("SIGKILL → another replica serves: {took:?}");
+    ensure!(took < Duration::from_millis(15_500), "{took:?}");
+    lines.extend(other.terminate().await?);
+    ensure_all_in_order(&lines, 0..40)
+}
+
+async fn roll_out(redis: Option<&str>, limit: Duration) -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let (one, other) = (start(&database, redis).await?, start(&database, redis).await?);
+    let mut feed = other.client().feed("from=now&projector=teacher-results", None).await?;
+    // So long that the other replica looks as seldom as it ever does.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let failed = |number| results_ready(&Batch { failed: 3, ..Batch::number(number) });
+    let urgent = one.client().push_and_activate(belfry_artifacts::URGENT_FAILURES, &json!({})).await?;
+    let began = Instant::now();
+
+    // It serves at once where that was done, and the other knows what it is called.
+    one.client().post(&failed(0)).await?;
+    let shown = Client::collect(&mut feed, 1).await?;
+    ensure!(shown[0].data["metadata"]["belfry"]["release"] == urgent["label"], "{shown:?}");
+
+    // On the other a little later.
+    let mut number = 0;
+    loop {
+        number += 1;
+        other.client().post(&failed(number)).await?;
+        if Client::collect(&mut feed, 1).await?[0].data["data"]["priority"] == "immediate" {
+            break;
+        }
+        ensure!(began.elapsed() < Duration::from_secs(20), "it never serves: {}", other.process().log()?);
+    }
+    let took = began.elapsed();
+    println!("rollout → serves on another replica, {}: {took:?}", if redis.is_some() { "told" } else { "by looking" });
+    ensure!(took < limit, "{took:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_that_serves_on_one_replica_serves_on_all() -> Result<()> {
+    roll_out(Some(&shared_redis().await?.url()), Duration::from_secs(1)).await
+}
+
+#[tokio::test]
+async fn without_redis_a_release_serves_everywhere_after_a_look() -> Result<()> {
+    roll_out(None, Duration::from_secs(2)).await
+}
+
+#[tokio::test]
+async fn replicas_that_start_together_agree_on_the_first_release() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let start = || Replica::start(&database, None, &[]);
+    let (one, two, three) = tokio::try_join!(start(), start(), start())?;
+    let mut client = PgConnection::connect(&database.url).await?;
+    let releases: i64 = sqlx::query_scalar("SELECT count(*) FROM belfry.release").fetch_one(&mut client).await?;
+    let rollouts: i64 = sqlx::query_scalar("SELECT count(*) FROM belfry.rollout").fetch_one(&mut client).await?;
+    ensure!((releases, rollouts) == (1, 1), "{releases} releases, {rollouts} rollouts");
+    for (number, replica) in (0..).zip([&one, &two, &three]) {
+        let posted = replica.client().post(&results_ready(&Batch::number(number))).await?;
+        ensure!(posted.body["notifications"].as_array().is_some_and(|noted| noted.len() == 1), "{posted:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_idle_replica_asks_its_database_twelve_times_a_minute_at_most() -> Result<()> {
+    const WATCHED: Duration = Duration::from_secs(30);
+    let directory = TempDir::new()?;
+    let postgres = Postgres::start(&directory.path().join("postgres"), &[("log_statement", "all")]).await?;
+    let redis = Redis::start(&directory.path().join("redis")).await?;
+    let database = postgres.create_database().await?;
+    let (one, other) = (start(&database, Some(&redis.url())).await?, start(&database, Some(&redis.url())).await?);
+    post(&one, 0..5).await?;
+    // What follows from that, and from the start, is over by then.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let written = || -> Result<usize> {
+        let log = std::fs::read_to_string(postgres.log())?;
+        let of_belfry = |line: &&str| line.contains("belfry@") && line.contains("LOG:  ");
+        Ok(log.lines().filter(of_belfry).filter(|line| line.contains("execute") || line.contains("statement:")).count())
+    };
+    let mut client = redis::Client::open(redis.url())?.get_multiplexed_async_connection().await?;
+    let mut commands = async || -> Result<u64> {
+        let text: String = redis::cmd("INFO").arg("stats").query_async(&mut client).await?;
+        let line = text.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        Ok(line.context("a number of commands")?.trim().parse()?)
+    };
+    let before = (written()?, commands().await?);
+    ensure!(before.0 > 0, "nothing is logged");
+    tokio::time::sleep(WATCHED).await;
+    let (statements, commands) = (written()? - before.0, commands().await? - before.1);
+    println!("two idle replicas in {WATCHED:?}: {statements} statements, {commands} commands of Redis");
+    // A minute has twice as many of both, and there are two replicas.
+    ensure!(statements <= 12, "{statements} statements of two replicas in half a minute");
+    ensure!(commands <= 60, "{commands} commands of two replicas in half a minute");
+    ensure!(
+        one.readiness().await?["redis"] == "connected" && other.serves("stdout").await? != one.serves("stdout").await?
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn readiness_tells_of_every_part_and_depends_on_few() -> Result<()> {
+    let directory = TempDir::new()?;
+    let postgres = Postgres::start(&directory.path().join("postgres"), &[]).await?;
+    let redis = Redis::start(&directory.path().join("redis")).await?;
+    let database = postgres.create_database().await?;
+    let one = start(&database, Some(&redis.url())).await?;
+    one.wait_until_it_serves("stdout").await?;
+    let other = start(&database, Some(&redis.url())).await?;
+    let (mine, theirs) = (one.readiness().await?, other.readiness().await?);
+    ensure!(mine["ready"] == true && mine["store"] == "ok" && mine["writer"] == "ok", "{mine}");
+    ensure!(mine["redis"] == "connected" && mine["sinks"][0]["breaker"] == "closed", "{mine}");
+    ensure!(mine["heartbeat"]["age_seconds"].as_f64().is_some_and(|age| age < 10.0), "{mine}");
+    let served = &theirs["sinks"][0];
+    ensure!(served["served_by"] == "another-replica" && served["replica"] == mine["replica"], "{theirs}");
+
+    let http = reqwest::Client::new();
+    let ready = format!("{}/readyz", one.process().ops_url());
+    let text = http.get(format!("{ready}?verbose")).send().await?.text().await?;
+    ensure!(
+        text.starts_with("ready\n") && text.contains("sink stdout: breaker closed, served by this replica"),
+        "{text}"
+    );
+    let accepting = http.get(format!("{ready}?verbose")).header("accept", "application/json").send().await?;
+    ensure!(accepting.json::<Value>().await?["ready"] == true);
+    ensure!(http.get(&ready).send().await?.text().await? == "ok\n");
+
+    redis.kill().await?;
+    one.wait_for_redis("disconnected").await?;
+    ensure!(http.get(&ready).send().await?.status() == 200, "a replica without Redis takes events");
+    ensure!(one.metric("belfry_redis_connected").await? == 0.0);
+    redis.restart().await?;
+    one.wait_for_redis("connected").await?;
+    ensure!(one.metric("belfry_redis_connected").await? == 1.0);
+
+    postgres.kill().await?;
+    let away = http.get(&ready).send().await?;
+    ensure!(away.status() == 503 && away.text().await?.starts_with("store: "), "a replica without its database");
+    let away = one.readiness().await?;
+    ensure!(away["ready"] == false && away["store"] != "ok" && away["redis"] == "connected", "{away}");
+    Ok(())
+}
