@@ -17,7 +17,7 @@ mod submission;
 mod submitted;
 mod writer;
 
-pub use batch::{Advance, Batch, BatchReceipt, SourcePartition, Unreadable};
+pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, Unreadable};
 pub use crash_point::{arm_crash_points, sabotaged};
 pub use error::{OpenError, StoreError};
 #[doc(hidden)]

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use belfry_store::{StoreSettings, migrate_submit};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
@@ -57,19 +58,27 @@ impl Cluster {
         let database = stage.postgres.create_database().await?;
         let notifications = format!("{run}.notifications");
         stage.kafka.create_topic(&notifications, 4, &[]).await?;
+        let input = format!("{run}.input");
+        stage.kafka.create_topic(&input, 4, &[]).await?;
+        let service = stage.postgres.create_database().await?;
+        migrate_submit(&StoreSettings::new(&service.url)).await?;
+        let submitted = service.url_through(stage.postgres_proxy.port(), "postgres");
         let settings = vec![
             ("preset", "testing".to_owned()),
             ("store.url", database.url_through(stage.postgres_proxy.port(), "postgres")),
             ("store.partition_entries", "5000".to_owned()),
             ("kafka.brokers", stage.kafka.bootstrap()),
-            ("kafka.topics", "[]".to_owned()),
+            ("kafka.group", run.to_owned()),
+            ("kafka.topics", format!("[\"{input}\"]")),
+            ("kafka.start_at", "earliest".to_owned()),
+            ("source.postgres", format!("[{{name=\"service\",url=\"{submitted}\"}}]")),
             ("redis.url", format!("redis://127.0.0.1:{}", stage.redis_proxy.port())),
             ("notification.topic", notifications.clone()),
             ("sandbox.threads", "2".to_owned()),
             ("sink.kafka.enabled", "true".to_owned()),
         ];
         let mut cluster = Self {
-            load: Load::new(run, seed),
+            load: Load::new(run, seed, &stage.kafka.direct(), &input, &service.url)?,
             directory: TempDir::with_prefix("belfry-replicas-")?,
             database,
             notifications,

@@ -3,15 +3,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
+use rdkafka::ClientConfig;
+use rdkafka::producer::FutureProducer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::lane::Lane;
+use super::lane::{Lane, Way};
 use super::ledger::Ledger;
 
-/// Clients that post at the same time.
-const LANES: usize = 8;
+/// Clients at the same time, by how their events come to Belfry.
+const LANES: [(Way, usize); 3] = [(Way::Http, 8), (Way::Kafka, 3), (Way::Submit, 2)];
 /// How long a request may take before its sender asks somebody else.
 const REQUEST: Duration = Duration::from_secs(4);
 /// How long clients may take to have everything acknowledged once nothing is wrong any more.
@@ -30,6 +32,11 @@ pub(super) struct Shared {
     pub(super) run: String,
     pub(super) ledger: Arc<Ledger>,
     pub(super) http: reqwest::Client,
+    /// A topic that the replicas read.
+    pub(super) input: String,
+    pub(super) producer: FutureProducer,
+    /// The database of another service.
+    pub(super) service_url: String,
     addresses: Mutex<Vec<Option<String>>>,
     at_work: watch::Sender<usize>,
 }
@@ -50,23 +57,36 @@ impl Shared {
 
 impl Load {
     /// Clients that wait until they are wanted. The same seed posts the same events.
-    pub fn new(run: &str, seed: u64) -> Self {
+    pub(super) fn new(run: &str, seed: u64, brokers: &str, input: &str, service_url: &str) -> Result<Self> {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "1")
+            .set("message.timeout.ms", "8000")
+            .set("reconnect.backoff.max.ms", "500")
+            .set_log_level(rdkafka::config::RDKafkaLogLevel::Critical)
+            .create()?;
         let http = reqwest::Client::builder().timeout(REQUEST).build().unwrap_or_default();
         let shared = Arc::new(Shared {
             run: run.to_owned(),
             ledger: Arc::default(),
             http,
+            input: input.to_owned(),
+            producer,
+            service_url: service_url.to_owned(),
             addresses: Mutex::default(),
             at_work: watch::Sender::new(0),
         });
         let wanted = watch::Sender::new(false);
         let mut lanes = JoinSet::new();
-        for number in 0..LANES {
+        let ways = LANES.into_iter().flat_map(|(way, count)| std::iter::repeat_n(way, count));
+        for (number, way) in ways.enumerate() {
             let random = Rng::with_seed(seed.wrapping_mul(1000).wrapping_add(number as u64));
-            let lane = Lane { shared: shared.clone(), number, random, sequence: 0 };
+            let lane = Lane { shared: shared.clone(), number, way, random, sequence: 0 };
             lanes.spawn(run_lane(lane, shared.clone(), wanted.subscribe()));
         }
-        Self { shared, wanted, lanes }
+        Ok(Self { shared, wanted, lanes })
     }
 
     /// What they submitted.

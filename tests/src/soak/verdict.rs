@@ -19,6 +19,8 @@ pub struct Verdict {
     pub inversions: u64,
     /// On a topic, and never submitted, or refused, or rolled back.
     pub phantoms: u64,
+    /// Rounds in which something did not work at all that should.
+    pub failures: u64,
     /// The same message again, which is allowed.
     pub repeats: u64,
     /// In words, the first few.
@@ -28,7 +30,7 @@ pub struct Verdict {
 impl Verdict {
     /// Whether nothing is wrong.
     pub fn is_good(&self) -> bool {
-        self.lost == 0 && self.doubled == 0 && self.inversions == 0 && self.phantoms == 0
+        self.lost == 0 && self.doubled == 0 && self.inversions == 0 && self.phantoms == 0 && self.failures == 0
     }
 
     /// What is new since an earlier verdict on the same run.
@@ -40,6 +42,7 @@ impl Verdict {
             doubled: self.doubled - before.doubled,
             inversions: self.inversions - before.inversions,
             phantoms: self.phantoms - before.phantoms,
+            failures: self.failures - before.failures,
             repeats: self.repeats - before.repeats,
             examples: new.cloned().collect(),
         }
@@ -49,7 +52,8 @@ impl Verdict {
     pub fn to_json(&self) -> Value {
         json!({
             "acknowledged": self.acknowledged, "lost": self.lost, "doubled": self.doubled,
-            "inversions": self.inversions, "phantoms": self.phantoms, "repeats": self.repeats,
+            "inversions": self.inversions, "phantoms": self.phantoms, "failures": self.failures,
+            "repeats": self.repeats,
             "examples": self.examples,
         })
     }
@@ -64,9 +68,15 @@ impl Verdict {
             doubled: number("doubled"),
             inversions: number("inversions"),
             phantoms: number("phantoms"),
+            failures: number("failures"),
             repeats: number("repeats"),
             examples: examples.map(ToOwned::to_owned).collect(),
         }
+    }
+
+    /// Something did not work at all.
+    pub fn failure(error: &anyhow::Error) -> Self {
+        Self { failures: 1, examples: vec![format!("{error:#}")], ..Self::default() }
     }
 
     pub(super) fn example(&mut self, text: impl FnOnce() -> String) {
@@ -83,6 +93,7 @@ impl AddAssign for Verdict {
         self.doubled += other.doubled;
         self.inversions += other.inversions;
         self.phantoms += other.phantoms;
+        self.failures += other.failures;
         self.repeats += other.repeats;
         for example in other.examples {
             self.example(|| example);
@@ -94,8 +105,14 @@ impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "acknowledged {}, lost {}, doubled {}, inversions {}, phantoms {}, repeats {}",
-            self.acknowledged, self.lost, self.doubled, self.inversions, self.phantoms, self.repeats
+            "acknowledged {}, lost {}, doubled {}, inversions {}, phantoms {}, failures {}, repeats {}",
+            self.acknowledged,
+            self.lost,
+            self.doubled,
+            self.inversions,
+            self.phantoms,
+            self.failures,
+            self.repeats
         )?;
         for example in &self.examples {
             write!(formatter, "\n  {example}")?;

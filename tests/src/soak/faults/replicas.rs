@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Where a replica that takes events may die.
 const WRITER: &[&str] =
     &["commit.before-lock", "commit.after-lock", "commit.after-insert", "commit.after-commit", "commit.after-wake"];
+/// Where a replica that reads a topic may die.
+const SOURCE: &[&str] = &["source.before-offset-commit", "source.after-offset-commit"];
 /// Where the holder of the lease may die.
 const RELAY: &[&str] =
     &["relay.after-produce", "relay.after-acknowledgement", "relay.before-checkpoint", "relay.after-checkpoint"];
@@ -32,7 +34,7 @@ pub(super) async fn kill(cluster: &mut Cluster, length: Length, random: &mut Rng
 }
 
 pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
-    for point in WRITER {
+    for point in WRITER.iter().chain(SOURCE) {
         let victim = random.usize(..cluster.size());
         cluster.kill_replica(victim).await?;
         let passes = random.u32(0..8);

@@ -1,40 +1,22 @@
-use std::sync::Arc;
+//! Over HTTP, to whatever replica answers.
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use serde_json::Value;
-use uuid::Uuid;
 
-use super::ledger::{Promise, digest};
-use super::load::Shared;
-use crate::{Batch, results_ready};
+use super::super::load::Shared;
+use super::{Lane, Written};
 
-/// The longest pause between two requests of a lane.
-const PACE_MS: u64 = 30;
 /// The longest pause before something is tried again.
 const RETRY_MS: u64 = 50;
 /// Lines in a request that is longer than what is handed to the writer at once.
 const STREAM_LINES: u64 = 400;
 
-/// A client with a key of its own. It submits an event only after the one before was acknowledged, or the lines of one
-/// request in order; what got no answer is submitted again, wherever somebody answers.
-pub(super) struct Lane {
-    pub(super) shared: Arc<Shared>,
-    pub(super) number: usize,
-    pub(super) random: Rng,
-    pub(super) sequence: u64,
-}
-
-/// An event and its text.
-struct Written {
-    event_id: Uuid,
-    event: Value,
-}
-
 impl Lane {
-    /// Submit something, and whatever else clients do.
-    pub(super) async fn step(&mut self) -> Result<()> {
+    /// Post something, and whatever else clients do.
+    pub(super) async fn post_something(&mut self) -> Result<()> {
         match self.random.u32(0..100) {
             0..60 => self.one().await?,
             60..80 => {
@@ -46,7 +28,6 @@ impl Lane {
             90..95 => self.conflict().await?,
             _ => self.poison().await?,
         }
-        tokio::time::sleep(Duration::from_millis(self.random.u64(0..PACE_MS))).await;
         Ok(())
     }
 
@@ -114,59 +95,6 @@ impl Lane {
             bail!("what is no event was answered with {status}");
         }
         Ok(())
-    }
-
-    fn malformed(&mut self) -> String {
-        let event_id = Uuid::from_u128(self.random.u128(..));
-        let mut event = self.event(event_id, 1);
-        match self.random.u32(0..3) {
-            0 => event["data"]["user_id"] = "a\0b".into(),
-            1 => event["data"]["total_essays"] = "ten".into(),
-            _ => event["event_timestamp"] = "yesterday".into(),
-        }
-        let promise = Promise { forbidden: true, ..self.promise(0, event.to_string().as_bytes()) };
-        self.shared.ledger.submit(event_id, promise);
-        event.to_string()
-    }
-
-    /// The next event of the lane.
-    fn write(&mut self) -> Written {
-        self.sequence += 1;
-        let event_id = self.shared.event_id(self.number, self.sequence);
-        let mut event = self.event(event_id, self.sequence);
-        if self.random.u32(0..10) == 0 {
-            // What PostgreSQL's text has no place for.
-            event["data"]["remark"] = "a\0b".into();
-        }
-        let promise = self.promise(self.sequence, event.to_string().as_bytes());
-        self.shared.ledger.submit(event_id, promise);
-        Written { event_id, event }
-    }
-
-    fn event(&self, event_id: Uuid, sequence: u64) -> Value {
-        let batch = Batch {
-            event_id,
-            batch_id: format!("{}-b{}", self.shared.run, self.number),
-            teacher: format!("{}-t{}", self.shared.run, self.number),
-            failed: 0,
-        };
-        let mut event = results_ready(&batch);
-        event["data"]["total_essays"] = sequence.into();
-        event["data"]["completed_essays"] = sequence.into();
-        event["data"]["timestamp"] = "2026-03-02T09:15:01Z".into();
-        event
-    }
-
-    fn promise(&self, sequence: u64, text: &[u8]) -> Promise {
-        Promise {
-            lane: self.number,
-            sequence,
-            texts: vec![digest(text)],
-            published: true,
-            notified: true,
-            acknowledged: false,
-            forbidden: false,
-        }
     }
 
     async fn post_until_taken(&mut self, body: &str, content_type: &'static str) -> Result<()> {
