@@ -79,7 +79,11 @@ pub async fn round(arena: &mut Arena, fault: Fault, length: Length, random: &mut
     arena.cluster.start_all().await?;
     let rested = arena.cluster.load.rest().await;
     rested.with_context(|| format!("after {fault}; the replicas' logs:\n{}", last_lines(&arena.cluster.logs())))?;
-    arena.check().await
+    let verdict = arena.check().await?;
+    if !verdict.is_good() {
+        eprintln!("after {fault}, the replicas say:\n{}", last_lines(&arena.cluster.logs()));
+    }
+    Ok(verdict)
 }
 
 fn last_lines(log: &str) -> String {
