@@ -15,13 +15,13 @@ pub mod config;
 pub mod delivery;
 pub mod http;
 pub mod ingest;
+pub mod kafka;
 pub mod pipeline;
 pub mod releases;
 pub mod telemetry;
 
 mod clock;
 mod heartbeat;
-mod kafka;
 mod retention;
 mod service;
 

@@ -17,7 +17,7 @@ use crate::delivery::feed::Feeds;
 use crate::delivery::{BreakerState, OutletSettings, Relay};
 use crate::heartbeat::Heartbeat;
 use crate::http::{self, Api};
-use crate::kafka::{Client, KafkaConfigError};
+use crate::kafka::{Client, KafkaConfigError, Topics};
 use crate::pipeline::Pipeline;
 use crate::releases::{Registry, ReleaseError};
 use crate::{retention, telemetry};
@@ -111,7 +111,13 @@ impl Service {
         };
         let mut sinks = Vec::new();
         let mut health = Vec::new();
-        for outlet in outlets(&config)? {
+        let kafka = kafka_outlet(&config)?;
+        let topics = kafka.as_ref().map(|(_, topics)| topics.clone());
+        if let Some(topics) = &topics {
+            topics.learn().await;
+            sinks.push(tokio::spawn(topics.clone().keep_up(finishing.clone())));
+        }
+        for outlet in outlets(&config, kafka) {
             let sink = outlet.sink();
             let state = watch::Sender::new(BreakerState::Closed);
             health.push((sink, state.subscribe()));
@@ -141,12 +147,14 @@ impl Service {
             registry: registry.clone(),
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             messages: Arc::new(message_settings(&config)),
+            topics,
         };
         let api = Api {
             pipeline,
             store: store.clone(),
             registry,
             feeds,
+            heartbeat,
             in_flight: in_flight.clone(),
             max_in_flight: config.ingest.max_in_flight,
             max_event_bytes: config.ingest.max_event_bytes,
@@ -195,19 +203,27 @@ impl Service {
 }
 
 /// The ways to all sinks that are enabled.
-fn outlets(config: &Config) -> Result<Vec<OutletSettings>, StartError> {
+fn outlets(config: &Config, kafka: Option<(Client, Topics)>) -> Vec<OutletSettings> {
     let mut outlets = Vec::new();
     if config.delivery.mode == DeliveryMode::Observe {
         tracing::info!("observing: events are recorded and projected, and nothing is sent");
-        return Ok(outlets);
+        return outlets;
     }
-    if config.sink.kafka.enabled {
-        outlets.push(OutletSettings::Kafka(Client::new(&config.kafka, config.replica.name.as_deref())?));
-    }
+    outlets.extend(kafka.map(|(client, topics)| OutletSettings::Kafka(client, topics)));
     if config.sink.stdout.enabled {
         outlets.push(OutletSettings::Stdout);
     }
-    Ok(outlets)
+    outlets
+}
+
+/// The way to Kafka, and what is known of its topics, if entries are published there.
+fn kafka_outlet(config: &Config) -> Result<Option<(Client, Topics)>, StartError> {
+    if config.delivery.mode == DeliveryMode::Observe || !config.sink.kafka.enabled {
+        return Ok(None);
+    }
+    let client = Client::new(&config.kafka, config.replica.name.as_deref())?;
+    let topics = Topics::new(&client).map_err(KafkaConfigError::from)?;
+    Ok(Some((client, topics)))
 }
 
 fn writer_settings(config: &Config) -> WriterSettings {

@@ -4,6 +4,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
+pub mod parked;
 pub mod plugin;
 pub mod publish;
 pub mod release;

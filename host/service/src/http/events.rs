@@ -16,6 +16,7 @@ use super::Api;
 use super::problem::Problem;
 use super::wire::Posted;
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
+use crate::kafka::Unsendable;
 use crate::pipeline::{InFlight, NotTaken, Taken};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -61,6 +62,7 @@ async fn one(api: Api, body: Bytes) -> Result<Response, Problem> {
             Ok(Json(Posted { position, ..Posted::without_effect(Some(event_id), "duplicate") }).into_response())
         }
         Taken::Conflict => Err(Problem::conflict(event_id)),
+        Taken::Unsendable(unsendable) => Err(Problem::unsendable(event_id, &unsendable)),
     }
 }
 
@@ -168,6 +170,10 @@ fn taken(event_id: uuid::Uuid, taken: Taken) -> Posted {
             let problem = Some(Problem::conflict(event_id));
             Posted { problem, ..Posted::without_effect(Some(event_id), "conflict") }
         }
+        Taken::Unsendable(unsendable) => {
+            let problem = Some(Problem::unsendable(event_id, &unsendable));
+            Posted { problem, ..Posted::without_effect(Some(event_id), outcome(&unsendable)) }
+        }
     }
 }
 
@@ -194,7 +200,15 @@ fn count_taken(taken: &Taken) {
         Taken::Accepted(_) => "accepted",
         Taken::Duplicate => "duplicate",
         Taken::Conflict => "conflict",
+        Taken::Unsendable(unsendable) => outcome(unsendable),
     });
+}
+
+fn outcome(unsendable: &Unsendable) -> &'static str {
+    match unsendable {
+        Unsendable::UnknownTopic { .. } => "unknown-topic",
+        Unsendable::TooLarge { .. } => "too-large",
+    }
 }
 
 fn count_refused(refused: &NotAnEvent) {

@@ -76,7 +76,7 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
 }
 
 /// The version of the schema; 0 if there is none.
-async fn version(connection: &mut PgConnection) -> Result<i64, OpenError> {
+pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, OpenError> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass('belfry._sqlx_migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
@@ -89,6 +89,6 @@ async fn version(connection: &mut PgConnection) -> Result<i64, OpenError> {
     Ok(version.unwrap_or(0))
 }
 
-fn needed() -> i64 {
+pub(super) fn needed() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }

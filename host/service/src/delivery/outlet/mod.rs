@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 pub(crate) use kafka::KafkaOutlet;
 pub(crate) use stdout::StdoutOutlet;
 
-use crate::kafka::Client;
+use crate::kafka::{Client, Topics};
 
 /// What became of an entry that was sent.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) enum OutletError {
 /// How an outlet is opened.
 #[derive(Clone)]
 pub(crate) enum OutletSettings {
-    Kafka(Client),
+    Kafka(Client, Topics),
     Stdout,
 }
 
@@ -50,7 +50,7 @@ impl OutletSettings {
     /// The sink's name.
     pub(crate) fn sink(&self) -> &'static str {
         match self {
-            Self::Kafka(_) => "kafka",
+            Self::Kafka(..) => "kafka",
             Self::Stdout => "stdout",
         }
     }
@@ -58,7 +58,7 @@ impl OutletSettings {
     /// Open the way to the sink. Acknowledgements arrive at `acks`, for each entry one.
     pub(crate) async fn open(&self, acks: mpsc::UnboundedSender<Ack>) -> Result<Outlet, OutletError> {
         Ok(match self {
-            Self::Kafka(client) => Outlet::Kafka(KafkaOutlet::open(client, acks).await?),
+            Self::Kafka(client, topics) => Outlet::Kafka(KafkaOutlet::open(client, topics, acks).await?),
             Self::Stdout => Outlet::Stdout(StdoutOutlet::new(acks)),
         })
     }
