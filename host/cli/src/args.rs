@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
 use crate::client::Start;
+use crate::commands::audit::AuditArgs;
 use crate::commands::config::ConfigCommand;
 use crate::commands::demo::DemoArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::release::ReleaseReference;
 use crate::commands::serve::ConfigArgs;
 use crate::output::Format;
@@ -75,6 +77,10 @@ pub enum Command {
     /// Look at what a sink refused, send it again or discard it
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Compare the log with Kafka's topics: is anything missing, doubled or out of order?
+    Audit(AuditArgs),
+    /// Check everything that Belfry depends on, and say what to do
+    Doctor(DoctorArgs),
     /// Look at the configuration, or check it
     #[command(subcommand)]
     Config(ConfigCommand),

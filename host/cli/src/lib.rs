@@ -55,6 +55,8 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Parked(ParkedCommand::List(args)) => commands::parked::list(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Unpark(args)) => commands::parked::unpark(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Discard(args)) => commands::parked::discard(args, &client()?, output).await,
+        Command::Audit(args) => commands::audit::run(args, output).await,
+        Command::Doctor(args) => commands::doctor::run(args, output).await,
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Demo(args) => commands::demo::run(args, output).await,
         Command::Config(command) => commands::config::run(command, output),

@@ -1,8 +1,10 @@
 //! The commands, a file each.
 
+pub mod audit;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod parked;
 pub mod plugin;
