@@ -324,6 +324,36 @@ async fn the_password_of_redis_is_never_told() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn the_rights_that_the_manual_names_are_enough() -> Result<()> {
+    let directory = TempDir::new()?;
+    let redis = Redis::start(&directory.path().join("redis")).await?;
+    let mut connection = connect(&redis).await?;
+    let rights = "on >secret resetchannels &outbox:* &ws:* ~outbox:wake:* +publish +subscribe +blpop +lpush +ltrim +expire +ping";
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER").arg("belfry").arg(rights.split_whitespace().collect::<Vec<_>>());
+    user.query_async::<()>(&mut connection).await?;
+    let database = shared_postgres().await?.create_database().await?;
+    let url = redis.url().replace("redis://", "redis://belfry:secret@");
+    let sinks = [("sink.redis.enabled", "true".to_owned()), ("sink.stdout.enabled", "true".to_owned())];
+    let other = Replica::start(&database, Some(&url), &sinks).await?;
+    for sink in ["redis", "stdout"] {
+        other.wait_until_it_serves(sink).await?;
+    }
+    let one = Replica::start(&database, Some(&url), &sinks).await?;
+    for replica in [&one, &other] {
+        replica.wait_for_redis("connected").await?;
+    }
+    let mut feed = other.client().feed("from=now", None).await?;
+    let mut listener = subscribe(&redis, "ws:teacher-1").await?;
+    arrives(&one, &other, &mut feed, 1).await?;
+    hear(&mut listener).await?;
+    ensure!(other.metric("belfry_wake_seconds_count").await? > 0.0, "it was not woken");
+    let refused: redis::Value = redis::cmd("ACL").arg("LOG").query_async(&mut connection).await?;
+    ensure!(refused == redis::Value::Array(Vec::new()), "{refused:?}");
+    Ok(())
+}
+
 async fn wait_for_log(replica: &Replica, words: &str) -> Result<()> {
     let began = Instant::now();
     while !replica.process().log()?.contains(words) {

@@ -219,12 +219,12 @@ async fn roll_out(redis: Option<&str>, limit: Duration) -> Result<()> {
 #[tokio::test]
 async fn a_release_that_serves_on_one_replica_serves_on_all() -> Result<()> {
     let (_redis, url) = redis().await?;
-    roll_out(Some(&url), Duration::from_secs(1)).await
+    roll_out(Some(&url), Duration::from_millis(1500)).await
 }
 
 #[tokio::test]
 async fn without_redis_a_release_serves_everywhere_after_a_look() -> Result<()> {
-    roll_out(None, Duration::from_secs(2)).await
+    roll_out(None, Duration::from_secs(3)).await
 }
 
 #[tokio::test]
