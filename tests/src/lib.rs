@@ -2,6 +2,7 @@
 //! servers for them to use.
 
 mod client;
+mod command;
 mod events;
 mod neighbour;
 mod process;
@@ -9,6 +10,7 @@ pub mod servers;
 mod service;
 
 pub use client::{Client, FeedItem, Posted};
+pub use command::{Ended, belfry, eventually};
 pub use events::{Batch, assessment, results_ready};
 pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewRelease, NotificationHistory,
-    OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout, SinkReach, SourcePartition, StoreError,
+    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewRelease,
+    NotificationHistory, OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout, SinkReach,
+    SourcePartition, StoreError,
 };
 
 /// The database, whichever it is. Cheap to clone.

@@ -54,7 +54,8 @@ pub async fn run(args: &AuditArgs, output: &Output) -> anyhow::Result<Exit> {
     let settings = StoreSettings { migrate: false, max_connections: 1, ..settings };
     let store = Store::open(&settings).await.map_err(|error| match error {
         OpenError::Locked(path) => {
-            let message = format!("{} is in use; an SQLite store is audited while the service is stopped", path.display());
+            let message =
+                format!("{} is in use; an SQLite store is audited while the service is stopped", path.display());
             Fault::new(Exit::Refused, message)
         }
         error => Fault::new(Exit::Failure, error.to_string()),

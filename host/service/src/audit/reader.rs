@@ -131,12 +131,7 @@ impl Reader {
         Ok(found)
     }
 
-    fn consume(
-        &self,
-        consumer: &BaseConsumer,
-        met: &mut Met,
-        progress: &impl Fn(Progress),
-    ) -> Result<(), AuditError> {
+    fn consume(&self, consumer: &BaseConsumer, met: &mut Met, progress: &impl Fn(Progress)) -> Result<(), AuditError> {
         let mut assignment = TopicPartitionList::new();
         let mut unfinished = BTreeMap::new();
         let mut total = 0;

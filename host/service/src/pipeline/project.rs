@@ -106,8 +106,8 @@ fn finish(
             Message::finish(&notification, &event.envelope, cause, messages).map_err(|refusal: Refusal| {
                 NotProjected { outcome: refusal.outcome, detail: format!("notification {place}: {refusal}") }
             })?;
-        let bytes =
-            limit.map_or(0, |limit| record::notification_bytes(&message, &notification.recipient, &event.envelope, limit));
+        let bytes = limit
+            .map_or(0, |limit| record::notification_bytes(&message, &notification.recipient, &event.envelope, limit));
         match limit.filter(|limit| bytes > *limit) {
             None => Ok((notification, message)),
             Some(limit) => Err(NotProjected {

@@ -336,10 +336,9 @@ impl DatabaseDoctor {
         if !installed {
             return Ok(SourceState { installed, backlog: 0 });
         }
-        let backlog =
-            sqlx::query_scalar("SELECT count(*) FROM (SELECT FROM belfry.submitted LIMIT 100000) waiting")
-                .fetch_one(&mut self.connection)
-                .await?;
+        let backlog = sqlx::query_scalar("SELECT count(*) FROM (SELECT FROM belfry.submitted LIMIT 100000) waiting")
+            .fetch_one(&mut self.connection)
+            .await?;
         Ok(SourceState { installed, backlog })
     }
 }

@@ -57,10 +57,10 @@ impl Postgres {
                           RETURNING sink, position) \
              INSERT INTO belfry.relay_checkpoint (sink, epoch, upto_id) SELECT sink, 0, position FROM new",
         )
-            .bind(sink)
-            .bind(position)
-            .execute(&self.readers)
-            .await?;
+        .bind(sink)
+        .bind(position)
+        .execute(&self.readers)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 

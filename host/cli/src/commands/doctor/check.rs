@@ -43,11 +43,7 @@ impl Check {
         Self { check: check.into(), state: State::Ok, finding: finding.into(), remedy: None }
     }
 
-    pub(super) fn warning(
-        check: impl Into<String>,
-        finding: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    pub(super) fn warning(check: impl Into<String>, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { state: State::Warning, remedy: Some(remedy.into()), ..Self::ok(check, finding) }
     }
 

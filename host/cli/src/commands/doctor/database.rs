@@ -146,7 +146,8 @@ fn schema(state: DatabaseState, config: &Config) -> Vec<Check> {
         Some(1) => Check::ok("log positions", "belfry.outbox_id caches nothing"),
         cache => {
             let cached = cache.map_or("is missing".to_owned(), |cache| format!("caches {cache} positions"));
-            let finding = format!("belfry.outbox_id {cached}: they would become visible out of order, and be passed over");
+            let finding =
+                format!("belfry.outbox_id {cached}: they would become visible out of order, and be passed over");
             Check::failed("log positions", finding, "ALTER SEQUENCE belfry.outbox_id CACHE 1")
         }
     });

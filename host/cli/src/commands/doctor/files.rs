@@ -51,7 +51,9 @@ fn secrets(config: &Config) -> Vec<(String, PathBuf)> {
 fn secret(name: &str, path: &Path) -> Check {
     let shown = path.display();
     match fs::File::open(path) {
-        Err(error) => Check::failed(name, format!("cannot read {shown}: {error}"), "make it readable for belfry's user"),
+        Err(error) => {
+            Check::failed(name, format!("cannot read {shown}: {error}"), "make it readable for belfry's user")
+        }
         Ok(_) if mode(path).is_some_and(|mode| mode & OTHERS_READ != 0) => {
             Check::warning(name, format!("everybody on this machine may read {shown}"), format!("chmod o-r {shown}"))
         }

@@ -140,7 +140,11 @@ fn topic_checks(config: &Config, name: &str, topic: &Topic) -> Vec<Check> {
             ),
             error => (error.to_string(), "see the broker's log".to_owned()),
         };
-        return vec![if needed { Check::failed(check, finding, remedy) } else { Check::warning(check, finding, remedy) }];
+        return vec![if needed {
+            Check::failed(check, finding, remedy)
+        } else {
+            Check::warning(check, finding, remedy)
+        }];
     }
     let mut checks = Vec::new();
     if topic.without_leader > 0 {
@@ -197,7 +201,8 @@ fn copies(check: &str, topic: &Topic) -> Option<Check> {
         return Some(Check::warning(check, finding, "set min.insync.replicas=2"));
     }
     (in_sync >= topic.replicas).then(|| {
-        let finding = format!("min.insync.replicas is {in_sync} of {} replicas: one broker away stops it", topic.replicas);
+        let finding =
+            format!("min.insync.replicas is {in_sync} of {} replicas: one broker away stops it", topic.replicas);
         Check::warning(check, finding, "have one replica more than min.insync.replicas")
     })
 }

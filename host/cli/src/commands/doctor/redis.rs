@@ -51,8 +51,7 @@ async fn look(config: &Config, address: &str) -> Result<Vec<Check>, String> {
     }
     times.sort_unstable();
     let median = times[times.len() / 2];
-    let info: String =
-        redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
+    let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown");
     let finding = format!("version {version}, PING takes {:.1} ms", median.as_secs_f64() * 1000.0);
     Ok(vec![if median > SLOW {

@@ -23,7 +23,9 @@ pub(super) async fn check(config: &Config, source: &PostgresSource) -> Vec<Check
         }
     };
     vec![match doctor.source().await {
-        Err(error) => Check::failed(name, error.to_string(), "grant belfry's role SELECT and DELETE on belfry.submitted"),
+        Err(error) => {
+            Check::failed(name, error.to_string(), "grant belfry's role SELECT and DELETE on belfry.submitted")
+        }
         Ok(state) if !state.installed => Check::failed(
             name,
             "belfry.submit is not installed",

@@ -29,8 +29,11 @@ impl Session<'_> {
             tracing::info!(sink = self.sink, positions = ?discarded, "parked entries are discarded");
         }
         let mut keys: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
-        let asked: HashSet<(&str, &str)> =
-            all.iter().filter(|parked| parked.request.is_some()).map(|parked| (&*parked.topic, &*parked.event_key)).collect();
+        let asked: HashSet<(&str, &str)> = all
+            .iter()
+            .filter(|parked| parked.request.is_some())
+            .map(|parked| (&*parked.topic, &*parked.event_key))
+            .collect();
         // All of a key, also what was parked behind the others after somebody asked. What stood behind a discarded entry
         // is free to go; what is itself to blame is refused again, and stays.
         for parked in all.iter().filter(|parked| !is_discarded(parked)) {
