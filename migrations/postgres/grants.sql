@@ -2,7 +2,7 @@
 -- The owner is whoever migrates. Nobody else may change tables; the log is only ever appended to.
 DO $$
 BEGIN
-  -- Two at once would fail each other.
+  -- Replicas that start together would change the same rows of the catalogue.
   PERFORM pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int);
   REVOKE ALL ON ALL FUNCTIONS IN SCHEMA belfry FROM PUBLIC;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_runtime') THEN

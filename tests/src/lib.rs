@@ -2,6 +2,7 @@
 //! servers for them to use.
 
 mod client;
+mod command;
 mod events;
 mod neighbour;
 mod process;
@@ -12,6 +13,7 @@ mod service_database;
 pub mod soak;
 
 pub use client::{Client, FeedItem, Posted};
+pub use command::{Ended, belfry, eventually};
 pub use events::{Batch, assessment, results_ready};
 pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};

@@ -18,7 +18,7 @@ pub mod priority;
 pub use args::Cli;
 pub use exit::Exit;
 
-use args::{Command, PluginCommand, ReleaseCommand};
+use args::{Command, ParkedCommand, PluginCommand, ReleaseCommand};
 use output::Output;
 
 /// Run a command to its end. Errors are told on standard error.
@@ -52,6 +52,11 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Release(ReleaseCommand::Rollback(args)) => {
             commands::release::roll_back(args, &client()?, output).await
         }
+        Command::Parked(ParkedCommand::List(args)) => commands::parked::list(args, &client()?, output).await,
+        Command::Parked(ParkedCommand::Unpark(args)) => commands::parked::unpark(args, &client()?, output).await,
+        Command::Parked(ParkedCommand::Discard(args)) => commands::parked::discard(args, &client()?, output).await,
+        Command::Audit(args) => commands::audit::run(args, output).await,
+        Command::Doctor(args) => commands::doctor::run(args, output).await,
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Migrate(args) => commands::migrate::run(args, output).await,
         Command::Demo(args) => commands::demo::run(args, output).await,

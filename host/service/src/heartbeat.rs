@@ -15,7 +15,7 @@ use uuid::Uuid;
 const SLOW: Duration = Duration::from_millis(5500);
 /// The bounds of looking where nobody tells: what a new entry has to wait for, at least and at most.
 const QUICKEST: Duration = Duration::from_millis(25);
-const SLOWEST: Duration = Duration::from_millis(900);
+const SLOWEST: Duration = Duration::from_millis(750);
 /// A lease counts as ended this much earlier than the database would say: clocks run at slightly different speeds.
 const MARGIN: Duration = Duration::from_millis(500);
 

@@ -15,7 +15,8 @@ pub(crate) async fn take(store: &Store, heartbeat: &Heartbeat, name: &str) -> Re
             match seen.lease(name) {
                 Some((lease, _)) if lease.owner == Some(heartbeat.owner()) => Duration::ZERO,
                 Some((lease, _)) => lease.remaining,
-                None => Duration::from_secs(1),
+                // It was registered since the last look.
+                None => Duration::ZERO,
             }
         };
         if wait.is_zero() {

@@ -19,7 +19,7 @@ use crate::heartbeat::Heartbeat;
 use crate::http::{self, Api, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
 use crate::ingest::postgres::{self, PostgresSource};
-use crate::kafka::{Client, KafkaConfigError};
+use crate::kafka::{Client, KafkaConfigError, TopicLimits};
 use crate::pipeline::Pipeline;
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
 use crate::releases::{self, Registry, ReleaseError};
@@ -128,7 +128,13 @@ impl Service {
         };
         let mut sinks = Vec::new();
         let mut health = Vec::new();
-        for outlet in outlets(&config, redis.as_ref())? {
+        let kafka = kafka_outlet(&config)?;
+        let topics = kafka.as_ref().map(|(_, topics)| topics.clone());
+        if let Some(topics) = &topics {
+            topics.learn().await;
+            sinks.push(tokio::spawn(topics.clone().keep_up(finishing.clone())));
+        }
+        for outlet in outlets(&config, kafka, redis.as_ref()) {
             let sink = outlet.sink();
             let state = watch::Sender::new(BreakerState::Closed);
             health.push((sink, state.subscribe()));
@@ -176,6 +182,7 @@ impl Service {
             registry: registry.clone(),
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             messages: Arc::new(message_settings(&config)),
+            topics,
         };
         let mut prepared = None;
         if config.reads_kafka() {
@@ -192,6 +199,7 @@ impl Service {
             store: store.clone(),
             registry,
             feeds,
+            heartbeat: heartbeat.clone(),
             in_flight: in_flight.clone(),
             max_in_flight: config.ingest.max_in_flight,
             max_event_bytes: config.ingest.max_event_bytes,
@@ -270,22 +278,34 @@ impl Service {
 }
 
 /// The ways to all sinks that are enabled.
-fn outlets(config: &Config, redis: Option<&redis::Client>) -> Result<Vec<OutletSettings>, StartError> {
+fn outlets(
+    config: &Config,
+    kafka: Option<(Client, TopicLimits)>,
+    redis: Option<&redis::Client>,
+) -> Vec<OutletSettings> {
     let mut outlets = Vec::new();
     if config.delivery.mode == DeliveryMode::Observe {
         tracing::info!("observing: events are recorded and projected, and nothing is sent");
-        return Ok(outlets);
-    }
-    if config.sink.kafka.enabled {
-        outlets.push(OutletSettings::Kafka(Client::new(&config.kafka, config.replica.name.as_deref())?));
+        return outlets;
     }
     if let Some(client) = redis.filter(|_| config.sink.redis.enabled) {
         outlets.push(OutletSettings::Redis(client.clone()));
     }
+    outlets.extend(kafka.map(|(client, limits)| OutletSettings::Kafka(client, limits)));
     if config.sink.stdout.enabled {
         outlets.push(OutletSettings::Stdout);
     }
-    Ok(outlets)
+    outlets
+}
+
+/// The way to Kafka, and what is known of its topics, if entries are published there.
+fn kafka_outlet(config: &Config) -> Result<Option<(Client, TopicLimits)>, StartError> {
+    if config.delivery.mode == DeliveryMode::Observe || !config.sink.kafka.enabled {
+        return Ok(None);
+    }
+    let client = Client::new(&config.kafka, config.replica.name.as_deref())?;
+    let topics = TopicLimits::new(&client).map_err(KafkaConfigError::from)?;
+    Ok(Some((client, topics)))
 }
 
 fn writer_settings(config: &Config) -> WriterSettings {

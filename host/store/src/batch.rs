@@ -102,6 +102,11 @@ impl Unreadable {
             payload,
         }
     }
+
+    /// An event that could never be published.
+    pub fn unsendable(origin: &Origin, event_id: Uuid, detail: String, payload: Bytes) -> Self {
+        Self { cause: "malformed", detail, ..Self::conflict(origin, event_id, payload) }
+    }
 }
 
 /// What became of a batch. Once it is given, it is durable.

@@ -3,6 +3,7 @@
 //! [`Store`] hides which database is behind it. The [`Writer`] is the only one who appends to the log: it gathers what
 //! the pipeline hands over into groups, commits each group in one transaction, then answers and wakes the readers.
 
+mod audit;
 mod batch;
 mod crash_point;
 mod error;
@@ -17,13 +18,16 @@ mod submission;
 mod submitted;
 mod writer;
 
+pub use audit::{AuditEntry, SinkReach};
 pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, Unreadable};
 pub use crash_point::{arm_crash_points, sabotaged};
 pub use error::{OpenError, StoreError};
 #[doc(hidden)]
 pub use fail;
 pub use log_entry::{DeadLetter, EventHistory, LogEntry, NotificationHistory, Withheld};
-pub use postgres::{MigrateReport, migrate};
+pub use postgres::{
+    Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
+};
 pub use relay::{Beat, LEASE, Lease, LeaseState, NewParked, Parked, ParkedFilter, ParkedRequest, RelayEntry};
 pub use release::{AddRelease, Added, NewRelease, Release, Rollout};
 pub use store::{Retired, Store, StoreSettings};

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewRelease, NotificationHistory,
-    OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout, SourcePartition, StoreError,
+    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewRelease,
+    NotificationHistory, OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout, SinkReach,
+    SourcePartition, StoreError,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -348,6 +349,46 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.retire(up_to, log_before_ms, inbox_before_ms, limit).await,
             Self::Postgres(postgres) => postgres.retire(up_to, log_before_ms, inbox_before_ms, limit).await,
+        }
+    }
+
+    /// How far a sink has been served, if there is such a sink.
+    pub async fn sink_reach(&self, sink: &str) -> Result<Option<SinkReach>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.sink_reach(sink).await,
+            Self::Postgres(postgres) => postgres.sink_reach(sink).await,
+        }
+    }
+
+    /// The first position that was recorded at this time or later.
+    pub async fn first_position_since(&self, ms: i64) -> Result<Option<i64>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.first_position_since(ms).await,
+            Self::Postgres(postgres) => postgres.first_position_since(ms).await,
+        }
+    }
+
+    /// Up to `limit` entries that have a topic, after one position and up to another, in order, without what they say.
+    /// `now_ms` is for a store that does not note when its sinks had what.
+    pub async fn read_audit(
+        &self,
+        sink: &str,
+        after: i64,
+        up_to: i64,
+        limit: u32,
+        now_ms: i64,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read_audit(sink, after, up_to, limit, now_ms).await,
+            Self::Postgres(postgres) => postgres.read_audit(sink, after, up_to, limit).await,
+        }
+    }
+
+    /// Of these ids, those that stand in the log, or stood there and are still known.
+    pub async fn taken_or_issued(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.taken_or_issued(ids).await,
+            Self::Postgres(postgres) => postgres.taken_or_issued(ids).await,
         }
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{Opened, accepted, event, notification, now_ms, submission};
 
-pub async fn events_and_their_notifications_stand_together_in_order(opened: Opened) {
+pub(crate) async fn events_and_their_notifications_stand_together_in_order(opened: Opened) {
     let group = vec![
         submission(1, vec![notification(11), notification(12)]),
         submission(2, vec![]),
@@ -26,7 +26,7 @@ pub async fn events_and_their_notifications_stand_together_in_order(opened: Open
     assert_eq!(*opened.log_end.borrow(), 6);
 }
 
-pub async fn an_event_id_is_taken_once(opened: Opened) {
+pub(crate) async fn an_event_id_is_taken_once(opened: Opened) {
     let twin =
         |content| Submission { event: event(1, content), notifications: vec![], dead_letters: vec![], origin: None };
     // In one group, and in groups one after the other.
@@ -39,7 +39,7 @@ pub async fn an_event_id_is_taken_once(opened: Opened) {
     assert_eq!(known.into_iter().collect::<Vec<_>>(), [(Uuid::from_u128(1), [0; 32])]);
 }
 
-pub async fn a_notification_is_issued_once_whatever_leads_to_it(opened: Opened) {
+pub(crate) async fn a_notification_is_issued_once_whatever_leads_to_it(opened: Opened) {
     opened.commit(vec![submission(1, vec![notification(11)])]).await;
     let again = vec![submission(2, vec![notification(11), notification(21), notification(21)])];
     assert_eq!(opened.commit(again).await, [accepted(3, &[Err(WITHHELD_ISSUED), Ok(4), Err(WITHHELD_ISSUED)])]);
@@ -47,7 +47,7 @@ pub async fn a_notification_is_issued_once_whatever_leads_to_it(opened: Opened) 
     assert_eq!(history.withheld.iter().map(|one| one.reason.as_str()).collect::<Vec<_>>(), [WITHHELD_ISSUED; 2]);
 }
 
-pub async fn an_expired_notification_is_withheld_and_not_issued(opened: Opened) {
+pub(crate) async fn an_expired_notification_is_withheld_and_not_issued(opened: Opened) {
     let expired = NewNotification { expires_at_ms: Some(1), ..notification(11) };
     assert_eq!(opened.commit(vec![submission(1, vec![expired])]).await, [accepted(1, &[Err(WITHHELD_EXPIRED)])]);
     let found = opened.store.notification(Uuid::from_u128(11)).await.expect("a query");
@@ -55,7 +55,7 @@ pub async fn an_expired_notification_is_withheld_and_not_issued(opened: Opened) 
     assert_eq!(opened.commit(vec![submission(2, vec![notification(11)])]).await, [accepted(2, &[Ok(3)])]);
 }
 
-pub async fn dead_letters_are_kept_with_their_event(opened: Opened) {
+pub(crate) async fn dead_letters_are_kept_with_their_event(opened: Opened) {
     let letter = NewDeadLetter { projector: "p".into(), release_id: 1, cause: "trapped", detail: "a bug".into() };
     let failed = Submission { dead_letters: vec![letter], ..submission(1, vec![]) };
     let expected = Receipt::Accepted { position: 1, notifications: vec![], dead_letters: vec![1] };
@@ -64,7 +64,7 @@ pub async fn dead_letters_are_kept_with_their_event(opened: Opened) {
     assert_eq!((history.dead_letters[0].cause.as_str(), history.dead_letters[0].detail.as_str()), ("trapped", "a bug"));
 }
 
-pub async fn what_is_old_is_retired_but_not_before_the_sinks_have_it(opened: Opened) {
+pub(crate) async fn what_is_old_is_retired_but_not_before_the_sinks_have_it(opened: Opened) {
     opened.commit((0..12).map(|number| submission(number, vec![])).collect()).await;
     retire_all(&opened, 4, 0).await;
     // PostgreSQL retires ranges of four positions, SQLite rows.
@@ -86,7 +86,7 @@ async fn retire_all(opened: &Opened, up_to: i64, inbox_before_ms: i64) {
     {}
 }
 
-pub async fn a_version_names_one_component(opened: Opened) {
+pub(crate) async fn a_version_names_one_component(opened: Opened) {
     let release = |digest, config: &str| NewRelease {
         projector: "p".into(),
         version: "1.0.0".into(),
@@ -104,7 +104,7 @@ pub async fn a_version_names_one_component(opened: Opened) {
     assert_eq!(add(2, "{}").await, AddRelease::OtherDigest([1; 32]));
 }
 
-pub async fn the_release_before_is_known(opened: Opened) {
+pub(crate) async fn the_release_before_is_known(opened: Opened) {
     let mut releases = Vec::new();
     for config in ["1", "2"] {
         let new = NewRelease {

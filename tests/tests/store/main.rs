@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 /// A store of its own, and its writer.
-pub struct Opened {
-    pub store: Store,
-    pub settings: StoreSettings,
-    pub writer: Writer,
-    pub log_end: watch::Sender<i64>,
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) settings: StoreSettings,
+    pub(crate) writer: Writer,
+    pub(crate) log_end: watch::Sender<i64>,
     _directory: Option<TempDir>,
 }
 
@@ -47,24 +47,24 @@ impl Opened {
         Self { store, settings, writer, log_end, _directory: directory }
     }
 
-    pub async fn commit(&self, submissions: Vec<Submission>) -> Vec<Receipt> {
+    pub(crate) async fn commit(&self, submissions: Vec<Submission>) -> Vec<Receipt> {
         match self.commit_batch(Batch::of(submissions)).await {
             BatchReceipt::Committed(receipts) => receipts,
             BatchReceipt::Fenced => panic!("fenced without a position"),
         }
     }
 
-    pub async fn commit_batch(&self, batch: Batch) -> BatchReceipt {
+    pub(crate) async fn commit_batch(&self, batch: Batch) -> BatchReceipt {
         let receipt = self.writer.submit(batch).await.expect("the writer runs");
         receipt.await.expect("an answer").expect("a commit")
     }
 }
 
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-pub fn event(number: u128, content: u8) -> NewEvent {
+pub(crate) fn event(number: u128, content: u8) -> NewEvent {
     NewEvent {
         event_id: Uuid::from_u128(number),
         content_hash: [content; 32],
@@ -79,7 +79,7 @@ pub fn event(number: u128, content: u8) -> NewEvent {
     }
 }
 
-pub fn notification(number: u128) -> NewNotification {
+pub(crate) fn notification(number: u128) -> NewNotification {
     NewNotification {
         notification_id: Uuid::from_u128(number),
         topic: "notifications".into(),
@@ -91,11 +91,11 @@ pub fn notification(number: u128) -> NewNotification {
     }
 }
 
-pub fn submission(number: u128, notifications: Vec<NewNotification>) -> Submission {
+pub(crate) fn submission(number: u128, notifications: Vec<NewNotification>) -> Submission {
     Submission { event: event(number, 0), notifications, dead_letters: Vec::new(), origin: None }
 }
 
-pub fn accepted(position: i64, notifications: &[Result<i64, &'static str>]) -> Receipt {
+pub(crate) fn accepted(position: i64, notifications: &[Result<i64, &'static str>]) -> Receipt {
     Receipt::Accepted { position, notifications: notifications.to_vec(), dead_letters: Vec::new() }
 }
 

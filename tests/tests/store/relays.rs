@@ -9,7 +9,7 @@ use crate::{Opened, event, notification, submission};
 
 const SINK: &str = "kafka";
 
-pub async fn a_lease_has_one_holder_and_each_holder_an_epoch(opened: Opened) {
+pub(crate) async fn a_lease_has_one_holder_and_each_holder_an_epoch(opened: Opened) {
     let store = &opened.store;
     let (me, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
     assert_eq!(store.acquire_lease(SINK, me).await.expect("an answer"), None, "a sink that is not known");
@@ -28,7 +28,7 @@ pub async fn a_lease_has_one_holder_and_each_holder_an_epoch(opened: Opened) {
     assert!(store.checkpoint(SINK, second.epoch, 8, &[]).await.expect("an answer"));
 }
 
-pub async fn a_checkpoint_never_goes_back_and_only_the_holder_makes_it(opened: Opened) {
+pub(crate) async fn a_checkpoint_never_goes_back_and_only_the_holder_makes_it(opened: Opened) {
     let store = &opened.store;
     store.register_sink(SINK, 0).await.expect("an answer");
     let first = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
@@ -43,7 +43,7 @@ pub async fn a_checkpoint_never_goes_back_and_only_the_holder_makes_it(opened: O
     assert_eq!(store.blocked_keys(SINK).await.expect("a query"), [], "nothing of it was noted");
 }
 
-pub async fn parked_entries_block_their_key_until_they_are_forgotten(opened: Opened) {
+pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(opened: Opened) {
     let store = &opened.store;
     store.register_sink(SINK, 0).await.expect("an answer");
     let lease = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
@@ -78,7 +78,7 @@ pub async fn parked_entries_block_their_key_until_they_are_forgotten(opened: Ope
     );
 }
 
-pub async fn a_heartbeat_tells_what_is_new(opened: Opened) {
+pub(crate) async fn a_heartbeat_tells_what_is_new(opened: Opened) {
     let store = &opened.store;
     let me = Uuid::from_u128(1);
     let before = store.beat(me).await.expect("a beat");
@@ -98,7 +98,7 @@ pub async fn a_heartbeat_tells_what_is_new(opened: Opened) {
     assert_eq!(store.beat(me).await.expect("a beat").leases[0].remaining, Duration::ZERO);
 }
 
-pub async fn relays_read_published_entries_only(opened: Opened) {
+pub(crate) async fn relays_read_published_entries_only(opened: Opened) {
     let mut recorded = submission(1, vec![notification(11)]);
     recorded.event = belfry_store::NewEvent { topic: None, ..event(1, 0) };
     opened.commit(vec![recorded, submission(2, vec![])]).await;

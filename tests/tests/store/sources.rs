@@ -18,7 +18,7 @@ fn batch(number: u128, partition_number: i32, expected: i64, next: i64) -> Batch
     }
 }
 
-pub async fn a_source_begins_where_it_is_told_once(opened: Opened) {
+pub(crate) async fn a_source_begins_where_it_is_told_once(opened: Opened) {
     let store = &opened.store;
     assert_eq!(store.begin_source(&partition(0), 7).await.expect("a position"), 7);
     assert_eq!(store.begin_source(&partition(0), 9).await.expect("a position"), 7);
@@ -29,7 +29,7 @@ pub async fn a_source_begins_where_it_is_told_once(opened: Opened) {
     assert_eq!(store.source_positions("other", None).await.expect("a query"), []);
 }
 
-pub async fn a_position_moves_only_from_where_it_is_believed_to_be(opened: Opened) {
+pub(crate) async fn a_position_moves_only_from_where_it_is_believed_to_be(opened: Opened) {
     opened.store.begin_source(&partition(0), 0).await.expect("a position");
     assert_eq!(opened.commit_batch(batch(1, 0, 0, 5)).await, BatchReceipt::Committed(vec![accepted(1, &[])]));
     // Somebody who still believes the partition to be his brings it again, and something new with it.
@@ -41,7 +41,7 @@ pub async fn a_position_moves_only_from_where_it_is_believed_to_be(opened: Opene
     assert_eq!(opened.commit_batch(batch(3, 1, 0, 1)).await, BatchReceipt::Fenced);
 }
 
-pub async fn batches_of_one_partition_follow_each_other_in_a_group(opened: Opened) {
+pub(crate) async fn batches_of_one_partition_follow_each_other_in_a_group(opened: Opened) {
     opened.store.begin_source(&partition(0), 0).await.expect("a position");
     opened.store.begin_source(&partition(1), 4).await.expect("a position");
     let mut pending = Vec::new();
@@ -65,7 +65,7 @@ pub async fn batches_of_one_partition_follow_each_other_in_a_group(opened: Opene
     assert!(fenced[1], "{fenced:?}");
 }
 
-pub async fn records_that_are_no_events_and_conflicts_become_dead_letters(opened: Opened) {
+pub(crate) async fn records_that_are_no_events_and_conflicts_become_dead_letters(opened: Opened) {
     opened.store.begin_source(&partition(0), 0).await.expect("a position");
     let origin = |offset| Some(Origin { topic: "events".into(), partition: 0, offset });
     let from_source = |content, offset| Submission {

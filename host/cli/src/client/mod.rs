@@ -5,6 +5,7 @@
 
 mod error;
 mod feed;
+mod parked;
 mod problem;
 mod publish;
 mod releases;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub use error::ClientError;
 pub use feed::{Feed, FeedItem, FeedNotification, FeedQuery, Start};
+pub use parked::ParkedQuery;
 pub use problem::Problem;
 pub use releases::{Pushed, Upload};
 

@@ -304,6 +304,25 @@ pub struct Release {
     pub active: bool,
 }
 
+/// An entry that a sink refused, or that stands behind one of its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// The sink that refused it.
+    pub sink: String,
+    /// Its position in the log.
+    pub position: i64,
+    /// Its topic.
+    pub topic: String,
+    /// Its key; empty if it has none.
+    pub key: String,
+    /// Why it is parked.
+    pub error: String,
+    /// Since when.
+    pub parked_at: String,
+    /// What was asked for and is not done yet: `unpark` or `discard`.
+    pub request: Option<String>,
+}
+
 /// Which release serves a rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {

@@ -1,10 +1,13 @@
 //! The commands, a file each.
 
+pub mod audit;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod migrate;
+pub mod parked;
 pub mod plugin;
 pub mod position;
 pub mod publish;

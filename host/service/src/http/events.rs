@@ -62,6 +62,7 @@ async fn one(api: Api, body: Bytes) -> Result<Response, Problem> {
             Ok(Json(Posted { position, ..Posted::without_effect(Some(event_id), "duplicate") }).into_response())
         }
         Taken::Conflict => Err(Problem::conflict(event_id)),
+        Taken::Unsendable(unsendable) => Err(Problem::unsendable(event_id, &unsendable)),
     }
 }
 
@@ -171,6 +172,10 @@ fn taken(event_id: uuid::Uuid, taken: Taken) -> Posted {
             let problem = Some(Problem::conflict(event_id));
             Posted { problem, ..Posted::without_effect(Some(event_id), "conflict") }
         }
+        Taken::Unsendable(unsendable) => {
+            let problem = Some(Problem::unsendable(event_id, &unsendable));
+            Posted { problem, ..Posted::without_effect(Some(event_id), unsendable.outcome()) }
+        }
     }
 }
 
@@ -197,6 +202,7 @@ fn count_taken(taken: &Taken) {
         Taken::Accepted(_) => "accepted",
         Taken::Duplicate => "duplicate",
         Taken::Conflict => "conflict",
+        Taken::Unsendable(unsendable) => unsendable.outcome(),
     });
 }
 

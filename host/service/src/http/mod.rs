@@ -5,6 +5,7 @@ mod events;
 mod feed;
 mod histories;
 mod ops;
+mod parked;
 mod problem;
 mod readiness;
 mod releases;
@@ -22,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Tokens;
 use crate::delivery::feed::Feeds;
+use crate::heartbeat::Heartbeat;
 use crate::pipeline::Pipeline;
 use crate::releases::Registry;
 
@@ -40,6 +42,7 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) feeds: Feeds,
+    pub(crate) heartbeat: Heartbeat,
     /// One permit for each event between arrival and commit.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) max_in_flight: usize,
@@ -54,6 +57,9 @@ pub(crate) fn api(api: Api) -> Router {
         .route("/v1/events/{event_id}", get(histories::event))
         .route("/v1/notifications/{event_id}", get(histories::notification))
         .route("/v1/feed", get(feed::get))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/unpark", post(parked::unpark))
+        .route("/v1/parked/discard", post(parked::discard))
         .route(
             "/v1/releases",
             get(releases::list).post(releases::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)),

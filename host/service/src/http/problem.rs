@@ -10,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::ingest::NotAnEvent;
+use crate::kafka::Unsendable;
 use crate::pipeline::NotTaken;
 use crate::releases::ReleaseError;
 
@@ -63,6 +64,19 @@ impl Problem {
 
     pub(crate) fn retired(detail: impl Into<String>) -> Self {
         Self::new("position-retired", "Position not in the log", StatusCode::GONE, detail)
+    }
+
+    pub(crate) fn unsendable(event_id: Uuid, unsendable: &Unsendable) -> Self {
+        let detail = unsendable.to_string();
+        let problem = match unsendable {
+            Unsendable::UnknownTopic { .. } => {
+                Self::new("unknown-topic", "Unknown topic", StatusCode::UNPROCESSABLE_ENTITY, detail)
+            }
+            Unsendable::TooLarge { .. } => {
+                Self::new("event-too-large", "Event too large", StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+        };
+        Self { event_id: Some(event_id), ..problem }
     }
 
     pub(crate) fn conflict(event_id: Uuid) -> Self {

@@ -1,6 +1,6 @@
 //! What the API says, as JSON.
 
-use belfry_store::{DeadLetter, LogEntry, Release, Withheld};
+use belfry_store::{DeadLetter, LogEntry, Parked, ParkedRequest, Release, Withheld};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -158,6 +158,33 @@ impl HistoryDeadLetter {
             cause: letter.cause,
             detail: letter.detail,
             created_at: rfc3339(letter.created_at_ms),
+        }
+    }
+}
+
+/// An entry that a sink refused, or that stands behind one of its key.
+#[derive(Serialize)]
+pub(crate) struct ParkedView {
+    sink: String,
+    position: i64,
+    topic: String,
+    key: String,
+    error: String,
+    parked_at: String,
+    /// What was asked for and is not done yet.
+    request: Option<&'static str>,
+}
+
+impl ParkedView {
+    pub(crate) fn of(parked: Parked) -> Self {
+        Self {
+            sink: parked.sink,
+            position: parked.position,
+            topic: parked.topic,
+            key: parked.event_key,
+            error: parked.error,
+            parked_at: rfc3339(parked.parked_at_ms),
+            request: parked.request.map(ParkedRequest::as_str),
         }
     }
 }

@@ -253,6 +253,7 @@ fn count_taken(taken: &Taken) {
         Taken::Accepted(_) => "accepted",
         Taken::Duplicate => "duplicate",
         Taken::Conflict => "conflict",
+        Taken::Unsendable(unsendable) => unsendable.outcome(),
     });
 }
 

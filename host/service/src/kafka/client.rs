@@ -1,15 +1,7 @@
-use std::collections::HashMap;
-use std::time::Duration;
-
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 
 use crate::config::{Kafka, SecretError, secret};
-
-/// How long an administrative request may take.
-const REQUEST: Duration = Duration::from_secs(5);
 
 /// Settings that Belfry's promises depend on. They cannot be set.
 const FIXED: [(&str, &str); 24] = [
@@ -60,13 +52,13 @@ pub enum KafkaConfigError {
 
 /// How clients of one cluster are made. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     config: ClientConfig,
 }
 
 impl Client {
     /// From the configuration; `replica` is this replica's name, if it has one.
-    pub(crate) fn new(settings: &Kafka, replica: Option<&str>) -> Result<Self, KafkaConfigError> {
+    pub fn new(settings: &Kafka, replica: Option<&str>) -> Result<Self, KafkaConfigError> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &settings.brokers);
         config.set("client.id", replica.map_or_else(|| "belfry".to_owned(), |name| format!("belfry-{name}")));
@@ -114,33 +106,7 @@ impl Client {
     }
 
     /// What all clients share.
-    pub(crate) fn base(&self) -> ClientConfig {
+    pub fn base(&self) -> ClientConfig {
         self.config.clone()
-    }
-
-    /// The largest record that each topic takes, in bytes, of all topics that may be seen.
-    pub(crate) async fn largest_records(&self) -> Result<HashMap<String, usize>, KafkaError> {
-        let admin: AdminClient<DefaultClientContext> = self.config.create()?;
-        let (admin, names) = tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(None, REQUEST)?;
-            let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
-            let names: Vec<String> = names.filter(|name| !name.starts_with("__")).collect();
-            Ok::<_, KafkaError>((admin, names))
-        })
-        .await
-        .map_err(|_| KafkaError::Canceled)??;
-        if names.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-        let options = AdminOptions::new().request_timeout(Some(REQUEST));
-        let mut largest = HashMap::new();
-        for (name, described) in names.iter().zip(admin.describe_configs(&resources, &options).await?) {
-            // Where we may not look at a topic's settings, the broker tells when an entry is too large.
-            let Ok(described) = described else { continue };
-            let limit = described.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse().ok());
-            largest.extend(limit.map(|limit| (name.clone(), limit)));
-        }
-        Ok(largest)
     }
 }

@@ -3,15 +3,17 @@
 mod client;
 mod cluster;
 mod consumer;
+mod limits;
 mod logged;
 mod start_at;
 mod topics;
 
-pub use client::KafkaConfigError;
+pub use client::{Client, KafkaConfigError};
 pub use cluster::Watermarks;
+pub use limits::Unsendable;
 pub use start_at::{InvalidStart, StartAt};
 pub use topics::{Difference, TopicDifference, Topics, TopicsError};
 
-pub(crate) use client::Client;
 pub(crate) use cluster::Cluster;
+pub(crate) use limits::{FRAMING_BYTES, TopicLimits, record_bytes};
 pub(crate) use logged::{Logged, log};

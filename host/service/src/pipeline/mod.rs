@@ -17,7 +17,8 @@ use belfry_store::{
 };
 use uuid::Uuid;
 
-use crate::ingest::Incoming;
+use crate::ingest::{Arrival, Incoming};
+use crate::kafka::{TopicLimits, Unsendable};
 use crate::releases::Registry;
 
 /// Log entries that are handed to the writer at once.
@@ -32,6 +33,8 @@ pub enum Taken {
     Duplicate,
     /// Another event was taken under this id before: no second effect, and the sender must know.
     Conflict,
+    /// It could never be published, so it is not recorded, and the sender must know.
+    Unsendable(Unsendable),
 }
 
 /// A new event's place in the log.
@@ -104,6 +107,8 @@ pub struct Pipeline {
     pub(crate) registry: Registry,
     pub(crate) executor: Executor,
     pub(crate) messages: Arc<MessageSettings>,
+    /// What Kafka's topics take, if entries are published there.
+    pub(crate) topics: Option<TopicLimits>,
 }
 
 impl Pipeline {
@@ -148,16 +153,32 @@ impl Pipeline {
                         conflicts.push(Unreadable::conflict(origin, event_id, event.payload.clone()));
                     }
                 }
-                None => {
-                    fates.push(Fate::Submitted);
-                    new.push(event);
-                }
+                None => match self.unsendable(&event).await {
+                    Some(unsendable) => {
+                        if let Some(origin) = event.arrival.origin() {
+                            let detail = unsendable.to_string();
+                            conflicts.push(Unreadable::unsendable(origin, event_id, detail, event.payload.clone()));
+                        }
+                        fates.push(Fate::Known(Taken::Unsendable(unsendable)));
+                    }
+                    None => {
+                        fates.push(Fate::Submitted);
+                        new.push(event);
+                    }
+                },
             }
         }
         let projected = if new.is_empty() { Vec::new() } else { project::all(self, &new).await? };
         let (submissions, summaries) =
             new.into_iter().zip(projected).map(|(event, projected)| record::submission(event, projected)).unzip();
         Ok(Prepared { fates, submissions, summaries, conflicts })
+    }
+
+    /// Why an event could never be published. One that is not published anyway can always be taken.
+    async fn unsendable(&self, event: &Incoming) -> Option<Unsendable> {
+        let topics = self.topics.as_ref().filter(|_| !matches!(event.arrival, Arrival::Consumed(_)))?;
+        let topic = &event.envelope.event_type;
+        topics.refuse(topic, record::event_bytes(event, topics.largest(topic))).await
     }
 }
 

@@ -8,7 +8,7 @@ use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refus
 use belfry_sandbox::{Answer, Failure, Overloaded, Projection, Timings};
 use futures_util::future::try_join_all;
 
-use super::Pipeline;
+use super::{Pipeline, record};
 use crate::ingest::Incoming;
 use crate::releases::Active;
 
@@ -62,14 +62,16 @@ async fn run_lot(
 ) -> Result<Vec<(usize, Projected)>, Overloaded> {
     let events: Vec<Incoming> = lot.iter().map(|event| events[*event].clone()).collect();
     let messages = pipeline.messages.clone();
+    // What the broker would never take, no sink has to refuse.
+    let limit = pipeline.topics.as_ref().and_then(|topics| topics.largest(&messages.topic));
     let release_id = active.release_id;
-    let run = move || events.iter().map(|event| project(&active, event, &messages)).collect::<Vec<_>>();
+    let run = move || events.iter().map(|event| project(&active, event, &messages, limit)).collect::<Vec<_>>();
     let made = pipeline.executor.run(release_id, run).await?;
     Ok(lot.into_iter().zip(made).collect())
 }
 
 /// Run the rule on one event and finish its messages. On a guest's thread.
-fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings) -> Projected {
+fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, limit: Option<usize>) -> Projected {
     // A fault of ours around a rule must cost that rule's notifications only, like one of its own.
     let call = || active.projector.project(&active.configuration, &event.envelope, &event.event);
     let projection = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Projection {
@@ -79,7 +81,7 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings) -
     });
     let Projection { answer, log, timings } = projection;
     let answer = match answer {
-        Answer::Notifications(notifications) => finish(active, event, notifications, messages),
+        Answer::Notifications(notifications) => finish(active, event, notifications, messages, limit),
         Answer::Rejected(rejection) => Err(NotProjected {
             outcome: Outcome::Rejected,
             detail: format!("{}: {}", rejection.code, rejection.reason),
@@ -96,6 +98,7 @@ fn finish(
     event: &Incoming,
     notifications: Vec<Notification>,
     messages: &MessageSettings,
+    limit: Option<usize>,
 ) -> Result<Vec<(Notification, Message)>, NotProjected> {
     let cause = Cause { projector: &active.name, release: &active.label };
     let finished = notifications.into_iter().enumerate().map(|(place, notification)| {
@@ -103,7 +106,18 @@ fn finish(
             Message::finish(&notification, &event.envelope, cause, messages).map_err(|refusal: Refusal| {
                 NotProjected { outcome: refusal.outcome, detail: format!("notification {place}: {refusal}") }
             })?;
-        Ok((notification, message))
+        let bytes = limit
+            .map_or(0, |limit| record::notification_bytes(&message, &notification.recipient, &event.envelope, limit));
+        match limit.filter(|limit| bytes > *limit) {
+            None => Ok((notification, message)),
+            Some(limit) => Err(NotProjected {
+                outcome: Outcome::OutputLimit,
+                detail: format!(
+                    "notification {place}: {bytes} bytes as a record, the topic of notifications takes {limit} \
+                     (max.message.bytes); make it smaller, or raise the topic's limit"
+                ),
+            }),
+        }
     });
     finished.collect()
 }

@@ -1,8 +1,9 @@
 //! From an event and what came of it to the rows that are committed.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
-use belfry_model::Envelope;
+use belfry_model::{Envelope, Message};
 use belfry_store::{NewDeadLetter, NewEvent, NewNotification, Submission};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use super::project::Projected;
 use super::{Noted, Summary};
 use crate::ingest::{Arrival, Incoming};
+use crate::kafka::record_bytes;
 
 /// What one projector made of an event, as the event's row keeps it: silence is explained too.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +38,32 @@ struct Headers<'a> {
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracestate: Option<&'a str>,
+}
+
+/// The size of an event's record; exact where it comes near the limit.
+pub(super) fn event_bytes(incoming: &Incoming, limit: Option<usize>) -> usize {
+    let Some(limit) = limit else { return 0 };
+    let key = event_key(incoming);
+    let roughly = at_most(incoming.payload.len(), key.len());
+    if roughly <= limit {
+        return roughly;
+    }
+    record_bytes(incoming.payload.len(), event_headers(&incoming.envelope).len(), key.len())
+}
+
+/// The same of a notification.
+pub(super) fn notification_bytes(message: &Message, recipient: &str, cause: &Envelope, limit: usize) -> usize {
+    let roughly = at_most(message.text.len(), recipient.len());
+    if roughly <= limit {
+        return roughly;
+    }
+    let headers = headers(cause, message.id, &message.topic, &message.source_service, 1);
+    record_bytes(message.text.len(), headers.len(), recipient.len())
+}
+
+/// Headers repeat what stands in the payload, beside their names and an id that may be missing there.
+fn at_most(payload: usize, key: usize) -> usize {
+    record_bytes(payload, payload + 512, key)
 }
 
 pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>) -> (Submission, Summary) {
@@ -96,19 +124,14 @@ fn projection(projected: &Projected) -> ProjectionRecord {
 fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
     let envelope = &incoming.envelope;
     let batch_id = envelope.data_str("batch_id");
-    let resolving = Instant::now();
-    let chosen = match &incoming.arrival {
-        Arrival::Submitted(_, key) => key.as_deref(),
-        Arrival::Posted | Arrival::Consumed(_) => None,
-    };
     let (aggregate_type, aggregate_id) = match batch_id {
         Some(batch_id) => ("batch", batch_id.to_owned()),
         None => ("event", envelope.subject(None)),
     };
-    let event_key = envelope.metadata_str("partition_key").or(chosen).or(batch_id).unwrap_or_default();
+    let resolving = Instant::now();
+    let event_key = event_key(incoming).into_owned();
     metrics::histogram!("partition_key_resolution_seconds").record(resolving.elapsed());
-    let headers =
-        headers(envelope, envelope.event_id, &envelope.event_type, &envelope.source_service, envelope.schema_version);
+    let headers = event_headers(envelope);
     NewEvent {
         event_id: envelope.event_id,
         content_hash: incoming.content_hash,
@@ -119,11 +142,26 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
             Arrival::Consumed(_) => None,
             Arrival::Posted | Arrival::Submitted(..) => Some(envelope.event_type.clone()),
         },
-        event_key: event_key.replace('\0', "\u{fffd}"),
+        event_key,
         payload: incoming.payload.clone(),
         headers,
         projections: json(&projections),
     }
+}
+
+/// What decides the event's partition; empty if nothing does.
+fn event_key(incoming: &Incoming) -> Cow<'_, str> {
+    let chosen = match &incoming.arrival {
+        Arrival::Submitted(_, key) => key.as_deref(),
+        Arrival::Posted | Arrival::Consumed(_) => None,
+    };
+    let envelope = &incoming.envelope;
+    let key = envelope.metadata_str("partition_key").or(chosen).or(envelope.data_str("batch_id")).unwrap_or_default();
+    if key.contains('\0') { key.replace('\0', "\u{fffd}").into() } else { key.into() }
+}
+
+fn event_headers(envelope: &Envelope) -> Bytes {
+    headers(envelope, envelope.event_id, &envelope.event_type, &envelope.source_service, envelope.schema_version)
 }
 
 fn headers(envelope: &Envelope, event_id: Uuid, event_type: &str, source_service: &str, schema_version: u32) -> Bytes {

@@ -53,7 +53,7 @@ impl Client {
         let Some(address) = settings.address()? else { return Ok(None) };
         let info = address.into_connection_info().map_err(|_| RedisConfigError::Address)?;
         // On version 3 of the protocol one connection both listens and is asked whether it is alive.
-        let protocol = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let protocol = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         let info = info.set_redis_settings(protocol).set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = match &settings.ca_file {
             Some(path) => encrypted(info, path)?,

@@ -53,11 +53,16 @@ impl Postgres {
     }
 
     pub(crate) async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {
-        let done = sqlx::query("INSERT INTO belfry.relay (sink, position) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(sink)
-            .bind(position)
-            .execute(&self.readers)
-            .await?;
+        // Where it begins is noted under an epoch that no lease has: what stands before was never meant for it.
+        let done = sqlx::query(
+            "WITH new AS (INSERT INTO belfry.relay (sink, position) VALUES ($1, $2) ON CONFLICT DO NOTHING \
+                          RETURNING sink, position) \
+             INSERT INTO belfry.relay_checkpoint (sink, epoch, upto_id) SELECT sink, 0, position FROM new",
+        )
+        .bind(sink)
+        .bind(position)
+        .execute(&self.readers)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 

@@ -122,3 +122,13 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
             .await?;
     if number < OLDEST_SERVER { Err(OpenError::OldServer(name)) } else { Ok(()) }
 }
+
+/// The version of Belfry's own schema; 0 if there is none.
+pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, OpenError> {
+    BELFRY.version(connection).await
+}
+
+/// The version that this program needs.
+pub(super) fn needed() -> i64 {
+    BELFRY.needed()
+}

@@ -3,8 +3,10 @@
 //! The log's order lock is a transaction-level advisory lock. Ids are drawn after it was taken and become visible before
 //! it is let go, so whoever sees an id knows that all lower ones are decided.
 
+mod audit;
 mod commit;
 mod connect;
+mod doctor;
 mod entries;
 mod history;
 mod leases;
@@ -21,6 +23,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
+pub use doctor::{Activity, DatabaseDoctor, Headroom, LockHolder, Server, SourceState, State};
 pub(crate) use migrate::Schema;
 pub use migrate::{MigrateReport, migrate};
 

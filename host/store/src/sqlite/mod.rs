@@ -3,6 +3,7 @@
 //! The log's order lock is `BEGIN IMMEDIATE`. Every commit is synced to disk before it is acknowledged
 //! (`synchronous=FULL`).
 
+mod audit;
 mod commit;
 mod dead_letters;
 mod history;

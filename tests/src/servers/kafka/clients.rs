@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -41,6 +41,32 @@ impl Kafka {
             result.map_err(|(topic, code)| anyhow!("Kafka refused to delete topic {topic}: {code}"))?;
         }
         self.wait_for_topic(name, None).await
+    }
+
+    /// Give a topic these settings and no others; back when the broker shows them.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn set_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<()> {
+        let admin = self.admin()?;
+        let config = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let config = settings.iter().fold(config, |config, (setting, value)| config.set(setting, value));
+        for result in admin.alter_configs([&config], &options()).await? {
+            result.map_err(|(_, code)| anyhow!("Kafka refused settings of topic {name}: {code}"))?;
+        }
+        let began = Instant::now();
+        loop {
+            let described = admin.describe_configs([&ResourceSpecifier::Topic(name)], &options()).await?.remove(0);
+            let described = described.map_err(|code| anyhow!("Kafka does not show topic {name}: {code}"))?;
+            let value = |setting: &str| described.get(setting).and_then(|entry| entry.value.clone());
+            if settings.iter().all(|(setting, wanted)| value(setting).as_deref() == Some(*wanted)) {
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("topic {name} does not show its settings after {PATIENCE:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// All records of a topic up to now.

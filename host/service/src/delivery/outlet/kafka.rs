@@ -3,8 +3,7 @@
 //! Its time-out for messages is off: a message that timed out would be overtaken by those behind it. The relay watches for
 //! a stall instead, and then begins again from its position with a new producer.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use belfry_store::{RelayEntry, crash_point};
 use rdkafka::ClientContext;
@@ -15,28 +14,29 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio::sync::mpsc;
 
 use super::{Ack, OutletError, Refused};
-use crate::kafka::{Client, log};
+use crate::kafka::{Client, FRAMING_BYTES, TopicLimits, Unsendable, log, record_bytes};
 
 /// How long the broker may take to say which topics it has.
 const METADATA: Duration = Duration::from_secs(5);
 /// How long to wait when the producer's queue is full; the relay's window is smaller, so this is rare.
 const QUEUE_FULL: Duration = Duration::from_millis(2);
-/// What a record's framing costs beside value, key and headers, at most; RecordBatch header and varints.
-const FRAMING_BYTES: usize = 512;
 
 pub(crate) struct KafkaOutlet {
     producer: ThreadedProducer<Callbacks>,
-    /// The largest record that each topic takes, in bytes.
-    largest: HashMap<String, usize>,
+    topics: TopicLimits,
     acks: mpsc::UnboundedSender<Ack>,
 }
 
 impl KafkaOutlet {
-    pub(super) async fn open(client: &Client, acks: mpsc::UnboundedSender<Ack>) -> Result<Self, OutletError> {
-        let largest = client.largest_records().await.map_err(|error| OutletError::Away(error.to_string()))?;
+    pub(super) async fn open(
+        client: &Client,
+        topics: &TopicLimits,
+        acks: mpsc::UnboundedSender<Ack>,
+    ) -> Result<Self, OutletError> {
+        topics.renew(Instant::now()).await.map_err(|error| OutletError::Away(error.to_string()))?;
         let mut config = client.producer();
         // A batch that is larger than a topic takes would be refused as a whole.
-        if let Some(smallest) = largest.values().min() {
+        if let Some(smallest) = topics.smallest_limit() {
             config.set("batch.size", smallest.saturating_sub(FRAMING_BYTES).clamp(1024, 1_000_000).to_string());
         }
         let callbacks = Callbacks { acks: acks.clone() };
@@ -50,14 +50,17 @@ impl KafkaOutlet {
             .await
             .map_err(|error| OutletError::Away(error.to_string()))?
             .map_err(|error: KafkaError| OutletError::Away(error.to_string()))?;
-        Ok(Self { producer, largest, acks })
+        Ok(Self { producer, topics: topics.clone(), acks })
     }
 
     pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
         let headers = headers(&entry.headers);
-        let bytes = entry.payload.len() + entry.headers.len() + entry.event_key.len() + FRAMING_BYTES;
-        if let Some(largest) = self.largest.get(&entry.topic).filter(|largest| bytes > **largest) {
-            let reason = format!("{bytes} bytes, the topic takes {largest} (max.message.bytes)");
+        let bytes = record_bytes(entry.payload.len(), entry.headers.len(), entry.event_key.len());
+        // Whether a topic is there the broker itself must say: without it, nothing more is sent at all.
+        if self.topics.largest(&entry.topic).is_some_and(|largest| bytes > largest)
+            && let Some(Unsendable::TooLarge { limit, .. }) = self.topics.refuse(&entry.topic, bytes).await
+        {
+            let reason = format!("{bytes} bytes, the topic takes {limit} (max.message.bytes)");
             let _ = self.acks.send(Ack { number, result: Err(Refused::Entry(reason)) });
             return Ok(());
         }

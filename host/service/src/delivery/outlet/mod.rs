@@ -11,7 +11,7 @@ pub(crate) use kafka::KafkaOutlet;
 pub(crate) use redis::RedisOutlet;
 pub(crate) use stdout::StdoutOutlet;
 
-use crate::kafka::Client;
+use crate::kafka::{Client, TopicLimits};
 use crate::redis::Client as RedisClient;
 
 /// What became of an entry that was sent.
@@ -45,7 +45,7 @@ pub(crate) enum OutletError {
 /// How an outlet is opened.
 #[derive(Clone)]
 pub(crate) enum OutletSettings {
-    Kafka(Client),
+    Kafka(Client, TopicLimits),
     Redis(RedisClient),
     Stdout,
 }
@@ -54,7 +54,7 @@ impl OutletSettings {
     /// The sink's name.
     pub(crate) fn sink(&self) -> &'static str {
         match self {
-            Self::Kafka(_) => "kafka",
+            Self::Kafka(..) => "kafka",
             Self::Redis(_) => "redis",
             Self::Stdout => "stdout",
         }
@@ -63,7 +63,7 @@ impl OutletSettings {
     /// Open the way to the sink. Acknowledgements arrive at `acks`, for each entry one.
     pub(crate) async fn open(&self, acks: mpsc::UnboundedSender<Ack>) -> Result<Outlet, OutletError> {
         Ok(match self {
-            Self::Kafka(client) => Outlet::Kafka(KafkaOutlet::open(client, acks).await?),
+            Self::Kafka(client, limits) => Outlet::Kafka(KafkaOutlet::open(client, limits, acks).await?),
             Self::Redis(client) => Outlet::Redis(RedisOutlet::open(client, acks).await?),
             Self::Stdout => Outlet::Stdout(StdoutOutlet::new(acks)),
         })

@@ -1,7 +1,7 @@
 //! What operators asked for parked entries. Only the holder of the lease does it, between two reads, so that an entry never
 //! passes one of its key that stands before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use belfry_store::{Parked, ParkedFilter, ParkedRequest};
 use tokio::sync::mpsc;
@@ -22,15 +22,24 @@ impl Session<'_> {
         let store = &self.relay.store;
         let filter = ParkedFilter { sink: Some(self.sink.to_owned()), ..ParkedFilter::default() };
         let all = store.parked(&filter, LIMIT).await?;
-        let wanted = |request| all.iter().filter(move |parked: &&Parked| parked.request == Some(request));
-        let discarded: Vec<i64> = wanted(ParkedRequest::Discard).map(|parked| parked.position).collect();
+        let is_discarded = |parked: &&Parked| parked.request == Some(ParkedRequest::Discard);
+        let discarded: Vec<i64> = all.iter().filter(is_discarded).map(|parked| parked.position).collect();
         if !discarded.is_empty() {
             store.forget_parked(self.sink, self.lease.epoch, &discarded).await?;
             tracing::info!(sink = self.sink, positions = ?discarded, "parked entries are discarded");
         }
         let mut keys: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
-        for parked in wanted(ParkedRequest::Unpark) {
-            keys.entry((parked.topic.clone(), parked.event_key.clone())).or_default().push(parked.position);
+        let asked: HashSet<(&str, &str)> = all
+            .iter()
+            .filter(|parked| parked.request.is_some())
+            .map(|parked| (&*parked.topic, &*parked.event_key))
+            .collect();
+        // All of a key, also what was parked behind the others after somebody asked. What stood behind a discarded entry
+        // is free to go; what is itself to blame is refused again, and stays.
+        for parked in all.iter().filter(|parked| !is_discarded(parked)) {
+            if asked.contains(&(&*parked.topic, &*parked.event_key)) {
+                keys.entry((parked.topic.clone(), parked.event_key.clone())).or_default().push(parked.position);
+            }
         }
         for positions in keys.into_values() {
             self.unpark(&positions, outlet, acknowledged).await?;

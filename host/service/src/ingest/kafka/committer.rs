@@ -119,11 +119,13 @@ impl Committer {
     fn count(&self, told: &Told, taken: &[Taken]) {
         let (mut accepted, mut duplicate, mut conflict) = (0, told.repeated, 0);
         for taken in taken {
-            *match taken {
-                Taken::Accepted(_) => &mut accepted,
-                Taken::Duplicate => &mut duplicate,
-                Taken::Conflict => &mut conflict,
-            } += 1;
+            match taken {
+                Taken::Accepted(_) => accepted += 1,
+                Taken::Duplicate => duplicate += 1,
+                Taken::Conflict => conflict += 1,
+                // What was read from a topic is not published, so nothing can be in its way.
+                Taken::Unsendable(_) => {}
+            }
         }
         metrics::counter!("kafka_duplicate_events_total").increment(duplicate);
         for (outcome, number) in [("accepted", accepted), ("duplicate", duplicate), ("conflict", conflict)] {

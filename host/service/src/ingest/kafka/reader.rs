@@ -180,7 +180,7 @@ impl Reader {
 
     /// The committer is behind. Wait for it; if that takes long, pause and go on polling, or the group would miss us.
     fn hold_back(&self, turn: &mut Turn) -> KafkaResult<()> {
-        let room = self.runtime.block_on(timeout(POLL, self.jobs.reserve())).is_ok();
+        let room = self.runtime.block_on(async { timeout(POLL, self.jobs.reserve()).await.is_ok() });
         let since = *turn.full_since.get_or_insert_with(Instant::now);
         if room || since.elapsed() < PAUSE_AFTER {
             return Ok(());

@@ -35,7 +35,8 @@ pub(super) struct Session {
     stop: watch::Sender<bool>,
     assignment: Arc<Assignment>,
     repeats: Arc<Repeats>,
-    ended: oneshot::Receiver<KafkaResult<()>>,
+    /// None once it has ended.
+    ended: Option<oneshot::Receiver<KafkaResult<()>>>,
     committing: JoinHandle<()>,
 }
 
@@ -78,7 +79,7 @@ impl Session {
                 let _ = end.send(reader.run());
             })
             .map_err(|error| rdkafka::error::KafkaError::ClientCreation(error.to_string()))?;
-        Ok(Self { topics, stop, assignment, repeats, ended, committing })
+        Ok(Self { topics, stop, assignment, repeats, ended: Some(ended), committing })
     }
 
     /// Read these topics from now on.
@@ -98,16 +99,21 @@ impl Session {
 
     /// Wait until the consumer fails; tells why.
     pub(super) async fn failed(&mut self) -> String {
-        match (&mut self.ended).await {
+        let Some(ended) = &mut self.ended else { return std::future::pending().await };
+        let told = match ended.await {
             Ok(Err(error)) => error.to_string(),
             Ok(Ok(())) | Err(_) => "its thread has ended".into(),
-        }
+        };
+        self.ended = None;
+        told
     }
 
     /// Take nothing more, and commit what was taken.
     pub(super) async fn end(self) {
         self.stop.send_replace(true);
         let _ = self.committing.await;
-        let _ = self.ended.await;
+        if let Some(ended) = self.ended {
+            let _ = ended.await;
+        }
     }
 }

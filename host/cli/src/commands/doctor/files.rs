@@ -1,0 +1,76 @@
+//! Secrets in files, and the tokens.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use belfry_service::config::{Config, Tokens};
+
+use super::check::Check;
+
+/// What others may do with a file: read it.
+const OTHERS_READ: u32 = 0o004;
+/// And write to it.
+const OTHERS_WRITE: u32 = 0o002;
+
+pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
+    let mut checks: Vec<Check> = secrets(config).into_iter().map(|(name, path)| secret(&name, &path)).collect();
+    if let Some(path) = file.filter(|_| has_passwords(config)) {
+        checks.push(secret("configuration with a password", path));
+    }
+    match &config.http.tokens_file {
+        None => checks.push(Check::ok("http.tokens_file", "not set: whoever is on this machine is an operator")),
+        Some(path) => match Tokens::read(path) {
+            Err(error) => checks.push(Check::failed("http.tokens_file", error.to_string(), "mend the file")),
+            Ok(_) if mode(path).is_some_and(|mode| mode & OTHERS_WRITE != 0) => checks.push(Check::warning(
+                "http.tokens_file",
+                format!("everybody may write to {}, and so let themselves in", path.display()),
+                format!("chmod o-w {}", path.display()),
+            )),
+            Ok(_) => checks.push(Check::ok("http.tokens_file", path.display().to_string())),
+        },
+    }
+    checks
+}
+
+/// Files that hold secrets, by their settings.
+fn secrets(config: &Config) -> Vec<(String, PathBuf)> {
+    let mut files = Vec::new();
+    let mut add = |name: String, path: &Option<PathBuf>| files.extend(path.clone().map(|path| (name, path)));
+    add("store.url_file".into(), &config.store.url_file);
+    add("redis.url_file".into(), &config.redis.url_file);
+    for source in &config.source.postgres {
+        add(format!("source.postgres {}: url_file", source.name), &source.url_file);
+    }
+    for (name, value) in config.kafka.properties.iter().filter(|(name, _)| name.ends_with("_file")) {
+        add(format!("kafka.properties.{name}"), &Some(PathBuf::from(value.to_string())));
+    }
+    files
+}
+
+fn secret(name: &str, path: &Path) -> Check {
+    let shown = path.display();
+    match fs::File::open(path) {
+        Err(error) => {
+            Check::failed(name, format!("cannot read {shown}: {error}"), "make it readable for belfry's user")
+        }
+        Ok(_) if mode(path).is_some_and(|mode| mode & OTHERS_READ != 0) => {
+            Check::warning(name, format!("everybody on this machine may read {shown}"), format!("chmod o-r {shown}"))
+        }
+        Ok(_) => Check::ok(name, shown.to_string()),
+    }
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().map(|metadata| metadata.permissions().mode())
+}
+
+fn has_passwords(config: &Config) -> bool {
+    let addresses = [Some(&config.store.url), config.redis.url.as_ref()].into_iter().flatten();
+    let addresses = addresses.chain(config.source.postgres.iter().map(|source| &source.url));
+    let in_address = |url: &String| {
+        let authority = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+        authority.is_some_and(|(user, _)| user.contains(':'))
+    };
+    addresses.into_iter().any(in_address) || config.kafka.properties.keys().any(|name| name.ends_with("password"))
+}

@@ -1,0 +1,275 @@
+//! Kafka: the cluster, the topics, the consumer group.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use belfry_model::MAX_MESSAGE_BYTES;
+use belfry_service::config::{Config, DeclaredTopic};
+use belfry_service::kafka::Client;
+use belfry_store::DatabaseDoctor;
+use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::check::Check;
+
+/// How long each request may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A topic as the broker shows it.
+struct Topic {
+    error: Option<RDKafkaErrorCode>,
+    partitions: usize,
+    without_leader: usize,
+    /// Replicas of the partition that has fewest.
+    replicas: usize,
+    settings: HashMap<String, String>,
+}
+
+pub(super) async fn check(config: &Config) -> Vec<Check> {
+    if config.kafka.brokers.is_empty() {
+        return vec![Check::ok("kafka", "not configured")];
+    }
+    let client = match Client::new(&config.kafka, None) {
+        Ok(client) => client,
+        Err(error) => return vec![Check::failed("kafka", error.to_string(), "mend [kafka]")],
+    };
+    let names = names(config);
+    let (reached, topics) = match look(&client, &names).await {
+        Ok(found) => found,
+        Err(error) => {
+            let finding = format!("{} does not answer: {error}", config.kafka.brokers);
+            let remedy = "start it, or mend kafka.brokers and kafka.properties; until then entries wait in the log";
+            return vec![Check::failed("kafka", finding, remedy)];
+        }
+    };
+    let mut checks = vec![reached];
+    for (name, topic) in names.iter().zip(&topics) {
+        checks.extend(topic_checks(config, name, topic));
+    }
+    checks.extend(group(config, &client).await);
+    checks
+}
+
+/// Topics that belfry has to do with, as far as the configuration tells.
+fn names(config: &Config) -> Vec<String> {
+    let mut names: Vec<String> = config.kafka.declared.keys().cloned().collect();
+    names.push(config.notification.topic.clone());
+    names.extend(config.source_topics().iter().cloned());
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+async fn look(client: &Client, names: &[String]) -> Result<(Check, Vec<Topic>), KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = client.base().create()?;
+    let wanted = names.to_vec();
+    let (admin, reached, mut topics) = tokio::task::spawn_blocking(move || {
+        let began = std::time::Instant::now();
+        let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
+        let took = began.elapsed();
+        let cluster = admin.inner().fetch_cluster_id(PATIENCE).unwrap_or_else(|| "unknown".into());
+        let brokers = metadata.brokers().len();
+        let finding = format!("cluster {cluster}, brokers: {brokers}, answers in {} ms", took.as_millis());
+        let mut topics = Vec::with_capacity(wanted.len());
+        for name in &wanted {
+            topics.push(match metadata.topics().iter().find(|topic| topic.name() == name) {
+                Some(topic) => described(topic),
+                // Asked for by name, the broker says whether it is missing or not ours to see.
+                None => {
+                    let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE)?;
+                    match metadata.topics().first() {
+                        Some(topic) => described(topic),
+                        None => missing(),
+                    }
+                }
+            });
+        }
+        Ok::<_, KafkaError>((admin, Check::ok("kafka", finding), topics))
+    })
+    .await
+    .map_err(|_| KafkaError::Canceled)??;
+    let resources: Vec<_> = names
+        .iter()
+        .zip(&topics)
+        .filter(|(_, topic)| topic.error.is_none())
+        .map(|(name, _)| ResourceSpecifier::Topic(name))
+        .collect();
+    if !resources.is_empty() {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        for resource in admin.describe_configs(&resources, &options).await?.into_iter().flatten() {
+            let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
+            let Some(place) = names.iter().position(|known| known == name) else { continue };
+            let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            topics[place].settings = entries.collect();
+        }
+    }
+    // Its end is waited for.
+    let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
+    Ok((reached, topics))
+}
+
+fn described(topic: &rdkafka::metadata::MetadataTopic) -> Topic {
+    let partitions = topic.partitions();
+    Topic {
+        error: topic.error().map(RDKafkaErrorCode::from),
+        partitions: partitions.len(),
+        without_leader: partitions.iter().filter(|partition| partition.leader() < 0).count(),
+        replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0),
+        settings: HashMap::new(),
+    }
+}
+
+fn missing() -> Topic {
+    let error = Some(RDKafkaErrorCode::UnknownTopicOrPartition);
+    Topic { error, partitions: 0, without_leader: 0, replicas: 0, settings: HashMap::new() }
+}
+
+fn topic_checks(config: &Config, name: &str, topic: &Topic) -> Vec<Check> {
+    let check = format!("topic {name}");
+    let needed = config.sink.kafka.enabled || config.reads_kafka();
+    if let Some(error) = topic.error {
+        let (finding, remedy) = match error {
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                ("belfry may not see it".to_owned(), "allow DESCRIBE, and READ or WRITE, on it".to_owned())
+            }
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => (
+                "it is not there".to_owned(),
+                "create it: `belfry topics apply`, if it is declared under [kafka.declared]".to_owned(),
+            ),
+            error => (error.to_string(), "see the broker's log".to_owned()),
+        };
+        return vec![if needed {
+            Check::failed(check, finding, remedy)
+        } else {
+            Check::warning(check, finding, remedy)
+        }];
+    }
+    let mut checks = Vec::new();
+    if topic.without_leader > 0 {
+        let finding = format!("{} of {} partitions have no leader", topic.without_leader, topic.partitions);
+        checks.push(Check::failed(&check, finding, "bring the missing brokers back"));
+    }
+    checks.extend(config.kafka.declared.get(name).and_then(|declared| differs(&check, declared, topic)));
+    checks.extend(copies(&check, topic));
+    checks.extend(limits(&check, config, name, topic));
+    if checks.is_empty() {
+        checks.push(Check::ok(check, format!("{} partitions, {} replicas", topic.partitions, topic.replicas)));
+    }
+    checks
+}
+
+fn differs(check: &str, declared: &DeclaredTopic, topic: &Topic) -> Option<Check> {
+    let mut differences = Vec::new();
+    if topic.partitions != declared.partitions.max(0) as usize {
+        differences.push(format!("{} partitions instead of {}", topic.partitions, declared.partitions));
+    }
+    if topic.replicas < declared.replication_factor.max(0) as usize {
+        differences.push(format!("{} replicas instead of {}", topic.replicas, declared.replication_factor));
+    }
+    for (name, wanted) in &declared.settings {
+        match topic.settings.get(name) {
+            Some(found) if same(found, wanted) => {}
+            Some(found) => differences.push(format!("{name} is {found} instead of {wanted}")),
+            None if topic.settings.is_empty() => {}
+            None => differences.push(format!("{name} is not set")),
+        }
+    }
+    let remedy = "`belfry topics check` shows the difference, `belfry topics apply` mends it; or mend [kafka.declared]";
+    (!differences.is_empty()).then(|| Check::failed(check, differences.join("; "), remedy))
+}
+
+/// A list is the same in any order.
+fn same(found: &str, wanted: &str) -> bool {
+    let parts = |text: &str| {
+        let mut parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
+        parts.sort_unstable();
+        parts
+    };
+    parts(found) == parts(wanted)
+}
+
+fn copies(check: &str, topic: &Topic) -> Option<Check> {
+    let in_sync: usize = topic.settings.get("min.insync.replicas").and_then(|text| text.parse().ok()).unwrap_or(1);
+    if topic.replicas <= 1 {
+        let remedy = "use three replicas and min.insync.replicas=2 in production; with one broker there is no choice";
+        return Some(Check::warning(check, "one replica: what is acknowledged is lost with its disk", remedy));
+    }
+    if in_sync < 2 {
+        let finding = "min.insync.replicas is 1: acknowledged as soon as one broker has it";
+        return Some(Check::warning(check, finding, "set min.insync.replicas=2"));
+    }
+    (in_sync >= topic.replicas).then(|| {
+        let finding =
+            format!("min.insync.replicas is {in_sync} of {} replicas: one broker away stops it", topic.replicas);
+        Check::warning(check, finding, "have one replica more than min.insync.replicas")
+    })
+}
+
+fn limits(check: &str, config: &Config, name: &str, topic: &Topic) -> Option<Check> {
+    let limit: usize = topic.settings.get("max.message.bytes")?.parse().ok()?;
+    let (needed, who) = if name == config.notification.topic {
+        (MAX_MESSAGE_BYTES, "a notification may have")
+    } else {
+        (config.ingest.max_event_bytes, "ingest.max_event_bytes allows")
+    };
+    (limit < needed).then(|| {
+        let finding = format!("max.message.bytes is {limit}, {who} {needed}: what is larger is refused");
+        Check::warning(check, finding, "raise the topic's max.message.bytes, or lower ingest.max_event_bytes")
+    })
+}
+
+/// The consumer group, and how far it is behind by the database's positions.
+async fn group(config: &Config, client: &Client) -> Vec<Check> {
+    if !config.reads_kafka() {
+        return Vec::new();
+    }
+    let check = format!("group {}", config.kafka.group);
+    let positions = positions(config).await;
+    let (base, name) = (client.base(), config.kafka.group.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut base = base;
+        base.set("group.id", &name).set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = base.create()?;
+        let groups = consumer.fetch_group_list(Some(&name), PATIENCE)?;
+        let state = groups.groups().iter().find(|group| group.name() == name);
+        let state = state.map_or_else(
+            || "no member".to_owned(),
+            |group| format!("{}, members: {}", group.state(), group.members().len()),
+        );
+        let (mut lag, mut beyond) = (0, Vec::new());
+        for (topic, partition, next) in positions {
+            let (_, high) = consumer.fetch_watermarks(&topic, partition, PATIENCE)?;
+            lag += (high - next).max(0);
+            if next > high {
+                beyond.push(format!("{topic}/{partition} at {next}, which ends at {high}"));
+            }
+        }
+        Ok::<_, KafkaError>((state, lag, beyond))
+    });
+    vec![match looked.await {
+        Ok(Ok((state, lag, beyond))) if beyond.is_empty() => {
+            Check::ok(check, format!("{state}; records not read yet: {lag}"))
+        }
+        Ok(Ok((_, _, beyond))) => Check::failed(
+            check,
+            format!("positions beyond the end: {}; were topics made anew?", beyond.join(", ")),
+            "`belfry position set`, once it is clear what happened to the topic",
+        ),
+        Ok(Err(error)) => Check::warning(check, error.to_string(), "allow DESCRIBE and READ on the group"),
+        Err(error) => Check::warning(check, error.to_string(), "try again"),
+    }]
+}
+
+/// Where the database says that the group stands; nothing if that cannot be told beside the service.
+async fn positions(config: &Config) -> Vec<(String, i32, i64)> {
+    let Ok(settings) = config.store.settings() else { return Vec::new() };
+    if config.store.is_embedded() {
+        return Vec::new();
+    }
+    match DatabaseDoctor::connect(&settings).await {
+        Ok(mut doctor) => doctor.source_positions(&config.kafka.group).await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
+}

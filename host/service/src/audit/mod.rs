@@ -1,0 +1,191 @@
+//! Does what stands in the log stand on the topics: all of it, once in effect, in order? For each key by itself, as
+//! consumers see it.
+//!
+//! The **ledger** holds the log's entries of a range, a few dozen bytes each. The **reader** goes through the topics and
+//! marks in the ledger what it meets. What is left over on either side, or out of order, is a **finding**. Nothing that
+//! cannot be known is guessed: what a topic has already deleted is not missed.
+
+mod finding;
+mod ledger;
+mod partitioner;
+mod reader;
+mod verdict;
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use belfry_store::{Store, StoreError};
+use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+
+pub use finding::{Finding, FindingKind, Report};
+
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::kafka::{Client, KafkaConfigError};
+use ledger::Ledger;
+use reader::Reader;
+
+/// The sink whose work is looked at.
+const SINK: &str = "kafka";
+/// Entries read from the log at once.
+const PAGE: u32 = 5000;
+/// Ids that are looked up at once.
+const LOOKUP: usize = 1000;
+/// How long Kafka may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// What fits into memory: about a gigabyte and a half.
+const MAX_ENTRIES: i64 = 20_000_000;
+
+/// Where a range begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// At this position.
+    Position(i64),
+    /// With what was recorded at this time, in milliseconds since 1970.
+    Time(i64),
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct AuditSettings {
+    /// From here; otherwise from the log's beginning.
+    pub from: Option<Bound>,
+    /// Up to here; otherwise up to the log's end.
+    pub to: Option<Bound>,
+    /// This topic only; otherwise all that the log names.
+    pub topic: Option<String>,
+}
+
+/// How far an audit has come.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// Entries of the log that were read.
+    Log(u64),
+    /// Records of the topics that were read, of about so many.
+    Topics(u64, u64),
+}
+
+/// Why there is no audit.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Kafka's clients cannot be made.
+    #[error(transparent)]
+    Config(#[from] KafkaConfigError),
+    /// Kafka cannot be read.
+    #[error("Kafka: {0}; check kafka.brokers with `belfry doctor`")]
+    Kafka(#[from] KafkaError),
+    /// It stopped answering.
+    #[error("Kafka: nothing was read for {0} seconds; try again, or look with `belfry doctor`")]
+    Stalled(u64),
+    /// Nothing was ever sent.
+    #[error(
+        "nothing was ever sent to Kafka from this log: the sink kafka has no position; enable sink.kafka and start belfry"
+    )]
+    NoSink,
+    /// More than fits into memory.
+    #[error("{0} positions are too many at once; narrow the range with --from and --to")]
+    TooMany(i64),
+}
+
+/// Compare the log with the topics.
+pub async fn audit(
+    config: &Config,
+    store: &Store,
+    settings: &AuditSettings,
+    progress: impl Fn(Progress) + Send + 'static,
+) -> Result<Report, AuditError> {
+    let client = Client::new(&config.kafka, None)?;
+    // Before the topics are read: all up to here must be there.
+    let reach = store.sink_reach(SINK).await?.ok_or(AuditError::NoSink)?;
+    let (lowest, highest) = store.log_bounds().await?;
+    let after = match settings.from {
+        None => lowest - 1,
+        Some(Bound::Position(position)) => position - 1,
+        Some(Bound::Time(ms)) => store.first_position_since(ms).await?.map_or(highest, |position| position - 1),
+    };
+    let after = after.max(lowest - 1).max(0);
+    let up_to = match settings.to {
+        None => highest,
+        Some(Bound::Position(position)) => position.min(highest),
+        Some(Bound::Time(ms)) => store.first_position_since(ms + 1).await?.map_or(highest, |position| position - 1),
+    };
+    if up_to - after > MAX_ENTRIES {
+        return Err(AuditError::TooMany(up_to - after));
+    }
+    let mut ledger = Ledger::new((up_to - after).max(0) as usize);
+    let since_ms = load(store, &mut ledger, settings, after, up_to, &progress).await?;
+    let mut topics: BTreeSet<String> = ledger.topics().map(str::to_owned).collect();
+    topics.insert(settings.topic.clone().unwrap_or_else(|| config.notification.topic.clone()));
+    let topics: Vec<String> = topics.into_iter().collect();
+    let compacted = compacted(&client, &topics).await?;
+    let reader = Reader {
+        client,
+        topics,
+        since_ms: settings.from.and(since_ms),
+        our_source: config.notification.source_service.clone(),
+    };
+    let met = tokio::task::spawn_blocking(move || reader.read(ledger, &progress));
+    let mut met = met.await.map_err(|_| KafkaError::Canceled)??;
+    known_elsewhere(store, &mut met).await?;
+    Ok(verdict::judge(met, &compacted, reach, after + 1, up_to))
+}
+
+/// Topics that keep only the last record of each key.
+async fn compacted(client: &Client, topics: &[String]) -> Result<HashSet<String>, AuditError> {
+    let admin: AdminClient<DefaultClientContext> = client.base().create()?;
+    let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let mut compacted = HashSet::new();
+    for described in admin.describe_configs(&resources, &options).await?.into_iter().flatten() {
+        let policy = described.get("cleanup.policy").and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+        if let OwnedResourceSpecifier::Topic(topic) = &described.specifier
+            && policy.contains("compact")
+        {
+            compacted.insert(topic.clone());
+        }
+    }
+    // Its end is waited for.
+    tokio::task::spawn_blocking(move || drop(admin)).await.map_err(|_| KafkaError::Canceled)?;
+    Ok(compacted)
+}
+
+/// Read the log's range into the ledger; gives when its first entry was recorded.
+async fn load(
+    store: &Store,
+    ledger: &mut Ledger,
+    settings: &AuditSettings,
+    after: i64,
+    up_to: i64,
+    progress: &impl Fn(Progress),
+) -> Result<Option<i64>, AuditError> {
+    let (mut position, mut since_ms) = (after, None);
+    while position < up_to {
+        let page = store.read_audit(SINK, position, up_to, PAGE, now_ms()).await?;
+        let full = page.len() as u32 == PAGE;
+        position = page.last().map_or(up_to, |entry| entry.position);
+        since_ms = since_ms.or(page.first().map(|entry| entry.created_at_ms));
+        let wanted = |topic: &str| settings.topic.as_deref().is_none_or(|only| only == topic);
+        page.iter().filter(|entry| wanted(&entry.topic)).for_each(|entry| ledger.add(entry));
+        progress(Progress::Log(ledger.len() as u64));
+        if !full {
+            break;
+        }
+    }
+    ledger.sort();
+    Ok(since_ms)
+}
+
+/// What is on a topic and not in the range may still be in the log, or may have been.
+async fn known_elsewhere(store: &Store, met: &mut reader::Met) -> Result<(), AuditError> {
+    for strangers in met.strangers.chunks_mut(LOOKUP) {
+        let ids: Vec<_> = strangers.iter().map(|stranger| stranger.event_id).collect();
+        let known: BTreeSet<_> = store.taken_or_issued(&ids).await?.into_iter().collect();
+        strangers.iter_mut().for_each(|stranger| stranger.known = known.contains(&stranger.event_id));
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Reads the topics with a consumer that has no group and leaves no trace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::finding::{Finding, FindingKind, Report};
+use super::ledger::{Ledger, key_of, short};
+use super::partitioner::key_hash;
+use super::{AuditError, Progress};
+use crate::kafka::Client;
+
+/// How long Kafka may take to answer, or go without a record.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Clocks of the database and of replicas may differ by so much when a time tells where to begin.
+const CLOCKS_MS: i64 = 600_000;
+/// Records that are belfry's and not in the range, kept to be looked up.
+const MAX_STRANGERS: usize = 1_000_000;
+/// How often progress is told.
+const TELL_EVERY: u64 = 10_000;
+
+pub(super) struct Reader {
+    pub(super) client: Client,
+    pub(super) topics: Vec<String>,
+    /// Nothing recorded before this is looked for.
+    pub(super) since_ms: Option<i64>,
+    /// The source that belfry names for its notifications, if it names its own.
+    pub(super) our_source: Option<String>,
+}
+
+/// What was met on the topics.
+pub(super) struct Met {
+    pub(super) ledger: Ledger,
+    /// What is belfry's and not in the ledger.
+    pub(super) strangers: Vec<Stranger>,
+    /// The partitions of each topic; those whose beginning the topic has deleted are cut.
+    pub(super) partitions: HashMap<String, Vec<Partition>>,
+    /// What is clear already.
+    pub(super) report: Report,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Partition {
+    id: i32,
+    start: i64,
+    high: i64,
+    pub(super) cut: bool,
+}
+
+/// A record that is belfry's and not in the ledger.
+pub(super) struct Stranger {
+    pub(super) event_id: Uuid,
+    pub(super) topic: u16,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) effect: u64,
+    /// Whether the log knows it, outside of the range.
+    pub(super) known: bool,
+}
+
+/// As much of an envelope as matters here.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    event_id: Option<Uuid>,
+    #[serde(borrow)]
+    source_service: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    teacher_id: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    notification_type: Option<std::borrow::Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    belfry: Option<Provenance>,
+}
+
+#[derive(Deserialize)]
+struct Provenance {
+    source_event_id: Uuid,
+}
+
+impl Reader {
+    /// Go through all topics, up to where they end now.
+    pub(super) fn read(self, mut ledger: Ledger, progress: &impl Fn(Progress)) -> Result<Met, AuditError> {
+        let mut config = self.client.base();
+        // A client library wants one for any consumer; nothing is committed for it.
+        config.set("group.id", "belfry-audit");
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        // What is fetched ahead counts as memory too.
+        config.set("queued.max.messages.kbytes", "16384").set("fetch.message.max.bytes", "524288");
+        let consumer: BaseConsumer = config.create()?;
+        let partitions = self.partitions(&consumer)?;
+        for topic in &self.topics {
+            ledger.know_topic(topic);
+        }
+        let mut met = Met { ledger, strangers: Vec::new(), partitions, report: Report::default() };
+        self.consume(&consumer, &mut met, progress)?;
+        Ok(met)
+    }
+
+    fn partitions(&self, consumer: &BaseConsumer) -> Result<HashMap<String, Vec<Partition>>, AuditError> {
+        let metadata = consumer.fetch_metadata(None, PATIENCE)?;
+        let mut found = HashMap::new();
+        for topic in metadata.topics().iter().filter(|topic| self.topics.iter().any(|name| name == topic.name())) {
+            let mut partitions = Vec::with_capacity(topic.partitions().len());
+            for partition in topic.partitions() {
+                let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), PATIENCE)?;
+                partitions.push(Partition { id: partition.id(), start: low, high, cut: low > 0 });
+            }
+            partitions.sort_by_key(|partition| partition.id);
+            found.insert(topic.name().to_owned(), partitions);
+        }
+        if let Some(since_ms) = self.since_ms {
+            skip_before(consumer, &mut found, since_ms - CLOCKS_MS)?;
+        }
+        Ok(found)
+    }
+
+    fn consume(&self, consumer: &BaseConsumer, met: &mut Met, progress: &impl Fn(Progress)) -> Result<(), AuditError> {
+        let mut assignment = TopicPartitionList::new();
+        let mut unfinished = BTreeMap::new();
+        let mut total = 0;
+        for (topic, partitions) in &met.partitions {
+            for partition in partitions.iter().filter(|partition| partition.start < partition.high) {
+                assignment.add_partition_offset(topic, partition.id, Offset::Offset(partition.start))?;
+                unfinished.insert((topic.clone(), partition.id), partition.high);
+                total += (partition.high - partition.start) as u64;
+            }
+        }
+        consumer.assign(&assignment)?;
+        let mut last = Instant::now();
+        while !unfinished.is_empty() {
+            match consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => {
+                    let place = (message.topic().to_owned(), message.partition());
+                    let Some(high) = unfinished.get(&place).copied() else { continue };
+                    if message.offset() < high {
+                        self.meet(&message, met);
+                    }
+                    if message.offset() + 1 >= high {
+                        unfinished.remove(&place);
+                    }
+                    if met.report.records.is_multiple_of(TELL_EVERY) {
+                        progress(Progress::Topics(met.report.records, total));
+                    }
+                }
+                // It does not say of which topic, so where each stands is looked at.
+                Some(Err(KafkaError::PartitionEOF(_))) => drop_ended(consumer, &mut unfinished)?,
+                Some(Err(error)) => return Err(error.into()),
+                None if last.elapsed() > PATIENCE => return Err(AuditError::Stalled(PATIENCE.as_secs())),
+                None => {
+                    drop_ended(consumer, &mut unfinished)?;
+                    continue;
+                }
+            }
+            last = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn meet(&self, message: &BorrowedMessage<'_>, met: &mut Met) {
+        met.report.records += 1;
+        let Some(payload) = message.payload() else {
+            met.report.foreign += 1;
+            return;
+        };
+        let envelope: Option<Envelope<'_>> = serde_json::from_slice(payload).ok();
+        let header = header_id(message);
+        let event_id = header.or_else(|| envelope.as_ref()?.event_id);
+        let (Some(event_id), Some(topic)) = (event_id, met.ledger.topic_number(message.topic())) else {
+            met.report.foreign += 1;
+            return;
+        };
+        let effect = envelope.as_ref().and_then(effect).unwrap_or(0);
+        let (partition, offset) = (message.partition(), message.offset());
+        let count = met.partitions.get(message.topic()).map_or(0, Vec::len) as u32;
+        let key = message.key().unwrap_or_default();
+        let Some(entry) = met.ledger.find(event_id, topic) else {
+            let source = envelope.as_ref().and_then(|envelope| envelope.source_service.as_deref());
+            let ours = effect != 0 || (source.is_some() && source == self.our_source.as_deref());
+            if ours && met.strangers.len() < MAX_STRANGERS {
+                met.strangers.push(Stranger { event_id, topic, partition, offset, effect, known: false });
+            } else {
+                met.report.foreign += 1;
+            }
+            return;
+        };
+        entry.copies = entry.copies.saturating_add(1);
+        if entry.copies > 1 {
+            met.report.repeats += 1;
+        } else {
+            (entry.partition, entry.offset, entry.effect) = (partition, offset, effect);
+        }
+        let detail = if key_of(message.topic(), key) != entry.key {
+            "its key is not the one in the log"
+        } else if !key.is_empty() && key_hash(key) % count.max(1) != partition as u32 {
+            "its key belongs to another partition; were partitions added?"
+        } else {
+            return;
+        };
+        met.report.add(Finding {
+            kind: FindingKind::WrongPartition,
+            topic: message.topic().to_owned(),
+            event_id,
+            position: Some(entry.position),
+            partition: Some(partition),
+            offset: Some(offset),
+            detail: detail.to_owned(),
+        });
+        met.ledger.note_bad_key(key_of(message.topic(), key));
+    }
+}
+
+/// Begin where the records of this time are.
+fn skip_before(
+    consumer: &BaseConsumer,
+    found: &mut HashMap<String, Vec<Partition>>,
+    ms: i64,
+) -> Result<(), KafkaError> {
+    let mut times = TopicPartitionList::new();
+    for (topic, partitions) in found.iter() {
+        for partition in partitions {
+            times.add_partition_offset(topic, partition.id, Offset::Offset(ms.max(0)))?;
+        }
+    }
+    let offsets = consumer.offsets_for_times(times, PATIENCE)?;
+    for (topic, partitions) in found.iter_mut() {
+        for partition in partitions {
+            let offset = offsets.find_partition(topic, partition.id).map(|element| element.offset());
+            let start = match offset {
+                Some(Offset::Offset(offset)) if offset >= 0 => offset,
+                // Nothing is that young.
+                _ => partition.high,
+            };
+            partition.cut &= start <= partition.start;
+            partition.start = partition.start.max(start);
+        }
+    }
+    Ok(())
+}
+
+/// Transactions and deleted records leave offsets behind that no record has: where the consumer stands tells the end.
+fn drop_ended(consumer: &BaseConsumer, unfinished: &mut BTreeMap<(String, i32), i64>) -> Result<(), KafkaError> {
+    let positions = consumer.position()?;
+    unfinished.retain(|(topic, partition), high| {
+        let position = positions.find_partition(topic, *partition).map(|element| element.offset());
+        !matches!(position, Some(Offset::Offset(position)) if position >= *high)
+    });
+    Ok(())
+}
+
+fn header_id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
+    let header = message.headers()?.iter().find(|header| header.key == "event_id")?;
+    Uuid::try_parse_ascii(header.value?).ok()
+}
+
+/// What a notification does to whom; none of a record that belfry did not make.
+fn effect(envelope: &Envelope<'_>) -> Option<u64> {
+    let source = envelope.metadata.as_ref()?.belfry.as_ref()?.source_event_id;
+    let data = envelope.data.as_ref()?;
+    Some(short(&(source, data.teacher_id.as_deref(), data.notification_type.as_deref())).max(1))
+}

@@ -1,0 +1,206 @@
+//! What the cluster's topics take, as far as it is known. What the broker would never take is then refused before it is
+//! recorded, and the sender is told; otherwise it would be parked later, and the sender long gone.
+//!
+//! The view is renewed in the background, and at once when it speaks against something: a topic that was just made, or
+//! whose limit was just raised, need not wait. While nothing is known, nothing is refused.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep, timeout};
+
+use super::Client;
+
+/// How often the view is renewed anyway.
+const RENEW_EVERY: Duration = Duration::from_secs(30);
+/// A view is believed for so long when it speaks against something; this bounds how often the cluster is asked.
+const FRESH: Duration = Duration::from_secs(1);
+/// After a cluster did not answer, it is left alone for so long.
+const AWAY: Duration = Duration::from_secs(5);
+/// How long something that the view speaks against waits for a newer one.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an administrative request may take.
+const REQUEST: Duration = Duration::from_secs(5);
+/// What a record's framing costs beside value, key and headers, at most; RecordBatch header and varints.
+pub(crate) const FRAMING_BYTES: usize = 512;
+
+/// Why the broker would never take a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsendable {
+    /// There is no such topic, or it is not ours to see.
+    #[error(
+        "topic {topic}: the broker does not have it or does not let belfry see it; create it, such as with \
+         `belfry topics apply`, or allow DESCRIBE and WRITE on it, and send the event again"
+    )]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// The topic takes smaller records only.
+    #[error(
+        "{bytes} bytes as a record, topic {topic} takes {limit} (max.message.bytes); put large data into storage and \
+         send a reference, or raise the topic's limit"
+    )]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// The record's size.
+        bytes: usize,
+        /// The topic's limit.
+        limit: usize,
+    },
+}
+
+impl Unsendable {
+    /// The word for it in answers and metrics.
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Self::UnknownTopic { .. } => "unknown-topic",
+            Self::TooLarge { .. } => "too-large",
+        }
+    }
+}
+
+/// The size of a record as the topic's limit counts it, compression left out.
+pub(crate) fn record_bytes(payload: usize, headers: usize, key: usize) -> usize {
+    payload + headers + key + FRAMING_BYTES
+}
+
+/// A view of the cluster's topics. Cheap to clone; all clones see the same.
+#[derive(Clone)]
+pub(crate) struct TopicLimits {
+    admin: Arc<AdminClient<DefaultClientContext>>,
+    view: Arc<ArcSwapOption<View>>,
+    /// Held by whoever asks the cluster; says when it last did not answer.
+    asking: Arc<Mutex<Option<Instant>>>,
+}
+
+struct View {
+    asked_at: Instant,
+    /// The largest record of each topic; none where its settings are not ours to see.
+    largest: HashMap<String, Option<usize>>,
+}
+
+impl View {
+    fn refuses(&self, topic: &str, bytes: usize) -> Option<Unsendable> {
+        match self.largest.get(topic) {
+            None => Some(Unsendable::UnknownTopic { topic: topic.to_owned() }),
+            Some(Some(limit)) if bytes > *limit => {
+                Some(Unsendable::TooLarge { topic: topic.to_owned(), bytes, limit: *limit })
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+impl TopicLimits {
+    /// A view of nothing yet.
+    pub(crate) fn new(client: &Client) -> Result<Self, KafkaError> {
+        Ok(Self { admin: Arc::new(client.base().create()?), view: Arc::default(), asking: Arc::default() })
+    }
+
+    /// Renew the view until the service stops.
+    pub(crate) async fn keep_up(self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = sleep(RENEW_EVERY) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+            // Whether Kafka is there is the sinks' and sources' business.
+            let _ = self.renew(Instant::now()).await;
+        }
+    }
+
+    /// Why a record would never be taken; asks the cluster again before it is refused.
+    pub(crate) async fn refuse(&self, topic: &str, bytes: usize) -> Option<Unsendable> {
+        let refused = self.refused(topic, bytes)?;
+        match timeout(PATIENCE, self.renew(fresh_enough())).await {
+            Ok(Ok(())) => self.refused(topic, bytes),
+            Ok(Err(_)) | Err(_) => Some(refused),
+        }
+    }
+
+    fn refused(&self, topic: &str, bytes: usize) -> Option<Unsendable> {
+        self.view.load().as_ref()?.refuses(topic, bytes)
+    }
+
+    /// The largest record of one topic, if that is known.
+    pub(crate) fn largest(&self, topic: &str) -> Option<usize> {
+        *self.view.load().as_ref()?.largest.get(topic)?
+    }
+
+    /// The smallest of all topics' limits.
+    pub(crate) fn smallest_limit(&self) -> Option<usize> {
+        self.view.load().as_ref()?.largest.values().copied().flatten().min()
+    }
+
+    /// Look at the cluster for the first time, for a while only: a service starts without Kafka as well.
+    pub(crate) async fn learn(&self) {
+        if !matches!(timeout(PATIENCE, self.renew(Instant::now())).await, Ok(Ok(()))) {
+            tracing::warn!("Kafka does not answer; until it does, events are taken whatever their topic");
+        }
+    }
+
+    /// Have a view that was asked for at this time or later.
+    pub(crate) async fn renew(&self, since: Instant) -> Result<(), KafkaError> {
+        let mut away = self.asking.lock().await;
+        if self.view.load().as_ref().is_some_and(|view| view.asked_at >= since) {
+            return Ok(());
+        }
+        // Whoever wants a view of right now insists; others leave a cluster alone that is away.
+        if away.is_some_and(|at| at.elapsed() < AWAY) && since + FRESH <= Instant::now() {
+            return Err(KafkaError::Canceled);
+        }
+        let asked_at = Instant::now();
+        match largest_records(self.admin.clone()).await {
+            Ok(largest) => {
+                *away = None;
+                self.view.store(Some(Arc::new(View { asked_at, largest })));
+                Ok(())
+            }
+            Err(error) => {
+                *away = Some(Instant::now());
+                Err(error)
+            }
+        }
+    }
+}
+
+fn fresh_enough() -> Instant {
+    Instant::now().checked_sub(FRESH).unwrap_or_else(Instant::now)
+}
+
+/// The largest record that each topic takes, in bytes, of all topics that may be seen.
+async fn largest_records(
+    admin: Arc<AdminClient<DefaultClientContext>>,
+) -> Result<HashMap<String, Option<usize>>, KafkaError> {
+    let asked = admin.clone();
+    let names = tokio::task::spawn_blocking(move || {
+        let metadata = asked.inner().fetch_metadata(None, REQUEST)?;
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        Ok::<Vec<String>, KafkaError>(names.filter(|name| !name.starts_with("__")).collect())
+    })
+    .await
+    .map_err(|_| KafkaError::Canceled)??;
+    let mut largest: HashMap<String, Option<usize>> = names.iter().map(|name| (name.clone(), None)).collect();
+    if names.is_empty() {
+        return Ok(largest);
+    }
+    let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(REQUEST));
+    for described in admin.describe_configs(&resources, &options).await? {
+        // Where we may not look at a topic's settings, the broker tells when an entry is too large.
+        let Ok(described) = described else { continue };
+        let limit = described.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse().ok());
+        if let OwnedResourceSpecifier::Topic(name) = described.specifier {
+            largest.insert(name, limit);
+        }
+    }
+    Ok(largest)
+}

@@ -1,0 +1,67 @@
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::belfry_binary;
+
+/// What a test waits for at most.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// And to standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The lines of its output as JSON.
+    ///
+    /// # Errors
+    /// If one is none.
+    pub fn json(&self) -> Result<Vec<Value>> {
+        let parse = |line: &str| serde_json::from_str(line).with_context(|| format!("{line}\n{}", self.stderr));
+        self.stdout.lines().map(parse).collect()
+    }
+}
+
+/// Run the `belfry` command to its end.
+///
+/// # Errors
+/// If it cannot be started.
+pub async fn belfry(arguments: &[&str]) -> Result<Ended> {
+    let output =
+        Command::new(belfry_binary()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    Ok(Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout)?,
+        stderr: String::from_utf8(output.stderr)?,
+    })
+}
+
+/// Look again and again until something is so; what it saw last otherwise.
+///
+/// # Errors
+/// If it does not become so in time, or looking fails.
+pub async fn eventually<T: std::fmt::Debug>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T>,
+    mut is_so: impl FnMut(&T) -> bool,
+) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        let seen = look().await?;
+        if is_so(&seen) {
+            return Ok(seen);
+        }
+        anyhow::ensure!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}; last seen: {seen:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
