@@ -52,9 +52,14 @@ fn submission(event_id: Uuid) -> Submission {
 /// Several writers that dawdle between insert and commit, some that roll back, and a reader at full speed.
 async fn no_entry_is_passed_over(database: &Database) -> Result<()> {
     belfry_store::fail::cfg("commit.after-insert", "30%sleep(4)").map_err(anyhow::Error::msg)?;
+    let mut opened = Vec::new();
+    for _ in 0..WRITERS {
+        opened.push(open(database).await?.1);
+    }
+    let finished = Arc::new(AtomicBool::new(false));
+    let reader = tokio::spawn(read(open(database).await?.0, finished.clone()));
     let mut writers = JoinSet::new();
-    for number in 0..WRITERS {
-        let (_, writer) = open(database).await?;
+    for (number, writer) in (0..).zip(opened) {
         let mut random = fastrand::Rng::with_seed(number);
         writers.spawn(async move {
             for _ in 0..GROUPS {
@@ -66,8 +71,6 @@ async fn no_entry_is_passed_over(database: &Database) -> Result<()> {
     }
     let url = database.url.clone();
     writers.spawn(async move { roll_back(&url).await });
-    let finished = Arc::new(AtomicBool::new(false));
-    let reader = tokio::spawn(read(open(database).await?.0, finished.clone()));
     while let Some(writer) = writers.join_next().await {
         writer??;
     }

@@ -27,6 +27,7 @@ impl Tail {
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "20")
+            .set("queued.max.messages.kbytes", "4096")
             .set("reconnect.backoff.max.ms", "500")
             .set_log_level(rdkafka::config::RDKafkaLogLevel::Critical)
             .create()?;
