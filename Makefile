@@ -3,9 +3,14 @@
 SHELL := /bin/bash
 
 CARGO ?= cargo
-# Rounds and seed of the crash test in `make soak`.
+# What `make soak` does: a fault or all; so many rounds of each or so many minutes, whatever comes first; the seed; and the
+# file with the verdicts, from which it goes on where it was.
+FAULT ?= all
 ROUNDS ?= 100
+MINUTES ?= 5
 SEED ?= 1
+RESULTS ?= soak-results.jsonl
+export FAULT ROUNDS MINUTES SEED RESULTS
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 300
 # Where `make services` keeps its data, and on which ports it listens: those of the last time, or free ones.
@@ -18,7 +23,7 @@ export SERVICES_DIR POSTGRES_PORT KAFKA_PORT REDIS_PORT
 # Where cargo puts what it builds.
 TARGET_DIRECTORY = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 
-.PHONY: help setup build demo run test lint fmt bench fuzz soak services services-stop clean
+.PHONY: help setup build demo run test lint fmt bench fuzz soak sabotage services services-stop clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -56,8 +61,17 @@ bench: setup ## Measure speed and memory, as ratios to the raw limits (release b
 fuzz: setup ## Fuzz what parses foreign bytes (needs a nightly toolchain)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-soak: setup ## Kill the service ROUNDS times under load, seeded by SEED, and check that nothing is lost
+soak: setup ## Faults under load with three replicas: FAULT=name|all ROUNDS= MINUTES= SEED=; embedded-kill: on SQLite
+ifneq ($(filter embedded-kill all,$(FAULT)),)
 	BELFRY_CRASH_ROUNDS=$(ROUNDS) BELFRY_CRASH_SEED=$(SEED) $(CARGO) test --workspace --test crash -- --nocapture
+endif
+ifneq ($(FAULT),embedded-kill)
+	$(CARGO) build --workspace --bin belfry --bin belfry-soak --test faults
+	@"$(TARGET_DIRECTORY)/debug/belfry-soak"
+endif
+
+sabotage: setup ## Switch off each safeguard in turn: which test turns red
+	tests/sabotage.sh
 
 services: setup ## Start PostgreSQL, Redis and Kafka, and print the environment to use: eval "$(make -s services)"
 	@tests/install-servers.sh

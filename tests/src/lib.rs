@@ -10,6 +10,7 @@ mod replica;
 pub mod servers;
 mod service;
 mod service_database;
+pub mod soak;
 
 pub use client::{Client, FeedItem, Posted};
 pub use command::{Ended, belfry, eventually};

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -23,6 +26,23 @@ impl Batch {
     /// Rows that it adds to the log.
     pub fn entries(&self) -> usize {
         self.submissions.iter().map(Submission::entries).sum()
+    }
+}
+
+/// Batches of one sender that stand behind each other: once one of them was not committed, none behind it is. Otherwise
+/// the sender, who brings all of them again, would find the later ones in the log before the earlier ones. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    broken: Arc<AtomicBool>,
+}
+
+impl Run {
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 }
 

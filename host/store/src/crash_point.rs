@@ -9,6 +9,17 @@ macro_rules! crash_point {
     };
 }
 
+/// Let the environment's `FAILPOINTS` count from now on.
+#[cfg(feature = "failpoints")]
+pub fn arm_crash_points() {
+    // It would disarm them when it is dropped.
+    std::mem::forget(fail::FailScenario::setup());
+}
+
+/// There are none in this build.
+#[cfg(not(feature = "failpoints"))]
+pub const fn arm_crash_points() {}
+
 /// Whether a test has switched a safeguard off, by naming it in the environment's `BELFRY_SABOTAGE`.
 #[cfg(feature = "sabotage")]
 pub fn sabotaged(safeguard: &str) -> bool {

@@ -19,8 +19,8 @@ mod submitted;
 mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
-pub use batch::{Advance, Batch, BatchReceipt, SourcePartition, Unreadable};
-pub use crash_point::sabotaged;
+pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, Unreadable};
+pub use crash_point::{arm_crash_points, sabotaged};
 pub use error::{OpenError, StoreError};
 #[doc(hidden)]
 pub use fail;

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout_at;
 
-use crate::{Batch, BatchReceipt, Receipt, Store, StoreError, crash_point};
+use crate::{Batch, BatchReceipt, Receipt, Run, Store, StoreError, crash_point};
 
 /// How the writer gathers groups.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,7 @@ pub struct Writer {
 
 struct Request {
     batch: Batch,
+    run: Run,
     answer: Answer,
 }
 
@@ -56,8 +57,13 @@ impl Writer {
     /// Hand over a batch. Batches are committed in the order in which they are handed over. Waits while the queue is
     /// full.
     pub async fn submit(&self, batch: Batch) -> Result<PendingReceipt, WriterGone> {
+        self.submit_behind(&Run::default(), batch).await
+    }
+
+    /// The same behind the batches of a run: it is not committed if one of them was not.
+    pub async fn submit_behind(&self, run: &Run, batch: Batch) -> Result<PendingReceipt, WriterGone> {
         let (answer, receipt) = oneshot::channel();
-        self.requests.send(Request { batch, answer }).await.map_err(|_| WriterGone)?;
+        self.requests.send(Request { batch, run: run.clone(), answer }).await.map_err(|_| WriterGone)?;
         Ok(receipt)
     }
 }
@@ -104,8 +110,19 @@ impl Group {
     }
 
     async fn commit(&self, requests: Vec<Request>) {
-        let (batches, answers): (Vec<Batch>, Vec<Answer>) =
-            requests.into_iter().map(|request| (request.batch, request.answer)).unzip();
+        let (mut batches, mut runs, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for Request { batch, run, answer } in requests {
+            if run.is_broken() {
+                let _ = answer.send(Err(StoreError("what stands before it was not committed".into())));
+                continue;
+            }
+            batches.push(batch);
+            runs.push(run);
+            answers.push(answer);
+        }
+        if batches.is_empty() {
+            return;
+        }
         let entries: usize = batches.iter().map(Batch::entries).sum();
         let began = Instant::now();
         let result = self.store.commit(&batches, now_ms()).await;
@@ -116,6 +133,7 @@ impl Group {
             Ok(receipts) => self.answer(receipts, answers),
             Err(error) => {
                 tracing::error!(%error, batches = batches.len(), "a group was not committed; its senders are told");
+                runs.iter().for_each(Run::break_off);
                 for answer in answers {
                     // A sender that is gone will ask again.
                     let _ = answer.send(Err(error.clone()));

@@ -36,6 +36,7 @@ impl ConfigArgs {
 
 /// Serve until a signal says stop: trace → config → start → signal → drain.
 pub async fn run(args: &ConfigArgs) -> Result<Exit> {
+    belfry_store::arm_crash_points();
     let config = args.load().map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?.config;
     start_logging(&config.log).map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?;
     // Before anything is started, so that no signal is missed.

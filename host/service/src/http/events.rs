@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use belfry_store::Run;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -72,7 +73,12 @@ async fn many(api: Api, body: Bytes) -> Result<Response, Problem> {
         let detail = format!("too many lines; send at most {MAX_LINES} at once");
         return Err(Problem::new("event-too-large", "Too many lines", StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    let mut answers = Answers { api: &api, text: Vec::with_capacity(lines.len() * 256), under_way: VecDeque::new() };
+    let mut answers = Answers {
+        api: &api,
+        text: Vec::with_capacity(lines.len() * 256),
+        run: Run::default(),
+        under_way: VecDeque::new(),
+    };
     for chunk in lines.chunks(CHUNK) {
         answers.begin(chunk).await?;
     }
@@ -94,6 +100,8 @@ fn lines(body: &Bytes) -> Vec<(usize, Bytes)> {
 struct Answers<'a> {
     api: &'a Api,
     text: Vec<u8>,
+    /// The chunks are taken in order, or those behind a failed one are not.
+    run: Run,
     under_way: VecDeque<Chunk>,
 }
 
@@ -121,7 +129,7 @@ impl Answers<'_> {
                 }
             }
         }
-        let in_flight = self.api.pipeline.begin(events).await?;
+        let in_flight = self.api.pipeline.begin(&self.run, events).await?;
         self.under_way.push_back(Chunk { lines, in_flight, _permit: permit });
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use belfry_model::MessageSettings;
 use belfry_sandbox::{Executor, Overloaded};
 use belfry_store::{
-    Advance, Batch, BatchReceipt, PendingReceipt, Receipt, Store, StoreError, Submission, Unreadable, Writer,
+    Advance, Batch, BatchReceipt, PendingReceipt, Receipt, Run, Store, StoreError, Submission, Unreadable, Writer,
     WriterGone,
 };
 use uuid::Uuid;
@@ -114,16 +114,16 @@ pub struct Pipeline {
 impl Pipeline {
     /// Take events in order; they stay together in the log. Gives their fates once all are durable.
     pub async fn take(&self, events: Vec<Incoming>) -> Result<Vec<Taken>, NotTaken> {
-        self.begin(events).await?.finish().await
+        self.begin(&Run::default(), events).await?.finish().await
     }
 
     /// As [`take`](Self::take), but only until the writer has them: the next events may be begun before these are
-    /// durable.
-    pub async fn begin(&self, events: Vec<Incoming>) -> Result<InFlight, NotTaken> {
+    /// durable. If one part of a run fails, those behind it do too.
+    pub async fn begin(&self, run: &Run, events: Vec<Incoming>) -> Result<InFlight, NotTaken> {
         let Prepared { fates, submissions, summaries, conflicts: _ } = self.prepare(events).await?;
         let mut receipts = Vec::new();
         for group in groups(submissions) {
-            receipts.push(self.writer.submit(Batch::of(group)).await?);
+            receipts.push(self.writer.submit_behind(run, Batch::of(group)).await?);
         }
         Ok(InFlight { fates, summaries, receipts })
     }

@@ -1,0 +1,124 @@
+//! What goes wrong. Each fault is a function that does its harm while clients post, and comes back when it is over.
+
+mod kafka;
+mod postgres;
+mod redis;
+mod replicas;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use fastrand::Rng;
+
+use super::cluster::Cluster;
+
+/// How long a fault lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As short as shows it, for `make test`.
+    Short,
+    /// As long as it happens.
+    Long,
+}
+
+impl Length {
+    /// One of two numbers.
+    pub(super) fn of<T>(self, short: T, long: T) -> T {
+        match self {
+            Self::Short => short,
+            Self::Long => long,
+        }
+    }
+}
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal: $inject:path,)+) => {
+        /// Something that goes wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// Let it happen, and come back when it is over.
+            pub(super) async fn inject(self, cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
+                match self {
+                    $(Self::$variant => $inject(cluster, length, random).await,)+
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// SIGKILL of replicas, the holder of the lease among them.
+    KillReplica = "kill-replica": replicas::kill,
+    /// Each named place at which a process may die, one after the other.
+    KillAtFailPoints = "kill-at-fail-points": replicas::kill_at_fail_points,
+    /// SIGSTOP of the holder until long after its lease, then SIGCONT.
+    StopHolder = "stop-holder": replicas::stop_holder,
+    /// SIGTERM of the replicas, one after the other, as in a rolling upgrade.
+    RestartReplicas = "restart-replicas": replicas::restart,
+    /// SIGKILL of all of PostgreSQL.
+    PostgresKill = "postgres-kill": postgres::kill,
+    /// PostgreSQL is stopped in good order and started.
+    PostgresRestart = "postgres-restart": postgres::restart,
+    /// The replicas' connections are terminated, again and again.
+    PostgresTerminateBackends = "postgres-terminate-backends": postgres::terminate_backends,
+    /// Other sessions take all connections.
+    PostgresPoolExhausted = "postgres-pool-exhausted": postgres::pool_exhausted,
+    /// The transaction is committed, and nobody is told.
+    PostgresCommitAnswerLost = "postgres-commit-answer-lost": postgres::commit_answer_lost,
+    /// Kafka is stopped, and started again later.
+    KafkaStop = "kafka-stop": kafka::stop,
+    /// SIGKILL of Kafka.
+    KafkaKill = "kafka-kill": kafka::kill,
+    /// Kafka answers late, or not at all for a while.
+    KafkaSlow = "kafka-slow": kafka::slow,
+    /// Connections to Kafka are reset in the midst of a batch.
+    KafkaReset = "kafka-reset": kafka::reset,
+    /// Redis is away.
+    RedisDown = "redis-down": redis::down,
+    /// Redis forgets everything, again and again.
+    RedisFlush = "redis-flush": redis::flush,
+    /// Somebody else takes the tokens that wake relays.
+    RedisSteal = "redis-steal": redis::steal,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match Self::ALL.iter().find(|fault| fault.name() == name) {
+            Some(fault) => Ok(*fault),
+            None => bail!("there is no fault {name}; there are {}", names().join(", ")),
+        }
+    }
+}
+
+fn names() -> Vec<&'static str> {
+    Fault::ALL.iter().map(|fault| fault.name()).collect()
+}
+
+/// Let everybody work for a random time of at most so many milliseconds.
+async fn work(random: &mut Rng, at_most_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(random.u64(at_most_ms / 4..=at_most_ms))).await;
+}

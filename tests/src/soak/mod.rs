@@ -1,0 +1,30 @@
+//! Faults under load: three replicas on real servers, clients that keep a ledger, something that goes wrong, and a checker
+//! that reads the topics from their beginning.
+//!
+//! Who does what: the **stage** has the servers and the proxies in front of them. The **cluster** has the replicas. The
+//! **load** posts events, each of a key after the one before, and writes in the **ledger** what it submitted and what was
+//! acknowledged. A **fault** happens meanwhile. Then the load rests, and the **checker** compares ledger and topics:
+//! nothing lost, nothing doubled in effect, no first appearance out of order, nothing that must not be there. It never asks
+//! Belfry what happened.
+
+mod checker;
+mod cluster;
+mod faults;
+mod lane;
+mod ledger;
+mod load;
+mod results;
+mod round;
+mod stage;
+mod tail;
+mod verdict;
+
+pub use checker::{Checker, Seen};
+pub use cluster::{Cluster, Replica};
+pub use faults::{Fault, Length};
+pub use ledger::{Ledger, Promise};
+pub use load::Load;
+pub use results::Results;
+pub use round::{Arena, round};
+pub use stage::Stage;
+pub use verdict::Verdict;

@@ -1,0 +1,59 @@
+//! Faults under load with three replicas, a short round of each; `make soak` runs many long ones.
+//!
+//! The tests do harm to servers that they share, so they take turns.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use belfry_tests::soak::{Arena, Fault, Length, Stage, round};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+async fn stage() -> Result<(Arc<Stage>, MutexGuard<'static, ()>)> {
+    static STAGE: OnceCell<Arc<Stage>> = OnceCell::const_new();
+    let turn = TURN.lock().await;
+    let stage = STAGE.get_or_try_init(async || Stage::start().await.map(Arc::new)).await?.clone();
+    Ok((stage, turn))
+}
+
+async fn survive(fault: Fault) -> Result<()> {
+    let (stage, _turn) = stage().await?;
+    let seed = 1;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let began = std::time::Instant::now();
+    let mut arena = Arena::open(stage, fault.name(), seed).await?;
+    let verdict = round(&mut arena, fault, Length::Short, &mut random).await?;
+    eprintln!("{fault}: {verdict}; {:.1} s", began.elapsed().as_secs_f64());
+    ensure!(verdict.is_good() && verdict.acknowledged > 0, "{fault}, seed {seed}: {verdict}");
+    arena.cluster.stop().await
+}
+
+/// A test for each fault.
+macro_rules! survives {
+    ($($name:ident: $fault:ident,)+) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() -> Result<()> {
+            survive(Fault::$fault).await
+        })+
+    };
+}
+
+survives! {
+    replicas_may_be_killed: KillReplica,
+    a_replica_may_die_at_every_named_place: KillAtFailPoints,
+    the_holder_of_the_lease_may_stand_still_until_long_after_it: StopHolder,
+    replicas_may_be_restarted_one_after_the_other: RestartReplicas,
+    postgresql_may_be_killed: PostgresKill,
+    postgresql_may_be_restarted: PostgresRestart,
+    connections_to_postgresql_may_be_terminated: PostgresTerminateBackends,
+    others_may_take_all_of_postgresqls_connections: PostgresPoolExhausted,
+    the_answer_to_a_commit_may_be_lost: PostgresCommitAnswerLost,
+    kafka_may_be_away: KafkaStop,
+    kafka_may_be_killed: KafkaKill,
+    kafka_may_be_slow_or_stand_still: KafkaSlow,
+    connections_to_kafka_may_be_reset_in_the_midst_of_a_batch: KafkaReset,
+    redis_may_be_away: RedisDown,
+    redis_may_forget_everything: RedisFlush,
+    somebody_may_steal_the_tokens_in_redis: RedisSteal,
+}

@@ -1,0 +1,239 @@
+//! What goes wrong without a safeguard, as small as it can be shown. `make sabotage` runs these with the safeguard switched
+//! off, and they must fail then; more of them are in `store`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use belfry_store::{Batch, NewEvent, OpenError, Run, Store, StoreSettings, Submission, Writer, WriterSettings};
+use belfry_tests::servers::{Database, shared_kafka, shared_postgres};
+use belfry_tests::{BelfryProcess, results_ready};
+use bytes::Bytes;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+const WRITERS: u64 = 4;
+const GROUPS: u64 = 60;
+
+async fn database() -> Result<Database> {
+    shared_postgres().await?.create_database().await
+}
+
+async fn open(database: &Database) -> Result<(Store, Writer)> {
+    let store = Store::open(&StoreSettings::new(&database.url)).await?;
+    let settings = WriterSettings { group_entries: 500, group_wait: Duration::from_millis(1), queue: 16 };
+    let writer = Writer::start(store.clone(), settings, watch::Sender::new(0));
+    Ok((store, writer))
+}
+
+fn submission(event_id: Uuid) -> Submission {
+    let event = NewEvent {
+        event_id,
+        content_hash: [0; 32],
+        event_type: "test.event.v1".into(),
+        aggregate_type: "event",
+        aggregate_id: "a".into(),
+        topic: Some("test.event.v1".into()),
+        event_key: String::new(),
+        payload: Bytes::from_static(b"{}"),
+        headers: Bytes::from_static(b"{}"),
+        projections: Bytes::from_static(b"[]"),
+    };
+    Submission { event, notifications: Vec::new(), dead_letters: Vec::new(), origin: None }
+}
+
+/// Several writers that dawdle between insert and commit, some that roll back, and a reader at full speed.
+async fn no_entry_is_passed_over(database: &Database) -> Result<()> {
+    belfry_store::fail::cfg("commit.after-insert", "30%sleep(4)").map_err(anyhow::Error::msg)?;
+    let mut writers = JoinSet::new();
+    for number in 0..WRITERS {
+        let (_, writer) = open(database).await?;
+        let mut random = fastrand::Rng::with_seed(number);
+        writers.spawn(async move {
+            for _ in 0..GROUPS {
+                let group = (0..random.u64(1..20)).map(|_| submission(Uuid::new_v4())).collect();
+                writer.submit(Batch::of(group)).await?.await??;
+            }
+            anyhow::Ok(())
+        });
+    }
+    let url = database.url.clone();
+    writers.spawn(async move { roll_back(&url).await });
+    let finished = Arc::new(AtomicBool::new(false));
+    let reader = tokio::spawn(read(open(database).await?.0, finished.clone()));
+    while let Some(writer) = writers.join_next().await {
+        writer??;
+    }
+    finished.store(true, Ordering::SeqCst);
+    let seen = reader.await??;
+    belfry_store::fail::remove("commit.after-insert");
+    let mut connection = PgConnection::connect(&database.url).await?;
+    let all: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM belfry.outbox ORDER BY id").fetch_all(&mut connection).await?;
+    let missed: Vec<&i64> = all.iter().filter(|id| !seen.contains(id)).collect();
+    ensure!(missed.is_empty(), "of {} entries the reader passed over {}: {missed:?}", all.len(), missed.len());
+    Ok(())
+}
+
+/// A fifth as many transactions draw positions and roll back.
+async fn roll_back(url: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    let mut random = fastrand::Rng::with_seed(99);
+    for _ in 0..WRITERS * GROUPS / 5 {
+        let mut transaction = connection.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)")
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("SELECT nextval('belfry.outbox_id') FROM generate_series(1, 3)").execute(&mut *transaction).await?;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..4))).await;
+        transaction.rollback().await?;
+    }
+    Ok(())
+}
+
+/// As relays do: on from the last position that was seen.
+async fn read(store: Store, finished: Arc<AtomicBool>) -> Result<HashSet<i64>> {
+    let (mut position, mut seen) = (0, HashSet::new());
+    loop {
+        let last_look = finished.load(Ordering::SeqCst);
+        for entry in store.read_relay(position, 1000).await? {
+            position = entry.position;
+            seen.insert(position);
+        }
+        if last_look {
+            return Ok(seen);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_passes_over_no_entry_whatever_the_order_of_commits() -> Result<()> {
+    no_entry_is_passed_over(&database().await?).await
+}
+
+/// Why the lock is there: the same without it, in the smallest form.
+#[tokio::test]
+async fn a_reader_of_a_table_without_the_lock_passes_over_what_commits_late() -> Result<()> {
+    let database = database().await?;
+    let mut early = PgConnection::connect(&database.url).await?;
+    let mut late = PgConnection::connect(&database.url).await?;
+    sqlx::query("CREATE TABLE naive (id bigserial)").execute(&mut early).await?;
+    let mut slow = late.begin().await?;
+    sqlx::query("INSERT INTO naive DEFAULT VALUES").execute(&mut *slow).await?;
+    sqlx::query("INSERT INTO naive DEFAULT VALUES").execute(&mut early).await?;
+    let seen: Vec<i64> = sqlx::query_scalar("SELECT id FROM naive ORDER BY id").fetch_all(&mut early).await?;
+    slow.commit().await?;
+    let after: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM naive WHERE id > $1").bind(seen[0]).fetch_all(&mut early).await?;
+    ensure!((seen.as_slice(), after.as_slice()) == ([2].as_slice(), [].as_slice()), "{seen:?}, then {after:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sequence_that_lets_sessions_cache_positions_is_refused() -> Result<()> {
+    let database = database().await?;
+    open(&database).await?.0.close().await;
+    let mut connection = PgConnection::connect(&database.url).await?;
+    sqlx::query("ALTER SEQUENCE belfry.outbox_id CACHE 20").execute(&mut connection).await?;
+    match Store::open(&StoreSettings::new(&database.url)).await.map(|_| ()) {
+        Err(OpenError::Changed(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(()) => no_entry_is_passed_over(&database).await.context("it was not refused"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_that_bring_the_same_ids_do_not_deadlock() -> Result<()> {
+    let database = database().await?;
+    let (first, second) = (open(&database).await?, open(&database).await?);
+    for _ in 0..15 {
+        let ids: Vec<Uuid> = (0..300).map(|_| Uuid::new_v4()).collect();
+        let group = || Batch::of(ids.iter().map(|id| submission(*id)).collect());
+        let (one, other) = (first.1.submit(group()).await?, second.1.submit(group()).await?);
+        one.await??;
+        other.await??;
+    }
+    // What a session counted is told at its end.
+    first.0.close().await;
+    second.0.close().await;
+    let mut connection = PgConnection::connect(&database.url).await?;
+    let deadlocks: i64 = sqlx::query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        .fetch_one(&mut connection)
+        .await?
+        .try_get(0)?;
+    ensure!(deadlocks == 0, "{deadlocks} deadlocks");
+    Ok(())
+}
+
+/// A sender whose request is taken in several parts brings all of it again when one part fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Result<()> {
+    let database = database().await?;
+    let settings = StoreSettings { lock_timeout: Duration::from_millis(300), ..StoreSettings::new(&database.url) };
+    let store = Store::open(&settings).await?;
+    let gathering = WriterSettings { group_entries: 1, group_wait: Duration::ZERO, queue: 16 };
+    let writer = Writer::start(store.clone(), gathering, watch::Sender::new(0));
+    let mut connection = PgConnection::connect(&database.url).await?;
+    let mut holder = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)")
+        .execute(&mut *holder)
+        .await?;
+    let run = Run::default();
+    let first = writer.submit_behind(&run, Batch::of(vec![submission(Uuid::from_u128(1))])).await?;
+    let second = writer.submit_behind(&run, Batch::of(vec![submission(Uuid::from_u128(2))])).await?;
+    ensure!(first.await?.is_err(), "the lock was held for longer than is waited for it");
+    holder.rollback().await?;
+    ensure!(second.await?.is_err(), "the second part was committed without the first");
+    // Somebody else's events are.
+    writer.submit(Batch::of(vec![submission(Uuid::from_u128(3))])).await?.await??;
+    let log = store.read_relay(0, 10).await?;
+    ensure!(log.len() == 1 && log[0].event_id == Uuid::from_u128(3), "{log:?}");
+    Ok(())
+}
+
+/// One topic takes nothing yet, the other acknowledges at once: what is acknowledged stands behind what is not.
+#[tokio::test]
+async fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged() -> Result<()> {
+    let kafka = shared_kafka().await?;
+    let run = Uuid::new_v4();
+    let (missing, there) = (format!("{run}.missing"), format!("{run}.there"));
+    kafka.create_topic(&there, 1, &[]).await?;
+    let directory = TempDir::new()?;
+    let settings = [
+        ("preset", "testing".to_owned()),
+        ("kafka.brokers", kafka.bootstrap()),
+        ("kafka.topics", "[]".to_owned()),
+        ("sink.kafka.enabled", "true".to_owned()),
+    ];
+    let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
+    let event = |topic: &str, number| {
+        let mut event = results_ready(&belfry_tests::Batch::number(number));
+        event["event_type"] = topic.into();
+        event
+    };
+    for (topic, number) in [(&missing, 1), (&there, 2)] {
+        let posted = belfry.client().post(&event(topic, number)).await?;
+        ensure!(posted.status == 201, "{posted:?}");
+    }
+    // The session is given up, as nothing more is acknowledged; the next begins where the position was noted.
+    let began = Instant::now();
+    while !belfry.log()?.contains("the sink waits and is tried again") {
+        ensure!(began.elapsed() < PATIENCE, "the relay did not give up:\n{}", belfry.log()?);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ensure!(!kafka.read_topic(&there).await?.is_empty(), "the second entry was sent");
+    kafka.create_topic(&missing, 1, &[]).await?;
+    let began = Instant::now();
+    while kafka.read_topic(&missing).await?.is_empty() {
+        ensure!(began.elapsed() < PATIENCE, "the first entry was passed over");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    belfry.terminate().await
+}
