@@ -112,20 +112,25 @@ async fn without_redis_a_feed_shows_it_after_a_look() -> Result<()> {
     Ok(())
 }
 
-/// Watch the lease of the sink until somebody else has it. Gives how long nobody had it.
-async fn nobody_serves(database: &Database) -> Result<Duration> {
-    let mut client = PgConnection::connect(&database.url).await?;
+/// The epoch of the sink's lease, and whether nobody holds it.
+async fn lease(client: &mut PgConnection) -> Result<(i64, bool)> {
+    let query = "SELECT epoch, lease_until < clock_timestamp() FROM belfry.relay WHERE sink = 'stdout'";
+    Ok(sqlx::query_as(query).fetch_one(client).await?)
+}
+
+/// Watch the lease of the sink until it has another epoch. Gives how long nobody had it.
+async fn nobody_serves(client: &mut PgConnection, epoch: i64) -> Result<Duration> {
+    let began = Instant::now();
     let mut given_back = None;
-    let mut first_epoch = None;
     loop {
-        let query = "SELECT epoch, lease_until < clock_timestamp() FROM belfry.relay WHERE sink = 'stdout'";
-        let (epoch, free): (i64, bool) = sqlx::query_as(query).fetch_one(&mut client).await?;
-        if *first_epoch.get_or_insert(epoch) != epoch {
+        let (now, free) = lease(client).await?;
+        if now != epoch {
             return Ok(given_back.map_or(Duration::ZERO, |since: Instant| since.elapsed()));
         }
         if free {
             given_back.get_or_insert_with(Instant::now);
         }
+        ensure!(began.elapsed() < Duration::from_secs(20), "nobody takes the lease");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -139,8 +144,10 @@ async fn hand_over(redis: Option<&str>) -> Result<()> {
     ensure!(!other.serves("stdout").await?, "both serve");
     tokio::time::sleep(Duration::from_millis(2500)).await;
 
+    let mut client = PgConnection::connect(&database.url).await?;
+    let (epoch, _) = lease(&mut client).await?;
     let began = Instant::now();
-    let (written, took) = tokio::join!(one.terminate(), nobody_serves(&database));
+    let (written, took) = tokio::join!(one.terminate(), nobody_serves(&mut client, epoch));
     let (took, since) = (took?, began.elapsed());
     let how = if redis.is_some() { "told" } else { "by looking" };
     println!("a lease is given back → taken, {how}: {took:?}; since SIGTERM {since:?}");

@@ -167,11 +167,10 @@ async fn replicas_that_bring_the_same_ids_do_not_deadlock() -> Result<()> {
     first.0.close().await;
     second.0.close().await;
     let mut connection = PgConnection::connect(&database.url).await?;
-    let deadlocks: i64 =
-        sqlx::query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-            .fetch_one(&mut connection)
-            .await?
-            .try_get(0)?;
+    let deadlocks: i64 = sqlx::query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        .fetch_one(&mut connection)
+        .await?
+        .try_get(0)?;
     ensure!(deadlocks == 0, "{deadlocks} deadlocks");
     Ok(())
 }

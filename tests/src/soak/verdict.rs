@@ -106,13 +106,7 @@ impl fmt::Display for Verdict {
         write!(
             formatter,
             "acknowledged {}, lost {}, doubled {}, inversions {}, phantoms {}, failures {}, repeats {}",
-            self.acknowledged,
-            self.lost,
-            self.doubled,
-            self.inversions,
-            self.phantoms,
-            self.failures,
-            self.repeats
+            self.acknowledged, self.lost, self.doubled, self.inversions, self.phantoms, self.failures, self.repeats
         )?;
         for example in &self.examples {
             write!(formatter, "\n  {example}")?;

@@ -73,7 +73,12 @@ async fn many(api: Api, body: Bytes) -> Result<Response, Problem> {
         let detail = format!("too many lines; send at most {MAX_LINES} at once");
         return Err(Problem::new("event-too-large", "Too many lines", StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    let mut answers = Answers { api: &api, text: Vec::with_capacity(lines.len() * 256), run: Run::default(), under_way: VecDeque::new() };
+    let mut answers = Answers {
+        api: &api,
+        text: Vec::with_capacity(lines.len() * 256),
+        run: Run::default(),
+        under_way: VecDeque::new(),
+    };
     for chunk in lines.chunks(CHUNK) {
         answers.begin(chunk).await?;
     }
