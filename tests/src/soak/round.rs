@@ -13,8 +13,9 @@ use super::verdict::Verdict;
 
 /// Replicas in a cluster.
 const REPLICAS: usize = 3;
-/// When nothing new was seen for so long, what is missing is lost. Longer than a lease.
-const QUIET: Duration = Duration::from_secs(25);
+/// When nothing new was seen for so long, what is missing is lost. Longer than a lease, a consumer's session, and a busy
+/// machine's idea of both.
+const QUIET: Duration = Duration::from_secs(45);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A cluster and those who check it.

@@ -17,7 +17,8 @@ impl Client {
             ("fetch.queue.backoff.ms", "10"),
             ("queued.max.messages.kbytes", "16384"),
             ("check.crcs", "true"),
-            ("session.timeout.ms", "45000"),
+            // As long as a lease: a replica that was killed holds up its partitions no longer than its sinks.
+            ("session.timeout.ms", "15000"),
             // New partitions are found so soon.
             ("topic.metadata.refresh.interval.ms", "30000"),
             // What the lag is measured by.

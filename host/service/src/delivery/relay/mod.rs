@@ -24,7 +24,7 @@ use crate::redis::Others;
 use session::Session;
 
 /// A sink that somebody has to mend is tried again this often.
-const BARRED_PAUSE: Duration = Duration::from_secs(15);
+const BARRED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The relay of one sink.
 pub(crate) struct Relay {
