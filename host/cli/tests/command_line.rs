@@ -17,8 +17,21 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn help_has_examples_for_every_command() {
-    for command in ["publish", "tail", "explain", "plugin test", "plugin push", "release list", "serve", "config show"]
-    {
+    for command in [
+        "publish",
+        "tail",
+        "explain",
+        "plugin test",
+        "plugin push",
+        "release list",
+        "parked list",
+        "parked unpark",
+        "parked discard",
+        "audit",
+        "doctor",
+        "serve",
+        "config show",
+    ] {
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.push("--help");
         let output = belfry(&arguments);

@@ -3,6 +3,7 @@
 //! The log's order lock is a transaction-level advisory lock. Ids are drawn after it was taken and become visible before
 //! it is let go, so whoever sees an id knows that all lower ones are decided.
 
+mod activity;
 mod audit;
 mod commit;
 mod connect;
@@ -23,7 +24,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-pub use doctor::{Activity, DatabaseDoctor, Headroom, LockHolder, Server, SourceState, State};
+pub use activity::{Activity, LockHolder};
+pub use doctor::{DatabaseDoctor, Headroom, Server, SourceState, State};
 pub(crate) use migrate::Schema;
 pub use migrate::{MigrateReport, migrate};
 
