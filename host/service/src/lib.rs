@@ -1,9 +1,10 @@
 //! The notification host.
 //!
 //! ```text
-//! http ──┬▶ ingest ──▶ pipeline ──▶ writer ──▶ log ──▶ relay ──▶ stdout
-//!                        │                     └────▶ feed (SSE)
-//!                     sandbox
+//! kafka ────┐
+//! http ─────┼─▶ ingest ──▶ pipeline ──▶ writer ──▶ log ──▶ relay ──▶ kafka · redis · stdout
+//! postgres ─┘                 │                     └────▶ feed (SSE)
+//!                          sandbox
 //! ```
 //!
 //! [`ingest`] turns bytes into events. The [`pipeline`] is the story: is it new? Project it with every projector that

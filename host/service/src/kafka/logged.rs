@@ -5,6 +5,8 @@ use rdkafka::error::KafkaError;
 
 /// What librdkafka tells goes to our log.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // kafka.properties are for all clients, and each warns of those that are for the others.
+    let level = if facility == "CONFWARN" { RDKafkaLogLevel::Debug } else { level };
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(target: "librdkafka", facility, "{message}");

@@ -2,34 +2,15 @@
 //! reader and the committer share it.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::place::Place;
 use super::window::Window;
 
 /// The longest pause before a partition's position is read again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
-/// A partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-}
-
-impl Place {
-    pub(super) fn new(topic: &str, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.topic, self.partition)
-    }
-}
 
 /// What was handed over since a position was read from the database. Once that is read again, it is void.
 pub(super) type Generation = u64;
@@ -133,7 +114,9 @@ impl Assignment {
             return HandOver::Void;
         };
         partition.next = Some(next);
-        partition.stopped = decoded.iter().fold(false, |stopped, decoded| partition.window.add(*decoded) || stopped);
+        for decoded in decoded {
+            partition.stopped |= partition.window.add(*decoded);
+        }
         if partition.stopped { HandOver::Stopped } else { HandOver::Done }
     }
 
@@ -291,7 +274,7 @@ mod tests {
         assert_eq!(assignment.hand_over(&place, generation, 12, &[]), HandOver::Void);
         assert!(assignment.adrift().is_empty(), "something is still under way");
         assignment.settle(&place, generation, None);
-        assert_eq!(assignment.adrift(), [place.clone()]);
+        assert_eq!(assignment.adrift(), std::slice::from_ref(&place));
         assert!(assignment.found(&place, 7));
         assignment.resume(&place, 7);
         assert!(!assignment.is_current(&place, generation));

@@ -14,7 +14,8 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::assignment::{Assignment, Place};
+use super::assignment::Assignment;
+use super::place::Place;
 use super::positions::Positions;
 use crate::kafka::log;
 

@@ -9,8 +9,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, watch};
 
-use super::assignment::{Assignment, Generation, Place};
+use super::assignment::{Assignment, Generation};
 use super::gathered::{Job, Told};
+use super::place::Place;
 use super::repeats::Repeats;
 use crate::pipeline::{NotTaken, Pipeline, Taken};
 

@@ -3,7 +3,8 @@
 use belfry_store::{Advance, SourcePartition};
 use uuid::Uuid;
 
-use super::assignment::{Generation, Place};
+use super::assignment::Generation;
+use super::place::Place;
 use super::record::Record;
 use super::repeats::Fingerprint;
 use crate::pipeline::Reading;

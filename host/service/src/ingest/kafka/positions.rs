@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::assignment::Place;
+use super::place::Place;
 use crate::kafka::{Client, Cluster, StartAt};
 
 /// How long the database may take to answer; a consumer that waits for longer is missed by its group.
@@ -37,6 +37,9 @@ pub enum Unplaced {
     },
 }
 
+/// Where a partition stands, or why that is not known.
+pub(super) type Found = (Place, Result<i64, Unplaced>);
+
 /// Looks positions up. All of it blocks, so it belongs on a thread of its own.
 pub(super) struct Positions {
     pub(super) store: Store,
@@ -57,7 +60,7 @@ impl Positions {
     }
 
     /// Where these partitions stand. Those of them that are new begin now.
-    pub(super) fn of(&self, places: &[Place]) -> Result<Vec<(Place, Result<i64, Unplaced>)>, StoreError> {
+    pub(super) fn of(&self, places: &[Place]) -> Result<Vec<Found>, StoreError> {
         let mut known = self.all()?;
         let mut found = Vec::with_capacity(places.len());
         for place in places {

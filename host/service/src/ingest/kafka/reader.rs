@@ -1,27 +1,27 @@
 //! The thread that polls the consumer: one record is waited for, those behind it are taken along, and all go to the
 //! committer by partition.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::assignment::{Assignment, HandOver, Place};
+use super::assignment::{Assignment, HandOver};
 use super::callbacks::{Consuming, commit_offsets};
-use super::check::in_range;
 use super::gathered::{Gathered, Job};
+use super::place::Place;
 use super::positions::Positions;
 use super::record::Record;
 use super::repeats::Repeats;
-use crate::kafka::Watermarks;
 
 /// How long a poll waits for a first record; stops and requests wait as long at most.
 const POLL: Duration = Duration::from_millis(100);
@@ -32,14 +32,10 @@ const BYTES: usize = 4 << 20;
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often Kafka is told how far we are.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How long the cluster may take to answer.
-const REQUEST: Duration = Duration::from_secs(3);
 /// How often the same complaint is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 /// How long a stop waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(8);
-/// After so many attempts in vain, a partition is taken anew instead of being sought.
-const SEEKS: u32 = 3;
 
 /// Reads on a thread of its own.
 pub(super) struct Reader {
@@ -56,11 +52,11 @@ pub(super) struct Reader {
 
 /// What the loop keeps from one turn to the next.
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     /// What could not be handed over yet.
     waiting: VecDeque<Job>,
     full_since: Option<Instant>,
-    paused: bool,
+    pub(super) paused: bool,
     told_at: Option<Instant>,
     complaints: HashMap<String, Instant>,
 }
@@ -71,6 +67,10 @@ impl Reader {
         let mut turn = Turn::default();
         self.topics.mark_changed();
         while !*self.stopping.borrow() {
+            if self.jobs.is_closed() {
+                // The committer is gone, which only a fault of ours can do.
+                return Err(KafkaError::Canceled);
+            }
             self.follow_topics()?;
             self.find_adrift(&mut turn);
             self.tell_kafka(&mut turn);
@@ -198,59 +198,6 @@ impl Reader {
         Ok(())
     }
 
-    /// Read positions again that are not known for sure, and go on from there.
-    fn find_adrift(&self, turn: &mut Turn) {
-        let adrift = self.assignment.adrift();
-        if adrift.is_empty() {
-            return;
-        }
-        let found = match self.positions.of(&adrift) {
-            Ok(found) => found,
-            Err(error) => {
-                self.say(turn, format!("positions cannot be read: {error}"));
-                for place in &adrift {
-                    self.assignment.postpone(place);
-                }
-                return;
-            }
-        };
-        for (place, position) in found {
-            match position {
-                Ok(position) if self.assignment.found(&place, position) => self.seek(&place, position, turn),
-                Ok(_) => {}
-                Err(error) => {
-                    self.say(turn, format!("{place} cannot be read: {error}"));
-                    self.assignment.postpone(&place);
-                }
-            }
-        }
-    }
-
-    fn seek(&self, place: &Place, position: i64, turn: &mut Turn) {
-        let mut sought = self.consumer.seek(&place.topic, place.partition, Offset::Offset(position), REQUEST);
-        if sought.is_err() && self.assignment.postpone(place) > SEEKS {
-            sought = self.take_anew(place, position);
-        }
-        match sought {
-            Ok(()) => {
-                tracing::info!(topic = %place.topic, partition = place.partition, position, "a partition is read from here");
-                self.assignment.resume(place, position);
-                if !turn.paused {
-                    self.report("resume", self.consumer.resume(&list(std::slice::from_ref(place))));
-                }
-            }
-            Err(error) => tracing::debug!(%error, %place, position, "cannot seek; trying again"),
-        }
-    }
-
-    /// After an offset that the broker does not have, librdkafka takes no seek for the partition.
-    fn take_anew(&self, place: &Place, position: i64) -> KafkaResult<()> {
-        let mut partition = TopicPartitionList::with_capacity(1);
-        partition.add_partition_offset(&place.topic, place.partition, Offset::Offset(position))?;
-        self.consumer.incremental_unassign(&partition)?;
-        self.consumer.incremental_assign(&partition)
-    }
-
     fn tell_kafka(&self, turn: &mut Turn) {
         if turn.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_EVERY) {
             turn.told_at = Some(Instant::now());
@@ -268,50 +215,23 @@ impl Reader {
         Ok(())
     }
 
-    /// A partition does not have the offset that was asked for; which one is not told.
-    fn check_ranges(&self) {
-        for place in self.assignment.running() {
-            let Some((_, next)) = self.assignment.open(&place) else { continue };
-            let range = self.consumer.fetch_watermarks(&place.topic, place.partition, REQUEST);
-            let checked =
-                range.map(|(low, high)| in_range(&place.topic, place.partition, next, Watermarks { low, high }));
-            match checked {
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "the partition is stopped");
-                    self.stop(&place);
-                }
-                // It was stopped by librdkafka, if it was this one.
-                Ok(Ok(())) | Err(_) => {
-                    self.assignment.postpone(&place);
-                }
-            }
-        }
-    }
-
-    fn stop(&self, place: &Place) {
-        self.assignment.stop(place);
-        self.report("pause", self.consumer.pause(&list(std::slice::from_ref(place))));
-        let (topic, partition) = (place.topic.to_string(), place.partition.to_string());
-        metrics::counter!("belfry_partitions_stopped_total", "topic" => topic, "partition" => partition).increment(1);
-    }
-
     /// Log a complaint, unless it was logged a moment ago.
-    fn say(&self, turn: &mut Turn, complaint: String) {
+    pub(super) fn say(&self, turn: &mut Turn, complaint: String) {
         turn.complaints.retain(|_, said_at| said_at.elapsed() < COMPLAIN_EVERY);
-        if !turn.complaints.contains_key(&complaint) {
-            tracing::warn!(complaint, "the source waits and tries again");
-            turn.complaints.insert(complaint, Instant::now());
+        if let Entry::Vacant(new) = turn.complaints.entry(complaint) {
+            tracing::warn!(complaint = new.key(), "the source waits and tries again");
+            new.insert(Instant::now());
         }
     }
 
-    fn report(&self, what: &'static str, done: KafkaResult<()>) {
+    pub(super) fn report(&self, what: &'static str, done: KafkaResult<()>) {
         if let Err(error) = done {
             tracing::warn!(what, %error, "the consumer refuses");
         }
     }
 }
 
-fn list(places: &[Place]) -> TopicPartitionList {
+pub(super) fn list(places: &[Place]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(places.len());
     for place in places {
         list.add_partition(&place.topic, place.partition);

@@ -1,0 +1,100 @@
+//! The reader's other work: to find out where partitions are to be read, to go there, and to stop where that makes no
+//! sense.
+
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::check::in_range;
+use super::place::Place;
+use super::reader::{Reader, Turn, list};
+use crate::kafka::Watermarks;
+
+/// How long the cluster may take to answer.
+const REQUEST: Duration = Duration::from_secs(3);
+/// After so many attempts in vain, a partition is taken anew instead of being sought.
+const SEEKS: u32 = 3;
+
+impl Reader {
+    /// Read positions again that are not known for sure, and go on from there.
+    pub(super) fn find_adrift(&self, turn: &mut Turn) {
+        let adrift = self.assignment.adrift();
+        if adrift.is_empty() {
+            return;
+        }
+        let found = match self.positions.of(&adrift) {
+            Ok(found) => found,
+            Err(error) => {
+                self.say(turn, format!("positions cannot be read: {error}"));
+                for place in &adrift {
+                    self.assignment.postpone(place);
+                }
+                return;
+            }
+        };
+        for (place, position) in found {
+            match position {
+                Ok(position) if self.assignment.found(&place, position) => self.seek(&place, position, turn),
+                Ok(_) => {}
+                Err(error) => {
+                    self.say(turn, format!("{place} cannot be read: {error}"));
+                    self.assignment.postpone(&place);
+                }
+            }
+        }
+    }
+
+    fn seek(&self, place: &Place, position: i64, turn: &mut Turn) {
+        let mut sought = self.consumer.seek(&place.topic, place.partition, Offset::Offset(position), REQUEST);
+        if sought.is_err() && self.assignment.postpone(place) > SEEKS {
+            sought = self.take_anew(place, position);
+        }
+        match sought {
+            Ok(()) => {
+                tracing::info!(topic = %place.topic, partition = place.partition, position, "a partition is read from here");
+                self.assignment.resume(place, position);
+                if !turn.paused {
+                    self.report("resume", self.consumer.resume(&list(std::slice::from_ref(place))));
+                }
+            }
+            Err(error) => tracing::debug!(%error, %place, position, "cannot seek; trying again"),
+        }
+    }
+
+    /// After an offset that the broker does not have, librdkafka takes no seek for the partition.
+    fn take_anew(&self, place: &Place, position: i64) -> KafkaResult<()> {
+        let mut partition = TopicPartitionList::with_capacity(1);
+        partition.add_partition_offset(&place.topic, place.partition, Offset::Offset(position))?;
+        self.consumer.incremental_unassign(&partition)?;
+        self.consumer.incremental_assign(&partition)
+    }
+
+    /// A partition does not have the offset that was asked for; which one is not told.
+    pub(super) fn check_ranges(&self) {
+        for place in self.assignment.running() {
+            let Some((_, next)) = self.assignment.open(&place) else { continue };
+            let range = self.consumer.fetch_watermarks(&place.topic, place.partition, REQUEST);
+            let checked =
+                range.map(|(low, high)| in_range(&place.topic, place.partition, next, Watermarks { low, high }));
+            match checked {
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the partition is stopped");
+                    self.stop(&place);
+                }
+                // It was stopped by librdkafka, if it was this one.
+                Ok(Ok(())) | Err(_) => {
+                    self.assignment.postpone(&place);
+                }
+            }
+        }
+    }
+
+    pub(super) fn stop(&self, place: &Place) {
+        self.assignment.stop(place);
+        self.report("pause", self.consumer.pause(&list(std::slice::from_ref(place))));
+        let (topic, partition) = (place.topic.to_string(), place.partition.to_string());
+        metrics::counter!("belfry_partitions_stopped_total", "topic" => topic, "partition" => partition).increment(1);
+    }
+}
