@@ -35,7 +35,14 @@ async fn post(client: &Client, event: &Value) -> Result<String> {
 async fn ids(kafka: &Kafka, topic: &str, key: &str) -> Result<Vec<String>> {
     let records = kafka.read_topic(topic).await?;
     let of_key = records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes()));
-    Ok(of_key.filter_map(|record| record.header("event_id").map(str::to_owned)).collect())
+    // What was not noted as acknowledged when a session ended is repeated; first appearances count.
+    let mut ids: Vec<String> = Vec::new();
+    for id in of_key.filter_map(|record| record.header("event_id")) {
+        if !ids.iter().any(|known| known == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    Ok(ids)
 }
 
 async fn parked(client: &Client) -> Result<Vec<Value>> {
@@ -76,7 +83,8 @@ async fn a_refused_entry_holds_up_its_key_until_it_is_unparked_or_discarded() ->
     let held = eventually("both are parked", async || parked(&client).await, |held| held.len() == 2).await?;
     ensure!(held.iter().all(|entry| entry["key"] == "a" && entry["sink"] == "kafka"), "{held:?}");
     ensure!(held[0]["error"].as_str().is_some_and(|error| error.contains("max.message.bytes")), "{held:?}");
-    ensure!(ids(kafka, &topic, "a").await? == [first.clone()], "nothing of the key is sent");
+    let sent = ids(kafka, &topic, "a").await?;
+    ensure!(sent == [first.clone()], "of {first}, {large}, {behind} there was sent {sent:?}");
     let listed = belfry(&["--url", &url, "parked", "list", "--topic", &topic, "--key", "a"]).await?;
     ensure!(listed.stdout.contains("an entry of its key was refused before"), "{listed:?}");
 
@@ -91,23 +99,16 @@ async fn a_refused_entry_holds_up_its_key_until_it_is_unparked_or_discarded() ->
     ensure!(unparked.code == Some(0), "{unparked:?}");
     let unread = post(&client, &event(&topic, "a", "unread")).await?;
     let expected = [first, large, behind, unread];
-    eventually("all are sent in order", async || ids(kafka, &topic, "a").await, |ids| *ids == expected).await?;
-    eventually("nothing is parked", async || parked(&client).await, Vec::is_empty).await?;
+    let seen = async || Ok((ids(kafka, &topic, "a").await?, parked(&client).await?));
+    eventually("all are sent in order", seen, |(ids, held)| *ids == expected && held.is_empty()).await?;
 
     kafka.set_topic(&topic, &[("max.message.bytes", LOW)]).await?;
-    let stale = event(&topic, "c", &long(20_000));
-    // The view of the topic may have been renewed since.
-    eventually(
-        "it is taken",
-        async || Ok(client.post(&stale).await?.status),
-        |status| *status == StatusCode::CREATED || *status == StatusCode::PAYLOAD_TOO_LARGE,
-    )
-    .await?;
+    let taken = client.post(&event(&topic, "c", &long(20_000))).await?.status;
     let next = post(&client, &event(&topic, "c", "next")).await?;
-    if let Some(refused) =
-        eventually("it is parked or was not taken", async || parked(&client).await, |_| true).await?.first()
-    {
-        let position = refused["position"].to_string();
+    // Now and then, what Belfry knows of the topic was renewed just then, and it was not taken.
+    if taken == StatusCode::CREATED {
+        let held = eventually("both are parked", async || parked(&client).await, |held| held.len() == 2).await?;
+        let position = held[0]["position"].to_string();
         let discarded =
             belfry(&["--url", &url, "parked", "discard", "--position", &position, "--reason", "a test"]).await?;
         ensure!(discarded.code == Some(0), "{discarded:?}");

@@ -86,6 +86,10 @@ impl KafkaOutlet {
         }
     }
 
+    pub(super) async fn look_again(&self) -> Result<(), OutletError> {
+        self.topics.renew(Instant::now()).await.map_err(|error| OutletError::Away(error.to_string()))
+    }
+
     /// Dropping waits for the producer's threads.
     pub(super) async fn close(self) {
         let _ = tokio::task::spawn_blocking(move || drop(self.producer)).await;

@@ -41,6 +41,9 @@ impl Session<'_> {
                 keys.entry((parked.topic.clone(), parked.event_key.clone())).or_default().push(parked.position);
             }
         }
+        if !keys.is_empty() {
+            outlet.look_again().await.map_err(Failure::Sink)?;
+        }
         for positions in keys.into_values() {
             self.unpark(&positions, outlet, acknowledged).await?;
         }
