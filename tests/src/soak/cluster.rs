@@ -16,6 +16,8 @@ use crate::servers::{Database, ProcessId};
 /// What a condition is waited for at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// The largest record that the topic `small` takes.
+pub(super) const SMALL_BYTES: usize = 8192;
 
 /// Replicas of Belfry on one database, and the clients that post to them.
 pub struct Cluster {
@@ -27,6 +29,12 @@ pub struct Cluster {
     pub database: Database,
     /// The topic of notifications.
     pub notifications: String,
+    /// A topic that takes small records only.
+    pub small: String,
+    /// A topic that the replicas read.
+    pub input: String,
+    /// As which consumer group they do.
+    pub group: String,
     replicas: Vec<Replica>,
     settings: Vec<(&'static str, String)>,
     directory: TempDir,
@@ -60,16 +68,20 @@ impl Cluster {
         stage.kafka.create_topic(&notifications, 4, &[]).await?;
         let input = format!("{run}.input");
         stage.kafka.create_topic(&input, 4, &[]).await?;
+        let small = format!("{run}.small");
+        stage.kafka.create_topic(&small, 4, &[("max.message.bytes", &SMALL_BYTES.to_string())]).await?;
         let service = stage.postgres.create_database().await?;
         migrate_submit(&StoreSettings::new(&service.url)).await?;
         let submitted = service.url_through(stage.postgres_proxy.port(), "postgres");
         let settings = vec![
             ("preset", "testing".to_owned()),
             ("store.url", database.url_through(stage.postgres_proxy.port(), "postgres")),
-            ("store.partition_entries", "5000".to_owned()),
+            ("store.partition_entries", "1000".to_owned()),
             ("kafka.brokers", stage.kafka.bootstrap()),
             ("kafka.group", run.to_owned()),
             ("kafka.topics", format!("[\"{input}\"]")),
+            // A replica that was killed is missed sooner than usual.
+            ("kafka.properties", "{session.timeout.ms=6000,heartbeat.interval.ms=500}".to_owned()),
             ("kafka.start_at", "earliest".to_owned()),
             ("source.postgres", format!("[{{name=\"service\",url=\"{submitted}\"}}]")),
             ("redis.url", format!("redis://127.0.0.1:{}", stage.redis_proxy.port())),
@@ -78,10 +90,13 @@ impl Cluster {
             ("sink.kafka.enabled", "true".to_owned()),
         ];
         let mut cluster = Self {
-            load: Load::new(run, seed, &stage.kafka.direct(), &input, &service.url)?,
+            load: Load::new(run, seed, &stage.kafka.direct(), &input, &submitted)?,
             directory: TempDir::with_prefix("belfry-replicas-")?,
             database,
             notifications,
+            small,
+            input,
+            group: run.to_owned(),
             replicas: Vec::new(),
             settings,
             stage,
@@ -238,6 +253,14 @@ impl Cluster {
     /// If the database does not answer.
     pub async fn age_lease(&self) -> Result<()> {
         self.execute("UPDATE belfry.relay SET lease_until = '-infinity'").await
+    }
+
+    /// Let the topic `small` take records of so many bytes.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn set_small(&self, bytes: usize) -> Result<()> {
+        self.stage.kafka.set_topic(&self.small, &[("max.message.bytes", &bytes.to_string())]).await
     }
 
     /// Run a statement in Belfry's database, past the proxy.

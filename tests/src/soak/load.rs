@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -5,12 +6,13 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use rdkafka::ClientConfig;
 use rdkafka::producer::FutureProducer;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::lane::{Lane, Way};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Promise, digest};
 
 /// Clients at the same time, by how their events come to Belfry.
 const LANES: [(Way, usize); 3] = [(Way::Http, 8), (Way::Kafka, 3), (Way::Submit, 2)];
@@ -39,6 +41,8 @@ pub(super) struct Shared {
     pub(super) service_url: String,
     addresses: Mutex<Vec<Option<String>>>,
     at_work: watch::Sender<usize>,
+    /// The longest that a post took which was answered, in milliseconds.
+    pub(super) slowest_ms: AtomicU64,
 }
 
 impl Shared {
@@ -77,6 +81,7 @@ impl Load {
             service_url: service_url.to_owned(),
             addresses: Mutex::default(),
             at_work: watch::Sender::new(0),
+            slowest_ms: AtomicU64::new(0),
         });
         let wanted = watch::Sender::new(false);
         let mut lanes = JoinSet::new();
@@ -92,6 +97,45 @@ impl Load {
     /// What they submitted.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.shared.ledger
+    }
+
+    /// The id of an event that a fault brings along.
+    pub(super) fn event_id(&self, key: &str, sequence: u64) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{key}/{sequence}", self.shared.run).as_bytes())
+    }
+
+    /// Post events that nobody is notified of in one request, until they are taken. The numbers are their places among
+    /// those of their key.
+    pub(super) async fn submit(&self, events: &[Value], numbers: &[u64]) -> Result<()> {
+        let mut ids = Vec::with_capacity(events.len());
+        for (event, sequence) in events.iter().zip(numbers) {
+            let event_id: Uuid = event["event_id"].as_str().unwrap_or_default().parse()?;
+            let promise = Promise {
+                lane: usize::MAX,
+                sequence: *sequence,
+                texts: vec![digest(event.to_string().as_bytes())],
+                published: true,
+                notified: false,
+                acknowledged: false,
+                forbidden: false,
+            };
+            self.ledger().submit(event_id, promise);
+            ids.push(event_id);
+        }
+        let body: String = events.iter().map(|event| format!("{event}\n")).collect();
+        self.shared.post_until_taken(&body, "application/x-ndjson", Rng::new()).await?;
+        ids.into_iter().for_each(|event_id| self.ledger().acknowledge(event_id));
+        Ok(())
+    }
+
+    /// How many events were acknowledged.
+    pub(super) fn acknowledged(&self) -> usize {
+        self.ledger().entries().values().filter(|promise| promise.acknowledged).count()
+    }
+
+    /// The longest that an answered post took since this was asked last.
+    pub(super) fn take_slowest(&self) -> Duration {
+        Duration::from_millis(self.shared.slowest_ms.swap(0, Ordering::Relaxed))
     }
 
     /// Where replicas answer now.

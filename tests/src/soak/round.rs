@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
+use uuid::Uuid;
 
 use super::checker::Checker;
 use super::cluster::Cluster;
@@ -36,7 +37,7 @@ impl Arena {
     pub async fn open(stage: Arc<Stage>, run: &str, seed: u64) -> Result<Self> {
         let direct = stage.kafka.direct();
         let cluster = Cluster::start(stage, run, REPLICAS, seed).await?;
-        let topics = [EVENTS, &cluster.notifications];
+        let topics = [EVENTS, &cluster.notifications, &cluster.small];
         let tail = Tail::new(&direct, &topics)?;
         Ok(Self { cluster, tail, checker: Checker::default(), told: Verdict::default(), run: run.to_owned() })
     }
@@ -65,6 +66,18 @@ impl Arena {
         let new = all.since(&self.told);
         self.told = all;
         Ok(new)
+    }
+}
+
+impl Arena {
+    /// The verdict on everything so far.
+    pub fn all(&self) -> Verdict {
+        self.told.clone()
+    }
+
+    /// What is acknowledged and on no topic.
+    pub fn missing(&self) -> Vec<Uuid> {
+        self.checker.missing(self.cluster.load.ledger())
     }
 }
 

@@ -32,7 +32,8 @@ type Chunk = (Instant, Vec<u8>);
 pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
     let mut weather = shared.weather.subscribe();
     let cuts = weather.borrow().cuts;
-    let Ok(mut server) = TcpStream::connect(shared.server).await else {
+    let address = *shared.server.borrow();
+    let Ok(mut server) = TcpStream::connect(address).await else {
         let _ = client.set_zero_linger();
         return;
     };

@@ -34,7 +34,7 @@ pub struct FaultProxy {
 }
 
 struct Shared {
-    server: SocketAddr,
+    server: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
     /// Whether new connections are let in; follows what is wanted.
     listens: watch::Sender<bool>,
@@ -73,7 +73,7 @@ impl FaultProxy {
     pub async fn start_at(port: u16, server_port: u16) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let shared = Arc::new(Shared {
-            server: (Ipv4Addr::LOCALHOST, server_port).into(),
+            server: watch::Sender::new((Ipv4Addr::LOCALHOST, server_port).into()),
             weather: watch::Sender::default(),
             listens: watch::Sender::new(false),
             trap: Mutex::default(),
@@ -101,6 +101,11 @@ impl FaultProxy {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Lead new connections to the server at another port.
+    pub fn lead_to(&self, server_port: u16) {
+        self.shared.server.send_replace((Ipv4Addr::LOCALHOST, server_port).into());
     }
 
     /// Reset all connections and refuse new ones, until `heal`.

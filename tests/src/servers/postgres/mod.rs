@@ -238,6 +238,30 @@ impl Postgres {
         Self::run(self.installation.clone(), directory, None, self.authority.clone(), lifetime).await
     }
 
+    /// What the copies that follow this one are sent, they are sent no more, until it ends.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn cut_standbys_off(&self) -> Result<()> {
+        for child in self.id()?.children() {
+            let command = std::fs::read(format!("/proc/{}/cmdline", child.pid())).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains("walsender") {
+                child.stop_running().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Write a database out with `pg_dump`, and throw the text away.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn dump(&self, url: &str) -> Result<()> {
+        let mut dump = self.installation.command("pg_dump");
+        dump.args(["-f", "/dev/null", "-d", url]);
+        self.installation.run(dump).await
+    }
+
     /// Make a standby the primary; back when it takes writes.
     ///
     /// # Errors

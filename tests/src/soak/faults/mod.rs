@@ -1,5 +1,8 @@
 //! What goes wrong. Each fault is a function that does its harm while clients post, and comes back when it is over.
 
+mod database;
+mod entries;
+mod group;
 mod kafka;
 mod postgres;
 mod redis;
@@ -89,6 +92,14 @@ faults! {
     KafkaSlow = "kafka-slow": kafka::slow,
     /// Connections to Kafka are reset in the midst of a batch.
     KafkaReset = "kafka-reset": kafka::reset,
+    /// Consumers of the replicas' group come and go.
+    RebalanceStorm = "rebalance-storm": group::rebalance_storm,
+    /// An entry that its topic does not take, at every position of a group.
+    UnsendableEntry = "unsendable-entry": entries::unsendable,
+    /// A transaction of somebody else stays open.
+    OpenSnapshot = "open-snapshot": database::open_snapshot,
+    /// The database is written out while the log's oldest range is retired.
+    DumpWhileRetiring = "dump-while-retiring": database::dump_while_retiring,
     /// Redis is away.
     RedisDown = "redis-down": redis::down,
     /// Redis forgets everything, again and again.

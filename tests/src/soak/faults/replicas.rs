@@ -37,7 +37,8 @@ pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, r
     for point in WRITER.iter().chain(SOURCE) {
         let victim = random.usize(..cluster.size());
         cluster.kill_replica(victim).await?;
-        let passes = random.u32(0..8);
+        // A topic's offsets are told seldom.
+        let passes = if SOURCE.contains(point) { 0 } else { random.u32(0..8) };
         cluster.start_replica(victim, &[die_at(point, passes)]).await?;
         cluster.wait_until_dead(victim, PATIENCE).await.with_context(|| format!("{point} did not kill"))?;
         cluster.start_replica(victim, &[]).await?;

@@ -1,6 +1,7 @@
 //! Over HTTP, to whatever replica answers.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
@@ -118,7 +119,12 @@ impl Lane {
 
 impl Shared {
     /// Post until all of it is acknowledged, wherever somebody answers.
-    async fn post_until_taken(&self, body: &str, content_type: &'static str, mut random: Rng) -> Result<()> {
+    pub(in super::super) async fn post_until_taken(
+        &self,
+        body: &str,
+        content_type: &'static str,
+        mut random: Rng,
+    ) -> Result<()> {
         loop {
             match self.post(body, content_type, &mut random).await {
                 Ok((200 | 201, answer)) if content_type == "application/json" || is_taken(&answer)? => return Ok(()),
@@ -132,8 +138,10 @@ impl Shared {
     async fn post(&self, body: &str, content_type: &str, random: &mut Rng) -> Result<(u16, String)> {
         let address = self.address(random).context("no replica is up")?;
         let request = self.http.post(format!("{address}/v1/events")).header("content-type", content_type);
+        let began = Instant::now();
         let response = request.body(body.to_owned()).send().await?;
         let status = response.status().as_u16();
+        self.slowest_ms.fetch_max(began.elapsed().as_millis() as u64, Ordering::Relaxed);
         Ok((status, response.text().await?))
     }
 }

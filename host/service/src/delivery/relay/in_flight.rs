@@ -18,6 +18,8 @@ pub(super) struct InFlight {
     unacknowledged: usize,
     /// Up to here everything is acknowledged, parked or not to be sent.
     position: i64,
+    /// Up to here the log was read; behind the last slot there is nothing to send.
+    read_up_to: i64,
     parked: Vec<NewParked>,
     /// When something was last acknowledged, or first sent.
     progress_at: Instant,
@@ -38,6 +40,7 @@ impl InFlight {
             bytes: 0,
             unacknowledged: 0,
             position,
+            read_up_to: position,
             parked: Vec::new(),
             progress_at: Instant::now(),
         }
@@ -108,9 +111,8 @@ impl InFlight {
 
     /// Nothing stands in the log up to here but what was sent or passed over.
     pub(super) fn read_up_to(&mut self, position: i64) {
-        if self.slots.is_empty() {
-            self.position = self.position.max(position);
-        }
+        self.read_up_to = position;
+        self.advance();
     }
 
     /// An entry is acknowledged. Gives when it was recorded.
@@ -133,6 +135,9 @@ impl InFlight {
             self.bytes -= slot.bytes;
             self.first += 1;
             self.slots.pop_front();
+        }
+        if self.slots.is_empty() {
+            self.position = self.position.max(self.read_up_to);
         }
     }
 

@@ -83,6 +83,7 @@ impl<'a> Session<'a> {
         let mut pages = read(self.relay.store.clone(), self.lease.position, log_end.clone());
         let mut stop_at = None;
         let (mut seen_changes, mut stopping) = (self.relay.heartbeat.seen(), self.stopping.clone());
+        let incarnation = seen_changes.borrow().beat.incarnation.clone();
         loop {
             if Instant::now() >= self.deadline {
                 return Ok(End::LeaseLost);
@@ -91,6 +92,12 @@ impl<'a> Session<'a> {
                 return if self.checkpoint().await? { Ok(End::Stopped) } else { Ok(End::LeaseLost) };
             }
             let seen = seen_changes.borrow_and_update().clone();
+            if seen.beat.incarnation != incarnation {
+                // Its log may end before where this session has read to: what comes there next would be passed over.
+                return Err(
+                    StoreError("the database is another; its position is read anew, in a new epoch".into()).into()
+                );
+            }
             self.renew(&seen);
             if self.in_flight.is_settled() && seen.beat.parked_requests != self.parked_requests {
                 if !self.checkpoint().await? {

@@ -1,0 +1,78 @@
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use fastrand::Rng;
+use sqlx::Connection;
+
+use super::super::cluster::Cluster;
+use super::{Length, work};
+
+/// What a commit may wait for at most.
+const LONGEST_COMMIT: Duration = Duration::from_secs(1);
+/// What throughput must be afterwards, of what it was before.
+const STEADY: f64 = 0.9;
+/// How often the oldest range of the log is offered for retirement.
+const RETIRE_EVERY: Duration = Duration::from_millis(200);
+
+/// A transaction that looks at the database, and stays open.
+pub(super) async fn open_snapshot(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
+    let before = throughput(cluster, length).await;
+    let mut connection = cluster.connect().await?;
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    sqlx::query("SELECT count(*) FROM belfry.outbox").execute(&mut *snapshot).await?;
+    tokio::time::sleep(Duration::from_secs(length.of(10, 600))).await;
+    let during = throughput(cluster, length).await;
+    snapshot.rollback().await?;
+    work(random, 500).await;
+    steady(cluster, length, before, during)
+}
+
+/// What `pg_dump` holds while the log's oldest range should be retired, and `pg_dump` itself.
+pub(super) async fn dump_while_retiring(cluster: &mut Cluster, length: Length, _: &mut Rng) -> Result<()> {
+    let before = throughput(cluster, length).await;
+    let mut connection = cluster.connect().await?;
+    let mut dump = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    sqlx::query("LOCK TABLE belfry.outbox IN ACCESS SHARE MODE").execute(&mut *dump).await?;
+    let until = Instant::now() + Duration::from_secs(length.of(6, 60));
+    while Instant::now() < until {
+        retire(cluster).await?;
+    }
+    dump.rollback().await?;
+    let (dumped, retired) = tokio::join!(cluster.stage.postgres.dump(&cluster.database.url), async {
+        for _ in 0..length.of(5, 20) {
+            retire(cluster).await?;
+        }
+        anyhow::Ok(())
+    });
+    dumped?;
+    retired?;
+    let after = throughput(cluster, length).await;
+    steady(cluster, length, before, after)
+}
+
+async fn retire(cluster: &Cluster) -> Result<()> {
+    let statement =
+        "SELECT belfry.retire_log((SELECT min(position) FROM belfry.relay WHERE sink = 'kafka'), clock_timestamp())";
+    cluster.execute(statement).await?;
+    tokio::time::sleep(RETIRE_EVERY).await;
+    Ok(())
+}
+
+/// Events acknowledged in a second. Resets what is known of the slowest commit.
+async fn throughput(cluster: &Cluster, length: Length) -> f64 {
+    let span = Duration::from_secs(length.of(2, 20));
+    let before = cluster.load.acknowledged();
+    tokio::time::sleep(span).await;
+    (cluster.load.acknowledged() - before) as f64 / span.as_secs_f64()
+}
+
+/// Short rounds run beside other tests, so their times say nothing.
+fn steady(cluster: &Cluster, length: Length, before: f64, after: f64) -> Result<()> {
+    let slowest = cluster.load.take_slowest();
+    eprintln!("{before:.0} events a second before, {after:.0} after; the slowest answer took {slowest:?}");
+    if length == Length::Long {
+        ensure!(slowest <= LONGEST_COMMIT, "a commit waited for {slowest:?}");
+        ensure!(after >= before * STEADY, "{before:.0} events a second before, {after:.0} after");
+    }
+    Ok(())
+}
