@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+/// Where the events of these tests go.
+const EVENTS: &str = "huleedu.ras.batch.results.ready.v1";
 const PATIENCE: Duration = Duration::from_secs(40);
 const WRITERS: u64 = 4;
 const GROUPS: u64 = 60;
@@ -205,25 +207,27 @@ async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Res
 #[tokio::test]
 async fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged() -> Result<()> {
     let kafka = shared_kafka().await?;
-    let run = Uuid::new_v4();
-    let (missing, there) = (format!("{run}.missing"), format!("{run}.there"));
-    kafka.create_topic(&there, 1, &[]).await?;
+    let missing = format!("{}.missing", Uuid::new_v4());
+    // Where events go; other tests' go there as well.
+    let _ = kafka.create_topic(EVENTS, 4, &[]).await;
     let directory = TempDir::new()?;
     let settings = [
         ("preset", "testing".to_owned()),
         ("kafka.brokers", kafka.bootstrap()),
         ("kafka.topics", "[]".to_owned()),
+        ("notification.topic", missing.clone()),
         ("sink.kafka.enabled", "true".to_owned()),
     ];
     let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
-    let event = |topic: &str, number| {
+    // In the log: an event, its notification, which has nowhere to go, another event, and its notification.
+    let mut ids = Vec::new();
+    for number in [1, 2] {
         let mut event = results_ready(&belfry_tests::Batch::number(number));
-        event["event_type"] = topic.into();
-        event
-    };
-    for (topic, number) in [(&missing, 1), (&there, 2)] {
-        let posted = belfry.client().post(&event(topic, number)).await?;
+        let id = Uuid::new_v4().to_string();
+        event["event_id"] = id.as_str().into();
+        let posted = belfry.client().post(&event).await?;
         ensure!(posted.status == 201, "{posted:?}");
+        ids.push(id);
     }
     // The session is given up, as nothing more is acknowledged; the next begins where the position was noted.
     let began = Instant::now();
@@ -231,11 +235,12 @@ async fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged
         ensure!(began.elapsed() < PATIENCE, "the relay did not give up:\n{}", belfry.log()?);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    ensure!(!kafka.read_topic(&there).await?.is_empty(), "the second entry was sent");
+    let events = kafka.read_topic(EVENTS).await?;
+    ensure!(events.iter().any(|event| event.header("event_id") == Some(&ids[1])), "the second event was sent");
     kafka.create_topic(&missing, 1, &[]).await?;
     let began = Instant::now();
-    while kafka.read_topic(&missing).await?.is_empty() {
-        ensure!(began.elapsed() < PATIENCE, "the first entry was passed over");
+    while kafka.read_topic(&missing).await?.len() < 2 {
+        ensure!(began.elapsed() < PATIENCE, "the first notification was passed over");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     belfry.terminate().await

@@ -18,7 +18,7 @@ const FIXED: [(&str, &str); 24] = [
     ("message.timeout.ms", "an entry that timed out would be overtaken"),
     ("delivery.timeout.ms", "an entry that timed out would be overtaken"),
     ("partitioner", "every client of the platform must put a key into the same partition"),
-    ("enable.gapless.guarantee", "the relay sees to it"),
+    ("enable.gapless.guarantee", "an entry must not pass one of its key that was refused"),
     ("transactional.id", "no transactions are used"),
     ("delivery.report.only.error", "every entry's acknowledgement is needed"),
     ("enable.auto.commit", "the database's position is the truth"),
@@ -101,6 +101,8 @@ impl Client {
         config.set("acks", "all");
         config.set("max.in.flight.requests.per.connection", "5");
         config.set("message.timeout.ms", "0");
+        // What stands behind a refused batch must not pass it.
+        config.set("enable.gapless.guarantee", "true");
         config.set("partitioner", "murmur2_random");
         config
     }

@@ -137,7 +137,9 @@ fn refused(error: &KafkaError, topic: &str) -> Refused {
         | RDKafkaErrorCode::InvalidMessageSize
         | RDKafkaErrorCode::InvalidRecord
         | RDKafkaErrorCode::InvalidTimestamp
-        | RDKafkaErrorCode::PolicyViolation => Refused::Entry(code.to_string()),
+        | RDKafkaErrorCode::PolicyViolation
+        // Another entry was refused, and the producer has stopped before this one could pass it.
+        | RDKafkaErrorCode::GaplessGuarantee => Refused::Entry(code.to_string()),
         RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownTopicOrPartition
         | RDKafkaErrorCode::UnknownPartition => {

@@ -91,7 +91,7 @@ impl Outlet {
     pub(crate) async fn look_again(&self) -> Result<(), OutletError> {
         match self {
             Self::Kafka(kafka) => kafka.look_again().await,
-            Self::Stdout(_) => Ok(()),
+            Self::Redis(_) | Self::Stdout(_) => Ok(()),
         }
     }
 
