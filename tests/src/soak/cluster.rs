@@ -80,8 +80,6 @@ impl Cluster {
             ("kafka.brokers", stage.kafka.bootstrap()),
             ("kafka.group", run.to_owned()),
             ("kafka.topics", format!("[\"{input}\"]")),
-            // A replica that was killed is missed sooner than usual.
-            ("kafka.properties", "{session.timeout.ms=6000,heartbeat.interval.ms=500}".to_owned()),
             ("kafka.start_at", "earliest".to_owned()),
             ("source.postgres", format!("[{{name=\"service\",url=\"{submitted}\"}}]")),
             ("redis.url", format!("redis://127.0.0.1:{}", stage.redis_proxy.port())),
