@@ -198,8 +198,12 @@ impl<'a> Session<'a> {
                     reason,
                     "an entry is parked"
                 );
-                self.in_flight.park(entry, reason);
+                self.in_flight.park(entry, reason.clone());
                 self.blocked.insert((entry.topic.clone(), entry.event_key.clone()));
+                // A producer that keeps gaps out takes nothing more after a refusal: what is parked is noted, and the
+                // rest goes on with another.
+                self.checkpoint().await?;
+                return Err(Failure::Together { up_to: self.careful_up_to, reason });
             }
         }
         Ok(())
