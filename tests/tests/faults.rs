@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use belfry_tests::soak::{Arena, Fault, Length, Stage, round};
+use belfry_tests::soak::{Arena, Fault, Length, Meanwhile, Stage, promotion, round};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -53,7 +53,34 @@ survives! {
     kafka_may_be_killed: KafkaKill,
     kafka_may_be_slow_or_stand_still: KafkaSlow,
     connections_to_kafka_may_be_reset_in_the_midst_of_a_batch: KafkaReset,
+    consumers_may_come_and_go: RebalanceStorm,
+    an_entry_may_be_refused_at_every_position_of_a_group: UnsendableEntry,
+    a_transaction_may_stay_open: OpenSnapshot,
+    the_database_may_be_written_out_while_the_log_is_retired: DumpWhileRetiring,
     redis_may_be_away: RedisDown,
     redis_may_forget_everything: RedisFlush,
     somebody_may_steal_the_tokens_in_redis: RedisSteal,
+}
+
+/// What the standby had not received is lost, and known by name. Nothing that the new primary has is passed over.
+async fn take_over(meanwhile: Meanwhile) -> Result<()> {
+    // It has servers of its own, and would slow down the others.
+    let _turn = TURN.lock().await;
+    let promoted = promotion(meanwhile, 1).await?;
+    let verdict = &promoted.verdict;
+    eprintln!("promotion, {meanwhile:?}: {verdict}; lost with it {}", promoted.lost_with_the_old_primary.len());
+    ensure!(promoted.passed_over.is_empty(), "passed over: {:?}", promoted.passed_over);
+    ensure!(verdict.lost as usize == promoted.lost_with_the_old_primary.len(), "{verdict}");
+    ensure!(verdict.doubled == 0 && verdict.inversions == 0 && verdict.phantoms == 0, "{verdict}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lags_may_take_over_under_load() -> Result<()> {
+    take_over(Meanwhile::Load).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lags_may_take_over_in_silence() -> Result<()> {
+    take_over(Meanwhile::Silence).await
 }

@@ -191,12 +191,14 @@ impl Heartbeat {
             tracing::warn!(
                 before = before.incarnation,
                 now = beat.incarnation,
+                end_before = before.end,
                 end = beat.end,
-                "the database is another"
+                "the database is another; what its log does not hold is lost, and `belfry audit` names it"
             );
             self.log_end.send_replace(beat.end);
         }
         let news = before.end != beat.end
+            || before.incarnation != beat.incarnation
             || before.rollout != beat.rollout
             || before.parked_requests != beat.parked_requests
             || before.leases.iter().map(|lease| lease.epoch).ne(beat.leases.iter().map(|lease| lease.epoch));

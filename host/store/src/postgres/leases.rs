@@ -1,4 +1,5 @@
-//! Who serves which sink, and how far it has been served. All by the database's clock.
+//! Who serves which sink, and how far it has been served. All by the database's clock, and only on the database that the
+//! lease was taken from: a standby that takes over knows an older position, and may have other entries behind it.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ impl Postgres {
         let rows = sqlx::query(
             "WITH renewed AS ( \
                UPDATE belfry.relay SET lease_until = clock_timestamp() + make_interval(secs => $2) \
-                WHERE owner = $1 AND lease_until > clock_timestamp() \
+                WHERE owner = $1 AND lease_until > clock_timestamp() AND incarnation = belfry.incarnation() \
                   AND lease_until < clock_timestamp() + make_interval(secs => $2 - 1) RETURNING sink) \
              SELECT coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)), \
                     coalesce((SELECT max(id) FROM belfry.rollout), 0), \
@@ -23,7 +24,7 @@ impl Postgres {
                     belfry.incarnation(), \
                     r.sink, r.owner, r.epoch, r.position, \
                     CASE WHEN renewed.sink IS NOT NULL THEN $2::float8 \
-                         WHEN r.lease_until = '-infinity' THEN 0::float8 \
+                         WHEN r.lease_until = '-infinity' OR r.incarnation <> belfry.incarnation() THEN 0::float8 \
                          ELSE extract(epoch FROM r.lease_until - clock_timestamp())::float8 END \
                FROM (SELECT) one LEFT JOIN belfry.relay r ON true LEFT JOIN renewed ON renewed.sink = r.sink",
         )
@@ -68,9 +69,10 @@ impl Postgres {
 
     pub(crate) async fn acquire_lease(&self, sink: &str, owner: Uuid) -> Result<Option<Lease>, StoreError> {
         let row = sqlx::query(
-            "UPDATE belfry.relay SET owner = $2, epoch = epoch + 1, \
+            "UPDATE belfry.relay SET owner = $2, epoch = epoch + 1, incarnation = belfry.incarnation(), \
                lease_until = clock_timestamp() + make_interval(secs => $3) \
-             WHERE sink = $1 AND (lease_until < clock_timestamp() OR owner = $2) RETURNING epoch, position",
+             WHERE sink = $1 AND (lease_until < clock_timestamp() OR owner = $2 OR incarnation <> belfry.incarnation()) \
+             RETURNING epoch, position",
         )
         .bind(sink)
         .bind(owner)
@@ -91,7 +93,8 @@ impl Postgres {
         let moved = sqlx::query(
             "WITH moved AS ( \
                UPDATE belfry.relay SET position = $3, lease_until = clock_timestamp() + make_interval(secs => $4) \
-                WHERE sink = $1 AND ($9 < 0 OR (epoch = $2 AND lease_until > clock_timestamp() AND position <= $3)) \
+                WHERE sink = $1 AND ($9 < 0 OR (epoch = $2 AND lease_until > clock_timestamp() AND position <= $3 \
+                                                AND incarnation = belfry.incarnation())) \
                 RETURNING sink, epoch), \
              noted AS ( \
                INSERT INTO belfry.relay_checkpoint (sink, epoch, upto_id) SELECT sink, epoch, $3 FROM moved \

@@ -58,7 +58,8 @@ impl Postgres {
     pub(crate) async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         let held = sqlx::query(
             "WITH held AS (SELECT sink FROM belfry.relay \
-                            WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() FOR UPDATE), \
+                            WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() \
+                              AND incarnation = belfry.incarnation() FOR UPDATE), \
                   gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3)) \
              SELECT FROM held",
         )
