@@ -51,7 +51,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
 }
 
 /// Resident memory as the kernel counts it, in units of 10^6 bytes.
-fn resident_mb(service: &BelfryProcess) -> Result<f64> {
+pub(crate) fn resident_mb(service: &BelfryProcess) -> Result<f64> {
     let pid = service.pid().context("the service ended")?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;

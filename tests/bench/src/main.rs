@@ -1,16 +1,22 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
-//! Run it with `make bench`; `belfry-bench calls neighbour stream clients footprint relay` chooses parts. Every figure is the median of alternating rounds.
+//! Run it with `make bench`; `belfry-bench calls neighbour` chooses parts: calls, neighbour, stream, clients, footprint on
+//! SQLite; catch-up, latency, relay, submit, idle on PostgreSQL, Kafka and Redis. Every figure is the median of alternating
+//! rounds.
 
 mod calls;
+mod catch_up;
 mod clients;
 mod figures;
 mod footprint;
 mod http;
+mod idle;
+mod latency;
 mod neighbour;
 mod relay;
 mod servers;
 mod stream;
+mod submit;
 
 use anyhow::Result;
 
@@ -44,6 +50,22 @@ async fn main() -> Result<()> {
     if wanted("relay") {
         eprintln!("the relay alone, against a bare loop …");
         relay::measure(&mut figures).await?;
+    }
+    if wanted("catch-up") {
+        eprintln!("a backlog from Kafka to Kafka, against the same rows written and produced bare …");
+        catch_up::measure(&mut figures).await?;
+    }
+    if wanted("latency") {
+        eprintln!("light load, against a bare commit and a bare produce …");
+        latency::measure(&mut figures).await?;
+    }
+    if wanted("submit") {
+        eprintln!("what belfry.submit adds to a transaction …");
+        submit::measure(&mut figures).await?;
+    }
+    if wanted("idle") {
+        eprintln!("an idle replica …");
+        idle::measure(&mut figures).await?;
     }
     println!("{figures}");
     Ok(())

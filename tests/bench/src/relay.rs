@@ -120,8 +120,8 @@ impl ProducerContext for Acks {
     }
 }
 
-/// A producer as the relay has it.
-pub(crate) fn producer(bootstrap: &str, acknowledged: Arc<AtomicUsize>) -> Result<ThreadedProducer<Acks>> {
+/// Settings of a producer as the relay has them.
+pub(crate) fn producer_config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in [
         ("bootstrap.servers", bootstrap),
@@ -133,7 +133,12 @@ pub(crate) fn producer(bootstrap: &str, acknowledged: Arc<AtomicUsize>) -> Resul
     ] {
         config.set(name, value);
     }
-    Ok(config.create_with_context(Acks(acknowledged))?)
+    config
+}
+
+/// A producer that counts acknowledgements.
+pub(crate) fn producer(bootstrap: &str, acknowledged: Arc<AtomicUsize>) -> Result<ThreadedProducer<Acks>> {
+    Ok(producer_config(bootstrap).create_with_context(Acks(acknowledged))?)
 }
 
 /// Read by key, produce, note the position once a window is acknowledged; nothing else. Rows go to the same topic.

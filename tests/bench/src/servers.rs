@@ -1,30 +1,40 @@
 //! The servers that a measurement runs on, and rows to measure with.
 
 use anyhow::{Context, Result};
-use belfry_tests::servers::{Kafka, Postgres};
+use belfry_tests::servers::{Kafka, Postgres, Redis};
+use belfry_tests::{Batch, results_ready};
+use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Row};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 /// Teachers in what is measured: keys, spread over the partitions.
 pub(crate) const TEACHERS: u32 = 200;
 /// As the platform's topics have it.
 pub(crate) const PARTITIONS: i32 = 4;
 
-/// PostgreSQL and Kafka for one measurement.
+/// PostgreSQL, Kafka and Redis for one measurement.
 pub(crate) struct Servers {
     pub(crate) postgres: Postgres,
     pub(crate) kafka: Kafka,
+    pub(crate) redis: Redis,
     _directory: TempDir,
 }
 
 impl Servers {
     pub(crate) async fn start() -> Result<Self> {
         let directory = TempDir::new()?;
-        let settings = [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")];
+        let settings = [
+            ("shared_buffers", "1GB"),
+            ("max_wal_size", "8GB"),
+            ("checkpoint_timeout", "30min"),
+            ("track_commit_timestamp", "on"),
+        ];
         let postgres = Postgres::start(&directory.path().join("postgres"), &settings).await?;
         let kafka = Kafka::start(&directory.path().join("kafka")).await?;
-        Ok(Self { postgres, kafka, _directory: directory })
+        let redis = Redis::start(&directory.path().join("redis")).await?;
+        Ok(Self { postgres, kafka, redis, _directory: directory })
     }
 
     /// A database with Belfry's schema, and a connection pool to it.
@@ -36,10 +46,31 @@ impl Servers {
     }
 
     pub(crate) async fn topic(&self) -> Result<String> {
-        let topic = format!("bench-{}", uuid::Uuid::new_v4());
+        let topic = format!("bench-{}", Uuid::new_v4());
         self.kafka.create_topic(&topic, PARTITIONS, &[]).await?;
         Ok(topic)
     }
+}
+
+/// The id of the event with this number.
+pub(crate) fn event_id(number: u64) -> Uuid {
+    Batch::number(number).event_id
+}
+
+/// An event of about 1.5 KB, as large as the platform's: a batch that went through every phase.
+pub(crate) fn event_bytes(number: u64) -> Vec<u8> {
+    let mut batch = Batch::number(number);
+    batch.teacher = format!("teacher-{}", number % u64::from(TEACHERS));
+    let mut event = results_ready(&batch);
+    for phase in
+        ["spellcheck", "nlp", "language_quality", "cj_assessment", "ai_feedback", "content", "student_matching"]
+    {
+        event["data"]["phase_results"][phase] = json!({
+            "phase_name": phase, "status": "completed_successfully", "completed_count": 10, "failed_count": 0,
+            "processing_time_seconds": 12.5
+        });
+    }
+    event.to_string().into_bytes()
 }
 
 /// Fill the log with notifications of about 1.5 KB.

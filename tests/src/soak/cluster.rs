@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::load::Load;
 use super::stage::Stage;
-use crate::BelfryProcess;
 use crate::servers::{Database, ProcessId};
+use crate::{BelfryProcess, Client};
 
 /// What a condition is waited for at most.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -277,6 +277,11 @@ impl Cluster {
     /// If the server refuses.
     pub async fn connect(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect(&self.database.url).await?)
+    }
+
+    /// A client of each replica that is up.
+    pub(super) fn clients(&self) -> impl Iterator<Item = Client> {
+        self.replicas.iter().filter_map(|replica| Some(replica.process.as_ref()?.client()))
     }
 
     /// What the replicas that are up wrote to their logs.

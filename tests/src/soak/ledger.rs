@@ -48,6 +48,13 @@ impl Ledger {
         }
     }
 
+    /// It was refused for good.
+    pub fn forbid(&self, event_id: Uuid) {
+        if let Some(promise) = self.entries().get_mut(&event_id) {
+            promise.forbidden = true;
+        }
+    }
+
     /// Everything in it.
     pub fn entries(&self) -> MutexGuard<'_, HashMap<Uuid, Promise>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     /// The database of another service.
     pub(super) service_url: String,
     addresses: Mutex<Vec<Option<String>>>,
+    /// Whether what was acknowledged may be lost; then nobody counts on it.
+    pub(super) lossy: AtomicBool,
     at_work: watch::Sender<usize>,
     /// The longest that a post took which was answered, in milliseconds.
     pub(super) slowest_ms: AtomicU64,
@@ -80,6 +82,7 @@ impl Load {
             producer,
             service_url: service_url.to_owned(),
             addresses: Mutex::default(),
+            lossy: AtomicBool::new(false),
             at_work: watch::Sender::new(0),
             slowest_ms: AtomicU64::new(0),
         });
@@ -104,12 +107,10 @@ impl Load {
         Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{key}/{sequence}", self.shared.run).as_bytes())
     }
 
-    /// Post events that nobody is notified of in one request, until they are taken. The numbers are their places among
-    /// those of their key.
-    pub(super) async fn submit(&self, events: &[Value], numbers: &[u64]) -> Result<()> {
-        let mut ids = Vec::with_capacity(events.len());
+    /// Post events that nobody is notified of in one request, until each is taken or refused as too large. The numbers are
+    /// their places among those of their key. Gives the ids of those that were refused.
+    pub(super) async fn submit(&self, events: &[Value], numbers: &[u64]) -> Result<Vec<Uuid>> {
         for (event, sequence) in events.iter().zip(numbers) {
-            let event_id: Uuid = event["event_id"].as_str().unwrap_or_default().parse()?;
             let promise = Promise {
                 lane: usize::MAX,
                 sequence: *sequence,
@@ -119,13 +120,21 @@ impl Load {
                 acknowledged: false,
                 forbidden: false,
             };
-            self.ledger().submit(event_id, promise);
-            ids.push(event_id);
+            self.ledger().submit(event_id_of(event)?, promise);
         }
         let body: String = events.iter().map(|event| format!("{event}\n")).collect();
-        self.shared.post_until_taken(&body, "application/x-ndjson", Rng::new()).await?;
-        ids.into_iter().for_each(|event_id| self.ledger().acknowledge(event_id));
-        Ok(())
+        let refused = self.shared.post_until_settled(&body, Rng::new()).await?;
+        let mut ids = Vec::new();
+        for (place, event) in events.iter().enumerate() {
+            let event_id = event_id_of(event)?;
+            if refused.contains(&place) {
+                self.ledger().forbid(event_id);
+                ids.push(event_id);
+            } else {
+                self.ledger().acknowledge(event_id);
+            }
+        }
+        Ok(ids)
     }
 
     /// How many events were acknowledged.
@@ -136,6 +145,11 @@ impl Load {
     /// The longest that an answered post took since this was asked last.
     pub(super) fn take_slowest(&self) -> Duration {
         Duration::from_millis(self.shared.slowest_ms.swap(0, Ordering::Relaxed))
+    }
+
+    /// From now on what was acknowledged may be lost: a standby lags behind, and is about to take over.
+    pub(super) fn expect_losses(&self) {
+        self.shared.lossy.store(true, Ordering::Relaxed);
     }
 
     /// Where replicas answer now.
@@ -180,4 +194,8 @@ async fn run_lane(mut lane: Lane, shared: Arc<Shared>, mut wanted: watch::Receiv
         }
         shared.at_work.send_modify(|at_work| *at_work -= 1);
     }
+}
+
+fn event_id_of(event: &Value) -> Result<Uuid> {
+    Ok(event["event_id"].as_str().unwrap_or_default().parse()?)
 }

@@ -16,6 +16,9 @@ use super::verdict::Verdict;
 /// How long clients post before and after, and while the standby receives nothing.
 const POST: Duration = Duration::from_secs(2);
 const LAG: Duration = Duration::from_millis(600);
+/// When nothing new was seen for so long, what is missing is lost. Leases of the former primary do not count, and what
+/// was read from Kafka is read again at once.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// Whether clients post while the standby takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub async fn promotion(meanwhile: Meanwhile, seed: u64) -> Result<Promoted> {
         arena.cluster.load.rest().await?;
         arena.check().await?;
     }
+    arena.cluster.load.expect_losses();
     stage.postgres.cut_standbys_off().await?;
     arena.cluster.load.begin();
     tokio::time::sleep(LAG).await;
@@ -69,7 +73,7 @@ pub async fn promotion(meanwhile: Meanwhile, seed: u64) -> Result<Promoted> {
     tokio::time::sleep(POST).await;
     arena.cluster.start_all().await?;
     arena.cluster.load.rest().await?;
-    arena.check().await?;
+    arena.check_until_quiet_for(QUIET).await?;
     let verdict = arena.all();
     let missing = arena.missing();
     let url = arena.cluster.database.url_through(standby.port(), "postgres");

@@ -47,6 +47,15 @@ impl Arena {
     /// # Errors
     /// If the topics cannot be read.
     pub async fn check(&mut self) -> Result<Verdict> {
+        self.check_until_quiet_for(QUIET).await
+    }
+
+    /// The same with another time in which nothing new is seen: where something is known to be lost, every check waits
+    /// for all of it.
+    ///
+    /// # Errors
+    /// As with [`Self::check`].
+    pub(super) async fn check_until_quiet_for(&mut self, quiet: Duration) -> Result<Verdict> {
         let ledger = self.cluster.load.ledger().clone();
         let mut last = Instant::now();
         loop {
@@ -57,7 +66,7 @@ impl Arena {
                 last = Instant::now();
             }
             ours.into_iter().for_each(|seen| self.checker.see(seen, &ledger));
-            if self.checker.missing(&ledger).is_empty() || last.elapsed() > QUIET {
+            if self.checker.missing(&ledger).is_empty() || last.elapsed() > quiet {
                 break;
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -89,7 +98,9 @@ pub async fn round(arena: &mut Arena, fault: Fault, length: Length, random: &mut
     arena.cluster.load.begin();
     let injected = fault.inject(&mut arena.cluster, length, random).await;
     arena.cluster.stage.heal().await?;
-    injected.with_context(|| format!("the fault {fault} could not take place"))?;
+    injected.with_context(|| {
+        format!("the fault {fault} could not take place; the replicas' logs:\n{}", last_lines(&arena.cluster.logs()))
+    })?;
     arena.cluster.start_all().await?;
     let rested = arena.cluster.load.rest().await;
     rested.with_context(|| format!("after {fault}; the replicas' logs:\n{}", last_lines(&arena.cluster.logs())))?;

@@ -12,6 +12,7 @@ use belfry_store::{
 };
 use belfry_tests::servers::shared_postgres;
 use bytes::Bytes;
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -136,6 +137,28 @@ on_every_store! {
     crate::relays::parked_entries_block_their_key_until_they_are_forgotten as parked_entries_block_their_key_until_they_are_forgotten,
     crate::relays::a_heartbeat_tells_what_is_new as a_heartbeat_tells_what_is_new,
     crate::relays::relays_read_published_entries_only as relays_read_published_entries_only,
+}
+
+/// As after a standby took over: the row came along, and the server is another.
+#[tokio::test]
+async fn a_lease_that_was_taken_from_a_former_primary_counts_for_nothing() {
+    let opened = Opened::postgres().await;
+    let (store, holder) = (&opened.store, Uuid::from_u128(1));
+    store.register_sink("kafka", 0).await.expect("an answer");
+    let lease = store.acquire_lease("kafka", holder).await.expect("an answer").expect("the lease");
+    assert!(store.checkpoint("kafka", lease.epoch, 5, &[]).await.expect("an answer"));
+    let mut connection = PgConnection::connect(&opened.settings.url).await.expect("a connection");
+    let moved = "UPDATE belfry.relay SET incarnation = '7341/1', lease_until = lease_until - interval '5 s'";
+    sqlx::query(moved).execute(&mut connection).await.expect("an answer");
+
+    let beat = store.beat(holder).await.expect("an answer");
+    let seen = beat.leases.iter().find(|lease| lease.name == "kafka").expect("the lease");
+    assert_eq!(seen.remaining, Duration::ZERO, "it is not renewed");
+    assert!(!store.checkpoint("kafka", lease.epoch, 6, &[]).await.expect("an answer"));
+    assert!(!store.forget_parked("kafka", lease.epoch, &[6]).await.expect("an answer"));
+    let other = store.acquire_lease("kafka", Uuid::from_u128(2)).await.expect("an answer").expect("the lease, at once");
+    assert_eq!((other.epoch, other.position), (lease.epoch + 1, 5));
+    assert!(store.checkpoint("kafka", other.epoch, 6, &[]).await.expect("an answer"));
 }
 
 #[tokio::test]

@@ -84,7 +84,8 @@ impl Client {
     pub(crate) fn producer(&self) -> ClientConfig {
         let mut config = self.config.clone();
         for (name, value) in [
-            ("linger.ms", "0.5"),
+            // While requests are under way, what comes meanwhile is gathered anyway.
+            ("linger.ms", "0"),
             ("compression.type", "lz4"),
             ("queue.buffering.max.messages", "20000"),
             ("queue.buffering.max.kbytes", "131072"),
@@ -99,8 +100,10 @@ impl Client {
         }
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
-        config.set("max.in.flight.requests.per.connection", "5");
         config.set("message.timeout.ms", "0");
+        // An event and its notification go at the same time. More than two requests under way only make small batches of
+        // what comes meanwhile, and nothing faster.
+        config.set("max.in.flight.requests.per.connection", "2");
         // What stands behind a refused batch must not pass it.
         config.set("enable.gapless.guarantee", "true");
         config.set("partitioner", "murmur2_random");

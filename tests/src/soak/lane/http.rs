@@ -75,7 +75,7 @@ impl Lane {
 
     /// Another event under the id of one that was taken.
     async fn conflict(&mut self) -> Result<()> {
-        if self.sequence == 0 {
+        if self.sequence == 0 || self.shared.lossy.load(Ordering::Relaxed) {
             return Ok(());
         }
         let event_id = self.shared.event_id(self.number, self.random.u64(1..=self.sequence));
@@ -132,6 +132,21 @@ impl Shared {
                 Ok((200 | 500.., _)) | Err(_) => pause(&mut random).await,
                 Ok((status, answer)) => bail!("a good event was refused with {status}: {answer}"),
             }
+        }
+    }
+
+    /// Post lines until each is taken, or refused as too large. Gives the places of the refused ones.
+    pub(in super::super) async fn post_until_settled(&self, body: &str, mut random: Rng) -> Result<Vec<usize>> {
+        loop {
+            if let Ok((200, answer)) = self.post(body, "application/x-ndjson", &mut random).await {
+                let lines = answer.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+                let is = |line: &Value, words: &[&str]| words.iter().any(|word| line["status"] == *word);
+                if lines.iter().all(|line| is(line, &["accepted", "duplicate", "too-large"])) {
+                    let refused = lines.iter().enumerate().filter(|(_, line)| is(line, &["too-large"]));
+                    return Ok(refused.map(|(place, _)| place).collect());
+                }
+            }
+            pause(&mut random).await;
         }
     }
 

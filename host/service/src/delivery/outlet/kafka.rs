@@ -53,17 +53,22 @@ impl KafkaOutlet {
         Ok(Self { producer, topics: topics.clone(), acks })
     }
 
-    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
-        let headers = headers(&entry.headers);
+    pub(super) async fn refuses(&self, entry: &RelayEntry) -> Option<String> {
         let bytes = record_bytes(entry.payload.len(), entry.headers.len(), entry.event_key.len());
         // Whether a topic is there the broker itself must say: without it, nothing more is sent at all.
-        if self.topics.largest(&entry.topic).is_some_and(|largest| bytes > largest)
-            && let Some(Unsendable::TooLarge { limit, .. }) = self.topics.refuse(&entry.topic, bytes).await
-        {
-            let reason = format!("{bytes} bytes, the topic takes {limit} (max.message.bytes)");
-            let _ = self.acks.send(Ack { number, result: Err(Refused::Entry(reason)) });
-            return Ok(());
+        if self.topics.largest(&entry.topic).is_none_or(|largest| bytes <= largest) {
+            return None;
         }
+        match self.topics.refuse(&entry.topic, bytes).await {
+            Some(Unsendable::TooLarge { limit, .. }) => {
+                Some(format!("{bytes} bytes, the topic takes {limit} (max.message.bytes)"))
+            }
+            Some(Unsendable::UnknownTopic { .. }) | None => None,
+        }
+    }
+
+    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        let headers = headers(&entry.headers);
         let mut record = BaseRecord::with_opaque_to(&entry.topic, number).payload(&entry.payload).headers(headers);
         if !entry.event_key.is_empty() {
             record = record.key(&entry.event_key);
@@ -137,9 +142,9 @@ fn refused(error: &KafkaError, topic: &str) -> Refused {
         | RDKafkaErrorCode::InvalidMessageSize
         | RDKafkaErrorCode::InvalidRecord
         | RDKafkaErrorCode::InvalidTimestamp
-        | RDKafkaErrorCode::PolicyViolation
+        | RDKafkaErrorCode::PolicyViolation => Refused::Entry(code.to_string()),
         // Another entry was refused, and the producer has stopped before this one could pass it.
-        | RDKafkaErrorCode::GaplessGuarantee => Refused::Entry(code.to_string()),
+        RDKafkaErrorCode::GaplessGuarantee => Refused::Behind(code.to_string()),
         RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownTopicOrPartition
         | RDKafkaErrorCode::UnknownPartition => {

@@ -25,8 +25,10 @@ pub(crate) struct Ack {
 /// Why an entry was not taken.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// The entry itself will never be taken.
+    /// For a reason that lies in the entry itself, or in one that was sent together with it.
     Entry(String),
+    /// An entry before it was refused, and it must not pass that one.
+    Behind(String),
     /// The sink is not well, or will not take anything for this topic.
     Sink(OutletError),
 }
@@ -78,6 +80,19 @@ pub(crate) enum Outlet {
 }
 
 impl Outlet {
+    /// Why the sink would never take an entry, where that is known without asking it.
+    pub(crate) async fn refuses(&self, entry: &RelayEntry) -> Option<String> {
+        match self {
+            Self::Kafka(kafka) => kafka.refuses(entry).await,
+            Self::Redis(_) | Self::Stdout(_) => None,
+        }
+    }
+
+    /// Whether an entry may arrive although one before it, sent at the same time, was refused.
+    pub(crate) fn may_pass_a_refusal(&self) -> bool {
+        matches!(self, Self::Kafka(_))
+    }
+
     /// Send an entry under a number; its acknowledgement comes later.
     pub(crate) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
         match self {

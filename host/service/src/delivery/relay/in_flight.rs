@@ -1,13 +1,18 @@
 //! Entries that were sent, and how far all of them are acknowledged.
 
-use std::collections::VecDeque;
-use std::time::Instant;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
 
 use belfry_store::{NewParked, RelayEntry, sabotaged};
 
 /// What is under way is bounded both ways.
 const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: usize = 32 << 20;
+/// Keys that are remembered as opened; when there are more, all are forgotten, and opened once more.
+const MAX_OPENED: usize = 200_000;
+/// So long a broker surely remembers a producer (`producer.id.expiration.ms`, a day by default).
+const OPENED_FOR: Duration = Duration::from_secs(3600);
 
 /// The entries between the last checkpoint and the last that was sent, in the order of the log.
 pub(super) struct InFlight {
@@ -23,13 +28,55 @@ pub(super) struct InFlight {
     parked: Vec<NewParked>,
     /// When something was last acknowledged, or first sent.
     progress_at: Instant,
+    keys: Keys,
 }
 
 struct Slot {
     position: i64,
     created_at_ms: i64,
     bytes: usize,
+    /// Topic and key, as a hash.
+    key: Option<u64>,
     done: bool,
+}
+
+/// Which keys have something under way, and of which something was acknowledged in this session.
+///
+/// A broker that does not know a producer's numbers on a partition takes whatever comes first, even what stands behind a
+/// batch that it has just refused. So of each key one entry is acknowledged before a second is sent.
+struct Keys {
+    hasher: RandomState,
+    under_way: HashMap<u64, usize>,
+    opened: HashSet<u64>,
+    opened_since: Instant,
+}
+
+impl Keys {
+    fn of(&self, entry: &RelayEntry) -> Option<u64> {
+        (!entry.event_key.is_empty()).then(|| self.hasher.hash_one((&entry.topic, &entry.event_key)))
+    }
+
+    fn must_wait(&self, key: u64) -> bool {
+        !self.opened.contains(&key) && self.under_way.contains_key(&key)
+    }
+
+    fn send(&mut self, key: u64) {
+        *self.under_way.entry(key).or_default() += 1;
+    }
+
+    fn acknowledge(&mut self, key: u64) {
+        if let Some(count) = self.under_way.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(&key);
+            }
+        }
+        if self.opened.len() >= MAX_OPENED || self.opened_since.elapsed() > OPENED_FOR {
+            self.opened.clear();
+            self.opened_since = Instant::now();
+        }
+        self.opened.insert(key);
+    }
 }
 
 impl InFlight {
@@ -43,7 +90,18 @@ impl InFlight {
             read_up_to: position,
             parked: Vec::new(),
             progress_at: Instant::now(),
+            keys: Keys {
+                hasher: RandomState::new(),
+                under_way: HashMap::new(),
+                opened: HashSet::new(),
+                opened_since: Instant::now(),
+            },
         }
+    }
+
+    /// Whether something of the entry's key has to be acknowledged before it may be sent.
+    pub(super) fn must_wait(&self, entry: &RelayEntry) -> bool {
+        self.keys.of(entry).is_some_and(|key| self.keys.must_wait(key))
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -60,9 +118,9 @@ impl InFlight {
         self.position
     }
 
-    /// The last position that was sent or passed over.
-    pub(super) fn last_position(&self) -> i64 {
-        self.slots.back().map_or(self.position, |slot| slot.position)
+    /// The position of what was sent under this number, unless it is settled.
+    pub(super) fn position_of(&self, number: usize) -> Option<i64> {
+        self.slots.get(number.checked_sub(self.first)?).map(|slot| slot.position)
     }
 
     /// When the oldest entry that is not acknowledged was recorded.
@@ -83,7 +141,12 @@ impl InFlight {
         let bytes = entry.payload.len() + entry.headers.len();
         self.bytes += bytes;
         self.unacknowledged += 1;
-        self.slots.push_back(Slot { position: entry.position, created_at_ms: entry.created_at_ms, bytes, done: false });
+        let key = self.keys.of(entry);
+        if let Some(key) = key {
+            self.keys.send(key);
+        }
+        let (position, created_at_ms) = (entry.position, entry.created_at_ms);
+        self.slots.push_back(Slot { position, created_at_ms, bytes, key, done: false });
         self.first + self.slots.len() - 1
     }
 
@@ -93,6 +156,7 @@ impl InFlight {
             position: entry.position,
             created_at_ms: entry.created_at_ms,
             bytes: 0,
+            key: None,
             done: true,
         });
         self.advance();
@@ -120,6 +184,9 @@ impl InFlight {
         let slot = self.slots.get_mut(number.checked_sub(self.first)?)?;
         let created_at_ms = slot.created_at_ms;
         slot.done = true;
+        if let Some(key) = slot.key.take() {
+            self.keys.acknowledge(key);
+        }
         self.unacknowledged -= 1;
         self.progress_at = Instant::now();
         if sabotaged("contiguous-prefix") {

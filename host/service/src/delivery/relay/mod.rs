@@ -9,8 +9,10 @@
 mod in_flight;
 mod reader;
 mod session;
+mod suspects;
 mod unpark;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use belfry_store::{Store, StoreError};
@@ -22,6 +24,7 @@ use crate::heartbeat::Heartbeat;
 use crate::lease;
 use crate::redis::Others;
 use session::Session;
+use suspects::Suspects;
 
 /// A sink that somebody has to mend is tried again this often.
 const BARRED_PAUSE: Duration = Duration::from_secs(5);
@@ -52,12 +55,10 @@ enum End {
 enum Failure {
     Store(StoreError),
     Sink(OutletError),
-    /// The sink refused entries that were sent together. One of them may be to blame: up to this position they are sent
-    /// one at a time.
-    Together {
-        up_to: i64,
-        reason: String,
-    },
+    /// The sink refused entries that were sent together.
+    Refused(Suspects),
+    /// It refused an entry by itself, which is parked; it takes no more from this producer.
+    Parked,
 }
 
 impl From<StoreError> for Failure {
@@ -81,7 +82,7 @@ impl Relay {
     pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
         let sink = self.outlet.sink();
         let mut breaker = Breaker::new(sink, self.longest_pause, self.health.clone());
-        let mut careful_up_to = 0;
+        let mut suspects = BTreeSet::new();
         loop {
             let held = metrics::gauge!("belfry_lease_held", "sink" => sink);
             held.set(0.0);
@@ -98,7 +99,8 @@ impl Relay {
             };
             held.set(1.0);
             breaker.try_again();
-            let session = Session::new(&self, lease, deadline, careful_up_to, stopping.clone());
+            suspects.retain(|position| *position > lease.position);
+            let session = Session::new(&self, lease, deadline, suspects.clone(), stopping.clone());
             match session.run(&mut breaker).await {
                 End::Stopped => {
                     match self.store.release_lease(sink, lease.epoch).await {
@@ -121,10 +123,12 @@ impl Relay {
                     tracing::error!(sink, %error, "the sink has stopped until somebody mends this");
                     self.pause(BARRED_PAUSE, &error, &mut stopping).await;
                 }
-                End::Failed(Failure::Together { up_to, reason }) => {
-                    tracing::warn!(sink, reason, "entries were refused together; they are sent again one at a time");
-                    careful_up_to = up_to;
+                End::Failed(Failure::Refused(Suspects { positions, reason })) => {
+                    let entries = positions.len();
+                    tracing::warn!(sink, reason, entries, "entries were refused together; they are sent one at a time");
+                    suspects.extend(positions);
                 }
+                End::Failed(Failure::Parked) => {}
             }
         }
     }

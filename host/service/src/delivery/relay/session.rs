@@ -1,6 +1,6 @@
 //! One run of the relay under one lease, with one outlet.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use belfry_store::{Lease, RelayEntry, StoreError, crash_point};
@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::in_flight::InFlight;
 use super::reader::{Page, read};
+use super::suspects::Refusals;
 use super::{End, Failure, Relay, stopped};
 use crate::clock::now_ms;
 use crate::delivery::breaker::Breaker;
@@ -24,7 +25,9 @@ pub(super) struct Session<'a> {
     pub(super) sink: &'static str,
     pub(super) lease: Lease,
     deadline: Instant,
-    careful_up_to: i64,
+    /// Positions of entries that were refused together; each is sent while nothing else is under way.
+    suspects: BTreeSet<i64>,
+    refusals: Refusals,
     stopping: watch::Receiver<bool>,
     pub(super) in_flight: InFlight,
     /// Topics and keys whose later entries must wait.
@@ -39,7 +42,7 @@ impl<'a> Session<'a> {
         relay: &'a Relay,
         lease: Lease,
         deadline: Instant,
-        careful_up_to: i64,
+        suspects: BTreeSet<i64>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -47,7 +50,8 @@ impl<'a> Session<'a> {
             sink: relay.outlet.sink(),
             lease,
             deadline,
-            careful_up_to,
+            suspects,
+            refusals: Refusals::default(),
             stopping,
             in_flight: InFlight::new(lease.position),
             blocked: HashSet::new(),
@@ -66,9 +70,17 @@ impl<'a> Session<'a> {
         };
         let end = self.serve(&mut outlet, &mut acknowledged, breaker).await;
         outlet.close().await;
-        match end {
-            Ok(end) => end,
-            Err(failure) => End::Failed(failure),
+        // Whatever ended the session, and in whatever order it was told of: what was refused is known now.
+        while let Ok(Ack { number, result }) = acknowledged.try_recv() {
+            if let (Err(refused), Some(position)) = (result, self.in_flight.position_of(number)) {
+                self.refusals.note(position, &refused);
+            }
+        }
+        match (end, self.refusals.suspects()) {
+            (Ok(end), _) => end,
+            (Err(Failure::Store(error)), _) => End::Failed(Failure::Store(error)),
+            (Err(_), Some(refused)) => End::Failed(Failure::Refused(refused)),
+            (Err(failure), None) => End::Failed(failure),
         }
     }
 
@@ -152,9 +164,17 @@ impl<'a> Session<'a> {
             if self.withheld(entry) {
                 continue;
             }
-            if entry.position <= self.careful_up_to {
+            if let Some(reason) = outlet.refuses(entry).await {
+                self.park(entry, reason);
+                continue;
+            }
+            if self.suspects.contains(&entry.position) {
+                self.wait_until(InFlight::is_settled, outlet, acknowledged, breaker).await?;
                 self.send_alone(entry, outlet, acknowledged, breaker).await?;
                 continue;
+            }
+            if outlet.may_pass_a_refusal() {
+                self.wait_until(|in_flight| !in_flight.must_wait(entry), outlet, acknowledged, breaker).await?;
             }
             let number = self.in_flight.send(entry);
             outlet.send(number, entry).await.map_err(Failure::Sink)?;
@@ -179,6 +199,33 @@ impl<'a> Session<'a> {
         false
     }
 
+    /// An entry is refused, and nobody else is to blame.
+    fn park(&mut self, entry: &RelayEntry, reason: String) {
+        tracing::error!(sink = self.sink, position = entry.position, topic = entry.topic, reason, "an entry is parked");
+        self.in_flight.park(entry, reason);
+        self.blocked.insert((entry.topic.clone(), entry.event_key.clone()));
+    }
+
+    /// Wait for acknowledgements until so many of them have come.
+    async fn wait_until(
+        &mut self,
+        enough: impl Fn(&InFlight) -> bool,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+        breaker: &mut Breaker,
+    ) -> Result<(), Failure> {
+        if enough(&self.in_flight) {
+            return Ok(());
+        }
+        outlet.flush().await.map_err(Failure::Sink)?;
+        while !enough(&self.in_flight) {
+            let ack = tokio::time::timeout(self.relay.stall, acknowledged.recv()).await;
+            let Ok(Some(ack)) = ack else { return Err(self.stalled()) };
+            self.acknowledge_all(ack, acknowledged, breaker)?;
+        }
+        Ok(())
+    }
+
     /// Send an entry and wait for its acknowledgement. If it is refused now, it is to blame itself: it is parked, and its
     /// key with it.
     async fn send_alone(
@@ -189,24 +236,19 @@ impl<'a> Session<'a> {
         breaker: &mut Breaker,
     ) -> Result<(), Failure> {
         match self.try_alone(entry, outlet, acknowledged).await? {
-            Ok(()) => breaker.succeeded(),
+            Ok(()) => {
+                self.in_flight.pass_over(entry);
+                breaker.succeeded();
+                Ok(())
+            }
             Err(reason) => {
-                tracing::error!(
-                    sink = self.sink,
-                    position = entry.position,
-                    topic = entry.topic,
-                    reason,
-                    "an entry is parked"
-                );
-                self.in_flight.park(entry, reason.clone());
-                self.blocked.insert((entry.topic.clone(), entry.event_key.clone()));
+                self.park(entry, reason);
                 // A producer that keeps gaps out takes nothing more after a refusal: what is parked is noted, and the
                 // rest goes on with another.
                 self.checkpoint().await?;
-                return Err(Failure::Together { up_to: self.careful_up_to, reason });
+                Err(Failure::Parked)
             }
         }
-        Ok(())
     }
 
     /// Send an entry while nothing else is under way. Gives the reason if it is the entry's own fault that it is refused.
@@ -218,12 +260,14 @@ impl<'a> Session<'a> {
     ) -> Result<Result<(), String>, Failure> {
         // Numbers of their own: the entry takes its place among those under way only once it is settled.
         const ALONE: usize = usize::MAX;
+        if let Some(reason) = outlet.refuses(entry).await {
+            return Ok(Err(reason));
+        }
         outlet.send(ALONE, entry).await.map_err(Failure::Sink)?;
         outlet.flush().await.map_err(Failure::Sink)?;
-        let stalled = || Failure::Sink(OutletError::Away(format!("nothing acknowledged for {:?}", self.relay.stall)));
         loop {
-            let ack = tokio::time::timeout(self.relay.stall, acknowledged.recv()).await.map_err(|_| stalled())?;
-            let Some(Ack { number, result }) = ack else { return Err(stalled()) };
+            let ack = tokio::time::timeout(self.relay.stall, acknowledged.recv()).await;
+            let Ok(Some(Ack { number, result })) = ack else { return Err(self.stalled()) };
             if number != ALONE {
                 if result.is_ok() {
                     self.in_flight.acknowledge(number);
@@ -232,7 +276,7 @@ impl<'a> Session<'a> {
             }
             return match result {
                 Ok(()) => Ok(Ok(())),
-                Err(Refused::Entry(reason)) => Ok(Err(reason)),
+                Err(Refused::Entry(reason) | Refused::Behind(reason)) => Ok(Err(reason)),
                 Err(Refused::Sink(error)) => Err(Failure::Sink(error)),
             };
         }
@@ -245,6 +289,7 @@ impl<'a> Session<'a> {
         breaker: &mut Breaker,
     ) -> Result<(), Failure> {
         let mut next = Some(first);
+        let mut failed = None;
         while let Some(Ack { number, result }) = next {
             match result {
                 Ok(()) => {
@@ -253,15 +298,23 @@ impl<'a> Session<'a> {
                             .record((now_ms() - created_at_ms).max(0) as f64 / 1000.0);
                     }
                 }
-                Err(Refused::Entry(reason)) => {
-                    return Err(Failure::Together { up_to: self.in_flight.last_position(), reason });
+                Err(refused) => {
+                    if let Some(position) = self.in_flight.position_of(number) {
+                        self.refusals.note(position, &refused);
+                    }
+                    failed.get_or_insert(refused);
                 }
-                Err(Refused::Sink(error)) => return Err(Failure::Sink(error)),
             }
             next = acknowledged.try_recv().ok();
         }
-        breaker.succeeded();
-        Ok(())
+        match failed {
+            None => {
+                breaker.succeeded();
+                Ok(())
+            }
+            Some(Refused::Sink(error)) => Err(Failure::Sink(error)),
+            Some(Refused::Entry(reason) | Refused::Behind(reason)) => Err(Failure::Sink(OutletError::Away(reason))),
+        }
     }
 
     /// Note how far all is acknowledged. Gives false if the lease is gone.
@@ -285,6 +338,10 @@ impl<'a> Session<'a> {
             metrics::gauge!("belfry_parked", "sink" => self.sink).increment(parked.len() as f64);
         }
         Ok(true)
+    }
+
+    fn stalled(&self) -> Failure {
+        Failure::Sink(OutletError::Away(format!("nothing acknowledged for {:?}", self.relay.stall)))
     }
 
     fn watch_for_stall(&self) -> Result<(), Failure> {
