@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::load::Load;
 use super::stage::Stage;
-use crate::BelfryProcess;
 use crate::servers::{Database, ProcessId};
+use crate::{BelfryProcess, Client};
 
 /// What a condition is waited for at most.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +54,14 @@ impl Replica {
     pub fn id(&self) -> Result<ProcessId> {
         let process = self.process.as_ref().context("the replica is down")?;
         ProcessId::of(process.pid().context("the replica has ended")?)
+    }
+
+    /// A client of its API.
+    ///
+    /// # Errors
+    /// If it is down.
+    pub fn client(&self) -> Result<Client> {
+        Ok(self.process.as_ref().context("the replica is down")?.client())
     }
 }
 

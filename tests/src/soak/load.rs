@@ -6,13 +6,12 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use rdkafka::ClientConfig;
 use rdkafka::producer::FutureProducer;
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::lane::{Lane, Way};
-use super::ledger::{Ledger, Promise, digest};
+use super::ledger::Ledger;
 
 /// Clients at the same time, by how their events come to Belfry.
 const LANES: [(Way, usize); 3] = [(Way::Http, 8), (Way::Kafka, 3), (Way::Submit, 2)];
@@ -23,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Clients that post events while they are wanted.
 pub struct Load {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     wanted: watch::Sender<bool>,
     lanes: JoinSet<Result<()>>,
 }
@@ -97,35 +96,6 @@ impl Load {
     /// What they submitted.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.shared.ledger
-    }
-
-    /// The id of an event that a fault brings along.
-    pub(super) fn event_id(&self, key: &str, sequence: u64) -> Uuid {
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{key}/{sequence}", self.shared.run).as_bytes())
-    }
-
-    /// Post events that nobody is notified of in one request, until they are taken. The numbers are their places among
-    /// those of their key.
-    pub(super) async fn submit(&self, events: &[Value], numbers: &[u64]) -> Result<()> {
-        let mut ids = Vec::with_capacity(events.len());
-        for (event, sequence) in events.iter().zip(numbers) {
-            let event_id: Uuid = event["event_id"].as_str().unwrap_or_default().parse()?;
-            let promise = Promise {
-                lane: usize::MAX,
-                sequence: *sequence,
-                texts: vec![digest(event.to_string().as_bytes())],
-                published: true,
-                notified: false,
-                acknowledged: false,
-                forbidden: false,
-            };
-            self.ledger().submit(event_id, promise);
-            ids.push(event_id);
-        }
-        let body: String = events.iter().map(|event| format!("{event}\n")).collect();
-        self.shared.post_until_taken(&body, "application/x-ndjson", Rng::new()).await?;
-        ids.into_iter().for_each(|event_id| self.ledger().acknowledge(event_id));
-        Ok(())
     }
 
     /// How many events were acknowledged.

@@ -135,6 +135,18 @@ impl Shared {
         }
     }
 
+    /// Post lines until all of them are answered for good, and give the answers.
+    pub(in super::super) async fn post_lines(&self, body: &str) -> Result<Vec<Value>> {
+        let mut random = Rng::new();
+        loop {
+            match self.post(body, "application/x-ndjson", &mut random).await {
+                Ok((200, answer)) => return answer.lines().map(|line| Ok(serde_json::from_str(line)?)).collect(),
+                Ok((500.., _)) | Err(_) => pause(&mut random).await,
+                Ok((status, answer)) => bail!("lines were answered with {status}: {answer}"),
+            }
+        }
+    }
+
     async fn post(&self, body: &str, content_type: &str, random: &mut Rng) -> Result<(u16, String)> {
         let address = self.address(random).context("no replica is up")?;
         let request = self.http.post(format!("{address}/v1/events")).header("content-type", content_type);
