@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::client::Start;
 use crate::commands::audit::AuditArgs;
+use crate::commands::compare::CompareArgs;
 use crate::commands::config::ConfigCommand;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
@@ -90,6 +91,8 @@ pub enum Command {
     Parked(ParkedCommand),
     /// Compare the log with Kafka's topics: is anything missing, doubled or out of order?
     Audit(AuditArgs),
+    /// Compare the log with what another notifier has published: do both tell the same?
+    Compare(CompareArgs),
     /// Check everything that Belfry depends on, and say what to do
     Doctor(DoctorArgs),
     /// Look at the configuration, or check it

@@ -56,6 +56,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Parked(ParkedCommand::Unpark(args)) => commands::parked::unpark(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Discard(args)) => commands::parked::discard(args, &client()?, output).await,
         Command::Audit(args) => commands::audit::run(args, output).await,
+        Command::Compare(args) => commands::compare::run(args, output).await,
         Command::Doctor(args) => commands::doctor::run(args, output).await,
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Migrate(args) => commands::migrate::run(args, output).await,

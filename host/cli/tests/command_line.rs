@@ -28,6 +28,8 @@ fn help_has_examples_for_every_command() {
         "parked unpark",
         "parked discard",
         "audit",
+        "compare",
+        "position show",
         "doctor",
         "serve",
         "config show",

@@ -13,6 +13,7 @@
 //! and [`telemetry`] are how the world sees all this; [`Service::start`] puts it together.
 
 pub mod audit;
+pub mod compare;
 pub mod config;
 pub mod delivery;
 pub mod http;

@@ -182,6 +182,7 @@ impl Service {
             registry: registry.clone(),
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             messages: Arc::new(message_settings(&config)),
+            mode: config.delivery.mode,
             topics,
         };
         let mut prepared = None;

@@ -1,4 +1,4 @@
-//! Named places where a test may let the process die, and safeguards that a test may switch off. Both exist only in
+//! Named places where a test may let the process die, wait or fail, and safeguards that a test may switch off. Both exist only in
 //! builds with the features `failpoints` and `sabotage`; everywhere else they are nothing.
 
 /// Die here, as if the power were cut, when the environment's `FAILPOINTS` says so: `commit.before-lock=1%return`.
@@ -6,6 +6,14 @@
 macro_rules! crash_point {
     ($name:literal) => {
         $crate::fail::fail_point!($name, |_| std::process::abort());
+    };
+}
+
+/// Fail here with this error when the environment's `FAILPOINTS` says so: `commit.rolled-back=20%return`.
+#[macro_export]
+macro_rules! failure_point {
+    ($name:literal, $error:expr) => {
+        $crate::fail::fail_point!($name, |_| Err($error));
     };
 }
 

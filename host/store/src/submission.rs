@@ -68,8 +68,10 @@ pub struct NewEvent {
 pub struct NewNotification {
     /// Its derived id; issued once.
     pub notification_id: Uuid,
-    /// The topic, which is also its event type.
-    pub topic: String,
+    /// Its type.
+    pub event_type: String,
+    /// Where it is published; nowhere if none.
+    pub topic: Option<String>,
     /// Who is notified; the key too.
     pub recipient: String,
     /// The finished message.

@@ -55,6 +55,14 @@ impl Replica {
         let process = self.process.as_ref().context("the replica is down")?;
         ProcessId::of(process.pid().context("the replica has ended")?)
     }
+
+    /// A client of its API.
+    ///
+    /// # Errors
+    /// If it is down.
+    pub fn client(&self) -> Result<Client> {
+        Ok(self.process.as_ref().context("the replica is down")?.client())
+    }
 }
 
 impl Cluster {

@@ -49,7 +49,7 @@ impl Ledger {
     }
 
     /// It was refused for good.
-    pub fn forbid(&self, event_id: Uuid) {
+    pub fn refuse(&self, event_id: Uuid) {
         if let Some(promise) = self.entries().get_mut(&event_id) {
             promise.forbidden = true;
         }

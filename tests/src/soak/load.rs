@@ -6,13 +6,12 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use rdkafka::ClientConfig;
 use rdkafka::producer::FutureProducer;
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::lane::{Lane, Way};
-use super::ledger::{Ledger, Promise, digest};
+use super::ledger::Ledger;
 
 /// Clients at the same time, by how their events come to Belfry.
 const LANES: [(Way, usize); 3] = [(Way::Http, 8), (Way::Kafka, 3), (Way::Submit, 2)];
@@ -23,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Clients that post events while they are wanted.
 pub struct Load {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     wanted: watch::Sender<bool>,
     lanes: JoinSet<Result<()>>,
 }
@@ -102,41 +101,6 @@ impl Load {
         &self.shared.ledger
     }
 
-    /// The id of an event that a fault brings along.
-    pub(super) fn event_id(&self, key: &str, sequence: u64) -> Uuid {
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{key}/{sequence}", self.shared.run).as_bytes())
-    }
-
-    /// Post events that nobody is notified of in one request, until each is taken or refused as too large. The numbers are
-    /// their places among those of their key. Gives the ids of those that were refused.
-    pub(super) async fn submit(&self, events: &[Value], numbers: &[u64]) -> Result<Vec<Uuid>> {
-        for (event, sequence) in events.iter().zip(numbers) {
-            let promise = Promise {
-                lane: usize::MAX,
-                sequence: *sequence,
-                texts: vec![digest(event.to_string().as_bytes())],
-                published: true,
-                notified: false,
-                acknowledged: false,
-                forbidden: false,
-            };
-            self.ledger().submit(event_id_of(event)?, promise);
-        }
-        let body: String = events.iter().map(|event| format!("{event}\n")).collect();
-        let refused = self.shared.post_until_settled(&body, Rng::new()).await?;
-        let mut ids = Vec::new();
-        for (place, event) in events.iter().enumerate() {
-            let event_id = event_id_of(event)?;
-            if refused.contains(&place) {
-                self.ledger().forbid(event_id);
-                ids.push(event_id);
-            } else {
-                self.ledger().acknowledge(event_id);
-            }
-        }
-        Ok(ids)
-    }
-
     /// How many events were acknowledged.
     pub(super) fn acknowledged(&self) -> usize {
         self.ledger().entries().values().filter(|promise| promise.acknowledged).count()
@@ -194,8 +158,4 @@ async fn run_lane(mut lane: Lane, shared: Arc<Shared>, mut wanted: watch::Receiv
         }
         shared.at_work.send_modify(|at_work| *at_work -= 1);
     }
-}
-
-fn event_id_of(event: &Value) -> Result<Uuid> {
-    Ok(event["event_id"].as_str().unwrap_or_default().parse()?)
 }

@@ -83,7 +83,8 @@ pub(crate) fn event(number: u128, content: u8) -> NewEvent {
 pub(crate) fn notification(number: u128) -> NewNotification {
     NewNotification {
         notification_id: Uuid::from_u128(number),
-        topic: "notifications".into(),
+        event_type: "notifications".into(),
+        topic: Some("notifications".into()),
         recipient: "teacher".into(),
         payload: Bytes::from_static(b"{}"),
         headers: Bytes::from_static(b"{}"),

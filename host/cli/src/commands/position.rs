@@ -1,22 +1,40 @@
 //! `belfry position`.
 
 use belfry_service::config::Config;
-use belfry_service::ingest::kafka::{Moved, OperateError, PositionRow, SourcePositions, Target};
+use belfry_service::ingest::kafka::{Moved, OperateError, OtherGroup, PositionRow, SourcePositions, Target};
 use belfry_store::OpenError;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::commands::serve::ConfigArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::{Format, Output, table};
+use crate::output::{Format, Output, counted, table};
 
 /// What to do with positions.
 #[derive(Debug, Subcommand)]
 pub enum PositionCommand {
     /// Show how far each partition has been read
-    Show(ConfigArgs),
+    Show(ShowArgs),
     /// Go on reading somewhere else
     Set(SetArgs),
+}
+
+/// What to show.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  belfry position show
+  belfry position show --beside notification-service
+
+With --beside it ends with 3 unless that group has no members and stands where we stand, in each partition in which it
+has committed anything.")]
+pub struct ShowArgs {
+    /// Show another consumer group beside, and check whether we could go on for it
+    #[arg(long, value_name = "GROUP")]
+    pub beside: Option<String>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Where to go on.
@@ -62,7 +80,7 @@ fn target(text: &str) -> Result<Target, String> {
 /// Show or set them.
 pub async fn run(command: &PositionCommand, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        PositionCommand::Show(config) => show(&open(config).await?, output).await,
+        PositionCommand::Show(args) => show(args, output).await,
         PositionCommand::Set(args) => set(args, output).await,
     }
 }
@@ -72,36 +90,70 @@ async fn open(config: &ConfigArgs) -> Result<SourcePositions, Fault> {
     SourcePositions::open(&config).await.map_err(fault)
 }
 
-async fn show(positions: &SourcePositions, output: &Output) -> anyhow::Result<Exit> {
-    let rows = positions.show().await.map_err(fault)?;
+async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
+    let positions = open(&args.config).await?;
+    let other = match &args.beside {
+        Some(group) => Some(positions.other_group(group).await.map_err(fault)?),
+        None => None,
+    };
+    let rows = positions.show(other.as_ref()).await.map_err(fault)?;
     if output.format() == Format::Json {
-        for row in &rows {
-            output.json(&json!({
-                "topic": row.topic, "partition": row.partition, "position": row.position,
-                "low": row.watermarks.map(|watermarks| watermarks.low),
-                "high": row.watermarks.map(|watermarks| watermarks.high),
-                "lag": lag(row),
-            }))?;
-        }
-        return Ok(Exit::Ok);
-    }
-    if rows.is_empty() {
+        rows.iter().try_for_each(|row| output.json(&json_row(row, other.is_some())))?;
+    } else if rows.is_empty() {
         output.note(format!("the group {} reads no topics; see kafka.topics", positions.group()));
-        return Ok(Exit::Ok);
+    } else if other.is_some() {
+        let header = ["topic", "partition", "position", "beside", "low", "high", "lag"];
+        output.text(&table(header, rows.iter().map(text_row)))?;
+    } else {
+        let header = ["topic", "partition", "position", "low", "high", "lag"];
+        let without =
+            |[topic, partition, position, _, low, high, lag]: [String; 7]| [topic, partition, position, low, high, lag];
+        output.text(&table(header, rows.iter().map(text_row).map(without)))?;
     }
-    let shown = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    let rows = rows.iter().map(|row| {
-        [
-            row.topic.clone(),
-            row.partition.to_string(),
-            shown(row.position),
-            shown(row.watermarks.map(|watermarks| watermarks.low)),
-            shown(row.watermarks.map(|watermarks| watermarks.high)),
-            shown(lag(row)),
-        ]
+    let (Some(group), Some(other)) = (&args.beside, &other) else { return Ok(Exit::Ok) };
+    Ok(if is_where_we_are(group, other, &rows, output) { Exit::Ok } else { Exit::Check })
+}
+
+/// Whether we could go on for the other group.
+fn is_where_we_are(group: &str, other: &OtherGroup, rows: &[PositionRow], output: &Output) -> bool {
+    let elsewhere = rows.iter().filter(|row| row.beside.is_some() && row.beside != row.position).count();
+    let nowhere = rows.iter().all(|row| row.beside.is_none());
+    if other.members > 0 {
+        output.note(format!("{group} has {}: it is still running", counted(other.members, "member")));
+    }
+    if elsewhere > 0 {
+        output.note(format!("{group} stands elsewhere in {}", counted(elsewhere, "partition")));
+    }
+    if nowhere {
+        output.note(format!("{group} has committed nothing in these topics"));
+    }
+    other.members == 0 && elsewhere == 0 && !nowhere
+}
+
+fn json_row(row: &PositionRow, beside: bool) -> serde_json::Value {
+    let mut value = json!({
+        "topic": row.topic, "partition": row.partition, "position": row.position,
+        "low": row.watermarks.map(|watermarks| watermarks.low),
+        "high": row.watermarks.map(|watermarks| watermarks.high),
+        "lag": lag(row),
     });
-    output.text(&table(["topic", "partition", "position", "low", "high", "lag"], rows))?;
-    Ok(Exit::Ok)
+    if beside {
+        value["beside"] = row.beside.into();
+    }
+    value
+}
+
+fn text_row(row: &PositionRow) -> [String; 7] {
+    let shown = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    [
+        row.topic.clone(),
+        row.partition.to_string(),
+        shown(row.position),
+        shown(row.beside),
+        shown(row.watermarks.map(|watermarks| watermarks.low)),
+        shown(row.watermarks.map(|watermarks| watermarks.high)),
+        shown(lag(row)),
+    ]
 }
 
 /// Records that are there and were not read.

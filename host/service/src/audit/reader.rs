@@ -1,7 +1,6 @@
 //! Reads the topics with a consumer that has no group and leaves no trace.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -14,10 +13,8 @@ use super::finding::{Finding, FindingKind, Report};
 use super::ledger::{Ledger, key_of, short};
 use super::partitioner::key_hash;
 use super::{AuditError, Progress};
-use crate::kafka::Client;
+use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, scan};
 
-/// How long Kafka may take to answer, or go without a record.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Clocks of the database and of replicas may differ by so much when a time tells where to begin.
 const CLOCKS_MS: i64 = 600_000;
 /// Records that are belfry's and not in the range, kept to be looked up.
@@ -96,14 +93,7 @@ struct Provenance {
 impl Reader {
     /// Go through all topics, up to where they end now.
     pub(super) fn read(self, mut ledger: Ledger, progress: &impl Fn(Progress)) -> Result<Met, AuditError> {
-        let mut config = self.client.base();
-        // A client library wants one for any consumer; nothing is committed for it.
-        config.set("group.id", "belfry-audit");
-        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
-        // What is fetched ahead counts as memory too.
-        config.set("queued.max.messages.kbytes", "16384").set("fetch.message.max.bytes", "524288");
-        let consumer: BaseConsumer = config.create()?;
+        let consumer = self.client.scanner("belfry-audit")?;
         let partitions = self.partitions(&consumer)?;
         for topic in &self.topics {
             ledger.know_topic(topic);
@@ -114,12 +104,12 @@ impl Reader {
     }
 
     fn partitions(&self, consumer: &BaseConsumer) -> Result<HashMap<String, Vec<Partition>>, AuditError> {
-        let metadata = consumer.fetch_metadata(None, PATIENCE)?;
+        let metadata = consumer.fetch_metadata(None, SCAN_PATIENCE)?;
         let mut found = HashMap::new();
         for topic in metadata.topics().iter().filter(|topic| self.topics.iter().any(|name| name == topic.name())) {
             let mut partitions = Vec::with_capacity(topic.partitions().len());
             for partition in topic.partitions() {
-                let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), PATIENCE)?;
+                let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), SCAN_PATIENCE)?;
                 partitions.push(Partition { id: partition.id(), start: low, high, cut: low > 0 });
             }
             partitions.sort_by_key(|partition| partition.id);
@@ -132,45 +122,28 @@ impl Reader {
     }
 
     fn consume(&self, consumer: &BaseConsumer, met: &mut Met, progress: &impl Fn(Progress)) -> Result<(), AuditError> {
-        let mut assignment = TopicPartitionList::new();
-        let mut unfinished = BTreeMap::new();
-        let mut total = 0;
-        for (topic, partitions) in &met.partitions {
-            for partition in partitions.iter().filter(|partition| partition.start < partition.high) {
-                assignment.add_partition_offset(topic, partition.id, Offset::Offset(partition.start))?;
-                unfinished.insert((topic.clone(), partition.id), partition.high);
-                total += (partition.high - partition.start) as u64;
+        let span = |topic: &String, partition: &Partition| Span {
+            topic: topic.clone(),
+            partition: partition.id,
+            start: partition.start,
+            high: partition.high,
+        };
+        let spans: Vec<Span> = met
+            .partitions
+            .iter()
+            .flat_map(|(topic, partitions)| partitions.iter().map(move |partition| span(topic, partition)))
+            .collect();
+        let total = spans.iter().map(|span| (span.high - span.start).max(0) as u64).sum();
+        scan(consumer, &spans, |message| {
+            self.meet(message, met);
+            if met.report.records.is_multiple_of(TELL_EVERY) {
+                progress(Progress::Topics(met.report.records, total));
             }
-        }
-        consumer.assign(&assignment)?;
-        let mut last = Instant::now();
-        while !unfinished.is_empty() {
-            match consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(message)) => {
-                    let place = (message.topic().to_owned(), message.partition());
-                    let Some(high) = unfinished.get(&place).copied() else { continue };
-                    if message.offset() < high {
-                        self.meet(&message, met);
-                    }
-                    if message.offset() + 1 >= high {
-                        unfinished.remove(&place);
-                    }
-                    if met.report.records.is_multiple_of(TELL_EVERY) {
-                        progress(Progress::Topics(met.report.records, total));
-                    }
-                }
-                // It does not say of which topic, so where each stands is looked at.
-                Some(Err(KafkaError::PartitionEOF(_))) => drop_ended(consumer, &mut unfinished)?,
-                Some(Err(error)) => return Err(error.into()),
-                None if last.elapsed() > PATIENCE => return Err(AuditError::Stalled(PATIENCE.as_secs())),
-                None => {
-                    drop_ended(consumer, &mut unfinished)?;
-                    continue;
-                }
-            }
-            last = Instant::now();
-        }
-        Ok(())
+        })
+        .map_err(|error| match error {
+            ScanError::Kafka(error) => AuditError::Kafka(error),
+            ScanError::Stalled => AuditError::Stalled(SCAN_PATIENCE.as_secs()),
+        })
     }
 
     fn meet(&self, message: &BorrowedMessage<'_>, met: &mut Met) {
@@ -238,7 +211,7 @@ fn skip_before(
             times.add_partition_offset(topic, partition.id, Offset::Offset(ms.max(0)))?;
         }
     }
-    let offsets = consumer.offsets_for_times(times, PATIENCE)?;
+    let offsets = consumer.offsets_for_times(times, SCAN_PATIENCE)?;
     for (topic, partitions) in found.iter_mut() {
         for partition in partitions {
             let offset = offsets.find_partition(topic, partition.id).map(|element| element.offset());
@@ -251,16 +224,6 @@ fn skip_before(
             partition.start = partition.start.max(start);
         }
     }
-    Ok(())
-}
-
-/// Transactions and deleted records leave offsets behind that no record has: where the consumer stands tells the end.
-fn drop_ended(consumer: &BaseConsumer, unfinished: &mut BTreeMap<(String, i32), i64>) -> Result<(), KafkaError> {
-    let positions = consumer.position()?;
-    unfinished.retain(|(topic, partition), high| {
-        let position = positions.find_partition(topic, *partition).map(|element| element.offset());
-        !matches!(position, Some(Offset::Offset(position)) if position >= *high)
-    });
     Ok(())
 }
 

@@ -235,6 +235,9 @@ impl Config {
         if let Some(Err(invalid)) = self.kafka.start_at.as_deref().map(str::parse::<crate::kafka::StartAt>) {
             return Some(format!("kafka.start_at: {invalid}"));
         }
+        if let Some(problem) = self.observing_problem() {
+            return Some(problem);
+        }
         if self.sink.redis.enabled && self.redis.url.is_none() && self.redis.url_file.is_none() {
             return Some("redis.url: needed by sink.redis; set it, such as redis://redis:6379".into());
         }
@@ -258,6 +261,28 @@ impl Config {
             }
         }
         None
+    }
+
+    fn observing_problem(&self) -> Option<String> {
+        let observing = self.delivery.mode == DeliveryMode::Observe;
+        if observing && !self.source.postgres.is_empty() {
+            return Some(
+                "source.postgres: what services submitted would be taken from their databases and never be published while \
+                 delivery.mode is observe; take the sources out until it is send"
+                    .into(),
+            );
+        }
+        match &self.kafka.behind {
+            Some(_) if !observing => Some(
+                "kafka.behind: an observer follows another group; before events are sent, take it out, once `belfry position \
+                 show --beside GROUP` finds both in the same place"
+                    .into(),
+            ),
+            Some(group) if *group == self.kafka.group => {
+                Some("kafka.behind: must be another group than kafka.group".into())
+            }
+            _ => None,
+        }
     }
 
     /// Topics that are read whatever releases want.

@@ -30,6 +30,7 @@ pub struct Kafka {
     pub group: String,
     pub topics: SourceTopics,
     pub start_at: Option<String>,
+    pub behind: Option<String>,
     pub properties: BTreeMap<String, Property>,
     pub declared: BTreeMap<String, DeclaredTopic>,
 }

@@ -223,7 +223,8 @@ impl NotificationView {
         let (projector, release) = named(registry, release_id);
         Self {
             event_id: entry.event_id,
-            status: "issued",
+            // What was recorded while Belfry observed has no topic.
+            status: if entry.topic.is_some() { "issued" } else { "observed" },
             reason: None,
             position: Some(entry.position),
             recorded_at: rfc3339(entry.created_at_ms),

@@ -100,6 +100,12 @@ impl Cluster {
         Ok(starts)
     }
 
+    /// How many members a group has now.
+    pub(crate) fn members(&self, group: &str) -> KafkaResult<usize> {
+        let groups = self.consumer.fetch_group_list(Some(group), REQUEST)?;
+        Ok(groups.groups().iter().map(|group| group.members().len()).sum())
+    }
+
     /// What the group committed for these partitions, as far as it did.
     pub(crate) fn committed(&self, partitions: &[(String, i32)]) -> KafkaResult<Vec<(String, i32, i64)>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());

@@ -5,6 +5,7 @@ mod cluster;
 mod consumer;
 mod limits;
 mod logged;
+mod scan;
 mod start_at;
 mod topics;
 
@@ -17,3 +18,4 @@ pub use topics::{Difference, TopicDifference, Topics, TopicsError};
 pub(crate) use cluster::Cluster;
 pub(crate) use limits::{FRAMING_BYTES, TopicLimits, record_bytes};
 pub(crate) use logged::{Logged, log};
+pub(crate) use scan::{SCAN_PATIENCE, ScanError, Span, offsets_at, scan};

@@ -17,6 +17,7 @@ use belfry_store::{
 };
 use uuid::Uuid;
 
+use crate::config::DeliveryMode;
 use crate::ingest::{Arrival, Incoming};
 use crate::kafka::{TopicLimits, Unsendable};
 use crate::releases::Registry;
@@ -107,6 +108,8 @@ pub struct Pipeline {
     pub(crate) registry: Registry,
     pub(crate) executor: Executor,
     pub(crate) messages: Arc<MessageSettings>,
+    /// Whether what is recorded is to be sent.
+    pub(crate) mode: DeliveryMode,
     /// What Kafka's topics take, if entries are published there.
     pub(crate) topics: Option<TopicLimits>,
 }
@@ -169,8 +172,11 @@ impl Pipeline {
             }
         }
         let projected = if new.is_empty() { Vec::new() } else { project::all(self, &new).await? };
-        let (submissions, summaries) =
-            new.into_iter().zip(projected).map(|(event, projected)| record::submission(event, projected)).unzip();
+        let (submissions, summaries) = new
+            .into_iter()
+            .zip(projected)
+            .map(|(event, projected)| record::submission(event, projected, self.mode))
+            .unzip();
         Ok(Prepared { fates, submissions, summaries, conflicts })
     }
 

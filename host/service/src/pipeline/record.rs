@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::project::Projected;
 use super::{Noted, Summary};
+use crate::config::DeliveryMode;
 use crate::ingest::{Arrival, Incoming};
 use crate::kafka::record_bytes;
 
@@ -66,9 +67,10 @@ fn at_most(payload: usize, key: usize) -> usize {
     record_bytes(payload, payload + 512, key)
 }
 
-pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>) -> (Submission, Summary) {
+/// While Belfry observes, nothing gets a topic: no sink will ever send it, whatever the mode is later.
+pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>, mode: DeliveryMode) -> (Submission, Summary) {
     let projections: Vec<ProjectionRecord> = projected.iter().map(projection).collect();
-    let event = event(&incoming, &projections);
+    let event = event(&incoming, &projections, mode);
     let mut notifications = Vec::new();
     let mut dead_letters = Vec::new();
     let mut summary = Summary { notifications: Vec::new(), dead_letters: Vec::new() };
@@ -86,7 +88,8 @@ pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>) -> (Subm
                     summary.notifications.push((noted, priority));
                     notifications.push(NewNotification {
                         notification_id: message.id,
-                        topic: message.topic,
+                        topic: (mode == DeliveryMode::Send).then(|| message.topic.clone()),
+                        event_type: message.topic,
                         recipient: notification.recipient,
                         payload: message.text.into(),
                         headers,
@@ -121,7 +124,7 @@ fn projection(projected: &Projected) -> ProjectionRecord {
     }
 }
 
-fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
+fn event(incoming: &Incoming, projections: &[ProjectionRecord], mode: DeliveryMode) -> NewEvent {
     let envelope = &incoming.envelope;
     let batch_id = envelope.data_str("batch_id");
     let (aggregate_type, aggregate_id) = match batch_id {
@@ -138,9 +141,9 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord]) -> NewEvent {
         event_type: envelope.event_type.clone(),
         aggregate_type,
         aggregate_id: aggregate_id.replace('\0', "\u{fffd}"),
-        topic: match incoming.arrival {
-            Arrival::Consumed(_) => None,
-            Arrival::Posted | Arrival::Submitted(..) => Some(envelope.event_type.clone()),
+        topic: match (mode, &incoming.arrival) {
+            (DeliveryMode::Observe, _) | (_, Arrival::Consumed(_)) => None,
+            (DeliveryMode::Send, Arrival::Posted | Arrival::Submitted(..)) => Some(envelope.event_type.clone()),
         },
         event_key,
         payload: incoming.payload.clone(),

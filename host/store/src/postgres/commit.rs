@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Postgres;
 use super::entries;
 use crate::plan::{Plan, Verdicts, advances, fenced};
-use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, sabotaged};
+use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, failure_point, sabotaged};
 
 /// A group is tried again after a deadlock or a lost race; more often would hide a fault.
 const ATTEMPTS: u32 = 5;
@@ -62,6 +62,7 @@ impl Postgres {
         crash_point!("commit.after-lock");
         let positions = entries::append(&mut transaction, &plan.rows).await?;
         crash_point!("commit.after-insert");
+        failure_point!("commit.rolled-back", Failed::Other(StoreError("a test rolls it back".into())));
         if let Err(error) = transaction.commit().await {
             self.resolve(&transaction_id, error).await?;
         }

@@ -85,10 +85,10 @@ impl<'a> Columns<'a> {
             }
             LogRow::Notification(notification, source_event_id) => {
                 self.event_id.push(notification.notification_id);
-                self.event_type.push(&notification.topic);
+                self.event_type.push(&notification.event_type);
                 self.aggregate_type.push("teacher_notification");
                 self.aggregate_id.push(&notification.recipient);
-                self.topic.push(Some(&notification.topic));
+                self.topic.push(notification.topic.as_deref());
                 self.event_key.push(&notification.recipient);
                 self.payload.push(&notification.payload);
                 self.headers.push(&notification.headers);

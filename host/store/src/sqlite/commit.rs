@@ -198,10 +198,10 @@ async fn append(
                     .push_bind(None::<i64>),
                 LogRow::Notification(notification, source_event_id) => row
                     .push_bind(notification.notification_id)
-                    .push_bind(notification.topic.as_str())
+                    .push_bind(notification.event_type.as_str())
                     .push_bind("teacher_notification")
                     .push_bind(notification.recipient.as_str())
-                    .push_bind(Some(notification.topic.as_str()))
+                    .push_bind(notification.topic.as_deref())
                     .push_bind(notification.recipient.as_str())
                     .push_bind(&notification.payload[..])
                     .push_bind(&notification.headers[..])

@@ -1,9 +1,12 @@
 //! What goes wrong. Each fault is a function that does its harm while clients post, and comes back when it is over.
 
+mod commits;
 mod database;
 mod entries;
 mod group;
 mod kafka;
+mod next_day;
+mod odd_one;
 mod postgres;
 mod redis;
 mod replicas;
@@ -96,6 +99,14 @@ faults! {
     RebalanceStorm = "rebalance-storm": group::rebalance_storm,
     /// An entry that its topic does not take, at every position of a group.
     UnsendableEntry = "unsendable-entry": entries::unsendable,
+    /// What is no event, or contradicts one, at every position of a group.
+    PoisonMessage = "poison-message": odd_one::poison,
+    /// U+0000 in one event of a group.
+    NulInGroup = "nul-in-group": odd_one::nul,
+    /// The same event with a new time, a day later, on other replicas.
+    NextDay = "next-day": next_day::next_day,
+    /// Commits take their time, and a fifth of the transactions is rolled back.
+    CommitRace = "commit-race": commits::race,
     /// A transaction of somebody else stays open.
     OpenSnapshot = "open-snapshot": database::open_snapshot,
     /// The database is written out while the log's oldest range is retired.

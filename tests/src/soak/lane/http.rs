@@ -135,18 +135,15 @@ impl Shared {
         }
     }
 
-    /// Post lines until each is taken, or refused as too large. Gives the places of the refused ones.
-    pub(in super::super) async fn post_until_settled(&self, body: &str, mut random: Rng) -> Result<Vec<usize>> {
+    /// Post lines until all of them are answered for good, and give the answers.
+    pub(in super::super) async fn post_lines(&self, body: &str) -> Result<Vec<Value>> {
+        let mut random = Rng::new();
         loop {
-            if let Ok((200, answer)) = self.post(body, "application/x-ndjson", &mut random).await {
-                let lines = answer.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-                let is = |line: &Value, words: &[&str]| words.iter().any(|word| line["status"] == *word);
-                if lines.iter().all(|line| is(line, &["accepted", "duplicate", "too-large"])) {
-                    let refused = lines.iter().enumerate().filter(|(_, line)| is(line, &["too-large"]));
-                    return Ok(refused.map(|(place, _)| place).collect());
-                }
+            match self.post(body, "application/x-ndjson", &mut random).await {
+                Ok((200, answer)) => return answer.lines().map(|line| Ok(serde_json::from_str(line)?)).collect(),
+                Ok((500.., _)) | Err(_) => pause(&mut random).await,
+                Ok((status, answer)) => bail!("lines were answered with {status}: {answer}"),
             }
-            pause(&mut random).await;
         }
     }
 

@@ -12,6 +12,7 @@ mod callbacks;
 mod check;
 mod committer;
 mod gathered;
+mod lead;
 mod operate;
 mod place;
 mod positions;
@@ -25,7 +26,7 @@ mod source;
 mod window;
 
 pub use check::SourceError;
-pub use operate::{Moved, OperateError, PositionRow, SourcePositions, Target};
+pub use operate::{Moved, OperateError, OtherGroup, PositionRow, SourcePositions, Target};
 pub use positions::Unplaced;
 
 pub(crate) use source::{KafkaSource, SourceSettings};

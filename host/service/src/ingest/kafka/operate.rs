@@ -27,6 +27,17 @@ pub struct PositionRow {
     pub position: Option<i64>,
     /// Where it begins and ends; none if it is not there.
     pub watermarks: Option<Watermarks>,
+    /// Where the group stands that is shown beside; none if it has committed nothing.
+    pub beside: Option<i64>,
+}
+
+/// Where another group stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherGroup {
+    /// How many members it has now.
+    pub members: usize,
+    /// What it has committed.
+    committed: BTreeMap<(String, i32), i64>,
 }
 
 /// A position that was set.
@@ -120,8 +131,22 @@ impl SourcePositions {
         &self.group
     }
 
-    /// Every partition that is read or was.
-    pub async fn show(&self) -> Result<Vec<PositionRow>, OperateError> {
+    /// Another group, in the topics that are read here.
+    pub async fn other_group(&self, group: &str) -> Result<OtherGroup, OperateError> {
+        let (topics, group) = (self.topics().await?, group.to_owned());
+        self.ask(move |client| {
+            let partitions = partitions_of(&client, topics)?;
+            let cluster = client.cluster_as_group(&group)?;
+            let members = cluster.members(&group)?;
+            let committed = cluster.committed(&partitions)?;
+            let committed = committed.into_iter().map(|(topic, partition, offset)| ((topic, partition), offset));
+            Ok(OtherGroup { members, committed: committed.collect() })
+        })
+        .await
+    }
+
+    /// Every partition that is read or was, and where another group stands in it.
+    pub async fn show(&self, beside: Option<&OtherGroup>) -> Result<Vec<PositionRow>, OperateError> {
         let positions = self.positions().await?;
         let mut topics = self.topics().await?;
         topics.extend(positions.keys().map(|(topic, _)| topic.clone()));
@@ -141,8 +166,10 @@ impl SourcePositions {
             Ok(found)
         });
         let row = |((topic, partition), watermarks): ((String, i32), Option<Watermarks>)| {
-            let position = positions.get(&(topic.clone(), partition)).copied();
-            PositionRow { topic, partition, position, watermarks }
+            let key = (topic, partition);
+            let position = positions.get(&key).copied();
+            let beside = beside.and_then(|other| other.committed.get(&key).copied());
+            PositionRow { topic: key.0, partition, position, watermarks, beside }
         };
         Ok(watermarks.await?.into_iter().map(row).collect())
     }
@@ -164,12 +191,7 @@ impl SourcePositions {
         }
         let (asked, of_group) = (topics.clone(), group.to_owned());
         let committed = self.ask(move |client| {
-            let there = client.cluster()?.topics()?;
-            let mut partitions = Vec::new();
-            for topic in asked {
-                let found = there.get(&topic).map(|topic| topic.partitions.clone()).unwrap_or_default();
-                partitions.extend(found.into_iter().map(|partition| (topic.clone(), partition)));
-            }
+            let partitions = partitions_of(&client, asked)?;
             Ok(client.cluster_as_group(&of_group)?.committed(&partitions)?)
         });
         let committed = committed.await?;
@@ -235,6 +257,16 @@ impl SourcePositions {
         let client = self.client.clone();
         tokio::task::spawn_blocking(move || question(client)).await.map_err(|_| OperateError::CutOff)?
     }
+}
+
+fn partitions_of(client: &Client, topics: BTreeSet<String>) -> Result<Vec<(String, i32)>, OperateError> {
+    let there = client.cluster()?.topics()?;
+    let mut partitions = Vec::new();
+    for topic in topics {
+        let found = there.get(&topic).map(|topic| topic.partitions.clone()).unwrap_or_default();
+        partitions.extend(found.into_iter().map(|partition| (topic.clone(), partition)));
+    }
+    Ok(partitions)
 }
 
 fn resolve(client: &Client, topic: &str, partition: i32, target: Target) -> Result<i64, OperateError> {

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::assignment::{Assignment, HandOver};
 use super::callbacks::{Consuming, commit_offsets};
 use super::gathered::{Gathered, Job};
+use super::lead::Lead;
 use super::place::Place;
 use super::positions::Positions;
 use super::record::Record;
@@ -42,6 +43,8 @@ pub(super) struct Reader {
     pub(super) consumer: Consuming,
     pub(super) assignment: Arc<Assignment>,
     pub(super) positions: Arc<Positions>,
+    /// Another group that is followed: what it has not dealt with is not read.
+    pub(super) lead: Option<Lead>,
     pub(super) repeats: Arc<Repeats>,
     pub(super) jobs: mpsc::Sender<Job>,
     pub(super) topics: watch::Receiver<Vec<String>>,
@@ -72,6 +75,7 @@ impl Reader {
                 return Err(KafkaError::Canceled);
             }
             self.follow_topics()?;
+            self.follow_lead(&mut turn);
             self.find_adrift(&mut turn);
             self.tell_kafka(&mut turn);
             if self.hand_over(&mut turn) {
@@ -108,14 +112,16 @@ impl Reader {
     }
 
     /// Wait for a record, take those behind it that are there, and get them ready for the committer.
-    fn read(&self, turn: &mut Turn) -> KafkaResult<()> {
+    fn read(&mut self, turn: &mut Turn) -> KafkaResult<()> {
         let mut gathered: Vec<Gathered> = Vec::new();
+        // Where the group ahead is not yet: the first offset of each partition that is left to later.
+        let mut ahead: Vec<(Place, i64)> = Vec::new();
         let (mut records, mut bytes, mut wait) = (0, 0, POLL);
         while records < RECORDS && bytes < BYTES {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => {
                     bytes += message.payload_len();
-                    self.take(&message, &mut gathered);
+                    self.take(&message, &mut gathered, &mut ahead);
                 }
                 Some(Err(error)) => self.complain(error, turn)?,
                 None => break,
@@ -139,11 +145,22 @@ impl Reader {
             }
             turn.waiting.push_back(run.into_job(&self.positions.group));
         }
+        self.wait_for_lead(ahead);
         Ok(())
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Vec<Gathered>) {
+    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Vec<Gathered>, ahead: &mut Vec<(Place, i64)>) {
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        if let Some(lead) = &self.lead {
+            let place = Place::new(topic, partition);
+            if ahead.iter().any(|(waiting, _)| *waiting == place) {
+                return;
+            }
+            if self.assignment.open(&place).is_some_and(|(_, next)| offset >= next) && !lead.is_past(&place, offset) {
+                ahead.push((place, offset));
+                return;
+            }
+        }
         let of_it = |run: &Gathered| run.place.partition == partition && *run.place.topic == *topic;
         let run = match gathered.iter().position(of_it) {
             Some(run) => run,

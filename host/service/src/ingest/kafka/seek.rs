@@ -8,6 +8,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::check::in_range;
+use super::lead::Lead;
 use super::place::Place;
 use super::reader::{Reader, Turn, list};
 use crate::kafka::Watermarks;
@@ -60,6 +61,35 @@ impl Reader {
                 }
             }
             Err(error) => tracing::debug!(%error, %place, position, "cannot seek; trying again"),
+        }
+    }
+
+    /// Read on where the group ahead has come past what was waited for.
+    pub(super) fn follow_lead(&mut self, turn: &mut Turn) {
+        let passed = match self.lead.as_mut().map(Lead::look) {
+            None => return,
+            Some(Ok(passed)) => passed,
+            Some(Err(error)) => {
+                return self.say(turn, format!("kafka does not say how far the group ahead is: {error}"));
+            }
+        };
+        let ours: Vec<Place> = passed.into_iter().filter(|place| self.assignment.open(place).is_some()).collect();
+        if !ours.is_empty() && !turn.paused {
+            self.report("resume", self.consumer.resume(&list(&ours)));
+        }
+    }
+
+    /// The group ahead has not dealt with the records at these offsets: they are read again once it has, and whatever else
+    /// was not handed over.
+    pub(super) fn wait_for_lead(&mut self, ahead: Vec<(Place, i64)>) {
+        for (place, offset) in ahead {
+            self.report("pause", self.consumer.pause(&list(std::slice::from_ref(&place))));
+            let Some((_, next)) = self.assignment.open(&place) else { continue };
+            match self.consumer.seek(&place.topic, place.partition, Offset::Offset(next), REQUEST) {
+                Ok(()) => self.lead.as_mut().map(|lead| lead.wait(place, offset)).unwrap_or_default(),
+                // It is sought again from its position.
+                Err(_) => self.assignment.forget(&place),
+            }
         }
     }
 

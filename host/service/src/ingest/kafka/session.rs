@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::assignment::Assignment;
 use super::callbacks::{Callbacks, Consuming};
 use super::committer::Committer;
+use super::lead::Lead;
 use super::positions::Positions;
 use super::reader::Reader;
 use super::repeats::Repeats;
@@ -23,6 +24,8 @@ const QUEUE: usize = 4;
 pub(super) struct SessionSettings {
     pub(super) pipeline: Pipeline,
     pub(super) positions: Arc<Positions>,
+    /// Another group that is followed.
+    pub(super) behind: Option<String>,
     /// The replica's name, if it has one.
     pub(super) instance: Option<String>,
     pub(super) max_event_bytes: usize,
@@ -43,11 +46,12 @@ pub(super) struct Session {
 impl Session {
     /// Begin to read these topics.
     pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
-        let SessionSettings { pipeline, positions, instance, max_event_bytes, longest_pause } = settings;
+        let SessionSettings { pipeline, positions, behind, instance, max_event_bytes, longest_pause } = settings;
         let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<Repeats>::default());
         let callbacks = Callbacks { assignment: assignment.clone(), positions: positions.clone() };
         let config = positions.client.consumer(&positions.group, instance.as_deref());
         let consumer: Consuming = config.create_with_context(callbacks)?;
+        let lead = behind.as_ref().map(|group| Lead::new(&positions.client, group)).transpose()?;
         let (topics, follow) = watch::channel(topics);
         let (stop, stopping) = watch::channel(false);
         let (jobs, received) = mpsc::channel(QUEUE);
@@ -63,6 +67,7 @@ impl Session {
             consumer,
             assignment: assignment.clone(),
             positions: positions.clone(),
+            lead,
             repeats: repeats.clone(),
             jobs,
             topics: follow,

@@ -74,6 +74,7 @@ impl KafkaSource {
         let settings = SessionSettings {
             pipeline,
             positions,
+            behind: config.kafka.behind.clone(),
             instance,
             max_event_bytes: config.ingest.max_event_bytes,
             longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),

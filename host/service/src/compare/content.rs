@@ -1,0 +1,210 @@
+//! What a notification tells whom, in so few bytes that a million of them fit into memory, and no more of it than that.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use belfry_model::parse_instant_ms;
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Names of fields that are told apart; those beyond count as one.
+const MAX_NAMES: usize = 4096;
+const OTHER: &str = "payload.(others)";
+
+/// As much of a message as matters here.
+#[derive(Deserialize)]
+struct Envelope {
+    event_id: Option<Uuid>,
+    data: Data,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    teacher_id: String,
+    notification_type: String,
+    correlation_id: String,
+    #[serde(default)]
+    category: Value,
+    #[serde(default)]
+    priority: Value,
+    #[serde(default)]
+    payload: Value,
+    #[serde(default)]
+    action_required: Option<bool>,
+    #[serde(default)]
+    deadline_timestamp: Option<String>,
+    #[serde(default)]
+    batch_id: Option<String>,
+    #[serde(default)]
+    class_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    belfry: Option<serde::de::IgnoredAny>,
+}
+
+/// Tells field names and types by numbers.
+#[derive(Default)]
+pub(super) struct Names {
+    names: Vec<String>,
+    numbers: HashMap<String, u16>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> u16 {
+        let name = if self.names.len() >= MAX_NAMES && !self.numbers.contains_key(name) { OTHER } else { name };
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.names.len() as u16;
+        self.names.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
+
+    /// The name with this number.
+    pub(super) fn name(&self, number: u16) -> &str {
+        self.names.get(usize::from(number)).map_or("", String::as_str)
+    }
+}
+
+/// A notification, but for who made it and when.
+pub(super) struct Content {
+    /// Of the message.
+    pub(super) event_id: Option<Uuid>,
+    /// Whether Belfry made it.
+    pub(super) by_belfry: bool,
+    /// A hash of what it follows from, whom it tells, and its type.
+    pub(super) key: u64,
+    /// What it follows from: events carry it through.
+    pub(super) correlation_id: Option<Uuid>,
+    /// The number of its type.
+    pub(super) kind: u16,
+    /// Its fields by number, with a hash of what stands there.
+    pub(super) fields: Box<[(u16, u64)]>,
+}
+
+impl Content {
+    /// Of a message; none if it tells nobody anything.
+    pub(super) fn of(message: &[u8], names: &mut Names) -> Option<Self> {
+        let Envelope { event_id, data, metadata } = serde_json::from_slice(message).ok()?;
+        let correlation_id = data.correlation_id.to_ascii_lowercase();
+        let key = hash(&(&correlation_id, &data.teacher_id, &data.notification_type));
+        // An instant may be written in several ways.
+        let deadline = data.deadline_timestamp.map(|text| match parse_instant_ms(&text) {
+            Ok(ms) => Value::from(ms),
+            Err(_) => text.into(),
+        });
+        let mut fields = vec![
+            (names.number("category"), canonical(&data.category)),
+            (names.number("priority"), canonical(&data.priority)),
+            (names.number("action_required"), hash(&data.action_required.unwrap_or(false))),
+            (names.number("deadline_timestamp"), canonical(&deadline.unwrap_or_default())),
+            (names.number("batch_id"), hash(&data.batch_id)),
+            (names.number("class_id"), hash(&data.class_id)),
+        ];
+        match &data.payload {
+            Value::Object(payload) => {
+                let named = payload
+                    .iter()
+                    .map(|(name, value)| (names.number(&format!("payload.{name}")), hash(&(name, canonical(value)))));
+                fields.extend(named);
+            }
+            other => fields.push((names.number("payload"), canonical(other))),
+        }
+        fields.sort_unstable();
+        Some(Self {
+            event_id,
+            by_belfry: metadata.is_some_and(|metadata| metadata.belfry.is_some()),
+            key,
+            correlation_id: correlation_id.parse().ok(),
+            kind: names.number(&data.notification_type),
+            fields: fields.into_boxed_slice(),
+        })
+    }
+
+    /// The names of the fields in which two differ.
+    pub(super) fn differences(&self, other: &Self, names: &Names) -> Vec<String> {
+        let only = |one: &Self, another: &Self| {
+            let missing = one.fields.iter().filter(|field| !another.fields.contains(field));
+            missing.map(|(number, _)| *number).collect::<Vec<_>>()
+        };
+        let mut numbers = only(self, other);
+        numbers.extend(only(other, self));
+        let mut told: Vec<String> = numbers.into_iter().map(|number| names.name(number).to_owned()).collect();
+        told.sort();
+        told.dedup();
+        told
+    }
+}
+
+/// The same for values that say the same: 12.5 and 12.50, fields in whatever order.
+fn canonical(value: &Value) -> u64 {
+    hash(&serde_json_canonicalizer::to_vec(value).unwrap_or_default())
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn message(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let mut message = json!({
+            "event_id": "a25fb85b-a5b0-523c-993b-2dc42602b95d",
+            "data": {
+                "teacher_id": "t", "notification_type": "n", "correlation_id": "A25FB85B-A5B0-523C-993B-2DC42602B95D",
+                "category": "c", "priority": "high", "payload": { "a": 1.0, "b": [1, { "x": 2, "y": 3 }] }
+            }
+        });
+        change(&mut message["data"]);
+        message.to_string().into_bytes()
+    }
+
+    #[test]
+    fn what_says_the_same_is_the_same() {
+        let mut names = Names::default();
+        let mut of = |change: fn(&mut Value)| Content::of(&message(change), &mut names).expect("a notification");
+        let first = of(|_| {});
+        let again = of(|data| {
+            data["action_required"] = json!(false);
+            data["deadline_timestamp"] = json!(null);
+            data["timestamp"] = json!("2026-03-02T09:15:01Z");
+            data["correlation_id"] = json!("a25fb85b-a5b0-523c-993b-2dc42602b95d");
+            data["payload"] = json!({ "b": [1.0, { "y": 3, "x": 2 }], "a": 1 });
+        });
+        assert_eq!((first.key, &first.fields), (again.key, &again.fields));
+        let deadline = |text: &'static str| message(move |data| data["deadline_timestamp"] = json!(text));
+        let mut of = |text| Content::of(&deadline(text), &mut names).expect("a notification").fields;
+        assert_eq!(of("2026-03-02T09:15:01Z"), of("2026-03-02T10:15:01+01:00"));
+    }
+
+    #[test]
+    fn what_differs_is_named_and_not_shown() {
+        let mut names = Names::default();
+        let first = Content::of(&message(|_| {}), &mut names).expect("a notification");
+        let other = message(|data| {
+            data["priority"] = json!("low");
+            data["payload"] = json!({ "a": 2, "c": 1, "b": [1, { "x": 2, "y": 3 }] });
+        });
+        let other = Content::of(&other, &mut names).expect("a notification");
+        assert_eq!(first.key, other.key);
+        assert_eq!(first.differences(&other, &names), ["payload.a", "payload.c", "priority"]);
+    }
+
+    #[test]
+    fn what_tells_nobody_is_no_notification() {
+        let mut names = Names::default();
+        assert!(Content::of(b"{}", &mut names).is_none());
+        assert!(Content::of(b"no JSON", &mut names).is_none());
+    }
+}

@@ -1,0 +1,174 @@
+//! One of a group that is unlike the others, at each place of the group, whatever way the group comes. The others are taken;
+//! of the one that is refused, its sender is told, or a dead letter keeps it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use fastrand::Rng;
+use serde_json::Value;
+
+use super::super::brought::Way;
+use super::super::cluster::Cluster;
+use super::{Length, work};
+
+/// Events in a group.
+const GROUP: usize = 5;
+/// How long it may take until something is read and refused.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is odd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Odd {
+    /// No JSON at all.
+    Undecodable,
+    /// A field of the wrong type.
+    Malformed,
+    /// Another event under an id that was taken.
+    Conflict,
+    /// U+0000 in a text that nobody looks into.
+    NulInRemark,
+    /// U+0000 in the recipient to be.
+    NulInTeacher,
+    /// U+0000 in what becomes a key.
+    NulInBatch,
+}
+
+/// What a sender is told, or a dead letter says.
+struct Refused {
+    text: String,
+    cause: &'static str,
+}
+
+impl Odd {
+    /// How it is refused; none if it is taken.
+    fn cause(self, way: Way) -> Option<&'static str> {
+        match self {
+            // Whoever posts is told in the words of his contract.
+            Self::Undecodable if way == Way::Kafka => Some("undecodable"),
+            Self::Conflict => Some("conflict"),
+            Self::NulInRemark => None,
+            Self::Undecodable | Self::Malformed | Self::NulInTeacher | Self::NulInBatch => Some("malformed"),
+        }
+    }
+}
+
+/// What is no event, or contradicts another.
+pub(super) async fn poison(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
+    let odd = [Odd::Undecodable, Odd::Malformed, Odd::Conflict];
+    for _ in 0..length.of(1, 4) {
+        everywhere(cluster, &odd, random).await?;
+    }
+    Ok(())
+}
+
+/// What PostgreSQL's text has no place for.
+pub(super) async fn nul(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
+    let odd = [Odd::NulInRemark, Odd::NulInTeacher, Odd::NulInBatch];
+    for _ in 0..length.of(1, 4) {
+        everywhere(cluster, &odd, random).await?;
+    }
+    Ok(())
+}
+
+async fn everywhere(cluster: &Cluster, kinds: &[Odd], random: &mut Rng) -> Result<()> {
+    let mut letters = Vec::new();
+    for way in [Way::Http, Way::Kafka, Way::Submit] {
+        // What is no JSON fails its service's transaction.
+        for odd in kinds.iter().filter(|odd| way != Way::Submit || **odd != Odd::Undecodable) {
+            for place in 0..GROUP {
+                letters.extend(one_group(cluster, way, *odd, place, random).await?);
+            }
+            work(random, 100).await;
+        }
+    }
+    for refused in letters {
+        wait_for_letter(cluster, &refused).await?;
+    }
+    Ok(())
+}
+
+/// A group whose event at this place is odd; gives what must become a dead letter.
+async fn one_group(cluster: &Cluster, way: Way, odd: Odd, place: usize, random: &mut Rng) -> Result<Option<Refused>> {
+    let load = &cluster.load;
+    let key = format!("{}-odd-{}", cluster.group, random.u64(..));
+    let published = way != Way::Kafka;
+    // One before, for what contradicts it.
+    let first = load.event(&key, 1);
+    let mut good = vec![load.promise(&first, 1, published, true)?];
+    send(cluster, way, &key, &[first.to_string()]).await?;
+
+    let mut texts = Vec::with_capacity(GROUP);
+    for number in 0..GROUP {
+        let sequence = number as u64 + 2;
+        let mut event = load.event(&key, sequence);
+        if number == place {
+            make_odd(&mut event, odd, &first, random);
+        }
+        match odd.cause(way) {
+            Some(_) if number == place && odd == Odd::Undecodable => {
+                texts.push(format!("no JSON {}", random.u64(..)));
+                continue;
+            }
+            // Its id is promised already, with another text.
+            Some(_) if number == place && odd == Odd::Conflict => {}
+            Some(_) if number == place => drop(load.forbid(&event)?),
+            _ => good.push(load.promise(&event, sequence, published, true)?),
+        }
+        texts.push(event.to_string());
+    }
+    let answers = send(cluster, way, &key, &texts).await?;
+    good.into_iter().for_each(|event_id| load.ledger().acknowledge(event_id));
+    let Some(cause) = odd.cause(way) else { return Ok(None) };
+    if way == Way::Http {
+        let told = &answers[place]["status"];
+        ensure!(told == cause, "{odd:?} at {place} was answered with {}", answers[place]);
+        return Ok(None);
+    }
+    Ok(Some(Refused { text: texts.swap_remove(place), cause }))
+}
+
+fn make_odd(event: &mut Value, odd: Odd, first: &Value, random: &mut Rng) {
+    match odd {
+        Odd::Undecodable => {}
+        Odd::Malformed => event["data"]["user_id"] = 10.into(),
+        Odd::Conflict => {
+            event["event_id"] = first["event_id"].clone();
+            // Two of them are two contradictions.
+            event["data"]["total_essays"] = random.u32(1_000_000..).into();
+        }
+        Odd::NulInRemark => event["data"]["remark"] = "a\0b".into(),
+        Odd::NulInTeacher => event["data"]["user_id"] = "a\0b".into(),
+        Odd::NulInBatch => event["data"]["batch_id"] = "a\0b".into(),
+    }
+}
+
+/// Send a group; gives the answers, if there are any.
+async fn send(cluster: &Cluster, way: Way, key: &str, texts: &[String]) -> Result<Vec<Value>> {
+    match way {
+        Way::Http => {
+            let answers = cluster.load.post_lines(texts).await?;
+            ensure!(answers.len() == texts.len(), "{} answers to {} lines", answers.len(), texts.len());
+            return Ok(answers);
+        }
+        Way::Kafka => drop(cluster.load.produce(key, texts).await?),
+        Way::Submit => cluster.load.transaction(key, texts, Duration::ZERO, true).await?,
+    }
+    Ok(Vec::new())
+}
+
+async fn wait_for_letter(cluster: &Cluster, refused: &Refused) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let mut connection = cluster.connect().await?;
+        let causes: Vec<String> = sqlx::query_scalar("SELECT cause FROM belfry.dead_letter WHERE payload = $1")
+            .bind(refused.text.as_bytes())
+            .fetch_all(&mut connection)
+            .await?;
+        if causes == [refused.cause] {
+            return Ok(());
+        }
+        let in_time = causes.is_empty() && began.elapsed() < PATIENCE;
+        ensure!(in_time, "one dead letter {} is due, there are {causes:?}: {}", refused.cause, refused.text);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

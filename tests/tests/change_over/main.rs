@@ -1,0 +1,235 @@
+//! The change-over from the platform's present notifier, as `docs/change-over.md` describes it, step by step; and from a
+//! service's own outbox table. Who checks knows only what clients wrote and what stands on the topics.
+
+mod comparison;
+mod load;
+mod old_notifier;
+mod own_outbox;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use belfry_tests::servers::{Database, Kafka, shared_kafka, shared_postgres};
+use belfry_tests::{BelfryProcess, Ended, belfry, eventually};
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use load::{Ledger, Load};
+use old_notifier::OldNotifier;
+
+const PARTITIONS: i32 = 4;
+/// What is waited for at most.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A database, topics and a directory, and what `belfry` is told of them.
+struct Site {
+    kafka: &'static Kafka,
+    database: Database,
+    directory: TempDir,
+    input: String,
+    output: String,
+    group: String,
+}
+
+impl Site {
+    async fn new() -> Result<Self> {
+        let (kafka, database) = (shared_kafka().await?, shared_postgres().await?.create_database().await?);
+        let name = Uuid::new_v4().simple().to_string();
+        let (input, output) = (format!("{name}.events"), format!("{name}.notifications"));
+        kafka.create_topic(&input, PARTITIONS, &[]).await?;
+        kafka.create_topic(&output, PARTITIONS, &[]).await?;
+        let directory = TempDir::new()?;
+        let session = "[kafka.properties]\n\"session.timeout.ms\" = 6000\n\"heartbeat.interval.ms\" = 300\n";
+        std::fs::write(directory.path().join("belfry.toml"), session)?;
+        Ok(Self { kafka, database, directory, input, output, group: format!("belfry-{name}") })
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("preset", "testing".to_owned()),
+            ("store.url", self.database.url.clone()),
+            ("kafka.brokers", self.kafka.bootstrap()),
+            ("kafka.group", self.group.clone()),
+            ("kafka.topics", format!("[\"{}\"]", self.input)),
+            ("kafka.start_at", "latest".to_owned()),
+            ("notification.topic", self.output.clone()),
+            ("sink.kafka.enabled", "true".to_owned()),
+            ("sandbox.cache_directory", self.directory.path().join("compiled").display().to_string()),
+        ]
+    }
+
+    /// Two replicas that observe, behind the old notifier.
+    async fn observe(&self, old: &OldNotifier) -> Result<Vec<BelfryProcess>> {
+        self.start(&[("delivery.mode", "observe".to_owned()), ("kafka.behind", old.group.clone())]).await
+    }
+
+    /// Two replicas that send.
+    async fn send(&self) -> Result<Vec<BelfryProcess>> {
+        self.start(&[]).await
+    }
+
+    async fn start(&self, more: &[(&'static str, String)]) -> Result<Vec<BelfryProcess>> {
+        let mut settings = self.settings();
+        settings.extend_from_slice(more);
+        let mut replicas = Vec::new();
+        for _ in 0..2 {
+            replicas.push(BelfryProcess::start_with(self.directory.path(), &settings).await?);
+        }
+        Ok(replicas)
+    }
+
+    /// Run a command with the same settings.
+    async fn belfry(&self, arguments: &[&str]) -> Result<Ended> {
+        let settings: Vec<String> = self.settings().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut all = vec!["--output", "json"];
+        all.extend_from_slice(arguments);
+        settings.iter().for_each(|setting| all.extend(["--set", setting]));
+        belfry(&all).await
+    }
+
+    /// Notifications of Belfry's in the log.
+    async fn observed(&self) -> Result<i64> {
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&self.database.url).await?;
+        let count = "SELECT count(*) FROM belfry.outbox WHERE source_event_id IS NOT NULL AND topic IS NULL";
+        Ok(sqlx::query_scalar(count).fetch_one(&mut connection).await?)
+    }
+
+    /// What time it is.
+    async fn now(&self) -> Result<String> {
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&self.database.url).await?;
+        let now = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+        Ok(sqlx::query_scalar(now).fetch_one(&mut connection).await?)
+    }
+
+    /// Wait until Belfry could go on for the old notifier.
+    async fn stands_where_the_old_one_stands(&self, old: &OldNotifier) -> Result<()> {
+        let look = async || self.belfry(&["position", "show", "--beside", &old.group]).await;
+        eventually("both stand in the same place", look, |ended| ended.code == Some(0)).await?;
+        Ok(())
+    }
+
+    /// What was told, by whom: for each event, recipient and type, how often by the old one and how often by Belfry.
+    async fn told(&self) -> Result<HashMap<(String, String, String), [usize; 2]>> {
+        let mut told: HashMap<(String, String, String), [usize; 2]> = HashMap::new();
+        for record in self.kafka.read_topic(&self.output).await? {
+            let message: Value = serde_json::from_slice(record.payload.as_deref().context("a message")?)?;
+            let text = |name: &str| message["data"][name].as_str().unwrap_or_default().to_owned();
+            let by_belfry = usize::from(!message["metadata"]["belfry"].is_null());
+            told.entry((text("correlation_id"), text("teacher_id"), text("notification_type"))).or_default()
+                [by_belfry] += 1;
+        }
+        Ok(told)
+    }
+
+    /// Each event once, to the right one; gives how many the old one told of, and how many Belfry did.
+    async fn each_is_told_once(&self, ledger: &Ledger) -> Result<[usize; 2]> {
+        let began = Instant::now();
+        loop {
+            let (told, mut sums, mut untold) = (self.told().await?, [0, 0], 0);
+            for written in ledger.all() {
+                let who = told.get(&(written.correlation, written.teacher, written.kind.to_owned()));
+                let [old, new] = who.copied().unwrap_or_default();
+                ensure!(old + new <= 1, "told {old} times by the old one and {new} times by belfry: {}", written.event);
+                untold += usize::from(old + new == 0);
+                sums = [sums[0] + old, sums[1] + new];
+            }
+            if untold == 0 {
+                ensure!(told.len() == ledger.len(), "{} were told of {} events", told.len(), ledger.len());
+                return Ok(sums);
+            }
+            ensure!(began.elapsed() < PATIENCE, "nobody was told of {untold} events of {}", ledger.len());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+async fn stop(replicas: Vec<BelfryProcess>) -> Result<()> {
+    for replica in replicas {
+        replica.terminate().await?;
+    }
+    Ok(())
+}
+
+/// Let events flow, so many at least.
+async fn flow(load: &Load, count: usize) -> Result<()> {
+    let wanted = load.ledger.len() + count;
+    eventually("events flow", async || Ok(load.ledger.len()), |written| *written >= wanted).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_is_told_once() -> Result<()> {
+    let site = Site::new().await?;
+    let old = OldNotifier::new(site.kafka, &site.input, &site.output);
+    let running = old.start();
+    let load = Load::start(site.kafka, &site.input);
+    flow(&load, 100).await?;
+
+    // 1. Observe.
+    let replicas = site.observe(&old).await?;
+    let observed_from = load.ledger.len();
+    flow(&load, 300).await?;
+    load.repeats.send_replace(Some(observed_from + 50));
+    eventually("much is observed", async || site.observed().await, |observed| *observed >= 200).await?;
+
+    // 2. Compare.
+    // What the old one told before Belfry began is not compared.
+    let since = site.now().await?;
+    let look = async || site.belfry(&["compare", "--from", &since, "--grace", "2"]).await;
+    let agree = |ended: &Ended| ended.code == Some(0) && ended.json().is_ok_and(|lines| same(&lines) >= 100);
+    eventually("both tell the same", look, agree).await?;
+    let beside = site.belfry(&["position", "show", "--beside", &old.group]).await?;
+    ensure!(beside.code == Some(3) && beside.stderr.contains("still running"), "{beside:?}");
+
+    // 3. and 4. The old one stops at any time, and Belfry comes to where it stopped.
+    let told_by_the_old_one = old.told();
+    running.stop().await?;
+    flow(&load, 100).await?;
+    site.stands_where_the_old_one_stands(&old).await?;
+
+    // 5. Send. It is not done by halves.
+    let halved = site.belfry(&["config", "check", "--set", &format!("kafka.behind={}", old.group)]).await?;
+    ensure!(halved.code == Some(78) && halved.stderr.contains("kafka.behind"), "{halved:?}");
+    stop(replicas).await?;
+    let replicas = site.send().await?;
+    flow(&load, 300).await?;
+    ensure!(old.told() >= told_by_the_old_one && load.ledger.len() > old.told(), "both had something to do");
+
+    // Back, while events flow: Belfry stops, and the old one goes on where Belfry was.
+    load.repeats.send_replace(None);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop(replicas).await?;
+    old.go_on_for(&site.group, PARTITIONS).await?;
+    let running = old.start();
+    let replicas = site.observe(&old).await?;
+    flow(&load, 200).await?;
+
+    // And forth again, on the same database: what was observed meanwhile is not sent.
+    running.stop().await?;
+    site.stands_where_the_old_one_stands(&old).await?;
+    stop(replicas).await?;
+    let replicas = site.send().await?;
+    load.repeats.send_replace(Some(observed_from + 50));
+    flow(&load, 200).await?;
+
+    let ledger = load.stop().await?;
+    let [by_the_old_one, by_belfry] = site.each_is_told_once(&ledger).await?;
+    eprintln!("{} events: {by_the_old_one} told by the old notifier, {by_belfry} by belfry", ledger.len());
+    ensure!(by_the_old_one > 300 && by_belfry > 300, "{by_the_old_one} {by_belfry}");
+    // 6. What the guide says to look at afterwards.
+    let until = site.now().await?;
+    let compared = site.belfry(&["compare", "--from", &since, "--to", &until]).await?;
+    ensure!(compared.code == Some(0), "{compared:?}");
+    let lines = compared.json()?;
+    let summary = &lines.last().context("a summary")?["summary"];
+    ensure!(summary["sent"].as_u64() > Some(300) && same(&lines) > 300, "{summary}");
+    let audited = site.belfry(&["audit"]).await?;
+    ensure!(audited.code == Some(0), "{audited:?}");
+    stop(replicas).await
+}
+
+fn same(lines: &[Value]) -> u64 {
+    lines.last().and_then(|line| line["summary"]["same"].as_u64()).unwrap_or_default()
+}
