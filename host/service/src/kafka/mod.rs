@@ -5,12 +5,14 @@ mod cluster;
 mod consumer;
 mod limits;
 mod logged;
+mod refusal;
 mod start_at;
 mod topics;
 
 pub use client::{Client, KafkaConfigError};
 pub use cluster::Watermarks;
 pub use limits::Unsendable;
+pub use refusal::Refusal;
 pub use start_at::{InvalidStart, StartAt};
 pub use topics::{Difference, TopicDifference, Topics, TopicsError};
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use belfry_store::{ParkedFilter, ParkedRequest, Store, StoreSettings};
+use belfry_store::{NewParkedRequest, ParkedFilter, ParkedRequest, Store, StoreSettings};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -37,8 +37,9 @@ pub(super) async fn unsendable(cluster: &mut Cluster, _: Length, random: &mut Rn
         cluster.set_small(SMALL_BYTES * 4).await?;
         // One more of the key at the same time, read or not when it is asked for.
         let last = event(cluster, &key(position), GROUP as u64 + 1, 0);
+        let unpark = NewParkedRequest { request: ParkedRequest::Unpark, by: "local", reason: None };
         let (asked, posted) = tokio::join!(
-            store.request_parked(&filter, ParkedRequest::Unpark),
+            store.request_parked(&filter, &unpark),
             cluster.load.submit(std::slice::from_ref(&last), &[GROUP as u64 + 1]),
         );
         ensure!(asked? as usize >= behind, "not all of the key were asked for");
