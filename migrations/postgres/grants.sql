@@ -10,7 +10,7 @@ BEGIN
     GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout TO belfry_runtime;
     GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld, belfry.dead_letter TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;
-    GRANT SELECT, INSERT ON belfry.relay_checkpoint TO belfry_runtime;
+    GRANT SELECT, INSERT ON belfry.relay_checkpoint, belfry.discarded TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.parked TO belfry_runtime;
     GRANT SELECT ON belfry.retired, belfry.event_outbox, belfry._sqlx_migrations TO belfry_runtime;
     GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA belfry TO belfry_runtime;

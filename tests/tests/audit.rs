@@ -7,6 +7,7 @@ use belfry_artifacts::TEACHER_RESULTS;
 use belfry_tests::servers::{Kafka, KafkaRecord, shared_kafka, shared_postgres};
 use belfry_tests::{Batch, Ended, TestService, belfry, eventually, results_ready};
 use serde_json::Value;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 const EVENTS: u64 = 60;
@@ -135,5 +136,64 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
     ensure!(findings.len() == 4, "{findings:?}");
     let summary = &summary["summary"];
     ensure!(summary["repeats"] == 1 && summary["foreign"] == 1 && summary["keys_with_findings"] == 2, "{summary}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
+    let (kafka, database) = (shared_kafka().await?, shared_postgres().await?.create_database().await?);
+    let topic = format!("audit.{}", Uuid::new_v4().simple());
+    let source = results_ready(&Batch::number(0))["event_type"].as_str().unwrap_or_default().to_owned();
+    for name in [&topic, &source] {
+        kafka.create_topic(name, 3, &[]).await?;
+    }
+    let settings = [
+        ("store.url", database.url.as_str()),
+        ("kafka.brokers", &kafka.bootstrap()),
+        ("kafka.topics", "[]"),
+        ("sink.kafka.enabled", "true"),
+        ("notification.topic", &topic),
+    ];
+    // As if something of the teacher had been refused before: what follows waits behind it.
+    let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
+    let mut log = PgConnection::connect(&database.url).await?;
+    let planted =
+        "INSERT INTO belfry.parked (sink, topic, event_key, id, error) VALUES ('kafka', $1, 'teacher-1', 0, 'no')";
+    sqlx::query(planted).bind(&topic).execute(&mut log).await?;
+    let service = service.restart().await?;
+    let client = service.client();
+    for number in 0..14 {
+        client.post(&results_ready(&Batch::number(number))).await?;
+    }
+    let sent = async || kafka.read_topic(&topic).await;
+    eventually("the others are sent", sent, |records| records.len() == 12).await?;
+    let parked = async || Ok(client.get("/v1/parked").await?.body["parked"].as_array().map_or(0, Vec::len));
+    eventually("two wait", parked, |parked| *parked == 3).await?;
+    let summary = async || {
+        let audited = audit(kafka, &database.url, &topic, &[]).await?;
+        Ok((audited.code, audited.json()?.pop().context("a summary")?["summary"].clone()))
+    };
+    let (code, waiting) = summary().await?;
+    ensure!(code == Some(0) && waiting["parked"] == 2 && waiting["discarded"] == 0, "{waiting}");
+
+    let url = client.url().to_owned();
+    let reason = ["--key", "teacher-1", "--reason", "told by telephone"];
+    let discarded = belfry(&[&["--url", url.as_str(), "parked", "discard"][..], &reason].concat()).await?;
+    ensure!(discarded.code == Some(0), "{discarded:?}");
+    eventually("nothing waits", parked, |parked| *parked == 0).await?;
+    client.post(&results_ready(&Batch::number(15))).await?;
+    eventually("its key goes on", sent, |records| records.len() == 13).await?;
+    let all_is_noted = |(code, summary): &(Option<i32>, Value)| *code == Some(0) && summary["not_due"] == 0;
+    let (_, after) = eventually("the sink is past all", summary, all_is_noted).await?;
+    ensure!(after["parked"] == 0 && after["discarded"] == 2 && after["entries"] == 30, "{after}");
+    let shown = "SELECT count(*) FROM belfry.event_outbox WHERE status = 'discarded' AND published_at IS NULL";
+    let shown: i64 = sqlx::query_scalar(shown).fetch_one(&mut log).await?;
+    ensure!(shown == 2, "{shown} are shown as discarded");
+
+    // Without that record they would be missed.
+    sqlx::query("DELETE FROM belfry.discarded").execute(&mut log).await?;
+    let ended = audit(kafka, &database.url, &topic, &[]).await?;
+    ensure!(ended.code == Some(3), "{ended:?}");
+    service.stop().await;
     Ok(())
 }

@@ -6,6 +6,7 @@ use belfry_tests::servers::{Kafka, shared_kafka, shared_postgres};
 use belfry_tests::{Batch, Client, TestService, belfry, eventually, results_ready};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 /// What a topic takes at most after somebody lowered it.
@@ -114,6 +115,12 @@ async fn a_refused_entry_holds_up_its_key_until_it_is_unparked_or_discarded() ->
         ensure!(discarded.code == Some(0), "{discarded:?}");
     }
     eventually("its key is free", async || ids(kafka, &topic, "c").await, |ids| *ids == [next.clone()]).await?;
+    if taken == StatusCode::CREATED {
+        let mut log = PgConnection::connect(&database.url).await?;
+        let kept = sqlx::query_as("SELECT discarded_by, reason, event_key FROM belfry.discarded WHERE sink = 'kafka'");
+        let kept: Vec<(String, String, String)> = kept.fetch_all(&mut log).await?;
+        ensure!(kept == [("local".into(), "a test".into(), "c".into())], "{kept:?}");
+    }
 
     for (path, body) in [
         ("/v1/parked/unpark", json!({})),

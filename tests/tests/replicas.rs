@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use belfry_tests::servers::{Database, Postgres, Redis, shared_postgres};
-use belfry_tests::{Batch, Client, Replica, results_ready};
+use belfry_tests::{Batch, Client, Replica, ServiceDatabase, eventually, results_ready};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
@@ -112,18 +112,18 @@ async fn without_redis_a_feed_shows_it_after_a_look() -> Result<()> {
     Ok(())
 }
 
-/// The epoch of the sink's lease, and whether nobody holds it.
-async fn lease(client: &mut PgConnection) -> Result<(i64, bool)> {
-    let query = "SELECT epoch, lease_until < clock_timestamp() FROM belfry.relay WHERE sink = 'stdout'";
-    Ok(sqlx::query_as(query).fetch_one(client).await?)
+/// The epoch of a lease, and whether nobody holds it.
+async fn lease(client: &mut PgConnection, name: &str) -> Result<(i64, bool)> {
+    let query = "SELECT epoch, lease_until < clock_timestamp() FROM belfry.relay WHERE sink = $1";
+    Ok(sqlx::query_as(query).bind(name).fetch_one(client).await?)
 }
 
-/// Watch the lease of the sink until it has another epoch. Gives how long nobody had it.
-async fn nobody_serves(client: &mut PgConnection, epoch: i64) -> Result<Duration> {
+/// Watch a lease until it has another epoch. Gives how long nobody had it.
+async fn nobody_serves(client: &mut PgConnection, name: &str, epoch: i64) -> Result<Duration> {
     let began = Instant::now();
     let mut given_back = None;
     loop {
-        let (now, free) = lease(client).await?;
+        let (now, free) = lease(client, name).await?;
         if now != epoch {
             return Ok(given_back.map_or(Duration::ZERO, |since: Instant| since.elapsed()));
         }
@@ -145,9 +145,9 @@ async fn hand_over(redis: Option<&str>) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(2500)).await;
 
     let mut client = PgConnection::connect(&database.url).await?;
-    let (epoch, _) = lease(&mut client).await?;
+    let (epoch, _) = lease(&mut client, "stdout").await?;
     let began = Instant::now();
-    let (written, took) = tokio::join!(one.terminate(), nobody_serves(&mut client, epoch));
+    let (written, took) = tokio::join!(one.terminate(), nobody_serves(&mut client, "stdout", epoch));
     let (took, since) = (took?, began.elapsed());
     let how = if redis.is_some() { "told" } else { "by looking" };
     println!("a lease is given back → taken, {how}: {took:?}; since SIGTERM {since:?}");
@@ -170,6 +170,72 @@ async fn a_sink_changes_hands_at_once_when_its_replica_stops() -> Result<()> {
 #[tokio::test]
 async fn without_redis_a_sink_changes_hands_after_a_look() -> Result<()> {
     hand_over(None).await
+}
+
+/// Wait until a replica has just looked at its database: it does so again in five seconds, unless it is told something.
+async fn has_just_looked(replica: &Replica) -> Result<()> {
+    let age = async || Ok(replica.readiness().await?["heartbeat"]["age_seconds"].as_f64().unwrap_or(f64::MAX));
+    // The looks that follow from its start are over once it has not looked for a while.
+    eventually("it rests", age, |age| *age > 2.0).await?;
+    eventually("it looks", age, |age| *age < 0.5).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_services_database_changes_hands_at_once_when_its_replica_stops() -> Result<()> {
+    const LEASE: &str = "postgres:a";
+    let server = shared_postgres().await?;
+    let (database, service) = (server.create_database().await?, ServiceDatabase::create(server).await?);
+    let (_redis, url) = redis().await?;
+    // Without sinks: their leases would tell of it too.
+    let settings = [("source.postgres", ServiceDatabase::setting(&[&service]))];
+    let one = Replica::start(&database, Some(&url), &settings).await?;
+    service.submit(&results_ready(&Batch::number(0)).to_string(), None).await?;
+    service.wait_until_read().await?;
+    let other = Replica::start(&database, Some(&url), &settings).await?;
+    other.wait_for_redis("connected").await?;
+    let mut client = PgConnection::connect(&database.url).await?;
+    let (epoch, free) = lease(&mut client, LEASE).await?;
+    ensure!(!free && one.metric("belfry_lease_held").await? == 1.0, "it is read here");
+
+    has_just_looked(&other).await?;
+    let (stopped, took) = tokio::join!(one.terminate(), nobody_serves(&mut client, LEASE, epoch));
+    let took = took?;
+    stopped?;
+    println!("a database's lease is given back → taken, told: {took:?}");
+    ensure!(took < Duration::from_secs(1), "{took:?}");
+    service.submit(&results_ready(&Batch::number(1)).to_string(), None).await?;
+    service.wait_until_read().await?;
+    ensure!(other.metric("belfry_lease_held").await? == 1.0, "it is read there");
+    other.terminate().await.map(drop)
+}
+
+#[tokio::test]
+async fn what_is_asked_for_parked_entries_reaches_the_replica_that_serves_the_sink_at_once() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let (_redis, url) = redis().await?;
+    let one = start(&database, Some(&url)).await?;
+    one.wait_until_it_serves("stdout").await?;
+    let other = start(&database, Some(&url)).await?;
+    post(&one, 0..2).await?;
+    eventually("all is written", async || Ok(one.output()?.len()), |lines| *lines == 4).await?;
+    // As if the sink had refused the second event.
+    let mut client = PgConnection::connect(&database.url).await?;
+    let planted = "INSERT INTO belfry.parked (sink, topic, event_key, id, error) \
+                   SELECT 'stdout', topic, event_key, id, 'planted' FROM belfry.outbox WHERE id = 3";
+    sqlx::query(planted).execute(&mut client).await?;
+
+    has_just_looked(&one).await?;
+    let began = Instant::now();
+    let asked = other.client().post_to("/v1/parked/unpark", &json!({ "position": 3 })).await?;
+    ensure!(asked.body["entries"] == 1, "{asked:?}");
+    eventually("it is written again", async || Ok(one.output()?.len()), |lines| *lines == 5).await?;
+    let took = began.elapsed();
+    println!("asked on another replica → done: {took:?}");
+    ensure!(took < Duration::from_secs(1), "{took:?}");
+    let parked =
+        async || Ok(sqlx::query_scalar::<_, i64>("SELECT count(*) FROM belfry.parked").fetch_one(&mut client).await?);
+    eventually("it is parked no more", parked, |parked| *parked == 0).await?;
+    Ok(())
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::config::{Config, DeliveryMode, SecretError, Tokens, TokensError, without_secrets};
 use crate::delivery::feed::Feeds;
-use crate::delivery::{BreakerState, OutletSettings, Relay};
+use crate::delivery::{OutletSettings, Relay, SinkHealth};
 use crate::heartbeat::Heartbeat;
 use crate::http::{self, Api, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
@@ -109,7 +109,8 @@ impl Service {
         let ServiceSettings { config, default_projector } = settings;
         let metrics = telemetry::start_metrics();
         let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
-        let store = Store::open(&config.store.settings()?).await?;
+        let store_settings = config.store.settings()?;
+        let store = Store::open(&store_settings).await?;
         let sandbox = Sandbox::new(config.sandbox_settings())?;
         let redis = redis::Client::new(&config.redis)?;
         let told = watch::Sender::new(false);
@@ -136,7 +137,7 @@ impl Service {
         }
         for outlet in outlets(&config, kafka, redis.as_ref()) {
             let sink = outlet.sink();
-            let state = watch::Sender::new(BreakerState::Closed);
+            let state = watch::Sender::new(SinkHealth::UNTRIED);
             health.push((sink, state.subscribe()));
             let relay = Relay {
                 store: store.clone(),
@@ -188,10 +189,10 @@ impl Service {
         let mut prepared = None;
         if config.reads_kafka() {
             let (store, heartbeat, pipeline) = (store.clone(), heartbeat.clone(), pipeline.clone());
-            let settings = SourceSettings { config: &config, store, heartbeat, pipeline };
+            let settings = SourceSettings { config: &config, store, heartbeat, others: others.clone(), pipeline };
             prepared = Some(KafkaSource::prepare(settings).await?);
         }
-        let submitted = PostgresSource::all(&config, &pipeline, &heartbeat)?;
+        let submitted = PostgresSource::all(&config, &pipeline, &heartbeat, &others)?;
         for source in &submitted {
             source.register().await?;
         }
@@ -201,6 +202,7 @@ impl Service {
             registry,
             feeds,
             heartbeat: heartbeat.clone(),
+            others,
             in_flight: in_flight.clone(),
             max_in_flight: config.ingest.max_in_flight,
             max_event_bytes: config.ingest.max_event_bytes,
@@ -232,7 +234,7 @@ impl Service {
         let mut sources = Vec::new();
         sources.extend(prepared.map(|source| tokio::spawn(source.run(stopping.clone()))));
         sources.extend(submitted.into_iter().map(|source| tokio::spawn(source.run(stopping.clone()))));
-        tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&config.store.url), "ready");
+        tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&store_settings.url), "ready");
         Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sources, sinks, resting, store, in_flight })
     }
 

@@ -17,6 +17,8 @@ pub struct AuditEntry {
     pub source_event_id: Option<Uuid>,
     /// Whether its sink refused it and it waits.
     pub parked: bool,
+    /// Whether somebody decided that its sink never gets it.
+    pub discarded: bool,
     /// Whether its time may have passed when it was to be sent.
     pub expired: bool,
     /// When it was recorded.

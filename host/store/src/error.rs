@@ -35,9 +35,30 @@ pub enum OpenError {
     #[error("the schema was changed: {0}")]
     Changed(String),
     /// The database refuses.
-    #[error("cannot open the database: {0}")]
+    #[error("cannot open the database: {}", with_remedy(.0))]
     Database(#[from] sqlx::Error),
 }
+
+/// What went wrong, and what to do. The address is not quoted: it may hold a password.
+fn with_remedy(error: &sqlx::Error) -> String {
+    // An invalid password, or no line for the user in pg_hba.conf.
+    const REFUSED: [&str; 2] = ["28P01", "28000"];
+    let told = error.to_string();
+    let code = error.as_database_error().and_then(|error| error.code());
+    let remedy = match error {
+        _ if code.is_some_and(|code| REFUSED.contains(&&*code)) => {
+            "check user and password in its url or url_file, and the server's pg_hba.conf"
+        }
+        sqlx::Error::Tls(_) => ENCRYPTION,
+        sqlx::Error::Io(_) if told.contains("certificate") => ENCRYPTION,
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => "start the server, or mend host and port in its url",
+        _ => return told,
+    };
+    format!("{told}; {remedy}")
+}
+
+const ENCRYPTION: &str =
+    "check sslmode and sslrootcert in its url, and that it has the name that is in the server's certificate";
 
 /// The database could not do what was asked. Nothing of the request took effect unless its commit was lost.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -28,7 +28,9 @@ pub use log_entry::{DeadLetter, EventHistory, LogEntry, NotificationHistory, Wit
 pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
-pub use relay::{Beat, LEASE, Lease, LeaseState, NewParked, Parked, ParkedFilter, ParkedRequest, RelayEntry};
+pub use relay::{
+    Beat, LEASE, Lease, LeaseState, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, RelayEntry,
+};
 pub use release::{AddRelease, Added, NewRelease, Release, Rollout};
 pub use store::{Retired, Store, StoreSettings};
 pub use submission::{

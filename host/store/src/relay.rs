@@ -73,6 +73,17 @@ impl ParkedRequest {
     }
 }
 
+/// The same, with who wants it and why.
+#[derive(Clone, Copy, Debug)]
+pub struct NewParkedRequest<'a> {
+    /// What.
+    pub request: ParkedRequest,
+    /// The name of the token, or `local`.
+    pub by: &'a str,
+    /// In an operator's words; of a discard.
+    pub reason: Option<&'a str>,
+}
+
 /// A parked entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewRelease,
-    NotificationHistory, OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout, SinkReach,
+    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewParkedRequest,
+    NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, RelayEntry, Release, Rollout, SinkReach,
     SourcePartition, StoreError,
 };
 
@@ -278,18 +278,37 @@ impl Store {
 
     /// Ask the relay of the sink to do something with parked entries. Unparking is for all of a key, discarding for the
     /// entries meant. Gives how many are meant.
-    pub async fn request_parked(&self, filter: &ParkedFilter, request: ParkedRequest) -> Result<u64, StoreError> {
+    pub async fn request_parked(
+        &self,
+        filter: &ParkedFilter,
+        request: &NewParkedRequest<'_>,
+    ) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.request_parked(filter, request).await,
             Self::Postgres(postgres) => postgres.request_parked(filter, request).await,
         }
     }
 
-    /// Forget parked entries that were sent or discarded. Gives false, and forgets nothing, if the lease is gone.
+    /// Forget parked entries that were sent. Gives false, and forgets nothing, if the lease is gone.
     pub async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.forget_parked(sink, epoch, positions).await,
             Self::Postgres(postgres) => postgres.forget_parked(sink, epoch, positions).await,
+        }
+    }
+
+    /// Forget parked entries that somebody asked to discard, and note who, when and why. Gives false, and does nothing, if
+    /// the lease is gone.
+    pub async fn discard_parked(
+        &self,
+        sink: &str,
+        epoch: i64,
+        positions: &[i64],
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.discard_parked(sink, epoch, positions, now_ms).await,
+            Self::Postgres(postgres) => postgres.discard_parked(sink, epoch, positions).await,
         }
     }
 

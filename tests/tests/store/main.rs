@@ -136,6 +136,7 @@ on_every_store! {
     crate::relays::a_lease_has_one_holder_and_each_holder_an_epoch as a_lease_has_one_holder_and_each_holder_an_epoch,
     crate::relays::a_checkpoint_never_goes_back_and_only_the_holder_makes_it as a_checkpoint_never_goes_back_and_only_the_holder_makes_it,
     crate::relays::parked_entries_block_their_key_until_they_are_forgotten as parked_entries_block_their_key_until_they_are_forgotten,
+    crate::relays::what_is_discarded_stays_known as what_is_discarded_stays_known,
     crate::relays::a_heartbeat_tells_what_is_new as a_heartbeat_tells_what_is_new,
     crate::relays::relays_read_published_entries_only as relays_read_published_entries_only,
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use belfry_store::{LEASE, NewParked, ParkedFilter, ParkedRequest};
+use belfry_store::{AuditEntry, LEASE, NewParked, NewParkedRequest, ParkedFilter, ParkedRequest};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use crate::{Opened, event, notification, submission};
 
 const SINK: &str = "kafka";
+const UNPARK: NewParkedRequest<'_> = NewParkedRequest { request: ParkedRequest::Unpark, by: "local", reason: None };
+const DISCARD: NewParkedRequest<'_> =
+    NewParkedRequest { request: ParkedRequest::Discard, by: "anna", reason: Some("sent again in parts") };
 
 pub(crate) async fn a_lease_has_one_holder_and_each_holder_an_epoch(opened: Opened) {
     let store = &opened.store;
@@ -61,8 +65,8 @@ pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(open
 
     let at = |position| ParkedFilter { position: Some(position), ..ParkedFilter::default() };
     // One entry is meant, and with it all of its key: one must not pass the other.
-    assert_eq!(store.request_parked(&at(3), ParkedRequest::Unpark).await.expect("an answer"), 2);
-    assert_eq!(store.request_parked(&at(2), ParkedRequest::Discard).await.expect("an answer"), 1);
+    assert_eq!(store.request_parked(&at(3), &UNPARK).await.expect("an answer"), 2);
+    assert_eq!(store.request_parked(&at(2), &DISCARD).await.expect("an answer"), 1);
     let requests: Vec<_> = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
     let requests: Vec<_> = requests.iter().map(|parked| (parked.position, parked.request)).collect();
     let (unpark, discard) = (Some(ParkedRequest::Unpark), Some(ParkedRequest::Discard));
@@ -78,6 +82,56 @@ pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(open
     );
 }
 
+/// What was discarded, by whom and why.
+async fn discarded(opened: &Opened) -> Vec<(i64, String, String)> {
+    let (url, columns) = (&opened.settings.url, "SELECT id, discarded_by, reason FROM");
+    if url.starts_with("sqlite") {
+        let mut connection = SqliteConnection::connect(url).await.expect("a connection");
+        let query = AssertSqlSafe(format!("{columns} discarded"));
+        return sqlx::query_as(query).fetch_all(&mut connection).await.expect("a query");
+    }
+    let mut connection = PgConnection::connect(url).await.expect("a connection");
+    let query = AssertSqlSafe(format!("{columns} belfry.discarded"));
+    sqlx::query_as(query).fetch_all(&mut connection).await.expect("a query")
+}
+
+pub(crate) async fn what_is_discarded_stays_known(opened: Opened) {
+    let store = &opened.store;
+    let now_ms = crate::now_ms();
+    opened.commit(vec![submission(1, vec![]), submission(2, vec![]), submission(3, vec![])]).await;
+    store.register_sink(SINK, 0).await.expect("an answer");
+    let lease = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
+    let parked = |position| NewParked {
+        position,
+        topic: "test.event.v1".into(),
+        event_key: "a".into(),
+        error: "too large".into(),
+    };
+    let all = [parked(1), parked(2), parked(3)];
+    assert!(store.checkpoint(SINK, lease.epoch, 3, &all).await.expect("an answer"));
+    let at = |position| ParkedFilter { position: Some(position), ..ParkedFilter::default() };
+    for position in [1, 2] {
+        assert_eq!(store.request_parked(&at(position), &DISCARD).await.expect("an answer"), 1);
+    }
+    // What nobody asked for is not done, and an earlier holder does nothing.
+    assert!(!store.discard_parked(SINK, lease.epoch - 1, &[1], now_ms).await.expect("an answer"));
+    assert!(store.discard_parked(SINK, lease.epoch, &[1, 3], now_ms).await.expect("an answer"));
+    let left = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
+    assert_eq!(left.iter().map(|parked| parked.position).collect::<Vec<_>>(), [2, 3]);
+    let audited = store.read_audit(SINK, 0, 3, 10, now_ms).await.expect("a query");
+    let excuse = |entry: &AuditEntry| (entry.position, entry.parked, entry.discarded);
+    assert_eq!(audited.iter().map(excuse).collect::<Vec<_>>(), [(1, false, true), (2, true, false), (3, true, false)]);
+    // For one sink; others get it.
+    assert!(!store.read_audit("redis", 0, 3, 10, now_ms).await.expect("a query")[0].discarded);
+    assert_eq!(discarded(&opened).await, [(1, "anna".into(), "sent again in parts".into())]);
+
+    // It leaves with its entry.
+    opened.commit(vec![submission(4, vec![]), submission(5, vec![])]).await;
+    let tomorrow_ms = now_ms + 24 * 60 * 60 * 1000;
+    store.retire(4, tomorrow_ms, tomorrow_ms, 100).await.expect("an answer");
+    assert_eq!(discarded(&opened).await, []);
+}
+
 pub(crate) async fn a_heartbeat_tells_what_is_new(opened: Opened) {
     let store = &opened.store;
     let me = Uuid::from_u128(1);
@@ -86,7 +140,7 @@ pub(crate) async fn a_heartbeat_tells_what_is_new(opened: Opened) {
     opened.commit(vec![submission(1, vec![notification(11)])]).await;
     store.register_sink(SINK, 0).await.expect("an answer");
     let lease = store.acquire_lease(SINK, me).await.expect("an answer").expect("the lease");
-    store.request_parked(&ParkedFilter::default(), ParkedRequest::Unpark).await.expect("an answer");
+    store.request_parked(&ParkedFilter::default(), &UNPARK).await.expect("an answer");
     let after = store.beat(me).await.expect("a beat");
     assert_eq!(after.end, 2);
     assert!(after.parked_requests > before.parked_requests);

@@ -114,6 +114,7 @@ fn summary(report: &Report) -> String {
     let notes = [
         (report.repeats, "repeated"),
         (report.parked, "parked"),
+        (report.discarded, "discarded"),
         (report.expired, "expired"),
         (report.not_due, "not due"),
         (report.deleted, "deleted from their topics"),

@@ -188,6 +188,7 @@ fn fault(error: OperateError) -> Fault {
     let exit = match &error {
         OperateError::NotFound(_) => Exit::NotFound,
         OperateError::OutOfRange { .. }
+        | OperateError::Refused(_)
         | OperateError::Open(OpenError::Locked(_) | OpenError::OldSchema { .. } | OpenError::Migrate(_)) => {
             Exit::Refused
         }

@@ -65,7 +65,11 @@ fn exit_for(error: &StartError) -> Exit {
         StartError::Store(error) => super::migrate::exit_for(error),
         StartError::Source(error) if error.is_configuration() => Exit::Configuration,
         StartError::Source(error) if error.is_refusal() => Exit::Refused,
-        StartError::Tokens(_) | StartError::Redis(_) | StartError::Submitted(_) => Exit::Configuration,
+        StartError::Tokens(_)
+        | StartError::Secret(_)
+        | StartError::Kafka(_)
+        | StartError::Redis(_)
+        | StartError::Submitted(_) => Exit::Configuration,
         StartError::Listen { .. } => Exit::Refused,
         _ => Exit::Failure,
     }

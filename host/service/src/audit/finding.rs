@@ -74,6 +74,8 @@ pub struct Report {
     pub repeats: u64,
     /// Entries that wait, as their sink refused them or one before them.
     pub parked: u64,
+    /// Entries that somebody decided never to send.
+    pub discarded: u64,
     /// Entries that were not sent as their time had passed.
     pub expired: u64,
     /// Entries that the sink has still to send, and those from before it began.

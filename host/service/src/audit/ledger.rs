@@ -32,6 +32,7 @@ pub(super) struct Logged {
 pub(super) enum Excuse {
     None,
     Parked,
+    Discarded,
     Expired,
 }
 
@@ -91,10 +92,11 @@ impl Ledger {
             key_hash: key_hash(entry.event_key.as_bytes()),
             topic,
             copies: 0,
-            excuse: match (entry.parked, entry.expired) {
-                (true, _) => Excuse::Parked,
-                (false, true) => Excuse::Expired,
-                (false, false) => Excuse::None,
+            excuse: match entry {
+                AuditEntry { parked: true, .. } => Excuse::Parked,
+                AuditEntry { discarded: true, .. } => Excuse::Discarded,
+                AuditEntry { expired: true, .. } => Excuse::Expired,
+                _ => Excuse::None,
             },
         });
     }

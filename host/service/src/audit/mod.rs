@@ -23,7 +23,7 @@ pub use finding::{Finding, FindingKind, Report};
 
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::kafka::{Client, KafkaConfigError};
+use crate::kafka::{Client, KafkaConfigError, Refusal};
 use ledger::Ledger;
 use reader::Reader;
 
@@ -79,6 +79,9 @@ pub enum AuditError {
     /// Kafka cannot be read.
     #[error("Kafka: {0}; check kafka.brokers with `belfry doctor`")]
     Kafka(#[from] KafkaError),
+    /// It does not let us in.
+    #[error("Kafka: {0}")]
+    Refused(Refusal),
     /// It stopped answering.
     #[error("Kafka: nothing was read for {0} seconds; try again, or look with `belfry doctor`")]
     Stalled(u64),
@@ -122,7 +125,12 @@ pub async fn audit(
     let mut topics: BTreeSet<String> = ledger.topics().map(str::to_owned).collect();
     topics.insert(settings.topic.clone().unwrap_or_else(|| config.notification.topic.clone()));
     let topics: Vec<String> = topics.into_iter().collect();
-    let compacted = compacted(&client, &topics).await?;
+    let compacted = match compacted(&client, &topics).await {
+        Err(AuditError::Kafka(error)) => {
+            return Err(client.why_refused().await.map_or(error.into(), AuditError::Refused));
+        }
+        compacted => compacted?,
+    };
     let reader = Reader {
         client,
         topics,

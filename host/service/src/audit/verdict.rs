@@ -85,11 +85,12 @@ fn missing(
         match entry.excuse {
             Excuse::Parked => report.parked += 1,
             _ if entry.copies > 0 => {}
+            Excuse::Discarded => report.discarded += 1,
             Excuse::Expired => report.expired += 1,
             Excuse::None if entry.position > reach.position || entry.position <= reach.began_at => report.not_due += 1,
             Excuse::None if deleted(entry) => report.deleted += 1,
             Excuse::None => {
-                let detail = "the sink is past it, and it is not on the topic; belfry's log tells if it was discarded";
+                let detail = "the sink is past it, and it is not on the topic";
                 report.add(finding(ledger, entry, FindingKind::Missing, detail.to_owned()));
                 keys.insert(entry.key);
             }

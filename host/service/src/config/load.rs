@@ -5,7 +5,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Source};
 use serde::Serialize;
 
-use super::{Config, DEFAULT_TOML, preset, without_secrets};
+use super::{Config, DEFAULT_TOML, is_secret, preset, without_secrets};
 
 /// A configuration and where each of its values comes from.
 #[derive(Debug)]
@@ -71,9 +71,8 @@ pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, C
 
 /// A value as it may be shown: passwords stay hidden.
 fn shown(name: &str, value: &Value) -> serde_json::Value {
-    let hidden = ["password", "secret", "jaas"].iter().any(|word| name.contains(word)) && !name.ends_with("_file");
     match value {
-        _ if hidden => "(hidden)".into(),
+        _ if is_secret(name) => "(hidden)".into(),
         Value::String(_, text) => without_secrets(text).into(),
         Value::Array(_, values) => values.iter().map(|value| shown(name, value)).collect(),
         Value::Dict(_, values) => {

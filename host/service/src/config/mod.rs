@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 pub use load::{ConfigError, Loaded, Setting, load};
 pub use preset::Preset;
 pub use tokens::{Role, Tokens, TokensError};
-pub(crate) use transport::secret;
 pub use transport::{
     DeclaredTopic, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store, Subscribed,
     without_secrets,
 };
+pub(crate) use transport::{is_secret, secret};
 
 /// The commented defaults; the documentation of every setting.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");

@@ -31,6 +31,7 @@ pub struct Kafka {
     pub topics: SourceTopics,
     pub start_at: Option<String>,
     pub behind: Option<String>,
+    #[serde(deserialize_with = "properties")]
     pub properties: BTreeMap<String, Property>,
     pub declared: BTreeMap<String, DeclaredTopic>,
 }
@@ -62,6 +63,35 @@ pub enum Property {
     Integer(i64),
     Float(f64),
     Text(String),
+}
+
+/// librdkafka's names have dots in them. In variables, flags and unquoted in a file these look like sections.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Value(Property),
+    Section(BTreeMap<String, Written>),
+}
+
+fn properties<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Property>, D::Error> {
+    let mut properties = BTreeMap::new();
+    flatten("", BTreeMap::deserialize(deserializer)?, &mut properties);
+    Ok(properties)
+}
+
+fn flatten(prefix: &str, written: BTreeMap<String, Written>, properties: &mut BTreeMap<String, Property>) {
+    let mut sections = Vec::new();
+    for (name, written) in written {
+        let name = format!("{prefix}{name}");
+        match written {
+            Written::Value(value) => drop(properties.insert(name, value)),
+            Written::Section(section) => sections.push((name, section)),
+        }
+    }
+    // Last, since variables and flags stand above a file, where names are mostly quoted.
+    for (name, section) in sections {
+        flatten(&format!("{name}."), section, properties);
+    }
 }
 
 impl std::fmt::Display for Property {
@@ -171,6 +201,12 @@ impl PostgresSource {
             None => Ok(self.url.clone()),
         }
     }
+}
+
+/// Whether a setting's value is for nobody's eyes. The name of a file with it is not.
+pub(crate) fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 5] = ["password", "secret", "jaas", "key.pem", "oauthbearer.config"];
+    WORDS.iter().any(|word| name.contains(word)) && !name.ends_with("_file")
 }
 
 /// An address as it may be shown: without what could be a password.

@@ -1,6 +1,9 @@
 //! Whether a sink is well: closed, open, half-open. An outage is waited out; no entry is given up for it.
 
+use std::fmt::Display;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// The first pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -36,22 +39,31 @@ impl BreakerState {
     }
 }
 
+/// A sink's health, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub(crate) struct SinkHealth {
+    pub(crate) breaker: BreakerState,
+    /// Why it failed last, until it acknowledges again.
+    pub(crate) error: Option<String>,
+}
+
+impl SinkHealth {
+    /// That of a sink nobody has tried yet.
+    pub(crate) const UNTRIED: Self = Self { breaker: BreakerState::Closed, error: None };
+}
+
 /// A circuit breaker around one sink.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     sink: &'static str,
-    state: tokio::sync::watch::Sender<BreakerState>,
+    health: watch::Sender<SinkHealth>,
     failures: u32,
     longest_pause: Duration,
 }
 
 impl Breaker {
-    pub(crate) fn new(
-        sink: &'static str,
-        longest_pause: Duration,
-        state: tokio::sync::watch::Sender<BreakerState>,
-    ) -> Self {
-        let breaker = Self { sink, state, failures: 0, longest_pause };
+    pub(crate) fn new(sink: &'static str, longest_pause: Duration, health: watch::Sender<SinkHealth>) -> Self {
+        let breaker = Self { sink, health, failures: 0, longest_pause };
         breaker.show(BreakerState::Closed);
         breaker
     }
@@ -61,14 +73,16 @@ impl Breaker {
         if self.failures > 0 {
             tracing::info!(sink = self.sink, "the sink is well again");
             self.failures = 0;
+            self.health.send_modify(|health| health.error = None);
             self.show(BreakerState::Closed);
         }
     }
 
     /// It failed. Gives how long to leave it alone: a random time, so that replicas do not come back together, of a span
     /// that doubles with each failure.
-    pub(crate) fn failed(&mut self) -> Duration {
+    pub(crate) fn failed(&mut self, error: &impl Display) -> Duration {
         self.failures = self.failures.saturating_add(1);
+        self.health.send_modify(|health| health.error = Some(error.to_string()));
         self.show(BreakerState::Open);
         let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
         span.mul_f64(0.1 + 0.9 * fastrand::f64())
@@ -82,7 +96,7 @@ impl Breaker {
     }
 
     fn show(&self, state: BreakerState) {
-        self.state.send_replace(state);
+        self.health.send_modify(|health| health.breaker = state);
         metrics::gauge!("belfry_breaker_state", "sink" => self.sink).set(state.number());
     }
 }

@@ -7,5 +7,6 @@ mod outlet;
 mod relay;
 
 pub use breaker::BreakerState;
+pub(crate) use breaker::SinkHealth;
 pub(crate) use outlet::OutletSettings;
 pub(crate) use relay::Relay;

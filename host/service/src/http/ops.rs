@@ -3,12 +3,12 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use belfry_store::Store;
 use tokio::sync::watch;
 
 use super::readiness;
-use crate::delivery::BreakerState;
+use crate::delivery::SinkHealth;
 use crate::heartbeat::Heartbeat;
 use crate::telemetry::Metrics;
 
@@ -21,17 +21,18 @@ pub(crate) struct Ops {
     /// How far the writer has committed; it ends with the writer.
     pub(crate) committed: watch::Receiver<i64>,
     /// How the sinks are.
-    pub(crate) health: Vec<(&'static str, watch::Receiver<BreakerState>)>,
+    pub(crate) health: Vec<(&'static str, watch::Receiver<SinkHealth>)>,
     /// Whether Redis is connected, if it is used.
     pub(crate) redis: Option<watch::Receiver<bool>>,
 }
 
+/// Everything that is served here.
+pub(super) fn routes() -> [(&'static str, MethodRouter<Ops>); 3] {
+    [("/livez", get(|| async { "ok\n" })), ("/readyz", get(readiness::ready)), ("/metrics", get(metrics))]
+}
+
 pub(crate) fn router(ops: Ops) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readiness::ready))
-        .route("/metrics", get(metrics))
-        .with_state(ops)
+    routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods)).with_state(ops)
 }
 
 async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {

@@ -4,7 +4,7 @@
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
-use belfry_store::{ParkedFilter, ParkedRequest};
+use belfry_store::{NewParkedRequest, ParkedFilter, ParkedRequest};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -88,7 +88,7 @@ pub(crate) async fn discard(
     let plain = !reason.trim().is_empty() && reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control);
     if !plain {
         return Err(Problem::bad_request(format!(
-            "reason: discarding needs one, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log"
+            "reason: discarding needs one, a line of at most {MAX_REASON_BYTES} bytes; it is kept with the entry"
         )));
     }
     ask(&api, request, ParkedRequest::Discard, &by).await
@@ -103,7 +103,8 @@ async fn ask(api: &Api, request: Request, wanted: ParkedRequest, by: &str) -> Re
         let detail = "say which entries: at least one of sink, topic, key and position, or else \"all\": true";
         return Err(Problem::bad_request(detail));
     }
-    let entries = api.store.request_parked(&filter, wanted).await?;
+    let asked = NewParkedRequest { request: wanted, by, reason: reason.as_deref() };
+    let entries = api.store.request_parked(&filter, &asked).await?;
     // The key of a notification is its recipient, so it is not told here.
     tracing::info!(
         request = wanted.as_str(),
@@ -117,5 +118,6 @@ async fn ask(api: &Api, request: Request, wanted: ParkedRequest, by: &str) -> Re
         "parked entries are asked for"
     );
     api.heartbeat.look();
+    api.others.parked_are_asked_for();
     Ok(Json(Requested { entries }))
 }

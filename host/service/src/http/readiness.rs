@@ -41,6 +41,8 @@ struct SinkState {
     sink: &'static str,
     /// `closed`, `open` or `half-open`, as this replica sees it.
     breaker: &'static str,
+    /// Why this replica could not serve it last, until it can.
+    error: Option<String>,
     /// Who serves it: `this-replica`, `another-replica` or `nobody`.
     served_by: &'static str,
     /// The one who holds the lease.
@@ -85,12 +87,14 @@ impl Readiness {
         let writer = if ops.committed.has_changed().is_ok() { "ok" } else { "stopped" };
         let seen = ops.heartbeat.seen().borrow().clone();
         let ours = ops.heartbeat.owner();
-        let sinks = ops.health.iter().map(|(sink, breaker)| {
+        let sinks = ops.health.iter().map(|(sink, health)| {
+            let health = health.borrow().clone();
             let lease = seen.lease(sink).map(|(lease, _)| lease);
             let holder = lease.filter(|lease| !lease.remaining.is_zero()).and_then(|lease| lease.owner);
             SinkState {
                 sink,
-                breaker: breaker.borrow().as_str(),
+                breaker: health.breaker.as_str(),
+                error: health.error,
                 served_by: match holder {
                     Some(owner) if owner == ours => "this-replica",
                     Some(_) => "another-replica",
@@ -145,9 +149,10 @@ impl Readiness {
                 None => "nobody".into(),
             };
             let (breaker, epoch, position) = (sink.breaker, sink.epoch, sink.position);
+            let error = sink.error.as_deref().map(|error| format!(", {error}")).unwrap_or_default();
             line(
                 &format!("sink {}", sink.sink),
-                format!("breaker {breaker}, served by {holder}, epoch {epoch}, position {position}"),
+                format!("breaker {breaker}, served by {holder}, epoch {epoch}, position {position}{error}"),
             );
         }
         line("redis", self.redis.into());

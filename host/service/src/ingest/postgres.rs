@@ -19,6 +19,7 @@ use crate::config::{Config, SecretError};
 use crate::heartbeat::Heartbeat;
 use crate::lease;
 use crate::pipeline::{NotTaken, Pipeline, Reading, Taken};
+use crate::redis::Others;
 
 /// Rows read at once, and what their envelopes may have together.
 const READ_ROWS: u32 = 500;
@@ -52,6 +53,7 @@ pub(crate) struct PostgresSource {
     settings: SubmittedSettings,
     pipeline: Pipeline,
     heartbeat: Heartbeat,
+    others: Others,
     max_event_bytes: usize,
     longest_pause: Duration,
 }
@@ -73,7 +75,12 @@ enum Failure {
 
 impl PostgresSource {
     /// All that are configured.
-    pub(crate) fn all(config: &Config, pipeline: &Pipeline, heartbeat: &Heartbeat) -> Result<Vec<Self>, SourceError> {
+    pub(crate) fn all(
+        config: &Config,
+        pipeline: &Pipeline,
+        heartbeat: &Heartbeat,
+        others: &Others,
+    ) -> Result<Vec<Self>, SourceError> {
         let of = |source: &crate::config::PostgresSource| {
             let settings = SubmittedSettings {
                 url: source.address()?,
@@ -86,6 +93,7 @@ impl PostgresSource {
                 settings,
                 pipeline: pipeline.clone(),
                 heartbeat: heartbeat.clone(),
+                others: others.clone(),
                 max_event_bytes: config.ingest.max_event_bytes,
                 longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
             })
@@ -143,8 +151,11 @@ impl PostgresSource {
     }
 
     async fn give_back(&self, lease: &Lease) {
-        if let Err(error) = self.pipeline.store.release_lease(&self.name, lease.epoch).await {
-            tracing::warn!(source = self.name, %error, "the lease could not be given back; it ends by itself");
+        match self.pipeline.store.release_lease(&self.name, lease.epoch).await {
+            Ok(()) => self.others.lease_is_free(),
+            Err(error) => {
+                tracing::warn!(source = self.name, %error, "the lease could not be given back; it ends by itself");
+            }
         }
     }
 

@@ -1,11 +1,14 @@
 use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
-use crate::config::{Kafka, SecretError, secret};
+use super::Logged;
+use crate::config::{Kafka, SecretError, is_secret, secret};
 
 /// Settings that Belfry's promises depend on. They cannot be set.
-const FIXED: [(&str, &str); 24] = [
+const FIXED: [(&str, &str); 27] = [
     ("bootstrap.servers", "it is kafka.brokers"),
+    ("metadata.broker.list", "it is kafka.brokers"),
     ("group.id", "it is kafka.group"),
     ("group.instance.id", "it is replica.name"),
     ("enable.idempotence", "a retried batch must not be doubled or overtaken"),
@@ -19,6 +22,7 @@ const FIXED: [(&str, &str); 24] = [
     ("delivery.timeout.ms", "an entry that timed out would be overtaken"),
     ("partitioner", "every client of the platform must put a key into the same partition"),
     ("enable.gapless.guarantee", "an entry must not pass one of its key that was refused"),
+    ("queuing.strategy", "entries leave in the order in which they came"),
     ("transactional.id", "no transactions are used"),
     ("delivery.report.only.error", "every entry's acknowledgement is needed"),
     ("enable.auto.commit", "the database's position is the truth"),
@@ -28,6 +32,7 @@ const FIXED: [(&str, &str); 24] = [
     ("auto.offset.reset", "a position that the broker does not have must not be replaced in silence"),
     ("isolation.level", "events of aborted transactions must not be seen"),
     ("partition.assignment.strategy", "replicas of one group must agree on it"),
+    ("group.protocol", "replicas of one group must agree on it"),
     ("allow.auto.create.topics", "topics are made by `belfry topics apply`"),
 ];
 
@@ -41,6 +46,14 @@ pub enum KafkaConfigError {
         name: String,
         /// What depends on it.
         why: &'static str,
+    },
+    /// A setting that librdkafka does not know, or not with this value.
+    #[error("kafka.properties: {name}: {why}; see librdkafka's list of settings")]
+    Setting {
+        /// The setting.
+        name: String,
+        /// What librdkafka says, without what may be secret.
+        why: String,
     },
     /// A secret's file.
     #[error(transparent)]
@@ -65,18 +78,24 @@ impl Client {
         config.set("socket.keepalive.enable", "true");
         config.set("reconnect.backoff.ms", "50");
         config.set("reconnect.backoff.max.ms", "1000");
-        for (name, value) in &settings.properties {
-            let value = value.to_string();
-            let (name, value) = match name.strip_suffix("_file") {
-                Some(named) => (named, secret(&format!("kafka.properties.{name}"), value.as_ref())?),
-                None => (name.as_str(), value),
-            };
+        let mut hidden = Vec::new();
+        for (written, value) in &settings.properties {
+            let name = written.strip_suffix("_file").unwrap_or(written);
             if let Some((_, why)) = FIXED.iter().find(|(fixed, _)| *fixed == name) {
                 return Err(KafkaConfigError::Fixed { name: name.to_owned(), why });
             }
+            let mut value = value.to_string();
+            if name != written {
+                value = secret(&format!("kafka.properties.{written}"), value.as_ref())?;
+            }
+            if name != written || is_secret(name) {
+                hidden.push(value.clone());
+            }
             config.set(name, value);
         }
-        config.create_native_config()?;
+        config.create_native_config().map_err(|error| without_values(error, &hidden))?;
+        // Some things, such as a file of certificates, are only looked at when a client is made.
+        let _: BaseConsumer<Logged> = config.create_with_context(Logged)?;
         Ok(Self { config })
     }
 
@@ -113,5 +132,17 @@ impl Client {
     /// What all clients share.
     pub fn base(&self) -> ClientConfig {
         self.config.clone()
+    }
+}
+
+/// What librdkafka says of a setting quotes its value.
+fn without_values(error: KafkaError, hidden: &[String]) -> KafkaConfigError {
+    match error {
+        KafkaError::ClientConfig(_, why, name, _) => {
+            let told = hidden.iter().filter(|value| !value.is_empty());
+            let why = told.fold(why, |why, value| why.replace(value, "(hidden)"));
+            KafkaConfigError::Setting { name, why }
+        }
+        error => error.into(),
     }
 }

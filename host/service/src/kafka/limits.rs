@@ -75,6 +75,7 @@ pub(crate) fn record_bytes(payload: usize, headers: usize, key: usize) -> usize 
 /// A view of the cluster's topics. Cheap to clone; all clones see the same.
 #[derive(Clone)]
 pub(crate) struct TopicLimits {
+    client: Client,
     admin: Arc<AdminClient<DefaultClientContext>>,
     view: Arc<ArcSwapOption<View>>,
     /// Held by whoever asks the cluster; says when it last did not answer.
@@ -102,7 +103,8 @@ impl View {
 impl TopicLimits {
     /// A view of nothing yet.
     pub(crate) fn new(client: &Client) -> Result<Self, KafkaError> {
-        Ok(Self { admin: Arc::new(client.base().create()?), view: Arc::default(), asking: Arc::default() })
+        let admin = Arc::new(client.base().create()?);
+        Ok(Self { client: client.clone(), admin, view: Arc::default(), asking: Arc::default() })
     }
 
     /// Renew the view until the service stops.
@@ -142,8 +144,12 @@ impl TopicLimits {
 
     /// Look at the cluster for the first time, for a while only: a service starts without Kafka as well.
     pub(crate) async fn learn(&self) {
-        if !matches!(timeout(PATIENCE, self.renew(Instant::now())).await, Ok(Ok(()))) {
-            tracing::warn!("Kafka does not answer; until it does, events are taken whatever their topic");
+        if matches!(timeout(PATIENCE, self.renew(Instant::now())).await, Ok(Ok(()))) {
+            return;
+        }
+        match self.client.why_refused().await {
+            Some(refusal) => tracing::error!(%refusal, "nothing is sent to Kafka until somebody mends this"),
+            None => tracing::warn!("Kafka does not answer; until it does, events are taken whatever their topic"),
         }
     }
 

@@ -5,6 +5,7 @@ mod cluster;
 mod consumer;
 mod limits;
 mod logged;
+mod refusal;
 mod scan;
 mod start_at;
 mod topics;
@@ -12,6 +13,7 @@ mod topics;
 pub use client::{Client, KafkaConfigError};
 pub use cluster::Watermarks;
 pub use limits::Unsendable;
+pub use refusal::Refusal;
 pub use start_at::{InvalidStart, StartAt};
 pub use topics::{Difference, TopicDifference, Topics, TopicsError};
 

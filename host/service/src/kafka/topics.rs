@@ -9,7 +9,7 @@ use rdkafka::admin::{
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::{Client, KafkaConfigError, Logged};
+use super::{Client, KafkaConfigError, Logged, Refusal};
 use crate::config::{DeclaredTopic, Kafka};
 
 /// How long the cluster may take to do what is asked.
@@ -76,6 +76,9 @@ pub enum TopicsError {
     /// The cluster does not answer.
     #[error("kafka: {0}; check kafka.brokers, and that the broker runs")]
     Kafka(#[from] KafkaError),
+    /// The cluster does not let us in.
+    #[error("kafka: {0}")]
+    Barred(Refusal),
     /// The cluster refuses.
     #[error("topic {topic}: {what}: {code}; nothing more was changed, see `belfry topics check`")]
     Refused {
@@ -131,7 +134,10 @@ impl Topics {
     pub async fn compare(&self) -> Result<Vec<TopicDifference>, TopicsError> {
         let client = self.client.clone();
         let there = tokio::task::spawn_blocking(move || client.cluster()?.topics());
-        let there = there.await.map_err(|_| TopicsError::CutOff)??;
+        let there = match there.await.map_err(|_| TopicsError::CutOff)? {
+            Ok(there) => there,
+            Err(error) => return Err(self.client.why_refused().await.map_or(error.into(), TopicsError::Barred)),
+        };
         let mut differences = Vec::new();
         for (topic, declared) in &self.declared {
             let mut found = Vec::new();

@@ -4,7 +4,8 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
-    AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError, TlsCertificates,
+    AsyncConnectionConfig, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError,
+    TlsCertificates,
 };
 use tokio::time::timeout;
 
@@ -110,6 +111,21 @@ fn encrypted(info: ConnectionInfo, authorities: &PathBuf) -> Result<::redis::Cli
     }
     ::redis::Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(certificates) })
         .map_err(|_| RedisConfigError::NoCertificate(authorities.clone()))
+}
+
+/// What to do about an error.
+pub(super) fn remedy(error: &RedisError) -> &'static str {
+    let told = error.to_string();
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => "check user and password in redis.url or redis.url_file",
+        _ if told.contains("WRONGPASS") || told.contains("NOAUTH") => {
+            "check user and password in redis.url or redis.url_file"
+        }
+        _ if told.contains("certificate") => {
+            "check redis.ca_file, and that redis.url has the name that is in the server's certificate"
+        }
+        _ => "start it, or mend redis.url",
+    }
 }
 
 /// Pauses between attempts: random, so that replicas do not come back together, of a span that doubles.

@@ -7,8 +7,8 @@ use ::redis::{Msg, PushInfo, PushKind, RedisError};
 use tokio::sync::{Notify, watch};
 
 use super::Client;
-use super::client::Backoff;
-use super::wake::{LEASE, ROLLOUT, WAKE, wake_list};
+use super::client::{Backoff, remedy};
+use super::wake::{LEASE, PARKED, ROLLOUT, WAKE, wake_list};
 use crate::heartbeat::Heartbeat;
 
 /// How often the subscription has to prove that it is alive, and how long that may take.
@@ -54,7 +54,8 @@ impl Listener {
             }
             if !away {
                 away = true;
-                tracing::warn!(redis = self.client.address(), %error, "Redis is away; replicas look for themselves until it is back");
+                let (redis, remedy) = (self.client.address(), remedy(&error));
+                tracing::warn!(redis, %error, remedy, "Redis is away; replicas look for themselves until it is back");
             }
             tokio::time::sleep(backoff.next()).await;
         }
@@ -70,7 +71,7 @@ impl Listener {
             _ => {}
         };
         let mut connection = self.client.listen(PONG, hear).await?;
-        connection.subscribe(&[WAKE, LEASE, ROLLOUT][..]).await?;
+        connection.subscribe(&[WAKE, LEASE, PARKED, ROLLOUT][..]).await?;
         if *away {
             *away = false;
             tracing::info!(redis = self.client.address(), "Redis is back");
@@ -152,8 +153,8 @@ fn hear(heartbeat: &Heartbeat, push: PushInfo) {
     let Some(message) = Msg::from_push_info(push) else { return };
     match message.get_channel_name() {
         WAKE => hint(heartbeat, message.get_payload_bytes()),
-        // Whatever it says: the database knows who holds which lease, and what serves.
-        LEASE | ROLLOUT => heartbeat.look(),
+        // Whatever it says: the database knows who holds which lease, what is asked for, and what serves.
+        LEASE | PARKED | ROLLOUT => heartbeat.look(),
         _ => {}
     }
 }

@@ -18,6 +18,9 @@ pub(super) const LEASE: &str = "outbox:lease";
 /// Where it is told that something else serves.
 pub(super) const ROLLOUT: &str = "outbox:rollout";
 
+/// Where it is told that an operator wants something done with parked entries.
+pub(super) const PARKED: &str = "outbox:parked";
+
 /// A Redis that takes longer is left alone for a moment. Nobody waits for it meanwhile.
 const ANSWER: Duration = Duration::from_millis(250);
 /// A wake that nobody takes is worth nothing after this.
@@ -41,6 +44,11 @@ impl Others {
         self.news.send_modify(|news| news.leases += 1);
     }
 
+    /// An operator wants something done with parked entries, which the holder of the sink's lease does.
+    pub(crate) fn parked_are_asked_for(&self) {
+        self.news.send_modify(|news| news.parked += 1);
+    }
+
     /// Another release serves.
     pub(crate) fn rollout_changed(&self) {
         self.news.send_modify(|news| news.rollouts += 1);
@@ -53,6 +61,7 @@ struct News {
     /// How far this replica has committed.
     position: i64,
     leases: u64,
+    parked: u64,
     rollouts: u64,
 }
 
@@ -137,6 +146,9 @@ impl Teller {
         }
         if news.leases != self.told.leases {
             messages.cmd("PUBLISH").arg(LEASE).arg(news.leases);
+        }
+        if news.parked != self.told.parked {
+            messages.cmd("PUBLISH").arg(PARKED).arg(news.parked);
         }
         if news.rollouts != self.told.rollouts {
             messages.cmd("PUBLISH").arg(ROLLOUT).arg(news.rollouts);

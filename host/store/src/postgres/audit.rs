@@ -38,6 +38,7 @@ impl Postgres {
         let rows = sqlx::query(
             "SELECT o.id, o.event_id, o.topic, o.event_key, o.source_event_id, \
                     EXISTS (SELECT FROM belfry.parked p WHERE p.sink = $1 AND p.id = o.id), \
+                    EXISTS (SELECT FROM belfry.discarded d WHERE d.sink = $1 AND d.id = o.id), \
                     CASE WHEN o.expires_at IS NULL THEN false \
                          ELSE o.expires_at <= coalesce((SELECT c.acked_at FROM belfry.relay_checkpoint c \
                            WHERE c.sink = $1 AND c.upto_id >= o.id ORDER BY c.upto_id LIMIT 1), clock_timestamp()) END, \
@@ -59,8 +60,9 @@ impl Postgres {
                     event_key: row.try_get(3)?,
                     source_event_id: row.try_get(4)?,
                     parked: row.try_get(5)?,
-                    expired: row.try_get(6)?,
-                    created_at_ms: row.try_get(7)?,
+                    discarded: row.try_get(6)?,
+                    expired: row.try_get(7)?,
+                    created_at_ms: row.try_get(8)?,
                 })
             })
             .collect()

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::Postgres;
-use crate::{Parked, ParkedFilter, ParkedRequest, StoreError};
+use crate::{NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
 
 impl Postgres {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
@@ -34,10 +34,10 @@ impl Postgres {
     pub(crate) async fn request_parked(
         &self,
         filter: &ParkedFilter,
-        request: ParkedRequest,
+        request: &NewParkedRequest<'_>,
     ) -> Result<u64, StoreError> {
         let done = sqlx::query(
-            "UPDATE belfry.parked AS p SET request = $5 \
+            "UPDATE belfry.parked AS p SET request = $5, requested_by = $6, reason = $7 \
               WHERE EXISTS (SELECT FROM belfry.parked m WHERE m.sink = p.sink AND m.topic = p.topic \
                 AND m.event_key = p.event_key AND ($5 = 'unpark' OR m.id = p.id) \
                 AND ($1 IS NULL OR m.sink = $1) AND ($2 IS NULL OR m.topic = $2) \
@@ -47,7 +47,9 @@ impl Postgres {
         .bind(filter.topic.as_deref())
         .bind(filter.event_key.as_deref())
         .bind(filter.position)
-        .bind(request.as_str())
+        .bind(request.request.as_str())
+        .bind(request.by)
+        .bind(request.reason)
         .execute(&self.readers)
         .await?;
         // A sequence shows at once; it is moved only when what it tells of can be seen.
@@ -71,8 +73,29 @@ impl Postgres {
         Ok(held.is_some())
     }
 
+    /// What is asked for differently by now is left alone.
+    pub(crate) async fn discard_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
+        let held = sqlx::query(
+            "WITH held AS (SELECT sink FROM belfry.relay \
+                            WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() \
+                              AND incarnation = belfry.incarnation() FOR UPDATE), \
+                  gone AS (DELETE FROM belfry.parked p USING held \
+                            WHERE p.sink = held.sink AND p.id = ANY($3) AND p.request = 'discard' RETURNING p.*), \
+                  noted AS (INSERT INTO belfry.discarded (sink, id, topic, event_key, error, discarded_by, reason) \
+                            SELECT sink, id, topic, event_key, error, requested_by, reason FROM gone \
+                            ON CONFLICT DO NOTHING) \
+             SELECT FROM held",
+        )
+        .bind(sink)
+        .bind(epoch)
+        .bind(positions)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(held.is_some())
+    }
+
     pub(crate) async fn keep_parked(&self, sink: &str, positions: &[i64], error: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE belfry.parked SET request = NULL, error = $3 WHERE sink = $1 AND id = ANY($2)")
+        sqlx::query("UPDATE belfry.parked SET request = NULL, requested_by = NULL, reason = NULL, error = $3 WHERE sink = $1 AND id = ANY($2)")
             .bind(sink)
             .bind(positions)
             .bind(super::without_nul(error))

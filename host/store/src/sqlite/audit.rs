@@ -33,6 +33,7 @@ impl Sqlite {
         let rows = sqlx::query(
             "SELECT o.id, o.event_id, o.topic, o.event_key, o.source_event_id, \
                     EXISTS (SELECT 1 FROM parked p WHERE p.sink = $1 AND p.id = o.id), \
+                    EXISTS (SELECT 1 FROM discarded d WHERE d.sink = $1 AND d.id = o.id), \
                     coalesce(o.expires_at_ms <= $5, 0), o.created_at_ms \
                FROM outbox o WHERE o.id > $2 AND o.id <= $3 AND o.topic IS NOT NULL ORDER BY o.id LIMIT $4",
         )
@@ -52,8 +53,9 @@ impl Sqlite {
                     event_key: row.try_get(3)?,
                     source_event_id: row.try_get(4)?,
                     parked: row.try_get(5)?,
-                    expired: row.try_get(6)?,
-                    created_at_ms: row.try_get(7)?,
+                    discarded: row.try_get(6)?,
+                    expired: row.try_get(7)?,
+                    created_at_ms: row.try_get(8)?,
                 })
             })
             .collect()

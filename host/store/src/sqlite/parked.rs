@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
-use crate::{Parked, ParkedFilter, ParkedRequest, StoreError};
+use crate::{NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
 
 impl Sqlite {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
@@ -34,11 +34,11 @@ impl Sqlite {
     pub(crate) async fn request_parked(
         &self,
         filter: &ParkedFilter,
-        request: ParkedRequest,
+        request: &NewParkedRequest<'_>,
     ) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let done = sqlx::query(
-            "UPDATE parked AS p SET request = $5 \
+            "UPDATE parked AS p SET request = $5, requested_by = $6, reason = $7 \
               WHERE EXISTS (SELECT 1 FROM parked m WHERE m.sink = p.sink AND m.topic = p.topic \
                 AND m.event_key = p.event_key AND ($5 = 'unpark' OR m.id = p.id) \
                 AND ($1 IS NULL OR m.sink = $1) AND ($2 IS NULL OR m.topic = $2) \
@@ -48,7 +48,9 @@ impl Sqlite {
         .bind(filter.topic.as_deref())
         .bind(filter.event_key.as_deref())
         .bind(filter.position)
-        .bind(request.as_str())
+        .bind(request.request.as_str())
+        .bind(request.by)
+        .bind(request.reason)
         .execute(&mut *transaction)
         .await?;
         sqlx::query("UPDATE parked_request SET asked = asked + 1").execute(&mut *transaction).await?;
@@ -77,10 +79,48 @@ impl Sqlite {
         Ok(true)
     }
 
+    /// What is asked for differently by now is left alone.
+    pub(crate) async fn discard_parked(
+        &self,
+        sink: &str,
+        epoch: i64,
+        positions: &[i64],
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let held: Option<i64> = sqlx::query_scalar("SELECT epoch FROM relay WHERE sink = $1 AND epoch = $2")
+            .bind(sink)
+            .bind(epoch)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if held.is_none() {
+            return Ok(false);
+        }
+        for position in positions {
+            sqlx::query(
+                "INSERT INTO discarded (sink, id, topic, event_key, error, discarded_by, reason, discarded_at_ms) \
+                 SELECT sink, id, topic, event_key, error, requested_by, reason, $3 FROM parked \
+                  WHERE sink = $1 AND id = $2 AND request = 'discard' ON CONFLICT DO NOTHING",
+            )
+            .bind(sink)
+            .bind(position)
+            .bind(now_ms)
+            .execute(&mut *transaction)
+            .await?;
+            sqlx::query("DELETE FROM parked WHERE sink = $1 AND id = $2 AND request = 'discard'")
+                .bind(sink)
+                .bind(position)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
     pub(crate) async fn keep_parked(&self, sink: &str, positions: &[i64], error: &str) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         for position in positions {
-            sqlx::query("UPDATE parked SET request = NULL, error = $3 WHERE sink = $1 AND id = $2")
+            sqlx::query("UPDATE parked SET request = NULL, requested_by = NULL, reason = NULL, error = $3 WHERE sink = $1 AND id = $2")
                 .bind(sink)
                 .bind(position)
                 .bind(error)

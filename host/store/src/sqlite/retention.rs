@@ -22,6 +22,10 @@ impl Sqlite {
         .execute(&mut *transaction)
         .await?
         .rows_affected();
+        // With their entries.
+        sqlx::query("DELETE FROM discarded WHERE NOT EXISTS (SELECT 1 FROM outbox o WHERE o.id = discarded.id)")
+            .execute(&mut *transaction)
+            .await?;
         for statement in [
             "DELETE FROM withheld WHERE id IN (SELECT id FROM withheld ORDER BY id LIMIT $2) AND created_at_ms < $1",
             "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT $2) AND created_at_ms < $1",

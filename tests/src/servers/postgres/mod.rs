@@ -30,7 +30,7 @@ pub struct PostgresOptions<'a> {
     pub port: Option<u16>,
     /// What goes into `postgresql.conf`, after what is there for every one.
     pub settings: &'a [(&'a str, &'a str)],
-    /// Encrypted connections only, with this certificate.
+    /// Encrypted connections only, with this certificate; and all but the superuser `postgres` need a password.
     pub certificates: Option<&'a Certificates>,
     /// How long it runs.
     pub lifetime: Lifetime,
@@ -38,7 +38,7 @@ pub struct PostgresOptions<'a> {
 
 /// A PostgreSQL of its own: one cluster, on 127.0.0.1, with every safety of the disk on.
 ///
-/// Whoever reaches its port may connect as any role, without a password.
+/// Whoever reaches its port may connect as any role, without a password, unless it has certificates.
 pub struct Postgres {
     installation: Installation,
     directory: PathBuf,
@@ -337,8 +337,8 @@ fn encrypt(installation: &Installation, data: &Path, certificates: &Certificates
         installation.own(&to, 0o600)?;
     }
     append_settings(data, &[("ssl", "on"), ("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")])?;
-    let access = "hostssl all all 127.0.0.1/32 trust\nhostssl replication all 127.0.0.1/32 trust\n";
-    Ok(std::fs::write(data.join("pg_hba.conf"), access)?)
+    let access = ["hostssl all,replication postgres 127.0.0.1/32 trust", "hostssl all all 127.0.0.1/32 scram-sha-256"];
+    Ok(std::fs::write(data.join("pg_hba.conf"), access.join("\n") + "\n")?)
 }
 
 fn data_directory(installation: &Installation, directory: &Path) -> Result<PathBuf> {

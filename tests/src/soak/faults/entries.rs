@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use belfry_store::{ParkedFilter, ParkedRequest, Store, StoreSettings};
+use belfry_store::{ParkedFilter, Store, StoreSettings};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -48,11 +48,14 @@ pub(super) async fn unsendable(cluster: &mut Cluster, _: Length, random: &mut Rn
         cluster.set_small(LARGE_BYTES).await?;
         // One more of the key at the same time, read or not when it is asked for.
         let last = event(cluster, &key(position), GROUP as u64 + 1, 0);
+        let client = cluster.clients().next().context("no replica is up")?;
+        let topic = json!({ "topic": cluster.small });
         let (asked, posted) = tokio::join!(
-            store.request_parked(&filter, ParkedRequest::Unpark),
+            client.post_to("/v1/parked/unpark", &topic),
             cluster.load.submit(std::slice::from_ref(&last), &[GROUP as u64 + 1]),
         );
-        ensure!(asked? as usize >= behind, "not all of the key were asked for");
+        let asked = asked?;
+        ensure!(asked.body["entries"].as_u64() >= Some(behind as u64), "not all of the key were asked for: {asked:?}");
         posted?;
         wait_for_parked(&store, &filter, 0).await.with_context(|| format!("unparked at position {position}"))?;
         position += 1;

@@ -39,6 +39,10 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     let (reached, topics) = match look(&client, &names).await {
         Ok(found) => found,
         Err(error) => {
+            if let Some(refusal) = client.why_refused().await {
+                let remedy = "mend [kafka.properties]; until then entries wait in the log";
+                return vec![Check::failed("kafka", format!("{}: {refusal}", config.kafka.brokers), remedy)];
+            }
             let finding = format!("{} does not answer: {error}", config.kafka.brokers);
             let remedy = "start it, or mend kafka.brokers and kafka.properties; until then entries wait in the log";
             return vec![Check::failed("kafka", finding, remedy)];

@@ -25,9 +25,20 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         Err(error) => vec![Check::failed(
             "redis",
             format!("{} does not answer: {error}", without_secrets(&address)),
-            "start it, or mend redis.url; until then replicas wake each other up to a second later",
+            remedy(&error),
         )],
     }
+}
+
+fn remedy(error: &str) -> &'static str {
+    if ["AuthenticationFailed", "authentication failed", "WRONGPASS", "NOAUTH"].iter().any(|word| error.contains(word))
+    {
+        return "check user and password in redis.url or redis.url_file; until then replicas wake each other up to a second later";
+    }
+    if error.contains("certificate") {
+        return "check redis.ca_file, and that redis.url has the name that is in the server's certificate";
+    }
+    "start it, or mend redis.url; until then replicas wake each other up to a second later"
 }
 
 async fn look(config: &Config, address: &str) -> Result<Vec<Check>, String> {

@@ -33,7 +33,12 @@ impl KafkaOutlet {
         topics: &TopicLimits,
         acks: mpsc::UnboundedSender<Ack>,
     ) -> Result<Self, OutletError> {
-        topics.renew(Instant::now()).await.map_err(|error| OutletError::Away(error.to_string()))?;
+        if let Err(error) = topics.renew(Instant::now()).await {
+            return Err(match client.why_refused().await {
+                Some(refusal) => OutletError::Barred(refusal.to_string()),
+                None => OutletError::Away(error.to_string()),
+            });
+        }
         let mut config = client.producer();
         // A batch that is larger than a topic takes would be refused as a whole.
         if let Some(smallest) = topics.smallest_limit() {

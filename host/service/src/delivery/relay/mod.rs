@@ -18,7 +18,7 @@ use std::time::Duration;
 use belfry_store::{Store, StoreError};
 use tokio::sync::watch;
 
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::{Breaker, SinkHealth};
 use super::outlet::{OutletError, OutletSettings};
 use crate::heartbeat::Heartbeat;
 use crate::lease;
@@ -38,7 +38,7 @@ pub(crate) struct Relay {
     /// Without an acknowledgement for so long, the session is given up.
     pub(crate) stall: Duration,
     pub(crate) longest_pause: Duration,
-    pub(crate) health: watch::Sender<BreakerState>,
+    pub(crate) health: watch::Sender<SinkHealth>,
 }
 
 /// How a session ended.
@@ -93,7 +93,7 @@ impl Relay {
             let (lease, deadline) = match lease {
                 Ok(lease) => lease,
                 Err(error) => {
-                    self.pause(breaker.failed(), &error, &mut stopping).await;
+                    self.pause(breaker.failed(&error), &error, &mut stopping).await;
                     continue;
                 }
             };
@@ -114,12 +114,12 @@ impl Relay {
                 End::LeaseLost => {
                     tracing::warn!(sink, epoch = lease.epoch, "the lease is lost; somebody else serves the sink")
                 }
-                End::Failed(Failure::Store(error)) => self.pause(breaker.failed(), &error, &mut stopping).await,
+                End::Failed(Failure::Store(error)) => self.pause(breaker.failed(&error), &error, &mut stopping).await,
                 End::Failed(Failure::Sink(error @ OutletError::Away(_))) => {
-                    self.pause(breaker.failed(), &error, &mut stopping).await;
+                    self.pause(breaker.failed(&error), &error, &mut stopping).await;
                 }
                 End::Failed(Failure::Sink(error @ OutletError::Barred(_))) => {
-                    breaker.failed();
+                    breaker.failed(&error);
                     tracing::error!(sink, %error, "the sink has stopped until somebody mends this");
                     self.pause(BARRED_PAUSE, &error, &mut stopping).await;
                 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::session::Session;
+use crate::clock::now_ms;
 use crate::delivery::outlet::{Ack, Outlet};
 
 /// Parked entries looked at together.
@@ -25,8 +26,9 @@ impl Session<'_> {
         let is_discarded = |parked: &&Parked| parked.request == Some(ParkedRequest::Discard);
         let discarded: Vec<i64> = all.iter().filter(is_discarded).map(|parked| parked.position).collect();
         if !discarded.is_empty() {
-            store.forget_parked(self.sink, self.lease.epoch, &discarded).await?;
-            tracing::info!(sink = self.sink, positions = ?discarded, "parked entries are discarded");
+            if store.discard_parked(self.sink, self.lease.epoch, &discarded, now_ms()).await? {
+                tracing::info!(sink = self.sink, positions = ?discarded, "parked entries are discarded");
+            }
         }
         let mut keys: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
         let asked: HashSet<(&str, &str)> = all

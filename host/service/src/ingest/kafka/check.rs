@@ -85,7 +85,10 @@ pub(super) fn in_range(topic: &str, partition: i32, position: i64, watermarks: W
 pub(super) fn check(positions: &Positions, wanted: &BTreeSet<String>) -> Result<BTreeSet<String>, SourceError> {
     match look(positions, wanted) {
         Err(SourceError::Unplaced(Unplaced::Kafka(error))) => {
-            tracing::warn!(%error, "kafka does not answer; its topics are read as soon as it does");
+            match positions.client.refusal() {
+                Some(refusal) => tracing::error!(%refusal, "nothing is read from Kafka until somebody mends this"),
+                None => tracing::warn!(%error, "kafka does not answer; its topics are read as soon as it does"),
+            }
             Ok(BTreeSet::new())
         }
         looked => looked,

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use uuid::Uuid;
 
 use crate::config::{Config, SecretError, SourceTopics};
-use crate::kafka::{Client, KafkaConfigError, StartAt, Watermarks};
+use crate::kafka::{Client, KafkaConfigError, Refusal, StartAt, Watermarks};
 
 /// The row whose epoch tells replicas that positions of the group were set.
 pub(super) fn source_row(group: &str) -> String {
@@ -83,6 +83,9 @@ pub enum OperateError {
     /// The cluster does not answer.
     #[error("kafka: {0}; check kafka.brokers, and that the broker runs")]
     Kafka(#[from] KafkaError),
+    /// The cluster does not let us in.
+    #[error("kafka: {0}")]
+    Refused(Refusal),
     /// It is not there.
     #[error("{0}")]
     NotFound(String),
@@ -255,7 +258,13 @@ impl SourcePositions {
         question: impl FnOnce(Client) -> Result<T, OperateError> + Send + 'static,
     ) -> Result<T, OperateError> {
         let client = self.client.clone();
-        tokio::task::spawn_blocking(move || question(client)).await.map_err(|_| OperateError::CutOff)?
+        let asking = move || {
+            question(client.clone()).map_err(|error| match error {
+                OperateError::Kafka(error) => client.refusal().map_or(error.into(), OperateError::Refused),
+                error => error,
+            })
+        };
+        tokio::task::spawn_blocking(asking).await.map_err(|_| OperateError::CutOff)?
     }
 }
 

@@ -4,9 +4,11 @@
 use std::time::{Duration, Instant};
 
 use belfry_store::{Lease, LeaseState, Store, StoreError};
+use tokio::time::timeout;
 
 use super::check::SourceError;
 use crate::heartbeat::{Heartbeat, Seen};
+use crate::redis::Others;
 
 /// How often a name that somebody holds is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -17,13 +19,14 @@ const SLACK: Duration = Duration::from_millis(1500);
 pub(super) struct ReplicaName {
     store: Store,
     heartbeat: Heartbeat,
+    others: Others,
     name: String,
     lease: Option<Lease>,
 }
 
 impl ReplicaName {
-    pub(super) fn new(store: Store, heartbeat: Heartbeat, name: String) -> Self {
-        Self { store, heartbeat, name, lease: None }
+    pub(super) fn new(store: Store, heartbeat: Heartbeat, others: Others, name: String) -> Self {
+        Self { store, heartbeat, others, name, lease: None }
     }
 
     fn row(&self) -> String {
@@ -50,7 +53,7 @@ impl ReplicaName {
                 Some(_) => {}
             }
             // A little after its end: the database's clock decides.
-            tokio::time::sleep((remaining + Duration::from_millis(20)).min(LOOK)).await;
+            self.wait((remaining + Duration::from_millis(20)).min(LOOK)).await;
         }
         Ok(())
     }
@@ -68,16 +71,32 @@ impl ReplicaName {
     pub(super) async fn regain(&mut self) {
         tracing::error!(replica = self.name, "another replica took the name; nothing is read until it gives it up");
         while !self.take().await.unwrap_or(false) {
-            tokio::time::sleep(LOOK).await;
+            self.wait(LOOK).await;
         }
     }
 
     /// Let a successor have the name at once.
     pub(super) async fn give_back(self) {
         let Some(lease) = self.lease else { return };
-        if let Err(error) = self.store.release_lease(&self.row(), lease.epoch).await {
-            tracing::warn!(replica = self.name, %error, "the name could not be given back; its lease ends by itself");
+        match self.store.release_lease(&self.row(), lease.epoch).await {
+            Ok(()) => self.others.lease_is_free(),
+            Err(error) => {
+                tracing::warn!(replica = self.name, %error, "the name could not be given back; its lease ends by itself");
+            }
         }
+    }
+
+    /// Until the heartbeat finds the name free, but no longer than this.
+    async fn wait(&self, at_most: Duration) {
+        let mut seen = self.heartbeat.seen();
+        let free = |seen: &Seen| seen.lease(&self.row()).is_some_and(|(state, _)| state.remaining.is_zero());
+        let found = async {
+            // What it found before is what was just looked at. It lives as long as its clones do.
+            let _ = seen.changed().await;
+            let _ = seen.wait_for(free).await;
+        };
+        // Without an answer in time, it is looked at anyway.
+        let _ = timeout(at_most, found).await;
     }
 
     async fn take(&mut self) -> Result<bool, StoreError> {

@@ -17,6 +17,7 @@ use crate::config::{Config, SourceTopics};
 use crate::heartbeat::{Heartbeat, Seen};
 use crate::kafka::Client;
 use crate::pipeline::Pipeline;
+use crate::redis::Others;
 
 /// How often is looked whether other topics are wanted.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub(crate) struct SourceSettings<'a> {
     pub(crate) config: &'a Config,
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) others: Others,
     pub(crate) pipeline: Pipeline,
 }
 
@@ -57,7 +59,7 @@ enum End {
 impl KafkaSource {
     /// Check that it can be read, and take the replica's name. Nothing is read yet.
     pub(crate) async fn prepare(settings: SourceSettings<'_>) -> Result<Self, SourceError> {
-        let SourceSettings { config, store, heartbeat, pipeline } = settings;
+        let SourceSettings { config, store, heartbeat, others, pipeline } = settings;
         let instance = config.replica.name.clone();
         let start_at = config.kafka.start_at.as_deref().and_then(|text| text.parse().ok());
         let positions = Arc::new(Positions {
@@ -70,7 +72,7 @@ impl KafkaSource {
         });
         // A file belongs to one process, so its names need no guard.
         let guarded = instance.clone().filter(|_| matches!(store, Store::Postgres(_)));
-        let name = guarded.map(|name| ReplicaName::new(store, heartbeat.clone(), name));
+        let name = guarded.map(|name| ReplicaName::new(store, heartbeat.clone(), others, name));
         let settings = SessionSettings {
             pipeline,
             positions,
