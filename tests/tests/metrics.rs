@@ -209,7 +209,8 @@ impl Busy {
             ("sink.redis.beside_kafka", "true".to_owned()),
             ("sink.stdout.enabled", "true".to_owned()),
         ];
-        let start = || Replica::start(&database, Some(redis.url()).as_deref(), &settings);
+        let url = redis.url();
+        let start = || Replica::start(&database, Some(&url), &settings);
         let (one, other) = (start().await?, start().await?);
         for replica in [&one, &other] {
             replica.wait_for_redis("connected").await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fastrand::Rng;
 use rdkafka::producer::FutureRecord;
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
