@@ -7,7 +7,8 @@ BEGIN
   REVOKE ALL ON ALL FUNCTIONS IN SCHEMA belfry FROM PUBLIC;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_runtime') THEN
     GRANT USAGE ON SCHEMA belfry TO belfry_runtime;
-    GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout TO belfry_runtime;
+    GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout,
+                            belfry.component_signature TO belfry_runtime;
     GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld, belfry.dead_letter TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;
     GRANT SELECT, INSERT ON belfry.relay_checkpoint TO belfry_runtime;

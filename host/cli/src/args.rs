@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::client::Start;
 use crate::commands::audit::AuditArgs;
+use crate::commands::compile_component::CompileArgs;
 use crate::commands::config::ConfigCommand;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
@@ -97,6 +98,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Write a shell's completion script to standard output
     Completions(CompletionsArgs),
+    /// Compile a component, for the service that starts this
+    #[command(hide = true)]
+    CompileComponent(CompileArgs),
 }
 
 /// What to do with a rule.
@@ -110,6 +114,16 @@ pub enum PluginCommand {
     Bench(BenchArgs),
     /// Upload a component as a new release
     Push(PushArgs),
+    /// List what was uploaded, and what was found out about it
+    List(ListArgs),
+    /// Show a release, and what was found out about it before it was taken
+    Show(ShowArgs),
+    /// Show in what two releases differ
+    Diff(DiffArgs),
+    /// Make a key to sign components with
+    Keygen(KeygenArgs),
+    /// Sign a component
+    Sign(SignArgs),
 }
 
 /// What to do with releases.
@@ -320,9 +334,70 @@ pub struct PushArgs {
     /// Why it is made
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// A signature of the component, as `plugin sign` writes it
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
     /// Let it serve at once
     #[arg(long)]
     pub activate: bool,
+}
+
+/// Arguments of `plugin show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry plugin show teacher-results@1.2.0#7
+  belfry --output json plugin show 7 | jq .admission.samples")]
+pub struct ShowArgs {
+    /// The release's number, or its label
+    #[arg(value_name = "RELEASE")]
+    pub release: ReleaseReference,
+}
+
+/// Arguments of `plugin diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin diff teacher-results@1.1.0#6 teacher-results@1.2.0#7")]
+pub struct DiffArgs {
+    /// A release's number, or its label
+    #[arg(value_name = "RELEASE")]
+    pub before: ReleaseReference,
+    /// Another's
+    #[arg(value_name = "RELEASE")]
+    pub after: ReleaseReference,
+}
+
+/// Arguments of `plugin keygen`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin keygen ~/.belfry/release.key
+
+Keep the file to yourself: whoever has it can sign. The public key is printed, and stands in FILE.pub; an operator adds it
+to releases.trusted_keys.")]
+pub struct KeygenArgs {
+    /// Where the secret key is written to; it must not be there yet
+    pub file: PathBuf,
+}
+
+/// Arguments of `plugin sign`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin sign my_rule.wasm --key ~/.belfry/release.key
+  belfry plugin push my_rule.wasm --signature my_rule.wasm.sig
+
+What is signed is the text belfry.component.v1: and the SHA-256 of the file in hexadecimal, with ed25519.")]
+pub struct SignArgs {
+    /// The component
+    pub file: PathBuf,
+    /// The secret key, as `plugin keygen` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where the signature is written to; without it, beside the component with .sig behind its name
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
 }
 
 /// Arguments of `release list`.

@@ -47,6 +47,11 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Plugin(PluginCommand::Test(args)) => commands::plugin::test::run(args, output),
         Command::Plugin(PluginCommand::Bench(args)) => commands::plugin::bench::run(args, output),
         Command::Plugin(PluginCommand::Push(args)) => commands::plugin::push::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::List(args)) => commands::plugin::list::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::Show(args)) => commands::plugin::show::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::Diff(args)) => commands::plugin::diff::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::Keygen(args)) => commands::plugin::keys::generate(args, output),
+        Command::Plugin(PluginCommand::Sign(args)) => commands::plugin::keys::sign(args, output),
         Command::Release(ReleaseCommand::List(args)) => commands::release::list(args, &client()?, output).await,
         Command::Release(ReleaseCommand::Activate(args)) => commands::release::activate(args, &client()?, output).await,
         Command::Release(ReleaseCommand::Rollback(args)) => {
@@ -64,5 +69,6 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Topics(command) => commands::topics::run(command, output).await,
         Command::Config(command) => commands::config::run(command, output),
         Command::Completions(args) => commands::completions::run(args, output),
+        Command::CompileComponent(args) => commands::compile_component::run(args),
     }
 }

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
 use crate::pipeline::Pipeline;
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
-use crate::releases::{self, Registry, ReleaseError};
+use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::{retention, telemetry};
 
 /// Requests that may wait for the writer.
@@ -39,6 +40,8 @@ pub struct ServiceSettings {
     pub config: Config,
     /// The component that serves an empty store.
     pub default_projector: &'static [u8],
+    /// The program that compiles components, as `belfry compile-component` does.
+    pub compiler: PathBuf,
 }
 
 /// Why a service does not start. No port is bound then.
@@ -53,6 +56,9 @@ pub enum StartError {
     /// The sandbox cannot start.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The keys that are to be trusted are none.
+    #[error("{0}")]
+    Keys(String),
     /// A release that should serve cannot be loaded.
     #[error("cannot load what should serve: {0}")]
     Release(#[from] ReleaseError),
@@ -106,17 +112,25 @@ pub struct Service {
 impl Service {
     /// Start everything: store, sandbox, what serves, writer, sinks, and only then the listeners.
     pub async fn start(settings: ServiceSettings) -> Result<Self, StartError> {
-        let ServiceSettings { config, default_projector } = settings;
+        let ServiceSettings { config, default_projector, compiler } = settings;
         let metrics = telemetry::start_metrics();
         let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
         let store = Store::open(&config.store.settings()?).await?;
-        let sandbox = Sandbox::new(config.sandbox_settings())?;
+        let sandbox = Sandbox::new(config.sandbox_settings(compiler))?;
         let redis = redis::Client::new(&config.redis)?;
         let told = watch::Sender::new(false);
         let heartbeat = Heartbeat::start(store.clone(), told.subscribe()).await?;
         let known_rollout = heartbeat.seen().borrow().beat.rollout;
         let others = Others::default();
-        let registry = Registry::open(store.clone(), sandbox, default_projector, others.clone()).await?;
+        let trusted = config.trusted_keys().map_err(StartError::Keys)?;
+        let settings = RegistrySettings {
+            store: store.clone(),
+            sandbox,
+            others: others.clone(),
+            trusted,
+            default: default_projector,
+        };
+        let registry = Registry::open(settings).await?;
         let writer = Writer::start(store.clone(), writer_settings(&config), heartbeat.log_end().clone());
         let (stop, stopping) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);

@@ -29,7 +29,7 @@ pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
 pub use relay::{Beat, LEASE, Lease, LeaseState, NewParked, Parked, ParkedFilter, ParkedRequest, RelayEntry};
-pub use release::{AddRelease, Added, NewRelease, Release, Rollout};
+pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, Rollout};
 pub use store::{Retired, Store, StoreSettings};
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,

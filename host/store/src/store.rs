@@ -8,9 +8,9 @@ use uuid::Uuid;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewRelease,
-    NotificationHistory, OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout, SinkReach,
-    SourcePartition, StoreError,
+    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, NewParked,
+    NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release, Rollout,
+    SinkReach, SourcePartition, StoreError,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -186,6 +186,14 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.component(digest).await,
             Self::Postgres(postgres) => postgres.component(digest).await,
+        }
+    }
+
+    /// Who vouches for components: each signature with the digest of its component.
+    pub async fn component_signatures(&self) -> Result<Vec<([u8; 32], ComponentSignature)>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.component_signatures().await,
+            Self::Postgres(postgres) => postgres.component_signatures().await,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod events;
 mod relays;
+mod releases;
 mod sources;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -125,8 +126,9 @@ on_every_store! {
     crate::events::an_expired_notification_is_withheld_and_not_issued as an_expired_notification_is_withheld_and_not_issued,
     crate::events::dead_letters_are_kept_with_their_event as dead_letters_are_kept_with_their_event,
     crate::events::what_is_old_is_retired_but_not_before_the_sinks_have_it as what_is_old_is_retired_but_not_before_the_sinks_have_it,
-    crate::events::a_version_names_one_component as a_version_names_one_component,
-    crate::events::the_release_before_is_known as the_release_before_is_known,
+    crate::releases::a_version_names_one_component as a_version_names_one_component,
+    crate::releases::the_release_before_is_known as the_release_before_is_known,
+    crate::releases::a_component_may_be_vouched_for_later_and_by_several as a_component_may_be_vouched_for_later_and_by_several,
     crate::sources::a_position_moves_only_from_where_it_is_believed_to_be as a_position_moves_only_from_where_it_is_believed_to_be,
     crate::sources::batches_of_one_partition_follow_each_other_in_a_group as batches_of_one_partition_follow_each_other_in_a_group,
     crate::sources::records_that_are_no_events_and_conflicts_become_dead_letters as records_that_are_no_events_and_conflicts_become_dead_letters,

@@ -20,6 +20,8 @@ pub struct Upload {
     pub config: Option<String>,
     /// Why it is made.
     pub note: Option<String>,
+    /// A signature of the component.
+    pub signature: Option<String>,
 }
 
 /// A release that is there after an upload.
@@ -66,6 +68,9 @@ impl Client {
         }
         if let Some(note) = upload.note {
             form = form.text("note", note);
+        }
+        if let Some(signature) = upload.signature {
+            form = form.text("signature", signature);
         }
         let request = self.http.post(self.url(&["v1", "releases"])).multipart(form);
         let response = self.send(request.timeout(UPLOAD_TIMEOUT)).await?;

@@ -1,6 +1,6 @@
 //! What Belfry says over HTTP. Fields that a newer Belfry adds are ignored.
 
-use belfry_sandbox::Description;
+use belfry_sandbox::{AdmissionReport, Description};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -302,6 +302,12 @@ pub struct Release {
     pub created_at: String,
     /// Whether it serves.
     pub active: bool,
+    /// What was found out about it before it was taken; none by an older Belfry.
+    #[serde(default)]
+    pub admission: Option<AdmissionReport>,
+    /// Whose trusted key the component is signed with.
+    #[serde(default)]
+    pub signed_by: Option<String>,
 }
 
 /// An entry that a sink refused, or that stands behind one of its key.

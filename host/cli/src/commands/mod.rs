@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod audit;
+pub mod compile_component;
 pub mod completions;
 pub mod config;
 pub mod demo;

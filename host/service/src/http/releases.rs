@@ -40,9 +40,9 @@ pub(crate) async fn list(
 ) -> Result<Json<Releases>, Problem> {
     let Query(Parameters { projector }) = parameters?;
     let releases = api.store.releases(projector.as_deref()).await?;
-    Ok(Json(Releases {
-        releases: releases.into_iter().map(|release| ReleaseView::of(release, &api.registry)).collect(),
-    }))
+    let signers = api.registry.signers().await?;
+    let view = |release| ReleaseView::of(release, &api.registry, &signers);
+    Ok(Json(Releases { releases: releases.into_iter().map(view).collect() }))
 }
 
 pub(crate) async fn one(
@@ -53,17 +53,18 @@ pub(crate) async fn one(
     let release = api.store.release(release_id).await?;
     let unknown =
         || Problem::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, "there is no such release");
-    Ok(Json(ReleaseView::of(release.ok_or_else(unknown)?, &api.registry)))
+    Ok(Json(ReleaseView::of(release.ok_or_else(unknown)?, &api.registry, &api.registry.signers().await?)))
 }
 
 pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors>, Problem> {
     let mut releases: HashMap<i64, _> =
         api.store.releases(None).await?.into_iter().map(|release| (release.id, release)).collect();
+    let signers = api.registry.signers().await?;
     let view = |rollout: belfry_store::Rollout| {
         let release = releases.remove(&rollout.release_id)?;
         Some(ProjectorView {
             name: rollout.projector,
-            active: ReleaseView::of(release, &api.registry),
+            active: ReleaseView::of(release, &api.registry, &signers),
             previous_release_id: rollout.previous_release_id,
         })
     };
@@ -76,7 +77,8 @@ pub(crate) async fn upload(
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
     let mut form = form.map_err(|_| Problem::bad_request("send multipart/form-data with a part named component"))?;
-    let mut upload = Upload { component: bytes::Bytes::new(), config: Map::new(), note: String::new(), created_by };
+    let mut upload =
+        Upload { component: bytes::Bytes::new(), config: Map::new(), note: String::new(), created_by, signature: None };
     while let Some(field) = form.next_field().await.map_err(broken)? {
         add(&mut upload, field).await?;
     }
@@ -86,7 +88,8 @@ pub(crate) async fn upload(
     let registry = api.registry.clone();
     let pushed = to_its_end(async move { registry.push(upload).await }).await?;
     let status = if pushed.new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(ReleaseView::of(pushed.release, &api.registry))))
+    let signers = api.registry.signers().await?;
+    Ok((status, Json(ReleaseView::of(pushed.release, &api.registry, &signers))))
 }
 
 async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
@@ -102,7 +105,12 @@ async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
                 return Err(Problem::bad_request(format!("note: at most {MAX_NOTE_BYTES} bytes")));
             }
         }
-        _ => return Err(Problem::bad_request("unknown part; send component, config and note")),
+        "signature" => {
+            let text = field.text().await.map_err(broken)?;
+            let signature = text.parse().map_err(|error| Problem::bad_request(format!("signature: {error}")))?;
+            upload.signature = Some(signature);
+        }
+        _ => return Err(Problem::bad_request("unknown part; send component, config, note and signature")),
     }
     Ok(())
 }
@@ -120,7 +128,7 @@ pub(crate) async fn activate(
     let Json(Activation { release_id }) = activation?;
     let (registry, projector) = (api.registry.clone(), name.clone());
     let change = async move { registry.activate(release_id, Some(&projector), &by).await };
-    Ok(Json(view(name, to_its_end(change).await?, &api)))
+    view(name, to_its_end(change).await?, &api).await
 }
 
 pub(crate) async fn roll_back(
@@ -130,7 +138,7 @@ pub(crate) async fn roll_back(
 ) -> Result<Json<ProjectorView>, Problem> {
     let (registry, projector) = (api.registry.clone(), name.clone());
     let change = async move { registry.roll_back(&projector, &by).await };
-    Ok(Json(view(name, to_its_end(change).await?, &api)))
+    view(name, to_its_end(change).await?, &api).await
 }
 
 /// A client that goes away must not leave a change half done: in the database, but not in what serves.
@@ -143,6 +151,8 @@ async fn to_its_end<T: Send + 'static>(
     }
 }
 
-fn view(name: String, RolledOut { release, previous_release_id }: RolledOut, api: &Api) -> ProjectorView {
-    ProjectorView { name, active: ReleaseView::of(release, &api.registry), previous_release_id }
+async fn view(name: String, changed: RolledOut, api: &Api) -> Result<Json<ProjectorView>, Problem> {
+    let RolledOut { release, previous_release_id } = changed;
+    let active = ReleaseView::of(release, &api.registry, &api.registry.signers().await?);
+    Ok(Json(ProjectorView { name, active, previous_release_id }))
 }

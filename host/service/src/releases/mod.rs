@@ -2,6 +2,7 @@
 
 mod follow;
 mod registry;
+pub mod signature;
 
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use belfry_sandbox::{Configuration, NotAdmitted, Projector};
 use belfry_store::{Release, StoreError};
 
 pub(crate) use follow::follow;
+pub(crate) use registry::RegistrySettings;
 pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
+pub(crate) use signature::TrustedKeys;
 
 /// A release that serves.
 pub struct Active {
@@ -57,6 +60,9 @@ pub enum ReleaseError {
         /// The other component's digest.
         digest: String,
     },
+    /// Nobody who is trusted vouches for the component.
+    #[error("{0}")]
+    NotVouchedFor(String),
     /// There is no such release, or projector, or nothing to go back to.
     #[error("{0}")]
     Unknown(String),

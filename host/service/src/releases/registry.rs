@@ -2,12 +2,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use belfry_sandbox::{Digest, Projector, Sandbox};
-use belfry_store::{AddRelease, Added, NewRelease, Release, Rollout, Store, StoreError};
+use belfry_sandbox::{Digest, Projector, Sandbox, digest};
+use belfry_store::{AddRelease, Added, ComponentSignature, NewRelease, Release, Rollout, Store, StoreError};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
+use super::signature::{Signature, TrustedKeys};
 use super::{Active, ReleaseError, label};
 use crate::clock::now_ms;
 use crate::redis::Others;
@@ -23,6 +24,19 @@ pub struct Upload {
     pub note: String,
     /// Who makes it.
     pub created_by: String,
+    /// A signature of the component.
+    pub signature: Option<Signature>,
+}
+
+/// What the registry works with.
+pub(crate) struct RegistrySettings {
+    pub(crate) store: Store,
+    pub(crate) sandbox: Sandbox,
+    /// Told of changes.
+    pub(crate) others: Others,
+    pub(crate) trusted: TrustedKeys,
+    /// The component that comes along: it serves an empty store, and nobody has to vouch for it.
+    pub(crate) default: &'static [u8],
 }
 
 /// A release that was made, or was there.
@@ -63,6 +77,9 @@ struct Shared {
     store: Store,
     sandbox: Sandbox,
     others: Others,
+    trusted: TrustedKeys,
+    /// The digest of the component that comes along.
+    default: Digest,
     active: ArcSwap<Vec<Arc<Active>>>,
     names: ArcSwap<HashMap<i64, Named>>,
     /// Changes come one after another.
@@ -75,17 +92,15 @@ struct Shared {
 const LOADING: usize = 2;
 
 impl Registry {
-    /// Load what serves. On an empty store, `default` becomes the first release. `others` are told of changes.
-    pub(crate) async fn open(
-        store: Store,
-        sandbox: Sandbox,
-        default: &'static [u8],
-        others: Others,
-    ) -> Result<Self, ReleaseError> {
+    /// Load what serves. On an empty store, the component that comes along becomes the first release.
+    pub(crate) async fn open(settings: RegistrySettings) -> Result<Self, ReleaseError> {
+        let RegistrySettings { store, sandbox, others, trusted, default } = settings;
         let shared = Shared {
             store,
             sandbox,
             others,
+            trusted,
+            default: digest(default),
             active: ArcSwap::default(),
             names: ArcSwap::default(),
             change: Mutex::default(),
@@ -98,6 +113,7 @@ impl Registry {
                 config: Map::new(),
                 note: "comes with belfry".into(),
                 created_by: "belfry".into(),
+                signature: None,
             };
             let pushed = registry.push(upload).await?;
             // Another replica may have come first, and its operators may have changed it already.
@@ -158,14 +174,23 @@ impl Registry {
 
     /// Check a component and its configuration, and make a release of them. It does not serve yet.
     pub async fn push(&self, upload: Upload) -> Result<Pushed, ReleaseError> {
-        let Upload { component, config, note, created_by } = upload;
+        let Upload { component, config, note, created_by, signature } = upload;
+        let component_digest = digest(&component);
+        // Before any time is spent on it.
+        let signature = match (component_digest == self.shared.default, &signature) {
+            (true, None) => None,
+            (_, signature) => {
+                self.shared.trusted.check(&component_digest, signature.as_ref()).map_err(ReleaseError::NotVouchedFor)?
+            }
+        };
         let bytes = component.clone();
         let settings = config.clone();
-        let projector = self
+        let (projector, report) = self
             .blocking(move |sandbox| {
                 let projector = sandbox.load(&bytes)?;
-                projector.configure(&settings)?;
-                Ok(projector)
+                let configuration = Arc::new(projector.configure(&settings)?);
+                let report = projector.try_out(&configuration)?;
+                Ok((projector, report))
             })
             .await?;
         let description = projector.description();
@@ -178,6 +203,8 @@ impl Registry {
             description: serde_json::to_string(description).expect("a description is texts and lists"),
             note,
             created_by,
+            admission: serde_json::to_string(&report).expect("a report is texts and numbers"),
+            signature,
         };
         let _one_at_a_time = self.shared.change.lock().await;
         match self.shared.store.add_release(&new, now_ms()).await? {
@@ -229,6 +256,7 @@ impl Registry {
     }
 
     async fn serve(&self, release: Release, by: &str) -> Result<RolledOut, ReleaseError> {
+        self.ensure_vouched_for(&release).await?;
         let loaded = Arc::new(self.load(&release).await?);
         let current = self.shared.active.load_full();
         let previous = current.iter().find(|active| active.name == release.projector).map(|active| active.release_id);
@@ -241,6 +269,35 @@ impl Registry {
         tracing::info!(release = label(&release), previous, "release serves");
         let previous_release_id = previous.filter(|previous| *previous != release.id);
         Ok(RolledOut { release, previous_release_id })
+    }
+
+    /// Signatures are asked for at the upload, and again here: keys come and go.
+    async fn ensure_vouched_for(&self, release: &Release) -> Result<(), ReleaseError> {
+        let component = Digest(release.digest);
+        if !self.shared.trusted.required() || component == self.shared.default {
+            return Ok(());
+        }
+        if self.signers().await?.contains_key(&release.digest) {
+            return Ok(());
+        }
+        Err(ReleaseError::NotVouchedFor(format!(
+            "nobody who is trusted now has signed the component of {}; sign it with `belfry plugin sign` and push it again \
+             with --signature",
+            label(release)
+        )))
+    }
+
+    /// The owners of trusted keys that components were signed with, by the components' digests.
+    pub(crate) async fn signers(&self) -> Result<HashMap<[u8; 32], String>, StoreError> {
+        let mut kept: HashMap<[u8; 32], Vec<ComponentSignature>> = HashMap::new();
+        for (component, signature) in self.shared.store.component_signatures().await? {
+            kept.entry(component).or_default().push(signature);
+        }
+        let trusted = &self.shared.trusted;
+        let signer = |(component, signatures): ([u8; 32], Vec<_>)| {
+            Some((component, trusted.signer(&Digest(component), &signatures)?))
+        };
+        Ok(kept.into_iter().filter_map(signer).collect())
     }
 
     async fn load_by_id(&self, release_id: i64) -> Result<Active, ReleaseError> {
