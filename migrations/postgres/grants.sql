@@ -11,6 +11,7 @@ BEGIN
                             belfry.component_signature TO belfry_runtime;
     GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld, belfry.dead_letter TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;
+    GRANT SELECT, INSERT, UPDATE ON belfry.access_token TO belfry_runtime;
     GRANT SELECT, INSERT ON belfry.relay_checkpoint TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.parked TO belfry_runtime;
     GRANT SELECT ON belfry.retired, belfry.event_outbox, belfry._sqlx_migrations TO belfry_runtime;
@@ -20,5 +21,6 @@ BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_reader') THEN
     GRANT USAGE ON SCHEMA belfry TO belfry_reader;
     GRANT SELECT ON ALL TABLES IN SCHEMA belfry TO belfry_reader;
+    REVOKE ALL ON belfry.access_token FROM belfry_reader;
   END IF;
 END $$;

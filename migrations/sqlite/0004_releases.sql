@@ -11,3 +11,19 @@ CREATE TABLE component_signature (
   created_at_ms INTEGER NOT NULL,
   PRIMARY KEY (digest, public_key)
 ) STRICT, WITHOUT ROWID;
+
+-- Who may call the API. A token is kept as its hash only, and never deleted: how many there are, and how many of them
+-- are revoked, tells whether anything changed.
+CREATE TABLE access_token (
+  id              INTEGER PRIMARY KEY AUTOINCREMENT,
+  name            TEXT    NOT NULL,
+  role            TEXT    NOT NULL CHECK (role IN ('viewer', 'publisher', 'operator', 'admin')),
+  sha256          BLOB    NOT NULL UNIQUE,
+  created_by      TEXT    NOT NULL,
+  created_at_ms   INTEGER NOT NULL,
+  expires_at_ms   INTEGER,
+  last_used_at_ms INTEGER,           -- to a minute
+  revoked_at_ms   INTEGER,
+  revoked_by      TEXT
+) STRICT;
+CREATE UNIQUE INDEX access_token_name ON access_token (name) WHERE revoked_at_ms IS NULL;

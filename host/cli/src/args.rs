@@ -15,6 +15,7 @@ use crate::commands::migrate::MigrateArgs;
 use crate::commands::position::PositionCommand;
 use crate::commands::release::ReleaseReference;
 use crate::commands::serve::ConfigArgs;
+use crate::commands::token::TokenCommand;
 use crate::commands::topics::TopicsCommand;
 use crate::output::Format;
 
@@ -78,6 +79,9 @@ pub enum Command {
     /// Choose which release of a rule serves
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Say who may call Belfry, and as what
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// How far Kafka's topics have been read
     #[command(subcommand)]
     Position(PositionCommand),

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::access::Access;
 use crate::config::{Config, DeliveryMode, SecretError, Tokens, TokensError, without_secrets};
 use crate::delivery::feed::Feeds;
 use crate::delivery::{BreakerState, OutletSettings, Relay};
@@ -114,7 +115,7 @@ impl Service {
     pub async fn start(settings: ServiceSettings) -> Result<Self, StartError> {
         let ServiceSettings { config, default_projector, compiler } = settings;
         let metrics = telemetry::start_metrics();
-        let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
+        let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?;
         let store = Store::open(&config.store.settings()?).await?;
         let sandbox = Sandbox::new(config.sandbox_settings(compiler))?;
         let redis = redis::Client::new(&config.redis)?;
@@ -131,6 +132,7 @@ impl Service {
             default: default_projector,
         };
         let registry = Registry::open(settings).await?;
+        let access = Access::open(store.clone(), tokens, config.http.require_token).await?;
         let writer = Writer::start(store.clone(), writer_settings(&config), heartbeat.log_end().clone());
         let (stop, stopping) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
@@ -176,6 +178,7 @@ impl Service {
         sinks.push(tokio::spawn(retention));
         let follow = releases::follow(registry.clone(), known_rollout, heartbeat.seen(), finishing.clone());
         sinks.push(tokio::spawn(follow));
+        sinks.push(tokio::spawn(access.clone().follow(heartbeat.seen(), finishing.clone())));
         // The heartbeat renews the leases of relays that still have something to hand over.
         let (rest, rests) = watch::channel(false);
         let mut resting = vec![tokio::spawn(heartbeat.clone().run(rests.clone()))];
@@ -217,7 +220,8 @@ impl Service {
             in_flight: in_flight.clone(),
             max_in_flight: config.ingest.max_in_flight,
             max_event_bytes: config.ingest.max_event_bytes,
-            tokens,
+            access,
+            others,
         };
         let ops = Ops {
             store: store.clone(),

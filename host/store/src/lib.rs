@@ -16,6 +16,7 @@ mod sqlite;
 mod store;
 mod submission;
 mod submitted;
+mod token;
 mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
@@ -35,4 +36,5 @@ pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
 };
 pub use submitted::{Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
+pub use token::{NewToken, Token};
 pub use writer::{PendingReceipt, Writer, WriterGone, WriterSettings};

@@ -127,6 +127,8 @@ pub struct Beat {
     pub end: i64,
     /// Number of the last change of what serves.
     pub rollout: i64,
+    /// How often tokens were made or revoked.
+    pub access: i64,
     /// Number of the last request for parked entries.
     pub parked_requests: i64,
     /// All leases.

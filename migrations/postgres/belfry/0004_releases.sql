@@ -11,3 +11,19 @@ CREATE TABLE belfry.component_signature (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (digest, public_key)
 );
+
+-- Who may call the API. A token is kept as its hash only, and never deleted: how many there are, and how many of them
+-- are revoked, tells whether anything changed.
+CREATE TABLE belfry.access_token (
+  id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name         text        NOT NULL,
+  role         text        NOT NULL CHECK (role IN ('viewer', 'publisher', 'operator', 'admin')),
+  sha256       bytea       NOT NULL UNIQUE,
+  created_by   text        NOT NULL,
+  created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+  expires_at   timestamptz,
+  last_used_at timestamptz,             -- to a minute
+  revoked_at   timestamptz,
+  revoked_by   text
+);
+CREATE UNIQUE INDEX access_token_name ON belfry.access_token (name) WHERE revoked_at IS NULL;

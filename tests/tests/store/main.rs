@@ -4,6 +4,7 @@ mod events;
 mod relays;
 mod releases;
 mod sources;
+mod tokens;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -137,6 +138,9 @@ on_every_store! {
     crate::relays::a_checkpoint_never_goes_back_and_only_the_holder_makes_it as a_checkpoint_never_goes_back_and_only_the_holder_makes_it,
     crate::relays::parked_entries_block_their_key_until_they_are_forgotten as parked_entries_block_their_key_until_they_are_forgotten,
     crate::relays::a_heartbeat_tells_what_is_new as a_heartbeat_tells_what_is_new,
+    crate::tokens::a_name_has_one_token_that_counts as a_name_has_one_token_that_counts,
+    crate::tokens::a_heartbeat_tells_that_tokens_changed as a_heartbeat_tells_that_tokens_changed,
+    crate::tokens::the_use_of_a_token_is_noted_once_a_minute as the_use_of_a_token_is_noted_once_a_minute,
     crate::relays::relays_read_published_entries_only as relays_read_published_entries_only,
 }
 

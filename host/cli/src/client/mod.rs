@@ -9,6 +9,7 @@ mod parked;
 mod problem;
 mod publish;
 mod releases;
+mod tokens;
 pub mod wire;
 
 use std::net::IpAddr;

@@ -15,4 +15,5 @@ pub mod publish;
 pub mod release;
 pub mod serve;
 pub mod tail;
+pub mod token;
 pub mod topics;

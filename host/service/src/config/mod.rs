@@ -17,7 +17,7 @@ use crate::releases::TrustedKeys;
 
 pub use load::{ConfigError, Loaded, Setting, load};
 pub use preset::Preset;
-pub use tokens::{Role, Tokens, TokensError};
+pub use tokens::{Tokens, TokensError};
 pub(crate) use transport::secret;
 pub use transport::{
     DeclaredTopic, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store, Subscribed,
@@ -57,6 +57,7 @@ pub struct Config {
 pub struct Http {
     pub listen: SocketAddr,
     pub tokens_file: Option<PathBuf>,
+    pub require_token: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -199,9 +200,10 @@ pub enum LogFormat {
 impl Config {
     /// What cannot be true at the same time, or not at all.
     fn problem(&self) -> Option<String> {
-        if !self.http.listen.ip().is_loopback() && self.http.tokens_file.is_none() {
+        if !self.http.listen.ip().is_loopback() && self.http.tokens_file.is_none() && !self.http.require_token {
             return Some(format!(
-                "http.listen: {} can be reached from other machines, so http.tokens_file is needed; set it, or listen on 127.0.0.1",
+                "http.listen: {} can be reached from other machines, so tokens are needed; set http.require_token or \
+                 http.tokens_file, or listen on 127.0.0.1",
                 self.http.listen
             ));
         }

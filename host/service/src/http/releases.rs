@@ -73,7 +73,7 @@ pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors
 
 pub(crate) async fn upload(
     State(api): State<Api>,
-    Extension(Caller(created_by)): Extension<Caller>,
+    Extension(Caller { name: created_by, .. }): Extension<Caller>,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
     let mut form = form.map_err(|_| Problem::bad_request("send multipart/form-data with a part named component"))?;
@@ -122,7 +122,7 @@ fn broken(error: MultipartError) -> Problem {
 pub(crate) async fn activate(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     activation: Result<Json<Activation>, JsonRejection>,
 ) -> Result<Json<ProjectorView>, Problem> {
     let Json(Activation { release_id }) = activation?;
@@ -134,7 +134,7 @@ pub(crate) async fn activate(
 pub(crate) async fn roll_back(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
 ) -> Result<Json<ProjectorView>, Problem> {
     let (registry, projector) = (api.registry.clone(), name.clone());
     let change = async move { registry.roll_back(&projector, &by).await };

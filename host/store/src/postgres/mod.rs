@@ -17,6 +17,7 @@ mod parked;
 mod releases;
 mod retention;
 mod sources;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -12,9 +12,10 @@ use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError, sabotaged};
 impl Sqlite {
     /// Nobody else takes leases here, so what the owner holds never ends, and nothing is written to renew it.
     pub(crate) async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
-        let (end, rollout, parked_requests): (i64, i64, i64) = sqlx::query_as(
+        let (end, rollout, parked_requests, access): (i64, i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0), \
-                    coalesce((SELECT max(id) FROM rollout), 0), (SELECT asked FROM parked_request)",
+                    coalesce((SELECT max(id) FROM rollout), 0), (SELECT asked FROM parked_request), \
+                    (SELECT count(*) + count(revoked_at_ms) FROM access_token)",
         )
         .fetch_one(&self.readers)
         .await?;
@@ -36,7 +37,7 @@ impl Sqlite {
             })
         };
         let leases = rows.iter().map(lease).collect::<Result<_, sqlx::Error>>()?;
-        Ok(Beat { end, rollout, parked_requests, leases, incarnation: String::new() })
+        Ok(Beat { end, rollout, access, parked_requests, leases, incarnation: String::new() })
     }
 
     pub(crate) async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {

@@ -13,6 +13,7 @@ mod parked;
 mod releases;
 mod retention;
 mod sources;
+mod tokens;
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
