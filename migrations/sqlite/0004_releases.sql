@@ -27,3 +27,19 @@ CREATE TABLE access_token (
   revoked_by      TEXT
 ) STRICT;
 CREATE UNIQUE INDEX access_token_name ON access_token (name) WHERE revoked_at_ms IS NULL;
+
+-- Why it was decided, and which release was taken out by it. A release that was taken out with none to go back to stays in
+-- its row, and events become dead letters.
+ALTER TABLE rollout ADD COLUMN reason TEXT;
+ALTER TABLE rollout ADD COLUMN suspended_release_id INTEGER REFERENCES release (id);
+
+-- What people have brought to a halt: the last row of each counts, the rest is history.
+CREATE TABLE pause (
+  id            INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind          TEXT    NOT NULL CHECK (kind IN ('projector', 'sink', 'notifications')),
+  name          TEXT    NOT NULL,  -- '' = all of them
+  reason        TEXT,              -- null: it goes on
+  created_by    TEXT    NOT NULL,
+  created_at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX pause_name ON pause (kind, name, id);

@@ -36,6 +36,10 @@ const MATRIX: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/projectors", Some(Role::Viewer)),
     ("POST", "/v1/projectors/{name}/rollout", Some(Role::Operator)),
     ("POST", "/v1/projectors/{name}/rollback", Some(Role::Operator)),
+    ("POST", "/v1/rollout", Some(Role::Operator)),
+    ("GET", "/v1/pauses", Some(Role::Viewer)),
+    ("POST", "/v1/pauses/{kind}/{name}", Some(Role::Operator)),
+    ("POST", "/v1/pauses/{kind}/{name}/resume", Some(Role::Operator)),
     ("GET", "/v1/tokens", Some(Role::Admin)),
     ("POST", "/v1/tokens", Some(Role::Admin)),
     ("POST", "/v1/tokens/{name}/revoke", Some(Role::Admin)),
@@ -84,8 +88,11 @@ async fn every_route_has_its_role() -> Result<()> {
     }
     let http = Client::new();
     for (method, path, needed) in MATRIX {
-        let filled =
-            path.replace("{event_id}", &Uuid::nil().to_string()).replace("{release_id}", "9").replace("{name}", "x");
+        let filled = path
+            .replace("{event_id}", &Uuid::nil().to_string())
+            .replace("{release_id}", "9")
+            .replace("{name}", "x")
+            .replace("{kind}", "y");
         let request = || http.request(method.parse().expect("a method"), format!("{url}{filled}"));
         let nobody = [status(request()).await?, status(request().bearer_auth("belfry_guess")).await?];
         let expected = if needed.is_some() { 401 } else { 200 };

@@ -81,6 +81,7 @@ const OUTCOMES: &[(&str, Outcome, &str)] = &[
     ("huge-memory-result", Outcome::MemoryLimit, "refused"),
     ("stack-overflow", Outcome::Trapped, "recurse less deeply"),
     ("trap", Outcome::Trapped, "panic"),
+    ("trap-on-even", Outcome::Notifications, "1 notifications"),
     ("exit", Outcome::Trapped, "exit"),
     // Output
     ("huge-result", Outcome::OutputLimit, "8 MiB"),

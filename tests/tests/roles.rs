@@ -187,6 +187,7 @@ async fn operators_see_the_log_with_what_became_of_each_entry() -> Result<()> {
         },
         notifications: Vec::new(),
         dead_letters: Vec::new(),
+        muted: false,
         origin: None,
     };
     let topics = [None, Some("counted.v1"), Some("counted.v1"), Some("counted.v1")];

@@ -12,6 +12,7 @@ use crate::commands::config::ConfigCommand;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::migrate::MigrateArgs;
+use crate::commands::pause::PauseCommand;
 use crate::commands::position::PositionCommand;
 use crate::commands::release::ReleaseReference;
 use crate::commands::serve::ConfigArgs;
@@ -79,6 +80,9 @@ pub enum Command {
     /// Choose which release of a rule serves
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Bring a rule, a sink or all notifications to a halt, and let them go on
+    #[command(subcommand)]
+    Pause(PauseCommand),
     /// Say who may call Belfry, and as what
     #[command(subcommand)]
     Token(TokenCommand),
@@ -422,9 +426,9 @@ Examples:
   belfry release activate 7
   belfry release activate teacher-results@1.2.0#7")]
 pub struct ActivateArgs {
-    /// The release's number, or its label, which ends in the number
-    #[arg(value_name = "RELEASE_ID")]
-    pub release: ReleaseReference,
+    /// The release's number, or its label, which ends in the number; several rules' are switched together
+    #[arg(value_name = "RELEASE_ID", required = true)]
+    pub releases: Vec<ReleaseReference>,
 }
 
 /// Arguments of `release rollback`.

@@ -65,6 +65,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Migrate(args) => commands::migrate::run(args, output).await,
         Command::Demo(args) => commands::demo::run(args, output).await,
+        Command::Pause(command) => commands::pause::run(command, &client()?, output).await,
         Command::Token(command) => commands::token::run(command, &cli.options, output).await,
         Command::Position(command) => commands::position::run(command, output).await,
         Command::Topics(command) => commands::topics::run(command, output).await,

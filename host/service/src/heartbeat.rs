@@ -199,7 +199,7 @@ impl Heartbeat {
         }
         let news = before.end != beat.end
             || before.incarnation != beat.incarnation
-            || before.rollout != beat.rollout
+            || before.changes() != beat.changes()
             || before.access != beat.access
             || before.parked_requests != beat.parked_requests
             || before.leases.iter().map(|lease| lease.epoch).ne(beat.leases.iter().map(|lease| lease.epoch));

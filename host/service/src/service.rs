@@ -121,7 +121,7 @@ impl Service {
         let redis = redis::Client::new(&config.redis)?;
         let told = watch::Sender::new(false);
         let heartbeat = Heartbeat::start(store.clone(), told.subscribe()).await?;
-        let known_rollout = heartbeat.seen().borrow().beat.rollout;
+        let known_rollout = heartbeat.seen().borrow().beat.changes();
         let others = Others::default();
         let trusted = config.trusted_keys().map_err(StartError::Keys)?;
         let settings = RegistrySettings {

@@ -8,6 +8,7 @@ mod batch;
 mod crash_point;
 mod error;
 mod log_entry;
+mod pause;
 mod plan;
 mod postgres;
 mod relay;
@@ -26,6 +27,7 @@ pub use error::{OpenError, StoreError};
 #[doc(hidden)]
 pub use fail;
 pub use log_entry::{DeadLetter, EventHistory, LogEntry, NotificationHistory, Withheld};
+pub use pause::{Pause, Paused};
 pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
@@ -34,6 +36,7 @@ pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, Ro
 pub use store::{Retired, Store, StoreSettings};
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
+    WITHHELD_MUTED,
 };
 pub use submitted::{Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
 pub use token::{NewToken, Token};

@@ -86,8 +86,12 @@ pub struct Rollout {
     pub projector: String,
     /// The release that serves it.
     pub release_id: i64,
-    /// The one that served it before, if any.
+    /// The one to go back to: the last that served it before and was not suspended since, if any.
     pub previous_release_id: Option<i64>,
+    /// The one that was taken out by this. If it is the same, none serves.
+    pub suspended_release_id: Option<i64>,
+    /// Why that was decided.
+    pub reason: Option<String>,
     /// Who decided that.
     pub created_by: String,
     /// When.

@@ -9,8 +9,8 @@ use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
     AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, NewParked,
-    NewRelease, NewToken, NotificationHistory, OpenError, Parked, ParkedFilter, ParkedRequest, RelayEntry, Release,
-    Rollout, SinkReach, SourcePartition, StoreError, Token,
+    NewRelease, NewToken, NotificationHistory, OpenError, Parked, ParkedFilter, ParkedRequest, Pause, Paused,
+    RelayEntry, Release, Rollout, SinkReach, SourcePartition, StoreError, Token,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -197,11 +197,41 @@ impl Store {
         }
     }
 
-    /// Let a release serve its projector from now on.
-    pub async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+    /// Let releases serve their projectors from now on: all of them, or none.
+    pub async fn activate(&self, releases: &[&Release], created_by: &str, now_ms: i64) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.activate(release, created_by, now_ms).await,
-            Self::Postgres(postgres) => postgres.activate(release, created_by, now_ms).await,
+            Self::Sqlite(sqlite) => sqlite.activate(releases, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate(releases, created_by, now_ms).await,
+        }
+    }
+
+    /// Take a release out, if it still serves: the one before serves again, or none. Gives whether it did.
+    pub async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.suspend(release, reason, now_ms).await,
+            Self::Postgres(postgres) => postgres.suspend(release, reason, now_ms).await,
+        }
+    }
+
+    /// What is at a halt.
+    pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.pauses().await,
+            Self::Postgres(postgres) => postgres.pauses().await,
+        }
+    }
+
+    /// Bring something to a halt with a reason, or let it go on.
+    pub async fn pause(
+        &self,
+        what: &Paused,
+        reason: Option<&str>,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.pause(what, reason, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.pause(what, reason, created_by, now_ms).await,
         }
     }
 

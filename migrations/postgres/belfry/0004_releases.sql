@@ -27,3 +27,19 @@ CREATE TABLE belfry.access_token (
   revoked_by   text
 );
 CREATE UNIQUE INDEX access_token_name ON belfry.access_token (name) WHERE revoked_at IS NULL;
+
+-- Why it was decided, and which release was taken out by it. A release that was taken out with none to go back to stays in
+-- its row, and events become dead letters.
+ALTER TABLE belfry.rollout ADD COLUMN reason text;
+ALTER TABLE belfry.rollout ADD COLUMN suspended_release_id bigint REFERENCES belfry.release (id);
+
+-- What people have brought to a halt: the last row of each counts, the rest is history.
+CREATE TABLE belfry.pause (
+  id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  kind       text        NOT NULL CHECK (kind IN ('projector', 'sink', 'notifications')),
+  name       text        NOT NULL,  -- '' = all of them
+  reason     text,                  -- null: it goes on
+  created_by text        NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX pause_name ON belfry.pause (kind, name, id);

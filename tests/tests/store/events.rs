@@ -26,8 +26,13 @@ pub(crate) async fn events_and_their_notifications_stand_together_in_order(opene
 }
 
 pub(crate) async fn an_event_id_is_taken_once(opened: Opened) {
-    let twin =
-        |content| Submission { event: event(1, content), notifications: vec![], dead_letters: vec![], origin: None };
+    let twin = |content| Submission {
+        event: event(1, content),
+        notifications: vec![],
+        dead_letters: vec![],
+        muted: false,
+        origin: None,
+    };
     // In one group, and in groups one after the other.
     assert_eq!(
         opened.commit(vec![twin(0), twin(0), twin(1)]).await,

@@ -94,7 +94,7 @@ pub(crate) fn notification(number: u128) -> NewNotification {
 }
 
 pub(crate) fn submission(number: u128, notifications: Vec<NewNotification>) -> Submission {
-    Submission { event: event(number, 0), notifications, dead_letters: Vec::new(), origin: None }
+    Submission { event: event(number, 0), notifications, dead_letters: Vec::new(), muted: false, origin: None }
 }
 
 pub(crate) fn accepted(position: i64, notifications: &[Result<i64, &'static str>]) -> Receipt {
@@ -138,6 +138,9 @@ on_every_store! {
     crate::relays::a_checkpoint_never_goes_back_and_only_the_holder_makes_it as a_checkpoint_never_goes_back_and_only_the_holder_makes_it,
     crate::relays::parked_entries_block_their_key_until_they_are_forgotten as parked_entries_block_their_key_until_they_are_forgotten,
     crate::relays::a_heartbeat_tells_what_is_new as a_heartbeat_tells_what_is_new,
+    crate::releases::a_set_of_releases_is_switched_as_one as a_set_of_releases_is_switched_as_one,
+    crate::releases::a_suspension_goes_back_to_the_last_that_was_not_suspended as a_suspension_goes_back_to_the_last_that_was_not_suspended,
+    crate::releases::what_is_paused_goes_on_when_somebody_says_so as what_is_paused_goes_on_when_somebody_says_so,
     crate::tokens::a_name_has_one_token_that_counts as a_name_has_one_token_that_counts,
     crate::tokens::a_heartbeat_tells_that_tokens_changed as a_heartbeat_tells_that_tokens_changed,
     crate::tokens::the_use_of_a_token_is_noted_once_a_minute as the_use_of_a_token_is_noted_once_a_minute,

@@ -6,6 +6,7 @@
 mod error;
 mod feed;
 mod parked;
+mod pauses;
 mod problem;
 mod publish;
 mod releases;

@@ -89,6 +89,12 @@ impl Client {
         self.answer(self.http.post(url).json(&json!({ "release_id": release_id }))).await
     }
 
+    /// Let several releases serve their rules from the same event on.
+    pub async fn activate_all(&self, release_ids: &[i64]) -> Result<Vec<Rollout>, ClientError> {
+        let request = self.http.post(self.url(&["v1", "rollout"])).json(&json!({ "release_ids": release_ids }));
+        self.answer::<Projectors>(request).await.map(|listed| listed.projectors)
+    }
+
     /// Let the release serve that served before.
     pub async fn roll_back(&self, projector: &str) -> Result<Rollout, ClientError> {
         self.answer(self.http.post(self.url(&["v1", "projectors", projector, "rollback"]))).await

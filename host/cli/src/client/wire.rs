@@ -338,6 +338,39 @@ pub struct Rollout {
     pub active: Release,
     /// The one that served it before.
     pub previous_release_id: Option<i64>,
+    /// The one that was taken out by the last change.
+    #[serde(default)]
+    pub suspended_release_id: Option<i64>,
+    /// Why it was.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Why the rule is not asked now, if it is not.
+    #[serde(default)]
+    pub halted: Option<Halt>,
+}
+
+/// Why a rule is not asked: its events become dead letters of this cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// `paused` or `suspended`.
+    pub cause: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// Something that is at a halt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// `projector`, `sink` or `notifications`.
+    pub kind: String,
+    /// Which.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// Who brought it there.
+    pub paused_by: String,
+    /// When.
+    pub paused_at: String,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod explain;
 pub mod migrate;
 pub mod parked;
+pub mod pause;
 pub mod plugin;
 pub mod position;
 pub mod publish;

@@ -61,8 +61,18 @@ pub async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::
 
 /// Let a release serve its rule from now on.
 pub async fn activate(args: &ActivateArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
-    let release = find(&args.release, client).await?;
-    show_rollout(&client.activate(&release.projector, release.release_id).await?, output)
+    let mut releases = Vec::with_capacity(args.releases.len());
+    for reference in &args.releases {
+        releases.push(find(reference, client).await?);
+    }
+    if let [release] = &releases[..] {
+        return show_rollout(&client.activate(&release.projector, release.release_id).await?, output);
+    }
+    let ids: Vec<i64> = releases.iter().map(|release| release.release_id).collect();
+    for rollout in client.activate_all(&ids).await? {
+        show_rollout(&rollout, output)?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// The release that is meant.

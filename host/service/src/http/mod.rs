@@ -6,6 +6,7 @@ mod feed;
 mod histories;
 mod ops;
 mod parked;
+mod pauses;
 mod problem;
 mod readiness;
 mod releases;

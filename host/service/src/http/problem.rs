@@ -171,6 +171,7 @@ impl From<ReleaseError> for Problem {
             ReleaseError::NotVouchedFor(_) => {
                 Self::new("not-vouched-for", "Not vouched for", StatusCode::UNPROCESSABLE_ENTITY, detail)
             }
+            ReleaseError::Twice(..) => Self::bad_request(detail),
             ReleaseError::Unknown(_) => Self::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, detail),
             ReleaseError::Store(error) => error.into(),
         }

@@ -13,10 +13,12 @@ use serde_json::{Map, Value};
 use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
-use super::wire::{Activation, ProjectorView, ReleaseView};
+use super::wire::{Activation, Activations, HaltView, ProjectorView, ReleaseView};
 use crate::releases::{ReleaseError, RolledOut, Upload};
 
 const MAX_NOTE_BYTES: usize = 4096;
+/// Releases that are switched together.
+const MAX_ACTIVATIONS: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,9 +65,12 @@ pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors
     let view = |rollout: belfry_store::Rollout| {
         let release = releases.remove(&rollout.release_id)?;
         Some(ProjectorView {
+            halted: halted(&api, &rollout.projector),
             name: rollout.projector,
             active: ReleaseView::of(release, &api.registry, &signers),
             previous_release_id: rollout.previous_release_id,
+            suspended_release_id: rollout.suspended_release_id,
+            reason: rollout.reason,
         })
     };
     Ok(Json(Projectors { projectors: api.store.rollouts().await?.into_iter().filter_map(view).collect() }))
@@ -131,6 +136,30 @@ pub(crate) async fn activate(
     view(name, to_its_end(change).await?, &api).await
 }
 
+/// Let several releases serve from the same event on.
+pub(crate) async fn activate_all(
+    State(api): State<Api>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    activation: Result<Json<Activations>, JsonRejection>,
+) -> Result<Json<Projectors>, Problem> {
+    let Json(Activations { release_ids }) = activation?;
+    if release_ids.is_empty() || release_ids.len() > MAX_ACTIVATIONS {
+        return Err(Problem::bad_request(format!("release_ids: must be 1 to {MAX_ACTIVATIONS} releases")));
+    }
+    let registry = api.registry.clone();
+    let rolled_out = to_its_end(async move { registry.activate_all(&release_ids, &by).await }).await?;
+    let signers = api.registry.signers().await?;
+    let view = |RolledOut { release, previous_release_id }| ProjectorView {
+        name: release.projector.clone(),
+        halted: halted(&api, &release.projector),
+        active: ReleaseView::of(release, &api.registry, &signers),
+        previous_release_id,
+        suspended_release_id: None,
+        reason: None,
+    };
+    Ok(Json(Projectors { projectors: rolled_out.into_iter().map(view).collect() }))
+}
+
 pub(crate) async fn roll_back(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -142,7 +171,7 @@ pub(crate) async fn roll_back(
 }
 
 /// A client that goes away must not leave a change half done: in the database, but not in what serves.
-async fn to_its_end<T: Send + 'static>(
+pub(super) async fn to_its_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ReleaseError>> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::spawn(change).await {
@@ -154,5 +183,13 @@ async fn to_its_end<T: Send + 'static>(
 async fn view(name: String, changed: RolledOut, api: &Api) -> Result<Json<ProjectorView>, Problem> {
     let RolledOut { release, previous_release_id } = changed;
     let active = ReleaseView::of(release, &api.registry, &api.registry.signers().await?);
-    Ok(Json(ProjectorView { name, active, previous_release_id }))
+    let halted = halted(api, &name);
+    Ok(Json(ProjectorView { name, active, previous_release_id, suspended_release_id: None, reason: None, halted }))
+}
+
+/// Why a projector is not asked now, if it is not.
+fn halted(api: &Api, projector: &str) -> Option<HaltView> {
+    let active = api.registry.active();
+    let halt = active.iter().find(|active| active.name == projector)?.halt.clone()?;
+    Some(HaltView { cause: halt.cause.as_str(), detail: halt.detail })
 }

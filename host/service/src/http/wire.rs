@@ -303,6 +303,26 @@ pub(crate) struct ProjectorView {
     pub(crate) name: String,
     pub(crate) active: ReleaseView,
     pub(crate) previous_release_id: Option<i64>,
+    /// The one that was taken out by the last change. If it is the active one, none serves.
+    pub(crate) suspended_release_id: Option<i64>,
+    /// Why it was.
+    pub(crate) reason: Option<String>,
+    /// Why it is not asked now, if it is not.
+    pub(crate) halted: Option<HaltView>,
+}
+
+/// Why a projector is not asked: its events become dead letters of this cause.
+#[derive(Serialize)]
+pub(crate) struct HaltView {
+    pub(crate) cause: &'static str,
+    pub(crate) detail: String,
+}
+
+/// Let these releases serve, from the same event on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Activations {
+    pub(crate) release_ids: Vec<i64>,
 }
 
 /// Let this release serve.

@@ -169,8 +169,12 @@ impl Pipeline {
             }
         }
         let projected = if new.is_empty() { Vec::new() } else { project::all(self, &new).await? };
-        let (submissions, summaries) =
-            new.into_iter().zip(projected).map(|(event, projected)| record::submission(event, projected)).unzip();
+        let muted = self.registry.is_muted();
+        let (submissions, summaries) = new
+            .into_iter()
+            .zip(projected)
+            .map(|(event, projected)| record::submission(event, projected, muted))
+            .unzip();
         Ok(Prepared { fates, submissions, summaries, conflicts })
     }
 

@@ -66,7 +66,7 @@ fn at_most(payload: usize, key: usize) -> usize {
     record_bytes(payload, payload + 512, key)
 }
 
-pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>) -> (Submission, Summary) {
+pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>, muted: bool) -> (Submission, Summary) {
     let projections: Vec<ProjectionRecord> = projected.iter().map(projection).collect();
     let event = event(&incoming, &projections);
     let mut notifications = Vec::new();
@@ -108,7 +108,7 @@ pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>) -> (Subm
         }
     }
     let origin = incoming.arrival.origin().cloned();
-    (Submission { event, notifications, dead_letters, origin }, summary)
+    (Submission { event, notifications, dead_letters, muted, origin }, summary)
 }
 
 fn projection(projected: &Projected) -> ProjectionRecord {

@@ -1,15 +1,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use belfry_model::Outcome;
 use belfry_sandbox::{Digest, Projector, Sandbox, digest};
-use belfry_store::{AddRelease, Added, ComponentSignature, NewRelease, Release, Rollout, Store, StoreError};
+use belfry_store::{
+    AddRelease, Added, ComponentSignature, NewRelease, Pause, Paused, Release, Rollout, Store, StoreError,
+};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::signature::{Signature, TrustedKeys};
-use super::{Active, ReleaseError, label};
+use super::{Active, Halt, Health, ReleaseError, label};
 use crate::clock::now_ms;
 use crate::redis::Others;
 
@@ -82,6 +86,7 @@ struct Shared {
     default: Digest,
     active: ArcSwap<Vec<Arc<Active>>>,
     names: ArcSwap<HashMap<i64, Named>>,
+    muted: AtomicBool,
     /// Changes come one after another.
     change: Mutex<()>,
     /// Loading uses the same pools as events do, and must leave room there.
@@ -103,6 +108,7 @@ impl Registry {
             default: digest(default),
             active: ArcSwap::default(),
             names: ArcSwap::default(),
+            muted: AtomicBool::new(false),
             change: Mutex::default(),
             loading: Semaphore::new(LOADING),
         };
@@ -127,20 +133,33 @@ impl Registry {
     /// before of its projector in place; the others change all the same.
     pub async fn refresh(&self) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
+        self.take_over(Vec::new()).await
+    }
+
+    /// The same, with what was loaded for it before.
+    async fn take_over(&self, mut loaded: Vec<Active>) -> Result<(), ReleaseError> {
         self.read_names().await?;
         let current = self.active();
+        let pauses = self.shared.store.pauses().await?;
+        self.shared.muted.store(pauses.iter().any(|pause| pause.what == Paused::Notifications), Ordering::Relaxed);
         let mut active = Vec::with_capacity(current.len());
         let mut failed = Ok(());
-        for Rollout { projector, release_id, .. } in self.shared.store.rollouts().await? {
-            let serving = current.iter().find(|active| active.name == projector);
-            if let Some(serving) = serving.filter(|serving| serving.release_id == release_id) {
-                active.push(serving.clone());
+        for rollout in self.shared.store.rollouts().await? {
+            let halt = halt(&rollout, &pauses);
+            let serving = current.iter().find(|active| active.name == rollout.projector);
+            if let Some(serving) = serving.filter(|serving| serving.release_id == rollout.release_id) {
+                let same = serving.halt == halt && !serving.health.is_failing();
+                active.push(if same { serving.clone() } else { Arc::new(serving.with(halt)) });
                 continue;
             }
-            match self.load_by_id(release_id).await {
-                Ok(loaded) => {
-                    tracing::info!(release = loaded.label, "release serves");
-                    active.push(Arc::new(loaded));
+            let found = match loaded.iter().position(|active| active.release_id == rollout.release_id) {
+                Some(place) => Ok(loaded.swap_remove(place)),
+                None => self.load_by_id(rollout.release_id).await,
+            };
+            match found {
+                Ok(found) => {
+                    tracing::info!(release = found.label, "release serves");
+                    active.push(Arc::new(found.with(halt)));
                 }
                 Err(error) => {
                     failed = Err(error);
@@ -151,6 +170,40 @@ impl Registry {
         active.sort_by(|one, other| one.name.cmp(&other.name));
         self.shared.active.store(Arc::new(active));
         failed
+    }
+
+    /// Whether all notifications are withheld.
+    pub(crate) fn is_muted(&self) -> bool {
+        self.shared.muted.load(Ordering::Relaxed)
+    }
+
+    /// Take a release out that fails. Gives what serves its projector now. Whoever comes second finds it done.
+    pub(crate) async fn suspend(&self, failing: &Active) -> Result<Option<Arc<Active>>, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let serving = || self.active().iter().find(|active| active.name == failing.name).cloned();
+        let still =
+            serving().is_some_and(|active| active.release_id == failing.release_id && active.health.is_failing());
+        if !still {
+            return Ok(serving());
+        }
+        let release = self.release(failing.release_id).await?;
+        let reason = failing.health.finding().unwrap_or_else(|| "it failed".into());
+        if self.shared.store.suspend(&release, &reason, now_ms()).await? {
+            metrics::counter!("belfry_suspensions_total", "projector" => failing.name.clone()).increment(1);
+            tracing::error!(release = failing.label, reason, "release suspended");
+            self.shared.others.rollout_changed();
+        }
+        self.take_over(Vec::new()).await?;
+        Ok(serving())
+    }
+
+    /// Bring something to a halt with a reason, or let it go on.
+    pub async fn pause(&self, what: &Paused, reason: Option<&str>, by: &str) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        self.shared.store.pause(what, reason, by, now_ms()).await?;
+        tracing::info!(?what, reason, by, "{}", if reason.is_some() { "brought to a halt" } else { "goes on" });
+        self.shared.others.rollout_changed();
+        self.take_over(Vec::new()).await
     }
 
     /// What serves, by projector's name.
@@ -236,7 +289,21 @@ impl Registry {
                 release.projector
             )));
         }
-        self.serve(release, by).await
+        self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
+    }
+
+    /// Let several releases serve their projectors from the same event on: all of them, or none.
+    pub async fn activate_all(&self, release_ids: &[i64], by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let mut releases: Vec<Release> = Vec::with_capacity(release_ids.len());
+        for release_id in release_ids {
+            let release = self.release(*release_id).await?;
+            if let Some(other) = releases.iter().find(|other| other.projector == release.projector) {
+                return Err(ReleaseError::Twice(label(other), label(&release)));
+            }
+            releases.push(release);
+        }
+        self.serve(releases, by).await
     }
 
     /// Let the release serve again that served before.
@@ -252,23 +319,28 @@ impl Registry {
             )));
         };
         let release = self.release(previous).await?;
-        self.serve(release, by).await
+        self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
     }
 
-    async fn serve(&self, release: Release, by: &str) -> Result<RolledOut, ReleaseError> {
-        self.ensure_vouched_for(&release).await?;
-        let loaded = Arc::new(self.load(&release).await?);
-        let current = self.shared.active.load_full();
-        let previous = current.iter().find(|active| active.name == release.projector).map(|active| active.release_id);
-        self.shared.store.activate(&release, by, now_ms()).await?;
+    /// Nothing is changed unless all of them can be loaded.
+    async fn serve(&self, releases: Vec<Release>, by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
+        let current = self.active();
+        let mut loaded = Vec::with_capacity(releases.len());
+        for release in &releases {
+            self.ensure_vouched_for(release).await?;
+            loaded.push(self.load(release).await?);
+        }
+        self.shared.store.activate(&releases.iter().collect::<Vec<_>>(), by, now_ms()).await?;
         self.shared.others.rollout_changed();
-        let mut active: Vec<_> = current.iter().filter(|active| active.name != release.projector).cloned().collect();
-        active.push(loaded);
-        active.sort_by(|one, other| one.name.cmp(&other.name));
-        self.shared.active.store(Arc::new(active));
-        tracing::info!(release = label(&release), previous, "release serves");
-        let previous_release_id = previous.filter(|previous| *previous != release.id);
-        Ok(RolledOut { release, previous_release_id })
+        self.take_over(loaded).await?;
+        let rolled_out = |release: Release| {
+            let previous =
+                current.iter().find(|active| active.name == release.projector).map(|active| active.release_id);
+            tracing::info!(release = label(&release), previous, by, "release activated");
+            let previous_release_id = previous.filter(|previous| *previous != release.id);
+            RolledOut { release, previous_release_id }
+        };
+        Ok(releases.into_iter().map(rolled_out).collect())
     }
 
     /// Signatures are asked for at the upload, and again here: keys come and go.
@@ -326,6 +398,8 @@ impl Registry {
             label: label(release),
             projector,
             configuration: Arc::new(configuration),
+            halt: None,
+            health: Health::default(),
         })
     }
 
@@ -353,6 +427,24 @@ impl Registry {
         let done = tokio::task::spawn_blocking(move || work(&sandbox)).await;
         Ok(done.map_err(|error| ReleaseError::Unknown(format!("loading the component was cut off: {error}")))??)
     }
+}
+
+/// Why the release that is its projector's is not asked.
+fn halt(rollout: &Rollout, pauses: &[Pause]) -> Option<Halt> {
+    let projector = Paused::Projector(rollout.projector.clone());
+    if let Some(pause) = pauses.iter().find(|pause| pause.what == projector) {
+        let detail = format!(
+            "paused by {}: {}; it is not projected until somebody gives it another try",
+            pause.created_by, pause.reason
+        );
+        return Some(Halt { cause: Outcome::Paused, detail });
+    }
+    if rollout.suspended_release_id != Some(rollout.release_id) {
+        return None;
+    }
+    let reason = rollout.reason.as_deref().unwrap_or("it failed");
+    let detail = format!("the release was suspended, and there is none to go back to: {reason}");
+    Some(Halt { cause: Outcome::Suspended, detail })
 }
 
 /// Two releases with the same settings in another order or spacing are the same.

@@ -16,6 +16,7 @@ mod migrate;
 mod parked;
 mod releases;
 mod retention;
+mod rollouts;
 mod sources;
 mod tokens;
 

@@ -1,10 +1,10 @@
-//! Releases, and which of them serve.
+//! Releases, and who vouches for them.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::Postgres;
-use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, Rollout, StoreError};
+use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, StoreError};
 
 /// A release's columns; [`release_row`] reads them.
 macro_rules! columns {
@@ -110,65 +110,6 @@ impl Postgres {
                     signer: row.try_get(3)?,
                 };
                 Ok((bytes(row.try_get(0)?)?, signature))
-            })
-            .collect()
-    }
-
-    pub(crate) async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) VALUES ($1, $2, $3, to_timestamp($4 / 1000.0))")
-            .bind(&release.projector)
-            .bind(release.id)
-            .bind(created_by)
-            .bind(now_ms)
-            .execute(&self.readers)
-            .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn activate_first(
-        &self,
-        release: &Release,
-        created_by: &str,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        let mut transaction = self.readers.begin().await?;
-        // Replicas that start together on an empty store all want this.
-        sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int)")
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query(
-            "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
-             SELECT $1, $2, $3, to_timestamp($4 / 1000.0) WHERE NOT EXISTS (SELECT FROM belfry.rollout)",
-        )
-        .bind(&release.projector)
-        .bind(release.id)
-        .bind(created_by)
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await?;
-        Ok(transaction.commit().await?)
-    }
-
-    pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, \
-                    (SELECT before.release_id FROM belfry.rollout AS before \
-                      WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
-                      ORDER BY before.id DESC LIMIT 1) \
-             FROM belfry.rollout AS now \
-             WHERE id = (SELECT max(id) FROM belfry.rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector",
-        )
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Rollout {
-                    projector: row.try_get(0)?,
-                    release_id: row.try_get(1)?,
-                    created_by: row.try_get(2)?,
-                    created_at_ms: row.try_get(3)?,
-                    previous_release_id: row.try_get(4)?,
-                })
             })
             .collect()
     }

@@ -12,6 +12,7 @@ mod log;
 mod parked;
 mod releases;
 mod retention;
+mod rollouts;
 mod sources;
 mod tokens;
 

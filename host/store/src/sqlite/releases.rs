@@ -1,10 +1,10 @@
-//! Releases, and which of them serve.
+//! Releases, and who vouches for them.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
-use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, Rollout, StoreError};
+use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, StoreError};
 
 impl Sqlite {
     pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
@@ -99,60 +99,6 @@ impl Sqlite {
                     signer: row.try_get(3)?,
                 };
                 Ok((bytes(row.try_get(0)?)?, signature))
-            })
-            .collect()
-    }
-
-    pub(crate) async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO rollout (projector, release_id, created_by, created_at_ms) VALUES ($1, $2, $3, $4)")
-            .bind(&release.projector)
-            .bind(release.id)
-            .bind(created_by)
-            .bind(now_ms)
-            .execute(&self.writer)
-            .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn activate_first(
-        &self,
-        release: &Release,
-        created_by: &str,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO rollout (projector, release_id, created_by, created_at_ms) \
-             SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM rollout)",
-        )
-        .bind(&release.projector)
-        .bind(release.id)
-        .bind(created_by)
-        .bind(now_ms)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT projector, release_id, created_by, created_at_ms, \
-                    (SELECT before.release_id FROM rollout AS before \
-                      WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
-                      ORDER BY before.id DESC LIMIT 1) \
-             FROM rollout AS now \
-             WHERE id = (SELECT max(id) FROM rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector",
-        )
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Rollout {
-                    projector: row.try_get(0)?,
-                    release_id: row.try_get(1)?,
-                    created_by: row.try_get(2)?,
-                    created_at_ms: row.try_get(3)?,
-                    previous_release_id: row.try_get(4)?,
-                })
             })
             .collect()
     }
