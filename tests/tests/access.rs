@@ -270,7 +270,8 @@ async fn the_api_description_names_routes_that_exist() -> Result<()> {
     let paths = described["paths"].as_object().context("paths")?;
     ensure!(paths.len() >= 9, "{} paths", paths.len());
     for (path, methods) in paths.iter().filter(|(path, _)| path.starts_with("/v1")) {
-        let filled = path.replace("{event_id}", "x").replace("{release_id}", "x").replace("{name}", "x");
+        let filled =
+            path.replace("{event_id}", "x").replace("{release_id}", "x").replace("{name}", "x").replace("{kind}", "x");
         for method in
             methods.as_object().context("methods")?.keys().filter(|key| ["get", "post"].contains(&key.as_str()))
         {

@@ -21,10 +21,8 @@ fn causes(posted: &Value) -> Vec<&str> {
     letters.filter_map(|letter| letter["cause"].as_str()).collect()
 }
 
-/// Post events to all of them at once, as fast as they take them, until their rule answers with notifications again. Gives
-/// how long that took.
-async fn post_until_mended(replicas: &[Replica], numbers: std::ops::Range<u64>) -> Result<Duration> {
-    let began = Instant::now();
+/// Post events to all three at once, as fast as they take them.
+async fn post_to_all(replicas: &[Replica], numbers: std::ops::Range<u64>) -> Result<()> {
     let post = async |lane: usize| -> Result<()> {
         let client = replicas[lane].client();
         for number in numbers.clone() {
@@ -34,7 +32,7 @@ async fn post_until_mended(replicas: &[Replica], numbers: std::ops::Range<u64>) 
         Ok(())
     };
     tokio::try_join!(post(0), post(1), post(2))?;
-    Ok(began.elapsed())
+    Ok(())
 }
 
 #[tokio::test]
@@ -50,7 +48,7 @@ async fn a_release_that_fails_is_suspended_on_every_replica_before_it_has_done_m
     for (round, behaviour) in [(0, "trap"), (1, "trap-on-even")] {
         let bad = client.push_and_activate(programs::HOSTILE, &json!({ "behaviour": behaviour })).await?;
         let first = round * 10_000;
-        post_until_mended(&replicas, first..first + 300).await?;
+        post_to_all(&replicas, first..first + 300).await?;
         let written: i64 = sqlx::query_scalar("SELECT count(*) FROM belfry.dead_letter WHERE release_id = $1")
             .bind(bad["release_id"].as_i64())
             .fetch_one(&mut rows)
@@ -188,7 +186,8 @@ async fn rules_sinks_and_all_notifications_are_paused_with_a_reason() -> Result<
     far.post(&event(4)).await?;
     let began = Instant::now();
     let (first, second) = tokio::join!(one.terminate(), other.terminate());
-    (first?, second?);
+    first?;
+    second?;
     ensure!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     Ok(())
 }

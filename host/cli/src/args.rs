@@ -424,7 +424,8 @@ pub struct ListArgs {
 #[command(after_help = "\
 Examples:
   belfry release activate 7
-  belfry release activate teacher-results@1.2.0#7")]
+  belfry release activate teacher-results@1.2.0#7
+  belfry release activate teacher-results@1.2.0#7 failed-batches@2.0.0#9")]
 pub struct ActivateArgs {
     /// The release's number, or its label, which ends in the number; several rules' are switched together
     #[arg(value_name = "RELEASE_ID", required = true)]

@@ -5,6 +5,7 @@ mod relays;
 mod releases;
 mod sources;
 mod tokens;
+mod upgrade;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

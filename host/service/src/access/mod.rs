@@ -202,7 +202,7 @@ impl Access {
         let Some(id) = caller.token else { return std::future::pending().await };
         let mut reads = self.shared.reads.subscribe();
         loop {
-            reads.borrow_and_update();
+            reads.mark_unchanged();
             let kept = self.shared.kept.load_full();
             let Some(granted) = kept.tokens.values().find(|granted| granted.id == id).filter(|it| it.counts()) else {
                 return;

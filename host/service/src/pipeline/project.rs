@@ -74,13 +74,12 @@ async fn with_one(
             break;
         }
         let Some(serving) = pipeline.registry.suspend(&failing).await.map_err(not_replaced)? else { break };
-        let again: Vec<usize> =
+        let failed: Vec<usize> =
             made.iter().filter(|(_, projected)| projected.is_failure()).map(|(event, _)| *event).collect();
-        for (event, projected) in run_lots(pipeline, &serving, &again, events).await? {
-            if let Some(place) = made.iter().position(|(made_for, _)| *made_for == event) {
-                made[place].1 = projected;
-            }
-        }
+        made.retain(|(_, projected)| !projected.is_failure());
+        // What the other release does not subscribe to is nobody's.
+        let again: Vec<usize> = failed.into_iter().filter(|event| serving.wants(&events[*event].envelope)).collect();
+        made.extend(run_lots(pipeline, &serving, &again, events).await?);
         failing = serving;
     }
     Ok(made)

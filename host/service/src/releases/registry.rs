@@ -148,8 +148,7 @@ impl Registry {
             let halt = halt(&rollout, &pauses);
             let serving = current.iter().find(|active| active.name == rollout.projector);
             if let Some(serving) = serving.filter(|serving| serving.release_id == rollout.release_id) {
-                let same = serving.halt == halt && !serving.health.is_failing();
-                active.push(if same { serving.clone() } else { Arc::new(serving.with(halt)) });
+                active.push(if serving.halt == halt { serving.clone() } else { Arc::new(serving.with(halt)) });
                 continue;
             }
             let found = match loaded.iter().position(|active| active.release_id == rollout.release_id) {
@@ -193,7 +192,11 @@ impl Registry {
             tracing::error!(release = failing.label, reason, "release suspended");
             self.shared.others.rollout_changed();
         }
-        self.take_over(Vec::new()).await?;
+        if let Err(error) = self.take_over(Vec::new()).await {
+            // Events must go on: what fails becomes a dead letter meanwhile.
+            tracing::error!(%error, "what should serve instead cannot be loaded");
+            return Ok(None);
+        }
         Ok(serving())
     }
 

@@ -14,7 +14,7 @@ macro_rules! before {
         "(SELECT before.release_id FROM belfry.rollout AS before \
            WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
              AND NOT EXISTS (SELECT FROM belfry.rollout AS out WHERE out.projector = now.projector \
-                              AND out.suspended_release_id = before.release_id AND out.id > before.id) \
+                              AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
            ORDER BY before.id DESC LIMIT 1)"
     };
 }

@@ -54,7 +54,7 @@ impl Sqlite {
                                WHERE before.projector = now.projector AND before.id < now.id \
                                  AND before.release_id <> now.release_id \
                                  AND NOT EXISTS (SELECT 1 FROM rollout AS out WHERE out.projector = now.projector \
-                                                  AND out.suspended_release_id = before.release_id AND out.id > before.id) \
+                                                  AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
                                ORDER BY before.id DESC LIMIT 1), now.release_id), \
                     now.release_id, $3, 'belfry', $4 \
                FROM rollout AS now \
@@ -76,7 +76,7 @@ impl Sqlite {
                     (SELECT before.release_id FROM rollout AS before \
                       WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
                         AND NOT EXISTS (SELECT 1 FROM rollout AS out WHERE out.projector = now.projector \
-                                         AND out.suspended_release_id = before.release_id AND out.id > before.id) \
+                                         AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
                       ORDER BY before.id DESC LIMIT 1), \
                     suspended_release_id, reason \
              FROM rollout AS now \
