@@ -224,7 +224,6 @@ impl Service {
             max_in_flight: config.ingest.max_in_flight,
             max_event_bytes: config.ingest.max_event_bytes,
             access,
-            others,
         };
         let ops = Ops {
             store: store.clone(),

@@ -18,7 +18,6 @@ use crate::releases::TrustedKeys;
 pub use load::{ConfigError, Loaded, Setting, load};
 pub use preset::Preset;
 pub use tokens::{Tokens, TokensError};
-pub(crate) use transport::secret;
 pub use transport::{
     DeclaredTopic, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store, Subscribed,
     without_secrets,

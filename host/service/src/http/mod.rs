@@ -47,5 +47,4 @@ pub(crate) struct Api {
     pub(crate) max_in_flight: usize,
     pub(crate) max_event_bytes: usize,
     pub(crate) access: Access,
-    pub(crate) others: Others,
 }
