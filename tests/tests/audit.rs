@@ -59,10 +59,8 @@ async fn write(kafka: &Kafka, topic: &str, records: &[KafkaRecord]) -> Result<()
 async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else() -> Result<()> {
     let (kafka, database) = (shared_kafka().await?, shared_postgres().await?.create_database().await?);
     let topic = format!("audit.{}", Uuid::new_v4().simple());
-    let source = results_ready(&Batch::number(0))["event_type"].as_str().unwrap_or_default().to_owned();
-    for name in [&topic, &source] {
-        kafka.create_topic(name, 3, &[]).await?;
-    }
+    kafka.create_topic(&topic, 3, &[]).await?;
+    kafka.have_topic("huleedu.ras.batch.results.ready.v1", 3).await?;
     let settings = [
         ("store.url", database.url.as_str()),
         ("kafka.brokers", &kafka.bootstrap()),
@@ -143,10 +141,8 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
 async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
     let (kafka, database) = (shared_kafka().await?, shared_postgres().await?.create_database().await?);
     let topic = format!("audit.{}", Uuid::new_v4().simple());
-    let source = results_ready(&Batch::number(0))["event_type"].as_str().unwrap_or_default().to_owned();
-    for name in [&topic, &source] {
-        kafka.create_topic(name, 3, &[]).await?;
-    }
+    kafka.create_topic(&topic, 3, &[]).await?;
+    kafka.have_topic("huleedu.ras.batch.results.ready.v1", 3).await?;
     let settings = [
         ("store.url", database.url.as_str()),
         ("kafka.brokers", &kafka.bootstrap()),

@@ -78,7 +78,7 @@ impl Load {
                         ledger.add(written);
                         number += 1;
                     }
-                    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..8))).await;
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(10..30))).await;
                 }
                 Ok(())
             });

@@ -167,7 +167,8 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     let load = Load::start(site.kafka, &site.input);
     flow(&load, 100).await?;
 
-    // 1. Observe.
+    // 1. Observe. Belfry begins at the end of the topics, where the old one is as long as it keeps up.
+    eventually("the old one keeps up", async || Ok(old.told() + 20), |told| *told >= load.ledger.len()).await?;
     let replicas = site.observe(&old).await?;
     let observed_from = load.ledger.len();
     flow(&load, 300).await?;

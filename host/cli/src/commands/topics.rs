@@ -1,6 +1,7 @@
 //! `belfry topics`.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use belfry_service::kafka::{Difference, TopicDifference, Topics, TopicsError};
 use clap::{Args, Subcommand};
@@ -9,6 +10,10 @@ use serde_json::json;
 use crate::commands::serve::ConfigArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
+
+/// A change that a broker took shows by then.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What to do with the declared topics.
 #[derive(Debug, Subcommand)]
@@ -94,7 +99,7 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
         return Err(Fault::new(Exit::Refused, "nothing was changed; to change it without a question: --yes").into());
     }
     topics.apply(&differences).await.map_err(fault)?;
-    let left = topics.compare().await.map_err(fault)?;
+    let left = differences_left(&topics).await?;
     if left.is_empty() {
         output.note("all topics are as declared now");
         return Ok(Exit::Ok);
@@ -103,6 +108,18 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     let (told, unknown) = ("some differences are left", left.iter().any(|left| !left.difference.can_be_applied()));
     let hint = if unknown { "; copies and unknown settings are for Kafka's own tools" } else { "" };
     Err(Fault::new(Exit::Check, format!("{told}: {names}{hint}")).into())
+}
+
+/// What still differs. Brokers take a moment to show what they were told.
+async fn differences_left(topics: &Topics) -> anyhow::Result<Vec<TopicDifference>> {
+    let began = Instant::now();
+    loop {
+        let left = topics.compare().await.map_err(fault)?;
+        if began.elapsed() > SHOWN_WITHIN || !left.iter().any(|left| left.difference.can_be_applied()) {
+            return Ok(left);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn confirmed(output: &Output) -> bool {

@@ -13,8 +13,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Client;
 
-/// How long a reason is listened for at most. A broker that refuses somebody does so at once.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a reason is listened for at most. A broker that refuses somebody does so at once, unless its machine is busy.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long each attempt to reach a broker may take.
 const ATTEMPT: Duration = Duration::from_millis(100);
 
