@@ -237,7 +237,8 @@ async fn the_command_installs_it_and_says_from_where_to_where() -> Result<()> {
     assert!(code == Some(5) && text.contains("run `belfry migrate` first"), "{code:?} {text}");
     let (code, text) = migrated(&["--output", "json", "migrate", "--set", &url]).await?;
     let told: Value = serde_json::from_str(text.trim())?;
-    assert_eq!((code, &told["from"], &told["to"]), (Some(0), &json!(0), &json!(1)));
+    assert_eq!((code, &told["from"]), (Some(0), &json!(0)));
+    assert!(told["to"].as_i64() >= Some(1), "{told}");
     let (code, text) = migrated(&["migrate", "--submit-only", "--url", &store.url]).await?;
     assert_eq!(code, Some(0), "{text}");
     assert!(tables(&store).await?.contains(&"submitted".to_owned()));

@@ -7,7 +7,6 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use tokio::sync::Mutex;
 
 use super::{Kafka, KafkaRecord, TopicReader};
 
@@ -30,27 +29,6 @@ impl Kafka {
             result.map_err(|(topic, code)| anyhow!("Kafka refused to create topic {topic}: {code}"))?;
         }
         self.wait_for_topic(name, Some(partitions)).await
-    }
-
-    /// Create a topic unless another test of this process did; back when it can be used.
-    ///
-    /// # Errors
-    /// If the broker refuses.
-    pub async fn have_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-        let _turn = ONE_AT_A_TIME.lock().await;
-        let known = self.topics().await?;
-        if known.iter().any(|known| known == name) { Ok(()) } else { self.create_topic(name, partitions, &[]).await }
-    }
-
-    async fn topics(&self) -> Result<Vec<String>> {
-        let client = self.client();
-        tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer = client.create()?;
-            let metadata = consumer.fetch_metadata(None, PATIENCE)?;
-            Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
-        })
-        .await?
     }
 
     /// Delete a topic; back when it is gone.

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use fastrand::Rng;
 use sqlx::Connection;
 
@@ -38,7 +38,7 @@ pub(super) async fn dump_while_retiring(cluster: &mut Cluster, length: Length, _
         retire(cluster).await?;
     }
     dump.rollback().await?;
-    let (dumped, retired) = tokio::join!(cluster.stage.postgres.dump(&cluster.database.url), async {
+    let (dumped, retired) = tokio::join!(dumped_in_the_end(cluster), async {
         for _ in 0..length.of(5, 20) {
             retire(cluster).await?;
         }
@@ -48,6 +48,18 @@ pub(super) async fn dump_while_retiring(cluster: &mut Cluster, length: Length, _
     retired?;
     let after = throughput(cluster, length).await;
     steady(cluster, length, before, after)
+}
+
+/// A range may be retired between the dump's look at the catalogue and its lock: then PostgreSQL gives up at once, and the
+/// next attempt finds it gone.
+async fn dumped_in_the_end(cluster: &Cluster) -> Result<()> {
+    for _ in 0..20 {
+        match cluster.stage.postgres.dump(&cluster.database.url).await {
+            Err(error) if format!("{error:#}").contains("does not exist") => continue,
+            dumped => return dumped,
+        }
+    }
+    bail!("twenty dumps began just when a range was retired")
 }
 
 async fn retire(cluster: &Cluster) -> Result<()> {

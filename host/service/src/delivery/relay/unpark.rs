@@ -25,10 +25,8 @@ impl Session<'_> {
         let all = store.parked(&filter, LIMIT).await?;
         let is_discarded = |parked: &&Parked| parked.request == Some(ParkedRequest::Discard);
         let discarded: Vec<i64> = all.iter().filter(is_discarded).map(|parked| parked.position).collect();
-        if !discarded.is_empty() {
-            if store.discard_parked(self.sink, self.lease.epoch, &discarded, now_ms()).await? {
-                tracing::info!(sink = self.sink, positions = ?discarded, "parked entries are discarded");
-            }
+        if !discarded.is_empty() && store.discard_parked(self.sink, self.lease.epoch, &discarded, now_ms()).await? {
+            tracing::info!(sink = self.sink, positions = ?discarded, "parked entries are discarded");
         }
         let mut keys: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
         let asked: HashSet<(&str, &str)> = all
