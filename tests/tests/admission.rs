@@ -181,7 +181,8 @@ async fn where_signatures_are_required_only_signed_components_are_taken() -> Res
     let client = belfry_process.client();
     let url = client.url().to_owned();
     let push = async |more: &[&str]| belfry(&[&["--url", &url, "plugin", "push", component][..], more].concat()).await;
-    let activate = || client.post_to("/v1/projectors/teacher-results/rollout", &json!({ "release_id": 2 }));
+    let second = json!({ "release_id": 2 });
+    let activate = || client.post_to("/v1/projectors/teacher-results/rollout", &second);
     let refused = activate().await?;
     ensure!(refused.status == 422 && refused.body["type"] == "urn:belfry:problem:not-vouched-for", "{refused:?}");
     let refused = push(&[]).await?;

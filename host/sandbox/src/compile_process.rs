@@ -47,7 +47,8 @@ fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
     let at_most = |resource, most: u64, grace: u64| {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most + grace) })
     };
-    at_most(Resource::As, limits.memory_bytes, 0)?;
+    // Beside what this process has already, of which allocators reserve much and use little.
+    at_most(Resource::As, address_space().saturating_add(limits.memory_bytes), 0)?;
     // The signal of the first tells what happened, that of the second would not.
     at_most(Resource::Cpu, limits.processor_time.max(Duration::from_secs(1)).as_secs(), 1)?;
     at_most(Resource::Fsize, MAX_COMPILED_BYTES, 0)?;
@@ -55,4 +56,13 @@ fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
     at_most(Resource::Core, 0, 0)?;
     nice(NICE)?;
     Ok(())
+}
+
+/// The address space that this process has now; where the system does not tell, so much as it surely has.
+fn address_space() -> u64 {
+    const SURELY: u64 = 4 << 30;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let size =
+        status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    size.map_or(SURELY, |kibibytes: u64| kibibytes << 10)
 }

@@ -47,7 +47,7 @@ pub struct CompileLimits {
     pub time: Duration,
     /// Of all processors together.
     pub processor_time: Duration,
-    /// Address space.
+    /// Address space, beside what the process has at its start.
     pub memory_bytes: u64,
 }
 
@@ -100,6 +100,8 @@ impl Ended {
             .args(limits.arguments())
             // It needs none of this process's variables, and some are secrets.
             .env_clear()
+            // What the allocator reserves at the start would count as used, or be used without counting.
+            .env("MIMALLOC_ARENA_RESERVE", "64MiB")
             .stdin(input)
             .stdout(output.try_clone()?)
             .stderr(words.try_clone()?)
@@ -144,7 +146,7 @@ impl Ended {
         if status.code() == Some(INVALID_COMPONENT.into()) {
             return Err(invalid(self.words.trim_end()));
         }
-        let said = self.words.lines().last().unwrap_or_default();
+        let said = |word| self.words.lines().find(|line| line.contains(word));
         match ended_by(status) {
             Some(rustix::process::Signal::XCPU) => {
                 let seconds = limits.processor_time.as_secs();
@@ -153,11 +155,10 @@ impl Ended {
             Some(rustix::process::Signal::XFSZ) => {
                 refuse(format!("compiled it has more than {} MiB", MAX_COMPILED_BYTES >> 20))
             }
-            _ if self.words.contains("memory") => {
-                let mebibytes = limits.memory_bytes >> 20;
-                refuse(format!("compiling it needs more than {mebibytes} MiB of memory ({said})"))
+            _ if said("memory").is_some() => {
+                refuse(format!("compiling it needs more than {} MiB of memory", limits.memory_bytes >> 20))
             }
-            _ => refuse(format!("the compiler broke down over it: {status} ({said})")),
+            _ => refuse(format!("the compiler broke down over it: {status} ({})", said("").unwrap_or_default())),
         }
     }
 }
