@@ -205,6 +205,32 @@ async fn refused(secured: &Secured, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// It takes events, and says at its sink and in its log why Kafka does not get them, and in its log why Redis is not there.
+async fn goes_on(secured: &Secured, kafka: &[&str], redis: &[&str]) -> Result<()> {
+    let process = secured.serve().await?;
+    let posted = process.client().post(&results_ready(&Batch::number(2))).await?;
+    ensure!(posted.status.is_success(), "{posted:?}");
+    let says = |text: &str, words: &[&str]| words.iter().all(|word| text.contains(word));
+    let error = async || Ok(secured.readiness(&process).await?["sinks"][0]["error"].as_str().map(str::to_owned));
+    let is_told = |error: &Option<String>| error.as_deref().is_some_and(|error| says(error, kafka));
+    eventually("the sink says why", error, is_told).await?;
+    let is_logged = |told: &String| {
+        let at_error = told.lines().filter(|line| line.contains("\"ERROR\""));
+        at_error.into_iter().any(|line| says(line, kafka)) && told.lines().any(|line| says(line, redis))
+    };
+    eventually("the log says why", async || secured.told(&process), is_logged).await?;
+    ensure!(secured.readiness(&process).await?["redis"] == "disconnected");
+    for arguments in [&["topics", "check"][..], &["position", "show"], &["audit"]] {
+        let ended = secured.belfry(arguments).await?;
+        ensure!(ended.code.is_some_and(|code| code != 0) && says(&ended.stderr, kafka), "{arguments:?}: {ended:?}");
+    }
+    for (name, words) in [("kafka", kafka), ("redis", redis)] {
+        let check = examined(secured, name).await?;
+        ensure!(check["state"] == "failed" && says(&check.to_string(), words), "{check}");
+    }
+    process.terminate().await
+}
+
 #[tokio::test]
 async fn a_password_or_an_authority_that_does_not_fit_is_named_and_no_secret_is_told() -> Result<()> {
     let secured = Secured::start().await?;
@@ -226,17 +252,24 @@ async fn a_password_or_an_authority_that_does_not_fit_is_named_and_no_secret_is_
     ensure!(check["state"] == "failed" && check.to_string().contains("sslrootcert"), "{check}");
     secured.write_secrets()?;
 
+    secured.secret("kafka-password", WRONG_PASSWORD)?;
+    secured.secret("redis-url", &secured.redis_url(WRONG_PASSWORD))?;
+    goes_on(&secured, &["sasl.password_file", "user or password"], &["user and password", "redis.url_file"]).await?;
+    secured.write_secrets()?;
+
+    secured.configure(&[("/etc/belfry/ca.pem", "/etc/belfry/strange.pem")])?;
+    goes_on(&secured, &["certificate verify failed", "ssl.ca.location"], &["certificate", "redis.ca_file"]).await?;
+
     secured.configure(&[("\"/etc/belfry/ca.pem\"", "\"/etc/belfry/missing.pem\"")])?;
     refused(&secured, 78, &["missing.pem"]).await?;
     secured.configure(&[("kafka-password\"", "missing\"")])?;
     refused(&secured, 78, &["kafka.properties.sasl.password_file", "missing"]).await?;
 
-    // All as it should be again, and nothing is sent twice.
+    // All as it should be again: what was taken meanwhile is sent, and nothing twice.
     secured.configure(&[])?;
     let process = secured.serve().await?;
-    process.client().post(&results_ready(&Batch::number(2))).await?;
     let sent = async || secured.kafka.read_topic(NOTIFICATIONS).await;
-    eventually("the next is sent", sent, |records| records.len() == 2).await?;
+    eventually("what was taken is sent", sent, |records| records.len() == 2).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     ensure!(secured.kafka.read_topic(NOTIFICATIONS).await?.len() == 2, "it is sent twice");
     process.terminate().await

@@ -83,3 +83,8 @@ async fn take_over(meanwhile: Meanwhile) -> Result<()> {
 async fn a_standby_that_lags_may_take_over_in_silence() -> Result<()> {
     take_over(Meanwhile::Silence).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lags_may_take_over_under_load() -> Result<()> {
+    take_over(Meanwhile::Load).await
+}

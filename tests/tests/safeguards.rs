@@ -108,7 +108,7 @@ async fn read(store: Store, finished: Arc<AtomicBool>) -> Result<HashSet<i64>> {
     let (mut position, mut seen) = (0, HashSet::new());
     loop {
         let last_look = finished.load(Ordering::SeqCst);
-        for entry in store.read_relay(position, 1000).await? {
+        for entry in store.read_relay(position, 1000).await?.entries {
             position = entry.position;
             seen.insert(position);
         }
@@ -198,7 +198,7 @@ async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Res
     ensure!(second.await?.is_err(), "the second part was committed without the first");
     // Somebody else's events are.
     writer.submit(Batch::of(vec![submission(Uuid::from_u128(3))])).await?.await??;
-    let log = store.read_relay(0, 10).await?;
+    let log = store.read_relay(0, 10).await?.entries;
     ensure!(log.len() == 1 && log[0].event_id == Uuid::from_u128(3), "{log:?}");
     Ok(())
 }

@@ -29,7 +29,7 @@ pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
 pub use relay::{
-    Beat, LEASE, Lease, LeaseState, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, RelayEntry,
+    Beat, LEASE, Lease, LeaseState, LogPage, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, RelayEntry,
 };
 pub use release::{AddRelease, Added, NewRelease, Release, Rollout};
 pub use store::{Retired, Store, StoreSettings};

@@ -6,12 +6,35 @@ use uuid::Uuid;
 pub const LEASE: Duration = Duration::from_secs(15);
 
 /// The right to hand a sink its entries, until it ends or somebody else takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Grows with each holder; what an earlier one asks for is refused.
     pub epoch: i64,
     /// How far the sink has been served.
     pub position: i64,
+    /// The database that it was taken from, as in [`Beat`]. In another, a position means something else.
+    pub incarnation: String,
+}
+
+/// A piece of the log, as one moment showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPage {
+    /// The entries that have a topic, in order.
+    pub entries: Vec<RelayEntry>,
+    /// Everything up to here was seen.
+    pub up_to: i64,
+    /// The database that was read, as in [`Beat`].
+    pub incarnation: String,
+}
+
+impl LogPage {
+    /// A page that is not full shows all there is.
+    pub(crate) fn new(entries: Vec<RelayEntry>, asked: (i64, u32), log_end: i64, incarnation: String) -> Self {
+        let (after, limit) = asked;
+        let last = entries.last().map_or(after, |entry| entry.position);
+        let up_to = if entries.len() < limit as usize { last.max(log_end) } else { last };
+        Self { entries, up_to, incarnation }
+    }
 }
 
 /// What a relay hands to its sink.

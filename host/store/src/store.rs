@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, NewParked, NewParkedRequest,
+    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, LogPage, NewParked, NewParkedRequest,
     NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, RelayEntry, Release, Rollout, SinkReach,
     SourcePartition, StoreError,
 };
@@ -103,8 +103,8 @@ impl Store {
         }
     }
 
-    /// Up to `limit` entries that have a topic, after a position, in order.
-    pub async fn read_relay(&self, after: i64, limit: u32) -> Result<Vec<RelayEntry>, StoreError> {
+    /// Up to `limit` entries that have a topic, after a position.
+    pub async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.read_relay(after, limit).await,
             Self::Postgres(postgres) => postgres.read_relay(after, limit).await,

@@ -20,7 +20,7 @@ pub(crate) async fn events_and_their_notifications_stand_together_in_order(opene
     let history = opened.store.event(Uuid::from_u128(1)).await.expect("a query").expect("the event");
     let positions: Vec<i64> = history.notifications.iter().map(|entry| entry.position).collect();
     assert_eq!(positions, [2, 3]);
-    let published = opened.store.read_relay(0, 100).await.expect("a query");
+    let published = opened.store.read_relay(0, 100).await.expect("a query").entries;
     assert_eq!(published.iter().map(|entry| entry.position).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(*opened.writer.committed().borrow(), 6);
     assert_eq!(*opened.log_end.borrow(), 6);

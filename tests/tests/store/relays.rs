@@ -156,10 +156,15 @@ pub(crate) async fn relays_read_published_entries_only(opened: Opened) {
     let mut recorded = submission(1, vec![notification(11)]);
     recorded.event = belfry_store::NewEvent { topic: None, ..event(1, 0) };
     opened.commit(vec![recorded, submission(2, vec![])]).await;
-    let entries = opened.store.read_relay(0, 10).await.expect("a query");
-    let read: Vec<_> = entries.iter().map(|entry| (entry.position, entry.is_notification)).collect();
+    let page = opened.store.read_relay(0, 10).await.expect("a query");
+    let read: Vec<_> = page.entries.iter().map(|entry| (entry.position, entry.is_notification)).collect();
     assert_eq!(read, [(2, true), (3, false)]);
-    assert_eq!(opened.store.read_relay(2, 10).await.expect("a query").len(), 1);
+    assert_eq!(page.up_to, 3);
+    assert_eq!(opened.store.read_relay(0, 1).await.expect("a query").up_to, 2, "there may be more");
+    assert_eq!(opened.store.read_relay(2, 10).await.expect("a query").entries.len(), 1);
+    // A position that the log has not reached, as after a standby took over: nothing is seen, and nothing passed over.
+    assert_eq!(opened.store.read_relay(99, 10).await.expect("a query").entries, []);
+    assert_eq!(page.incarnation, opened.store.beat(Uuid::from_u128(1)).await.expect("a beat").incarnation);
     let at = opened.store.read_relay_at(&[3, 2, 1, 99]).await.expect("a query");
     assert_eq!(at.iter().map(|entry| entry.position).collect::<Vec<_>>(), [2, 3]);
 }

@@ -39,6 +39,8 @@ pub enum Closed {
     SlowReader,
     /// The service stops; the reader may resume with another replica, or later.
     Shutdown,
+    /// The log ends before where it was: a standby took over, or a backup was restored.
+    Restored,
 }
 
 impl Closed {
@@ -47,6 +49,7 @@ impl Closed {
         match self {
             Self::SlowReader => "slow-reader",
             Self::Shutdown => "shutdown",
+            Self::Restored => "restored",
         }
     }
 }
@@ -115,9 +118,14 @@ impl Reader {
     async fn run(mut self) -> End {
         let mut committed = self.feeds.log_end.clone();
         let mut stopping = self.feeds.stopping.clone();
+        let mut known_end = 0;
         loop {
             let end = *committed.borrow_and_update();
             let mut failed = false;
+            if end < known_end {
+                return Some(Closed::Restored);
+            }
+            known_end = end;
             while self.position < end {
                 if *stopping.borrow() {
                     return Some(Closed::Shutdown);

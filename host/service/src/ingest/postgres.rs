@@ -128,7 +128,7 @@ impl PostgresSource {
                 }
             };
             held.set(1.0);
-            let mut session = Session { source: &self, lease, deadline, failures };
+            let mut session = Session { source: &self, lease: &lease, deadline, failures };
             let end = session.run(&mut stopping).await;
             failures = session.failures;
             match end {
@@ -201,7 +201,7 @@ impl PostgresSource {
 /// One run under one lease, over one connection.
 struct Session<'a> {
     source: &'a PostgresSource,
-    lease: Lease,
+    lease: &'a Lease,
     deadline: Instant,
     /// In a row, before this session and in it.
     failures: u32,
@@ -250,7 +250,7 @@ impl Session<'_> {
     }
 
     fn is_ours(&mut self) -> bool {
-        self.deadline = lease::renewed(&self.source.heartbeat, &self.source.name, &self.lease, self.deadline);
+        self.deadline = lease::renewed(&self.source.heartbeat, &self.source.name, self.lease, self.deadline);
         Instant::now() < self.deadline
     }
 }

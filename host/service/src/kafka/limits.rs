@@ -78,8 +78,8 @@ pub(crate) struct TopicLimits {
     client: Client,
     admin: Arc<AdminClient<DefaultClientContext>>,
     view: Arc<ArcSwapOption<View>>,
-    /// Held by whoever asks the cluster; says when it last did not answer.
-    asking: Arc<Mutex<Option<Instant>>>,
+    /// Held by whoever asks the cluster; says when it last did not answer, and what was told of it.
+    asking: Arc<Mutex<Option<(Instant, KafkaError)>>>,
 }
 
 struct View {
@@ -159,9 +159,13 @@ impl TopicLimits {
         if self.view.load().as_ref().is_some_and(|view| view.asked_at >= since) {
             return Ok(());
         }
-        // Whoever wants a view of right now insists; others leave a cluster alone that is away.
-        if away.is_some_and(|at| at.elapsed() < AWAY) && since + FRESH <= Instant::now() {
-            return Err(KafkaError::Canceled);
+        if let Some((at, error)) = &*away {
+            // Somebody asked while this one waited.
+            let is_answered = *at >= since;
+            // Whoever wants a view of right now insists; others leave a cluster alone that is away.
+            if is_answered || (at.elapsed() < AWAY && since + FRESH <= Instant::now()) {
+                return Err(error.clone());
+            }
         }
         let asked_at = Instant::now();
         match largest_records(self.admin.clone()).await {
@@ -171,7 +175,7 @@ impl TopicLimits {
                 Ok(())
             }
             Err(error) => {
-                *away = Some(Instant::now());
+                *away = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }

@@ -54,7 +54,10 @@ impl Client {
     /// Why the cluster does not let us in; none if it does, or is away. Blocks for a moment.
     pub fn refusal(&self) -> Option<Refusal> {
         let heard = Heard::default();
-        let consumer: BaseConsumer<Heard> = self.base().create_with_context(heard.clone()).ok()?;
+        let mut config = self.base();
+        // What it logs, about each handshake and certificate, stands in one queue before the reason, and is taken one by one.
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        let consumer: BaseConsumer<Heard> = config.create_with_context(heard.clone()).ok()?;
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             if consumer.fetch_metadata(None, ATTEMPT).is_ok() {

@@ -72,14 +72,15 @@ impl Postgres {
             "UPDATE belfry.relay SET owner = $2, epoch = epoch + 1, incarnation = belfry.incarnation(), \
                lease_until = clock_timestamp() + make_interval(secs => $3) \
              WHERE sink = $1 AND (lease_until < clock_timestamp() OR owner = $2 OR incarnation <> belfry.incarnation()) \
-             RETURNING epoch, position",
+             RETURNING epoch, position, incarnation",
         )
         .bind(sink)
         .bind(owner)
         .bind(LEASE.as_secs_f64())
         .fetch_optional(&self.readers)
         .await?;
-        row.map(|row| Ok(Lease { epoch: row.try_get(0)?, position: row.try_get(1)? })).transpose()
+        row.map(|row| Ok(Lease { epoch: row.try_get(0)?, position: row.try_get(1)?, incarnation: row.try_get(2)? }))
+            .transpose()
     }
 
     pub(crate) async fn checkpoint(

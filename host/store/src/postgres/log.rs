@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::Postgres;
-use crate::{LogEntry, RelayEntry, StoreError};
+use crate::{LogEntry, LogPage, RelayEntry, StoreError};
 
 /// A query for rows of the log; [`entry`] reads the columns.
 macro_rules! select_entries {
@@ -27,9 +27,9 @@ pub(super) use select_entries;
 macro_rules! select_relay_entries {
     ($condition:literal) => {
         concat!(
-            "SELECT id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL, \
-             (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM created_at) * 1000)::bigint \
-             FROM belfry.outbox ",
+            "SELECT id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL AS is_notification, \
+             (extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms, \
+             (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms FROM belfry.outbox ",
             $condition
         )
     };
@@ -53,13 +53,25 @@ impl Postgres {
         Ok((lowest, highest))
     }
 
-    pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<Vec<RelayEntry>, StoreError> {
-        let rows = sqlx::query(select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"))
-            .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(relay_entry).collect()
+    pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
+        // Entries, end and incarnation are of one snapshot: whoever reads on after a standby took over must not take what
+        // it remembers of the log for what this one holds.
+        let rows = sqlx::query(concat!(
+            "SELECT entry.*, belfry.incarnation(), \
+               coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)) \
+             FROM (SELECT) one LEFT JOIN LATERAL (",
+            select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"),
+            ") entry ON true ORDER BY entry.id"
+        ))
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        let Some(first) = rows.first() else { return Err(StoreError("a read without an answer".into())) };
+        let (incarnation, end): (String, i64) = (first.try_get(9)?, first.try_get(10)?);
+        let is_empty = first.try_get::<Option<i64>, _>(0)?.is_none();
+        let entries = if is_empty { Vec::new() } else { rows.iter().map(relay_entry).collect::<Result<_, _>>()? };
+        Ok(LogPage::new(entries, (after, limit), end, incarnation))
     }
 
     pub(crate) async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {

@@ -58,7 +58,8 @@ impl Sqlite {
         .bind(lease_until_ms())
         .fetch_optional(&self.writer)
         .await?;
-        row.map(|row| Ok(Lease { epoch: row.try_get(0)?, position: row.try_get(1)? })).transpose()
+        row.map(|row| Ok(Lease { epoch: row.try_get(0)?, position: row.try_get(1)?, incarnation: String::new() }))
+            .transpose()
     }
 
     pub(crate) async fn checkpoint(

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{LogEntry, RelayEntry, StoreError};
+use crate::{LogEntry, LogPage, RelayEntry, StoreError};
 
 /// A query for rows of the log; [`entry`] reads the columns.
 macro_rules! select_entries {
@@ -50,13 +50,16 @@ impl Sqlite {
         Ok((lowest, highest))
     }
 
-    pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<Vec<RelayEntry>, StoreError> {
+    pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
+        // What is committed after this was looked up is seen by the next read.
+        let (_, end) = self.log_bounds().await?;
         let rows = sqlx::query(select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"))
             .bind(after)
             .bind(limit)
             .fetch_all(&self.readers)
             .await?;
-        rows.iter().map(relay_entry).collect()
+        let entries = rows.iter().map(relay_entry).collect::<Result<_, _>>()?;
+        Ok(LogPage::new(entries, (after, limit), end, String::new()))
     }
 
     pub(crate) async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {

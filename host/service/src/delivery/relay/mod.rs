@@ -100,7 +100,7 @@ impl Relay {
             held.set(1.0);
             breaker.try_again();
             suspects.retain(|position| *position > lease.position);
-            let session = Session::new(&self, lease, deadline, suspects.clone(), stopping.clone());
+            let session = Session::new(&self, lease.clone(), deadline, suspects.clone(), stopping.clone());
             match session.run(&mut breaker).await {
                 End::Stopped => {
                     match self.store.release_lease(sink, lease.epoch).await {

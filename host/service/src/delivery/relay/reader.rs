@@ -1,6 +1,6 @@
 //! Reads the log ahead of the session.
 
-use belfry_store::{RelayEntry, Store, StoreError};
+use belfry_store::{Lease, LogPage, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 
 /// Entries read at once.
@@ -8,25 +8,19 @@ const PAGE: u32 = 1000;
 /// Pages that are ready to be sent.
 const AHEAD: usize = 2;
 
-/// A piece of the log.
-pub(super) struct Page {
-    pub(super) entries: Vec<RelayEntry>,
-    /// Everything up to here was seen.
-    pub(super) up_to: i64,
-}
-
-/// Read from a position, as far as the log goes, again and again. Ends when nobody takes the pages any more, or at the
-/// first error.
+/// Read on from where the sink was when the lease was taken, as far as the log goes, again and again. Ends when nobody
+/// takes the pages any more, or at the first error.
 pub(super) fn read(
     store: Store,
-    position: i64,
+    lease: &Lease,
     log_end: watch::Receiver<i64>,
-) -> mpsc::Receiver<Result<Page, StoreError>> {
+) -> mpsc::Receiver<Result<LogPage, StoreError>> {
     let (pages, receiver) = mpsc::channel(AHEAD);
+    let (position, incarnation) = (lease.position, lease.incarnation.clone());
     tokio::spawn(async move {
         tokio::select! {
             () = pages.closed() => {}
-            () = read_pages(&store, position, log_end, &pages) => {}
+            () = read_pages(&store, position, &incarnation, log_end, &pages) => {}
         }
     });
     receiver
@@ -35,30 +29,36 @@ pub(super) fn read(
 async fn read_pages(
     store: &Store,
     mut position: i64,
+    incarnation: &str,
     mut log_end: watch::Receiver<i64>,
-    pages: &mpsc::Sender<Result<Page, StoreError>>,
+    pages: &mpsc::Sender<Result<LogPage, StoreError>>,
 ) {
     loop {
         // What is committed now is seen by the read that follows.
-        let end = *log_end.borrow_and_update();
-        if end <= position {
-            if log_end.changed().await.is_err() {
+        let told = *log_end.borrow_and_update();
+        let mut all_is_read = told <= position;
+        if !all_is_read {
+            let page = match store.read_relay(position, PAGE).await {
+                Ok(page) if page.incarnation != incarnation => Err(another_database()),
+                page => page,
+            };
+            let failed = page.is_err();
+            if let Ok(page) = &page {
+                position = page.up_to;
+                all_is_read = page.entries.len() < PAGE as usize;
+            }
+            if pages.send(page).await.is_err() || failed {
                 return;
             }
-            continue;
         }
-        let page = store.read_relay(position, PAGE).await.map(|entries| {
-            let last = entries.last().map_or(position, |entry| entry.position);
-            // A page that is not full shows all there is up to the end that was known before; it may show more.
-            let up_to = if (entries.len() as u32) < PAGE { last.max(end) } else { last };
-            Page { entries, up_to }
-        });
-        let failed = page.is_err();
-        if let Ok(page) = &page {
-            position = page.up_to;
-        }
-        if pages.send(page).await.is_err() || failed {
+        if all_is_read && log_end.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// A standby took over, or a backup was restored: the log may end before what was read of the other, and what comes there
+/// next would be passed over.
+fn another_database() -> StoreError {
+    StoreError("the database is another; its position is read anew, in a new epoch".into())
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use belfry_store::{Lease, RelayEntry, StoreError, crash_point};
+use belfry_store::{Lease, LogPage, RelayEntry, StoreError, crash_point};
 use tokio::sync::{mpsc, watch};
 
 use super::in_flight::InFlight;
-use super::reader::{Page, read};
+use super::reader::read;
 use super::suspects::Refusals;
 use super::{End, Failure, Relay, stopped};
 use crate::clock::now_ms;
@@ -48,7 +48,6 @@ impl<'a> Session<'a> {
         Self {
             relay,
             sink: relay.outlet.sink(),
-            lease,
             deadline,
             suspects,
             refusals: Refusals::default(),
@@ -58,6 +57,7 @@ impl<'a> Session<'a> {
             parked_requests: -1,
             noted_position: lease.position,
             noted_at: Instant::now(),
+            lease,
         }
     }
 
@@ -92,10 +92,9 @@ impl<'a> Session<'a> {
     ) -> Result<End, Failure> {
         self.blocked = self.relay.store.blocked_keys(self.sink).await?.into_iter().collect();
         let log_end = self.relay.heartbeat.log_end().subscribe();
-        let mut pages = read(self.relay.store.clone(), self.lease.position, log_end.clone());
+        let mut pages = read(self.relay.store.clone(), &self.lease, log_end.clone());
         let mut stop_at = None;
         let (mut seen_changes, mut stopping) = (self.relay.heartbeat.seen(), self.stopping.clone());
-        let incarnation = seen_changes.borrow().beat.incarnation.clone();
         loop {
             if Instant::now() >= self.deadline {
                 return Ok(End::LeaseLost);
@@ -104,12 +103,6 @@ impl<'a> Session<'a> {
                 return if self.checkpoint().await? { Ok(End::Stopped) } else { Ok(End::LeaseLost) };
             }
             let seen = seen_changes.borrow_and_update().clone();
-            if seen.beat.incarnation != incarnation {
-                // Its log may end before where this session has read to: what comes there next would be passed over.
-                return Err(
-                    StoreError("the database is another; its position is read anew, in a new epoch".into()).into()
-                );
-            }
             self.renew(&seen);
             if self.in_flight.is_settled() && seen.beat.parked_requests != self.parked_requests {
                 if !self.checkpoint().await? {
@@ -155,7 +148,7 @@ impl<'a> Session<'a> {
 
     async fn send(
         &mut self,
-        page: Page,
+        page: LogPage,
         outlet: &mut Outlet,
         acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
         breaker: &mut Breaker,
