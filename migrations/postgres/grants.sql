@@ -7,9 +7,11 @@ BEGIN
   REVOKE ALL ON ALL FUNCTIONS IN SCHEMA belfry FROM PUBLIC;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_runtime') THEN
     GRANT USAGE ON SCHEMA belfry TO belfry_runtime;
-    GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout TO belfry_runtime;
+    GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout,
+                            belfry.component_signature, belfry.pause TO belfry_runtime;
     GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld, belfry.dead_letter TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;
+    GRANT SELECT, INSERT, UPDATE ON belfry.access_token TO belfry_runtime;
     GRANT SELECT, INSERT ON belfry.relay_checkpoint, belfry.discarded TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.parked TO belfry_runtime;
     GRANT SELECT ON belfry.retired, belfry.event_outbox, belfry._sqlx_migrations TO belfry_runtime;
@@ -19,5 +21,6 @@ BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_reader') THEN
     GRANT USAGE ON SCHEMA belfry TO belfry_reader;
     GRANT SELECT ON ALL TABLES IN SCHEMA belfry TO belfry_reader;
+    REVOKE ALL ON belfry.access_token FROM belfry_reader;
   END IF;
 END $$;

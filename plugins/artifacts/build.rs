@@ -5,6 +5,7 @@
 //! as text become components here.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -129,11 +130,26 @@ fn build_programs(root: &Path, out: &Path) -> Result<()> {
     let more_than_contract = resolve.push_file(programs.join("forbidden-import.wit"))?;
     let forbidden = resolve.select_world(&[more_than_contract], None)?;
     write("forbidden-import", encode(&programs, "forbidden-import", &resolve, forbidden)?)?;
+    write("compile-bomb", compile_bomb(20_000, 2_000)?)?;
+    write("slow-to-compile", compile_bomb(3_000, 300)?)?;
     // These two are written as what they are.
     for program in ["other-contract", "core-module"] {
         write(program, assemble(&programs, program)?)?;
     }
     Ok(())
+}
+
+/// A component of one function with many locals, each of which is used within many nested loops. The compiler has to
+/// follow every local through every loop: what it needs grows with their product, the component with their sum.
+fn compile_bomb(locals: usize, loops: usize) -> Result<Vec<u8>> {
+    let mut text = format!("(component (core module (func (local{}){}", " i64".repeat(locals), " loop".repeat(loops));
+    for local in 0..locals {
+        write!(text, " local.get {local} i64.const {local} i64.add local.set {local}")?;
+    }
+    // A loop whose head nothing leads back to would be none.
+    text.push_str(&" i32.const 0 br_if 0 end".repeat(loops));
+    text.push_str(")))");
+    Ok(wat::parse_str(text)?)
 }
 
 /// Make a component of a core module. Its imports and exports have the names by which components' tools know the parts

@@ -3,7 +3,7 @@ use belfry_service::config::{Config, load};
 use belfry_service::{Service, ServiceSettings};
 use tempfile::TempDir;
 
-use crate::Client;
+use crate::{Client, belfry_binary};
 
 /// A service in this process, on free ports, with a store of its own.
 pub struct TestService {
@@ -22,7 +22,7 @@ impl TestService {
     pub async fn start_with(default_projector: &'static [u8], settings: &[(&str, &str)]) -> Result<Self> {
         let directory = TempDir::new()?;
         let config = config(&directory, settings)?;
-        let settings = ServiceSettings { config, default_projector };
+        let settings = ServiceSettings { config, default_projector, compiler: belfry_binary()? };
         Ok(Self { service: Service::start(settings.clone()).await?, settings, directory })
     }
 

@@ -1,47 +1,251 @@
 //! Who may do what, what the API says of itself, and readers that do not read.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use belfry_service::http::OPENAPI;
-use belfry_tests::{Batch, TestService, results_ready};
+use belfry_artifacts::TEACHER_RESULTS;
+use belfry_service::access::Role;
+use belfry_service::http::{OPENAPI, routes};
+use belfry_tests::servers::shared_postgres;
+use belfry_tests::{Batch, BelfryProcess, Ended, Replica, TestService, belfry, eventually, results_ready};
 use reqwest::{Client, Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 async fn status(request: reqwest::RequestBuilder) -> Result<StatusCode> {
     Ok(request.send().await?.status())
 }
 
-#[tokio::test]
-async fn tokens_decide_what_somebody_may_do() -> Result<()> {
-    let directory = TempDir::new()?;
-    let file = directory.path().join("tokens");
-    let line = |role: &str| {
-        let hash: String = Sha256::digest(role.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("somebody {role} {hash}\n")
-    };
-    std::fs::write(&file, format!("# who\n{}{}{}", line("viewer"), line("publisher"), line("operator")))?;
-    let tokens_file = file.to_str().context("a path")?;
-    let service =
-        TestService::start_with(belfry_artifacts::TEACHER_RESULTS, &[("http.tokens_file", tokens_file)]).await?;
-    let url = service.client().url().to_owned();
-    let http = Client::new();
-    let read = |token: &str| status(http.get(format!("{url}/v1/projectors")).bearer_auth(token));
-    let event = results_ready(&Batch::number(1));
-    let post = |token: &str| status(http.post(format!("{url}/v1/events")).bearer_auth(token).json(&event));
-    let roll_back =
-        |token: &str| status(http.post(format!("{url}/v1/projectors/teacher-results/rollback")).bearer_auth(token));
+/// Every route, and the least role that may take it. The router's own list must be the same.
+const MATRIX: &[(&str, &str, Option<Role>)] = &[
+    ("POST", "/v1/events", Some(Role::Publisher)),
+    ("GET", "/v1/events/{event_id}", Some(Role::Viewer)),
+    ("GET", "/v1/notifications/{event_id}", Some(Role::Viewer)),
+    ("GET", "/v1/feed", Some(Role::Viewer)),
+    ("GET", "/v1/parked", Some(Role::Viewer)),
+    ("POST", "/v1/parked/unpark", Some(Role::Operator)),
+    ("POST", "/v1/parked/discard", Some(Role::Operator)),
+    ("GET", "/v1/releases", Some(Role::Viewer)),
+    ("POST", "/v1/releases", Some(Role::Operator)),
+    ("GET", "/v1/releases/{release_id}", Some(Role::Viewer)),
+    ("GET", "/v1/projectors", Some(Role::Viewer)),
+    ("POST", "/v1/projectors/{name}/rollout", Some(Role::Operator)),
+    ("POST", "/v1/projectors/{name}/rollback", Some(Role::Operator)),
+    ("POST", "/v1/rollout", Some(Role::Operator)),
+    ("GET", "/v1/pauses", Some(Role::Viewer)),
+    ("POST", "/v1/pauses/{kind}/{name}", Some(Role::Operator)),
+    ("POST", "/v1/pauses/{kind}/{name}/resume", Some(Role::Operator)),
+    ("GET", "/v1/tokens", Some(Role::Admin)),
+    ("POST", "/v1/tokens", Some(Role::Admin)),
+    ("POST", "/v1/tokens/{name}/revoke", Some(Role::Admin)),
+    ("GET", "/openapi.json", None),
+];
 
-    ensure!(status(http.get(format!("{url}/v1/projectors"))).await? == 401, "without a token");
-    ensure!(read("guess").await? == 401, "with a token that nobody knows");
-    ensure!(read("viewer").await? == 200 && post("viewer").await? == 403);
-    ensure!(post("publisher").await? == 201 && roll_back("publisher").await? == 403);
-    ensure!(roll_back("operator").await? == 404, "allowed, though there is nothing to go back to");
+/// A tokens file with a token of each role, which is the role's name.
+fn tokens_file(directory: &TempDir) -> Result<String> {
+    let line = |role: Role| {
+        let hash: String = Sha256::digest(role.as_str()).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{role}-of-file {role} {hash}\n")
+    };
+    let file = directory.path().join("tokens");
+    std::fs::write(&file, format!("# who\n{}", Role::ALL.map(line).concat()))?;
+    Ok(file.to_str().context("a path")?.to_owned())
+}
+
+async fn create(url: &str, by: &str, body: Value) -> Result<Value> {
+    let response = Client::new().post(format!("{url}/v1/tokens")).bearer_auth(by).json(&body).send().await?;
+    let status = response.status();
+    ensure!(response.headers()["cache-control"] == "no-store", "a token must not be kept on its way");
+    let made: Value = response.json().await?;
+    ensure!(status == 201, "{status}: {made}");
+    Ok(made)
+}
+
+fn secret(made: &Value) -> Result<String> {
+    Ok(made["token"].as_str().context("a token")?.to_owned())
+}
+
+#[tokio::test]
+async fn every_route_has_its_role() -> Result<()> {
+    let listed: BTreeSet<_> = routes().iter().map(|route| (route.method.to_string(), route.path, route.role)).collect();
+    let expected: BTreeSet<_> =
+        MATRIX.iter().map(|(method, path, role)| ((*method).to_owned(), *path, *role)).collect();
+    ensure!(listed == expected, "the matrix must name every route: {:?}", listed.symmetric_difference(&expected));
+
+    let directory = TempDir::new()?;
+    let file = tokens_file(&directory)?;
+    let service = TestService::start_with(TEACHER_RESULTS, &[("http.tokens_file", &file)]).await?;
+    let url = service.client().url().to_owned();
+    let mut tokens = Vec::new();
+    for role in Role::ALL {
+        let made = create(&url, "admin", json!({ "name": format!("{role}-of-database"), "role": role })).await?;
+        tokens.extend([(role, role.as_str().to_owned()), (role, secret(&made)?)]);
+    }
+    let http = Client::new();
+    for (method, path, needed) in MATRIX {
+        let filled = path
+            .replace("{event_id}", &Uuid::nil().to_string())
+            .replace("{release_id}", "9")
+            .replace("{name}", "x")
+            .replace("{kind}", "y");
+        let request = || http.request(method.parse().expect("a method"), format!("{url}{filled}"));
+        let nobody = [status(request()).await?, status(request().bearer_auth("belfry_guess")).await?];
+        let expected = if needed.is_some() { 401 } else { 200 };
+        ensure!(nobody.iter().all(|status| *status == expected), "{method} {path} without a token: {nobody:?}");
+        for (role, token) in &tokens {
+            let status = status(request().bearer_auth(token)).await?;
+            ensure!(status != 401 && status != 405, "{method} {path}: {status}");
+            ensure!(
+                (status == 403) == needed.is_some_and(|needed| *role < needed),
+                "{role}: {method} {path}: {status}"
+            );
+        }
+    }
     service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_and_kept_as_its_hash() -> Result<()> {
+    let directory = TempDir::new()?;
+    let root = belfry_on(&directory, &["token", "create", "root", "--role", "admin", "--direct"]).await?;
+    ensure!(root.code == Some(0) && root.stdout.starts_with("belfry_"), "{root:?}");
+    let root = root.stdout.trim().to_owned();
+    let process = BelfryProcess::start_with(directory.path(), &[("http.require_token", "true".into())]).await?;
+    let url = process.client().url().to_owned();
+    let made = create(&url, &root, json!({ "name": "ci", "role": "publisher" })).await?;
+    let token = secret(&made)?;
+    ensure!(made["created_by"] == "root" && token.len() == 71, "{made}");
+    let http = Client::new();
+    let post = || http.post(format!("{url}/v1/events")).bearer_auth(&token).json(&results_ready(&Batch::number(1)));
+    ensure!(status(post()).await? == 201);
+    let taken =
+        http.post(format!("{url}/v1/tokens")).bearer_auth(&root).json(&json!({ "name": "ci", "role": "viewer" }));
+    ensure!(status(taken).await? == 409, "a name is one token's");
+    let command = async |arguments: &[&str]| with_token(&url, &root, arguments).await;
+    let looked = eventually(
+        "the use is noted",
+        async || command(&["--output", "json", "token", "list"]).await?.json(),
+        |tokens| tokens.iter().all(|token| token["last_used_at"].is_string()),
+    )
+    .await?;
+    ensure!(looked.iter().map(|token| &token["name"]).eq(["root", "ci"]), "{looked:?}");
+    ensure!(looked[0]["created_by"] == "direct", "{looked:?}");
+
+    let revoked = command(&["token", "revoke", "ci"]).await?;
+    ensure!(revoked.code == Some(0) && status(post()).await? == 401, "{revoked:?}");
+    ensure!(command(&["token", "revoke", "ci"]).await?.code == Some(4));
+    let made = command(&["token", "create", "ci", "--role", "viewer", "--expires-in", "1h"]).await?;
+    ensure!(made.code == Some(0), "the name is free again: {made:?}");
+    let shown = command(&["token", "list"]).await?;
+    ensure!(shown.stdout.contains("by root") && shown.stdout.contains("until "), "{}", shown.stdout);
+
+    let secrets = [root.clone(), token, made.stdout.trim().to_owned()];
+    let log = process.log()?;
+    process.terminate().await?;
+    let mut kept = shown.stdout.into_bytes();
+    for file in ["belfry.db", "belfry.db-wal"] {
+        kept.extend(std::fs::read(directory.path().join(file)).unwrap_or_default());
+    }
+    kept.extend(log.into_bytes());
+    for secret in &secrets {
+        let secret = &secret.as_bytes()["belfry_".len()..];
+        ensure!(!kept.windows(secret.len()).any(|window| window == secret), "a token is in the database or the log");
+    }
+    Ok(())
+}
+
+/// The command on the database in a directory.
+async fn belfry_on(directory: &TempDir, arguments: &[&str]) -> Result<Ended> {
+    let store = format!("store.url=sqlite:{}", directory.path().join("belfry.db").display());
+    belfry(&[arguments, &["--set", &store]].concat()).await
+}
+
+async fn with_token(url: &str, token: &str, arguments: &[&str]) -> Result<Ended> {
+    let directory = TempDir::new()?;
+    let file = directory.path().join("token");
+    std::fs::write(&file, token)?;
+    let file = file.to_str().context("a path")?;
+    belfry(&[&["--url", url, "--token-file", file][..], arguments].concat()).await
+}
+
+#[tokio::test]
+async fn a_token_counts_until_it_expires() -> Result<()> {
+    let service = TestService::start().await?;
+    let url = service.client().url().to_owned();
+    let request = json!({ "name": "short", "role": "viewer", "expires_in_seconds": 2 });
+    let made = Client::new().post(format!("{url}/v1/tokens")).json(&request).send().await?;
+    ensure!(made.status() == 201, "without tokens whoever is on this machine may make one");
+    let token = secret(&made.json().await?)?;
+    let read = || status(Client::new().get(format!("{url}/v1/projectors")).bearer_auth(&token));
+    ensure!(read().await? == 200);
+    let mut feed = Client::new().get(format!("{url}/v1/feed")).bearer_auth(&token).send().await?;
+    let began = Instant::now();
+    let mut shown = String::new();
+    while let Some(chunk) = tokio::time::timeout(Duration::from_secs(10), feed.chunk()).await?? {
+        shown.push_str(std::str::from_utf8(&chunk)?);
+    }
+    ensure!(
+        shown.contains(
+            r#"event: closed
+data: {"reason":"unauthorized"}"#
+        ),
+        "{shown}"
+    );
+    ensure!(read().await? == 401 && began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_replica_honours_a_revocation_within_a_moment() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let tokens = [("http.require_token", "true".to_owned())];
+    let set = ["--set".to_owned(), format!("store.url={}", database.url)];
+    let direct = async |arguments: &[&str]| belfry(&[arguments, &["--direct", &set[0], &set[1]]].concat()).await;
+    let one = Replica::start(&database, None, &tokens).await?;
+    let other = Replica::start(&database, None, &tokens).await?;
+    let root = direct(&["token", "create", "root", "--role", "admin"]).await?;
+    ensure!(root.code == Some(0), "{root:?}");
+    let root = root.stdout.trim().to_owned();
+    let url = other.client().url().to_owned();
+    // Longer than anybody keeps what was read, so that the other replica looks as seldom as it ever does.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    for (round, revoked_directly) in [false, true].into_iter().enumerate() {
+        let name = format!("reader-{round}");
+        let made = create(one.client().url(), &root, json!({ "name": name, "role": "viewer" })).await?;
+        let token = secret(&made)?;
+        let read = || status(Client::new().get(format!("{url}/v1/projectors")).bearer_auth(&token));
+        eventually("the other replica lets it in", async || read().await, |status| *status == 200).await?;
+        let mut feed = Client::new().get(format!("{url}/v1/feed")).bearer_auth(&token).send().await?;
+        ensure!(feed.status() == 200);
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+
+        let revoked_at = if revoked_directly {
+            let revoked = direct(&["token", "revoke", &name]).await?;
+            ensure!(revoked.code == Some(0), "{revoked:?}");
+            Instant::now()
+        } else {
+            let revoked = with_token(one.client().url(), &root, &["token", "revoke", &name]).await?;
+            ensure!(revoked.code == Some(0), "{revoked:?}");
+            Instant::now()
+        };
+        while read().await? != 401 {
+            ensure!(revoked_at.elapsed() < Duration::from_secs(10), "it still counts");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let refused = revoked_at.elapsed();
+        let end = async { while let Ok(Some(_)) = feed.chunk().await {} };
+        tokio::time::timeout(Duration::from_secs(10), end).await.context("the feed goes on")?;
+        let ended = revoked_at.elapsed();
+        println!("revoked: the other replica refuses after {refused:?}, its feed ends after {ended:?}");
+        ensure!(refused < Duration::from_millis(1500) && ended < Duration::from_millis(2000));
+    }
     Ok(())
 }
 
@@ -66,7 +270,8 @@ async fn the_api_description_names_routes_that_exist() -> Result<()> {
     let paths = described["paths"].as_object().context("paths")?;
     ensure!(paths.len() >= 9, "{} paths", paths.len());
     for (path, methods) in paths.iter().filter(|(path, _)| path.starts_with("/v1")) {
-        let filled = path.replace("{event_id}", "x").replace("{release_id}", "x").replace("{name}", "x");
+        let filled =
+            path.replace("{event_id}", "x").replace("{release_id}", "x").replace("{name}", "x").replace("{kind}", "x");
         for method in
             methods.as_object().context("methods")?.keys().filter(|key| ["get", "post"].contains(&key.as_str()))
         {

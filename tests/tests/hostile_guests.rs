@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use belfry_artifacts::programs;
 use belfry_model::{Envelope, Event, Outcome};
-use belfry_sandbox::{Answer, Class, Configuration, Limits, Projection, Projector, Reason, Sandbox, SandboxSettings};
+use belfry_sandbox::{
+    Answer, Class, Compiler, Configuration, Limits, Projection, Projector, Reason, Sandbox, SandboxSettings,
+};
 use belfry_tests::{Batch, Neighbour, results_ready};
 use serde_json::{Value, json};
 
@@ -18,6 +20,7 @@ fn sandbox() -> &'static Sandbox {
             dynamic: Limits::of(Class::Dynamic),
             categories: vec!["processing_results".into()],
             cache_directory: None,
+            compiler: Compiler::Here,
         })
         .expect("a sandbox")
     })
@@ -78,6 +81,7 @@ const OUTCOMES: &[(&str, Outcome, &str)] = &[
     ("huge-memory-result", Outcome::MemoryLimit, "refused"),
     ("stack-overflow", Outcome::Trapped, "recurse less deeply"),
     ("trap", Outcome::Trapped, "panic"),
+    ("trap-on-even", Outcome::Notifications, "1 notifications"),
     ("exit", Outcome::Trapped, "exit"),
     // Output
     ("huge-result", Outcome::OutputLimit, "8 MiB"),
@@ -138,13 +142,15 @@ fn programs_with_limits_of_their_own_meet_them() {
 
 #[test]
 fn what_is_no_rule_is_refused_with_the_culprit_and_the_remedy() {
-    let cases: [(&[u8], Reason, &[&str]); 6] = [
+    let too_large = vec![0; (64 << 20) + 1];
+    let cases: [(&[u8], Reason, &[&str]); 7] = [
         (programs::START_LOOP, Reason::BadDescription, &["while starting", "within"]),
         (programs::FORBIDDEN_IMPORT, Reason::ForbiddenImport, &["wasi:sockets/tcp@0.2.0", "no network"]),
         (programs::OTHER_CONTRACT, Reason::ContractMismatch, &["projector@2.0.0", "projector@1.0.0"]),
         (programs::CORE_MODULE, Reason::NotAComponent, &["core WebAssembly module", "wasm32-wasip2"]),
         (b"hello", Reason::NotAComponent, &["wasm32-wasip2"]),
-        (b"\x7fELF....", Reason::NotAComponent, &["machine code"]),
+        (b"\x7fELF....", Reason::NotAComponent, &["machine code", "precompiled"]),
+        (&too_large, Reason::NotAComponent, &["67108865 bytes", "at most 67108864"]),
     ];
     for (bytes, reason, words) in cases {
         let refused = sandbox().load(bytes).map(|_| ()).expect_err("refused");

@@ -129,6 +129,9 @@ async fn nobody_may_do_more_than_his_part() -> Result<()> {
         ("belfry_runtime", "TRUNCATE belfry.outbox"),
         ("belfry_runtime", "DELETE FROM belfry.release"),
         ("belfry_runtime", "UPDATE belfry.rollout SET release_id = 1"),
+        ("belfry_runtime", "DELETE FROM belfry.access_token"),
+        ("belfry_runtime", "UPDATE belfry.pause SET reason = NULL"),
+        ("belfry_runtime", "UPDATE belfry.component_signature SET signer = ''"),
         ("belfry_runtime", "UPDATE belfry.inbox SET content_hash = ''"),
         ("belfry_runtime", "UPDATE belfry.retired SET up_to = 0"),
         ("belfry_runtime", "UPDATE belfry.discarded SET reason = ''"),
@@ -141,6 +144,7 @@ async fn nobody_may_do_more_than_his_part() -> Result<()> {
         ("belfry_runtime", &submit),
         ("belfry_reader", "INSERT INTO belfry.retired VALUES (true, 1)"),
         ("belfry_reader", "DELETE FROM belfry.dead_letter"),
+        ("belfry_reader", "SELECT sha256 FROM belfry.access_token"),
         ("belfry_reader", "SELECT nextval('belfry.outbox_id')"),
         ("belfry_reader", "SELECT belfry.extend_log(100, 4)"),
         ("belfry_reader", "SELECT belfry.retire_log(0, now())"),
@@ -194,6 +198,7 @@ async fn operators_see_the_log_with_what_became_of_each_entry() -> Result<()> {
         },
         notifications: Vec::new(),
         dead_letters: Vec::new(),
+        muted: false,
         origin: None,
     };
     let topics = [None, Some("counted.v1"), Some("counted.v1"), Some("counted.v1")];

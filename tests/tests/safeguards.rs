@@ -48,7 +48,7 @@ fn submission(event_id: Uuid) -> Submission {
         headers: Bytes::from_static(b"{}"),
         projections: Bytes::from_static(b"[]"),
     };
-    Submission { event, notifications: Vec::new(), dead_letters: Vec::new(), origin: None }
+    Submission { event, notifications: Vec::new(), dead_letters: Vec::new(), muted: false, origin: None }
 }
 
 /// Several writers that dawdle between insert and commit, some that roll back, and a reader at full speed.

@@ -8,13 +8,16 @@ use uuid::Uuid;
 use crate::client::Start;
 use crate::commands::audit::AuditArgs;
 use crate::commands::compare::CompareArgs;
+use crate::commands::compile_component::CompileArgs;
 use crate::commands::config::ConfigCommand;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::migrate::MigrateArgs;
+use crate::commands::pause::PauseCommand;
 use crate::commands::position::PositionCommand;
 use crate::commands::release::ReleaseReference;
 use crate::commands::serve::ConfigArgs;
+use crate::commands::token::TokenCommand;
 use crate::commands::topics::TopicsCommand;
 use crate::output::Format;
 
@@ -78,6 +81,12 @@ pub enum Command {
     /// Choose which release of a rule serves
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Bring a rule, a sink or all notifications to a halt, and let them go on
+    #[command(subcommand)]
+    Pause(PauseCommand),
+    /// Say who may call Belfry, and as what
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// How far Kafka's topics have been read
     #[command(subcommand)]
     Position(PositionCommand),
@@ -100,6 +109,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Write a shell's completion script to standard output
     Completions(CompletionsArgs),
+    /// Compile a component, for the service that starts this
+    #[command(hide = true)]
+    CompileComponent(CompileArgs),
 }
 
 /// What to do with a rule.
@@ -113,6 +125,16 @@ pub enum PluginCommand {
     Bench(BenchArgs),
     /// Upload a component as a new release
     Push(PushArgs),
+    /// List what was uploaded, and what was found out about it
+    List(ListArgs),
+    /// Show a release, and what was found out about it before it was taken
+    Show(ShowArgs),
+    /// Show in what two releases differ
+    Diff(DiffArgs),
+    /// Make a key to sign components with
+    Keygen(KeygenArgs),
+    /// Sign a component
+    Sign(SignArgs),
 }
 
 /// What to do with releases.
@@ -323,9 +345,70 @@ pub struct PushArgs {
     /// Why it is made
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// A signature of the component, as `plugin sign` writes it
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
     /// Let it serve at once
     #[arg(long)]
     pub activate: bool,
+}
+
+/// Arguments of `plugin show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry plugin show teacher-results@1.2.0#7
+  belfry --output json plugin show 7 | jq .admission.samples")]
+pub struct ShowArgs {
+    /// The release's number, or its label
+    #[arg(value_name = "RELEASE")]
+    pub release: ReleaseReference,
+}
+
+/// Arguments of `plugin diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin diff teacher-results@1.1.0#6 teacher-results@1.2.0#7")]
+pub struct DiffArgs {
+    /// A release's number, or its label
+    #[arg(value_name = "RELEASE")]
+    pub before: ReleaseReference,
+    /// Another's
+    #[arg(value_name = "RELEASE")]
+    pub after: ReleaseReference,
+}
+
+/// Arguments of `plugin keygen`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin keygen ~/.belfry/release.key
+
+Keep the file to yourself: whoever has it can sign. The public key is printed, and stands in FILE.pub; an operator adds it
+to releases.trusted_keys.")]
+pub struct KeygenArgs {
+    /// Where the secret key is written to; it must not be there yet
+    pub file: PathBuf,
+}
+
+/// Arguments of `plugin sign`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin sign my_rule.wasm --key ~/.belfry/release.key
+  belfry plugin push my_rule.wasm --signature my_rule.wasm.sig
+
+What is signed is the text belfry.component.v1: and the SHA-256 of the file in hexadecimal, with ed25519.")]
+pub struct SignArgs {
+    /// The component
+    pub file: PathBuf,
+    /// The secret key, as `plugin keygen` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where the signature is written to; without it, beside the component with .sig behind its name
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
 }
 
 /// Arguments of `release list`.
@@ -344,11 +427,12 @@ pub struct ListArgs {
 #[command(after_help = "\
 Examples:
   belfry release activate 7
-  belfry release activate teacher-results@1.2.0#7")]
+  belfry release activate teacher-results@1.2.0#7
+  belfry release activate teacher-results@1.2.0#7 failed-batches@2.0.0#9")]
 pub struct ActivateArgs {
-    /// The release's number, or its label, which ends in the number
-    #[arg(value_name = "RELEASE_ID")]
-    pub release: ReleaseReference,
+    /// The release's number, or its label, which ends in the number; several rules' are switched together
+    #[arg(value_name = "RELEASE_ID", required = true)]
+    pub releases: Vec<ReleaseReference>,
 }
 
 /// Arguments of `release rollback`.

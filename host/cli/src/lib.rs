@@ -47,6 +47,11 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Plugin(PluginCommand::Test(args)) => commands::plugin::test::run(args, output),
         Command::Plugin(PluginCommand::Bench(args)) => commands::plugin::bench::run(args, output),
         Command::Plugin(PluginCommand::Push(args)) => commands::plugin::push::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::List(args)) => commands::plugin::list::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::Show(args)) => commands::plugin::show::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::Diff(args)) => commands::plugin::diff::run(args, &client()?, output).await,
+        Command::Plugin(PluginCommand::Keygen(args)) => commands::plugin::keys::generate(args, output),
+        Command::Plugin(PluginCommand::Sign(args)) => commands::plugin::keys::sign(args, output),
         Command::Release(ReleaseCommand::List(args)) => commands::release::list(args, &client()?, output).await,
         Command::Release(ReleaseCommand::Activate(args)) => commands::release::activate(args, &client()?, output).await,
         Command::Release(ReleaseCommand::Rollback(args)) => {
@@ -61,9 +66,12 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Migrate(args) => commands::migrate::run(args, output).await,
         Command::Demo(args) => commands::demo::run(args, output).await,
+        Command::Pause(command) => commands::pause::run(command, &client()?, output).await,
+        Command::Token(command) => commands::token::run(command, &cli.options, output).await,
         Command::Position(command) => commands::position::run(command, output).await,
         Command::Topics(command) => commands::topics::run(command, output).await,
         Command::Config(command) => commands::config::run(command, output),
         Command::Completions(args) => commands::completions::run(args, output),
+        Command::CompileComponent(args) => commands::compile_component::run(args),
     }
 }

@@ -28,6 +28,10 @@ pub enum Outcome {
     InvalidOutput,
     /// The answer uses a feature of the contract that this host does not carry out.
     UnsupportedFeature,
+    /// The projector was not asked: its release was taken out, and there is none to go back to.
+    Suspended,
+    /// The projector was not asked: an operator has brought it to a halt.
+    Paused,
     /// The text is JSON but not an event.
     Malformed,
     /// An event with this id and other content was taken before.
@@ -50,6 +54,8 @@ impl Outcome {
             Self::LogLimit => "log-limit",
             Self::InvalidOutput => "invalid-output",
             Self::UnsupportedFeature => "unsupported-feature",
+            Self::Suspended => "suspended",
+            Self::Paused => "paused",
             Self::Malformed => "malformed",
             Self::Conflict => "conflict",
             Self::Undecodable => "undecodable",

@@ -10,6 +10,11 @@ const MAX_COMPONENT_BYTES: usize = 64 << 20;
 /// The contract that this host serves.
 const CONTRACT: &str = "belfry:projector";
 const CONTRACT_VERSION: &str = "1.0.0";
+
+/// The contract that this host serves, with its version.
+pub(crate) fn contract() -> String {
+    format!("{CONTRACT}@{CONTRACT_VERSION}")
+}
 /// Packages of WASI 0.2 that standard libraries import whether or not a rule uses them.
 const WASI_PACKAGES: [&str; 5] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random"];
 
@@ -58,6 +63,12 @@ pub enum Reason {
     BadDescription,
     /// Its configuration is refused, by the host or by the rule.
     BadConfiguration,
+    /// The compiler needs too much for it, or breaks down over it.
+    NotCompiled,
+    /// It answers the same event in different ways.
+    NotDeterministic,
+    /// It could not be tried: the host has no compiler. That is not the component's fault.
+    NoCompiler,
 }
 
 impl NotAdmitted {
@@ -79,17 +90,17 @@ pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), NotAdmitted> {
                 .into(),
         ),
         [0x7f, b'E', b'L', b'F', ..] => {
-            refuse("compiled machine code; upload the .wasm component itself, it is compiled here".into())
+            refuse("compiled machine code (precompiled, .cwasm); upload the .wasm component itself, it is compiled here".into())
         }
         _ => refuse("not a WebAssembly component; build the rule for the target wasm32-wasip2 and upload that file".into()),
     }
 }
 
-/// Check what a component imports and exports against the contract.
-pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<(), NotAdmitted> {
+/// Check what a component imports and exports against the contract. Gives what it imports.
+pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<Vec<String>, NotAdmitted> {
     let world = component.component_type();
-    let forbidden: Vec<_> =
-        world.imports(engine).map(|(name, _)| name.to_owned()).filter(|name| !allowed(name)).collect();
+    let imports: Vec<_> = world.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let forbidden: Vec<_> = imports.iter().filter(|name| !allowed(name)).map(String::as_str).collect();
     if !forbidden.is_empty() {
         let detail = format!(
             "imports {}; rules may import {CONTRACT}@{CONTRACT_VERSION} and, of WASI 0.2, {}; a rule has no network: take what it needs from the event or its configuration",
@@ -101,7 +112,7 @@ pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<(), 
     let wanted = format!("{CONTRACT}/projector@{CONTRACT_VERSION}");
     let exports: Vec<_> = world.exports(engine).map(|(name, _)| name.to_owned()).collect();
     if exports.contains(&wanted) {
-        return Ok(());
+        return Ok(imports);
     }
     let other = exports.iter().find(|name| name.starts_with(&format!("{CONTRACT}/projector")));
     let detail = match other {

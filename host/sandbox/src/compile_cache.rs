@@ -2,6 +2,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
@@ -10,12 +11,30 @@ use wasmtime::component::Component;
 use crate::admission::Digest;
 
 const CHECKSUM_BYTES: usize = 32;
+const TIME_BYTES: usize = 8;
+
+/// What the engine made of a component.
+pub(crate) struct Compiled {
+    pub(crate) code: Vec<u8>,
+    /// How long that took.
+    pub(crate) time: Duration,
+}
+
+impl Compiled {
+    #[expect(unsafe_code, reason = "the engine trusts what it compiled before; who wrote it is ours")]
+    pub(crate) fn component(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        // SAFETY: the bytes are what an engine of this program made: in this process, or in one that this process started
+        // and that had no other way to answer, or before, kept in a directory that only the owner of this process can
+        // write to, with a checksum. The engine checks its version and settings itself.
+        unsafe { Component::deserialize(engine, &self.code) }
+    }
+}
 
 /// Keeps compiled components on disk, so that a restart need not compile them again.
 ///
-/// A file holds a SHA-256 and then what the engine made of a component; its name tells the component's digest and the
-/// engine's version and settings. The directory is readable for its owner only: whoever can write there runs code in the
-/// host. Files from elsewhere are never taken.
+/// A file holds a SHA-256, how long compiling took, and then what the engine made of a component; its name tells the
+/// component's digest and the engine's version and settings. The directory is readable for its owner only: whoever can
+/// write there runs code in the host. Files from elsewhere are never taken.
 pub(crate) struct CompileCache {
     directory: PathBuf,
 }
@@ -31,30 +50,31 @@ impl CompileCache {
         Ok(Self { directory: directory.to_owned() })
     }
 
-    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
-        let bytes = fs::read(self.path(engine, digest)).ok()?;
-        let (checksum, compiled) = bytes.split_at_checked(CHECKSUM_BYTES)?;
-        if Sha256::digest(compiled).as_slice() != checksum {
+    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Compiled> {
+        let mut bytes = fs::read(self.path(engine, digest)).ok()?;
+        let (checksum, kept) = bytes.split_at_checked(CHECKSUM_BYTES)?;
+        if Sha256::digest(kept).as_slice() != checksum {
             tracing::warn!(%digest, "the cached compilation is damaged and is made anew");
             return None;
         }
-        deserialize(engine, compiled)
-            .inspect_err(
-                |error| tracing::warn!(%digest, %error, "the cached compilation is not usable and is made anew"),
-            )
-            .ok()
+        let time = Duration::from_nanos(u64::from_le_bytes(*kept.first_chunk::<TIME_BYTES>()?));
+        bytes.drain(..CHECKSUM_BYTES + TIME_BYTES);
+        Some(Compiled { code: bytes, time })
     }
 
     /// Keep a compiled component. A failure only costs time at the next start.
-    pub(crate) fn keep(&self, engine: &Engine, digest: &Digest, component: &Component) {
-        let kept = component.serialize().map_err(io::Error::other).and_then(|compiled| {
+    pub(crate) fn keep(&self, engine: &Engine, digest: &Digest, compiled: &Compiled) {
+        let keep = || {
+            let time = u64::try_from(compiled.time.as_nanos()).unwrap_or(u64::MAX).to_le_bytes();
+            let checksum = Sha256::new().chain_update(time).chain_update(&compiled.code).finalize();
             // A reader must see a whole file or none.
             let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-            file.write_all(&Sha256::digest(&compiled))?;
-            file.write_all(&compiled)?;
+            file.write_all(&checksum)?;
+            file.write_all(&time)?;
+            file.write_all(&compiled.code)?;
             file.persist(self.path(engine, digest)).map_err(|error| error.error)
-        });
-        if let Err(error) = kept {
+        };
+        if let Err(error) = keep() {
             tracing::warn!(%digest, %error, "cannot keep the compilation; the next start compiles it again");
         }
     }
@@ -64,11 +84,4 @@ impl CompileCache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         self.directory.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
     }
-}
-
-#[expect(unsafe_code, reason = "the engine trusts what it compiled before; the file's checksum and owner are ours")]
-fn deserialize(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes are what `serialize` gave, in a directory that only the owner of this process can write to, and
-    // their checksum is right. The engine checks its version and settings itself.
-    unsafe { Component::deserialize(engine, compiled) }
 }

@@ -1,13 +1,14 @@
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::admission::{check_bytes, check_world};
-use crate::compile_cache::CompileCache;
-use crate::{Class, Digest, Limits, NotAdmitted, Projector, Reason, digest};
+use crate::compile_cache::{CompileCache, Compiled};
+use crate::projector::{Compilation, Made};
+use crate::{Class, Compiler, Digest, Limits, NotAdmitted, Projector, Reason, digest};
 
 /// How often running guests are asked whether their time is up.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
@@ -25,6 +26,8 @@ pub struct SandboxSettings {
     pub categories: Vec<String>,
     /// Where compiled components are kept between runs; nowhere if none.
     pub cache_directory: Option<PathBuf>,
+    /// Where components are compiled.
+    pub compiler: Compiler,
 }
 
 impl SandboxSettings {
@@ -59,6 +62,8 @@ struct Shared {
     dynamic: Engine,
     settings: SandboxSettings,
     cache: Option<CompileCache>,
+    /// One component is compiled at a time, and none twice.
+    compiling: Mutex<()>,
 }
 
 impl Sandbox {
@@ -73,7 +78,8 @@ impl Sandbox {
         let native = engine(Class::Native, &settings)?;
         let dynamic = engine(Class::Dynamic, &settings)?;
         start_clock([&native, &dynamic]);
-        Ok(Self { shared: Arc::new(Shared { native, dynamic, settings, cache }) })
+        let compiling = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { native, dynamic, settings, cache, compiling }) })
     }
 
     /// Load a component: check it, compile it or take it from the cache, choose its class, and ask what it is.
@@ -82,13 +88,16 @@ impl Sandbox {
     pub fn load(&self, bytes: &[u8]) -> Result<Projector, NotAdmitted> {
         check_bytes(bytes)?;
         let digest = digest(bytes);
+        let compiled = self.compiled(&digest, bytes)?;
         // What does not even fit the smaller pool is no native guest.
-        let (class, component) = match self.compile(Class::Native, &digest, bytes) {
+        let (class, component) = match compiled.component(self.engine(Class::Native)) {
             Ok(component) if class_of(&component) == Class::Native => (Class::Native, component),
-            _ => (Class::Dynamic, self.compile(Class::Dynamic, &digest, bytes)?),
+            _ => (Class::Dynamic, compiled.component(self.engine(Class::Dynamic)).map_err(not_usable)?),
         };
-        check_world(&component, self.engine(class))?;
-        Projector::new(self, digest, class, &component)
+        let compilation =
+            Compilation { component_bytes: bytes.len(), compiled_bytes: compiled.code.len(), time: compiled.time };
+        let imports = check_world(&component, self.engine(class))?;
+        Projector::new(self, digest, class, &component, Made { compilation, imports })
     }
 
     pub(crate) fn engine(&self, class: Class) -> &Engine {
@@ -102,21 +111,33 @@ impl Sandbox {
         &self.shared.settings
     }
 
-    /// Both engines have the same settings but for their pools, so a compiled component fits either.
-    fn compile(&self, class: Class, digest: &Digest, bytes: &[u8]) -> Result<Component, NotAdmitted> {
-        let engine = self.engine(class);
-        if let Some(component) = self.shared.cache.as_ref().and_then(|cache| cache.load(engine, digest)) {
-            return Ok(component);
+    /// What the engine makes of a component, from the cache if it is there. Both engines have the same settings but for
+    /// their pools, so it fits either.
+    fn compiled(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, NotAdmitted> {
+        let engine = self.engine(Class::Native);
+        let cached = || self.shared.cache.as_ref().and_then(|cache| cache.load(engine, digest));
+        if let Some(compiled) = cached() {
+            return Ok(compiled);
         }
-        let component = Component::from_binary(engine, bytes).map_err(|error| {
-            let detail = format!("not a valid component: {error:#}; rebuild it with a current toolchain");
-            NotAdmitted::new(Reason::NotAComponent, detail)
-        })?;
+        let _one_at_a_time = self.shared.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever was before may have compiled the same.
+        if let Some(compiled) = cached() {
+            return Ok(compiled);
+        }
+        let began = Instant::now();
+        let code = self.shared.settings.compiler.compile(engine, bytes)?;
+        let compiled = Compiled { code, time: began.elapsed() };
         if let Some(cache) = &self.shared.cache {
-            cache.keep(engine, digest, &component);
+            cache.keep(engine, digest, &compiled);
         }
-        Ok(component)
+        Ok(compiled)
     }
+}
+
+/// It was compiled, and no pool takes it: it wants more instances, memories or tables than any rule may have.
+fn not_usable(error: wasmtime::Error) -> NotAdmitted {
+    let detail = format!("not usable: {error:#}; rebuild it with a current toolchain, or make it smaller");
+    NotAdmitted::new(Reason::NotAComponent, detail)
 }
 
 /// A language runtime shows in what it starts with: several memories, or a large one.
@@ -142,7 +163,8 @@ fn engine(class: Class, settings: &SandboxSettings) -> Result<Engine, SandboxErr
     })
 }
 
-fn config() -> Config {
+/// What a compiled component depends on.
+pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)

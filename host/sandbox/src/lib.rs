@@ -1,7 +1,7 @@
 //! Runs projector components. This is the only crate that names wasmtime.
 //!
 //! [`Sandbox`] owns the engines, their pools of instances and the clock that ends what runs too long. It loads a
-//! component's bytes into a [`Projector`], which answers `describe`, `check_config` and `project`, each in a fresh
+//! component's bytes into a [`Projector`], compiled in a process of its own where a [`Compiler`] says so, which answers `describe`, `check_config` and `project`, each in a fresh
 //! instance under all limits of its [`Class`]. [`Executor`] runs these calls on threads of their own, so that no guest
 //! ever holds up the service.
 
@@ -9,6 +9,8 @@ mod admission;
 mod bindings;
 mod class;
 mod compile_cache;
+mod compile_process;
+mod compiler;
 mod convert;
 mod description;
 mod engine;
@@ -17,13 +19,17 @@ mod guest;
 mod limiter;
 mod projection;
 mod projector;
+mod trial;
 mod wasi;
 
 pub use admission::{Digest, NotAdmitted, Reason, digest};
 pub use class::{Class, Limits};
+pub use compile_process::{CompileError, compile_component};
+pub use compiler::{COMPILE_COMMAND, CompileLimits, Compiler, INVALID_COMPONENT};
 pub use description::{ConfigKey, Configuration, Description, Subscription};
 pub use engine::{Sandbox, SandboxError, SandboxSettings};
 pub use executor::{Executor, Overloaded};
 pub use guest::{LogLevel, LogLine};
 pub use projection::{Answer, Failure, Projection, Rejection, Timings};
-pub use projector::{Projector, Warm};
+pub use projector::{Compilation, Projector, Warm};
+pub use trial::{AdmissionReport, SampleRun};

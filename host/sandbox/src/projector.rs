@@ -32,6 +32,23 @@ pub struct Projector {
     inner: Arc<Inner>,
 }
 
+/// How a component was compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compilation {
+    /// The component, in bytes.
+    pub component_bytes: usize,
+    /// What became of it, in bytes.
+    pub compiled_bytes: usize,
+    /// How long that took, the one time that it was done.
+    pub time: Duration,
+}
+
+/// What is known of a component before it was asked anything.
+pub(crate) struct Made {
+    pub(crate) compilation: Compilation,
+    pub(crate) imports: Vec<String>,
+}
+
 struct Inner {
     digest: Digest,
     class: Class,
@@ -40,6 +57,7 @@ struct Inner {
     pre: NotificationProjectorPre<Guest>,
     description: Description,
     categories: Vec<String>,
+    made: Made,
 }
 
 impl Projector {
@@ -48,6 +66,7 @@ impl Projector {
         digest: Digest,
         class: Class,
         component: &Component,
+        made: Made,
     ) -> Result<Self, NotAdmitted> {
         let engine = sandbox.engine(class).clone();
         let pre = link(component, &engine).map_err(|error| {
@@ -62,6 +81,7 @@ impl Projector {
             pre,
             description: nameless(),
             categories: sandbox.settings().categories.clone(),
+            made,
         };
         inner.description = inner.describe()?;
         Ok(Self { inner: Arc::new(inner) })
@@ -75,6 +95,21 @@ impl Projector {
     /// Its class.
     pub fn class(&self) -> Class {
         self.inner.class
+    }
+
+    /// What it may use up in one call.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// What it imports.
+    pub fn imports(&self) -> &[String] {
+        &self.inner.made.imports
+    }
+
+    /// How it was compiled.
+    pub fn compilation(&self) -> Compilation {
+        self.inner.made.compilation
     }
 
     /// What it says of itself.

@@ -1,5 +1,5 @@
 //! The one task of a replica that looks at the database when nothing happens: how far the log goes, who holds which
-//! lease, what serves. Everybody else waits for what it finds.
+//! lease, what serves, whose tokens count. Everybody else waits for what it finds.
 //!
 //! Where Redis tells what other replicas do, a look every few seconds is enough: it catches what Redis lost. Where nobody
 //! tells, it looks more often while things change, and less and less while they do not.
@@ -199,7 +199,8 @@ impl Heartbeat {
         }
         let news = before.end != beat.end
             || before.incarnation != beat.incarnation
-            || before.rollout != beat.rollout
+            || before.changes() != beat.changes()
+            || before.access != beat.access
             || before.parked_requests != beat.parked_requests
             || before.leases.iter().map(|lease| lease.epoch).ne(beat.leases.iter().map(|lease| lease.epoch));
         self.log_end.send_if_modified(|end| {

@@ -12,6 +12,7 @@
 //! knows which release serves which projector. [`delivery`] reads the log and hands its entries to the sinks. [`http`]
 //! and [`telemetry`] are how the world sees all this; [`Service::start`] puts it together.
 
+pub mod access;
 pub mod audit;
 pub mod compare;
 pub mod config;

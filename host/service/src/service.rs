@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::access::Access;
 use crate::config::{Config, DeliveryMode, SecretError, Tokens, TokensError, without_secrets};
 use crate::delivery::feed::Feeds;
 use crate::delivery::{OutletSettings, Relay, SinkHealth};
@@ -22,7 +24,7 @@ use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
 use crate::pipeline::Pipeline;
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
-use crate::releases::{self, Registry, ReleaseError};
+use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::{retention, telemetry};
 
 /// Requests that may wait for the writer.
@@ -39,6 +41,8 @@ pub struct ServiceSettings {
     pub config: Config,
     /// The component that serves an empty store.
     pub default_projector: &'static [u8],
+    /// The program that compiles components, as `belfry compile-component` does.
+    pub compiler: PathBuf,
 }
 
 /// Why a service does not start. No port is bound then.
@@ -53,6 +57,9 @@ pub enum StartError {
     /// The sandbox cannot start.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The keys that are to be trusted are none.
+    #[error("{0}")]
+    Keys(String),
     /// A release that should serve cannot be loaded.
     #[error("cannot load what should serve: {0}")]
     Release(#[from] ReleaseError),
@@ -106,18 +113,27 @@ pub struct Service {
 impl Service {
     /// Start everything: store, sandbox, what serves, writer, sinks, and only then the listeners.
     pub async fn start(settings: ServiceSettings) -> Result<Self, StartError> {
-        let ServiceSettings { config, default_projector } = settings;
+        let ServiceSettings { config, default_projector, compiler } = settings;
         let metrics = telemetry::start_metrics();
-        let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?.map(Arc::new);
+        let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?;
         let store_settings = config.store.settings()?;
         let store = Store::open(&store_settings).await?;
-        let sandbox = Sandbox::new(config.sandbox_settings())?;
+        let sandbox = Sandbox::new(config.sandbox_settings(compiler))?;
         let redis = redis::Client::new(&config.redis)?;
         let told = watch::Sender::new(false);
         let heartbeat = Heartbeat::start(store.clone(), told.subscribe()).await?;
-        let known_rollout = heartbeat.seen().borrow().beat.rollout;
+        let known_rollout = heartbeat.seen().borrow().beat.changes();
         let others = Others::default();
-        let registry = Registry::open(store.clone(), sandbox, default_projector, others.clone()).await?;
+        let trusted = config.trusted_keys().map_err(StartError::Keys)?;
+        let settings = RegistrySettings {
+            store: store.clone(),
+            sandbox,
+            others: others.clone(),
+            trusted,
+            default: default_projector,
+        };
+        let registry = Registry::open(settings).await?;
+        let access = Access::open(store.clone(), tokens, config.http.require_token).await?;
         let writer = Writer::start(store.clone(), writer_settings(&config), heartbeat.log_end().clone());
         let (stop, stopping) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
@@ -163,6 +179,7 @@ impl Service {
         sinks.push(tokio::spawn(retention));
         let follow = releases::follow(registry.clone(), known_rollout, heartbeat.seen(), finishing.clone());
         sinks.push(tokio::spawn(follow));
+        sinks.push(tokio::spawn(access.clone().follow(heartbeat.seen(), finishing.clone())));
         // The heartbeat renews the leases of relays that still have something to hand over.
         let (rest, rests) = watch::channel(false);
         let mut resting = vec![tokio::spawn(heartbeat.clone().run(rests.clone()))];
@@ -206,7 +223,7 @@ impl Service {
             in_flight: in_flight.clone(),
             max_in_flight: config.ingest.max_in_flight,
             max_event_bytes: config.ingest.max_event_bytes,
-            tokens,
+            access,
         };
         let ops = Ops {
             store: store.clone(),

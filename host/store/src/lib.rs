@@ -8,6 +8,7 @@ mod batch;
 mod crash_point;
 mod error;
 mod log_entry;
+mod pause;
 mod plan;
 mod postgres;
 mod relay;
@@ -16,6 +17,7 @@ mod sqlite;
 mod store;
 mod submission;
 mod submitted;
+mod token;
 mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
@@ -25,16 +27,20 @@ pub use error::{OpenError, StoreError};
 #[doc(hidden)]
 pub use fail;
 pub use log_entry::{DeadLetter, EventHistory, LogEntry, NotificationHistory, Withheld};
+pub use pause::{Pause, Paused};
 pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
 pub use relay::{
-    Beat, LEASE, Lease, LeaseState, LogPage, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, RelayEntry,
+    Beat, LEASE, Lease, LeaseState, LogPage, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest,
+    RelayEntry,
 };
-pub use release::{AddRelease, Added, NewRelease, Release, Rollout};
+pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, Rollout};
 pub use store::{Retired, Store, StoreSettings};
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
+    WITHHELD_MUTED,
 };
 pub use submitted::{Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
+pub use token::{NewToken, Token};
 pub use writer::{PendingReceipt, Writer, WriterGone, WriterSettings};

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     Advance, Batch, BatchReceipt, NewEvent, NewNotification, Receipt, SourcePartition, Submission, Unreadable,
-    WITHHELD_EXPIRED, WITHHELD_ISSUED,
+    WITHHELD_EXPIRED, WITHHELD_ISSUED, WITHHELD_MUTED,
 };
 
 /// The steps of the sources' positions, one for each partition, in the order of partitions. Batches of one partition
@@ -130,7 +130,9 @@ impl<'a> Plan<'a> {
             let mut notifications = Vec::with_capacity(submission.notifications.len());
             for notification in &submission.notifications {
                 // An expired one is not issued: were its time put right, it could still be told.
-                let withheld = if notification.expired(now_ms) {
+                let withheld = if submission.muted {
+                    Some(WITHHELD_MUTED)
+                } else if notification.expired(now_ms) {
                     Some(WITHHELD_EXPIRED)
                 } else if issued.insert(notification.notification_id) {
                     None

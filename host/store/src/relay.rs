@@ -150,6 +150,8 @@ pub struct LeaseState {
     pub epoch: i64,
     /// How far the sink has been served.
     pub position: i64,
+    /// Whether an operator has brought the sink to a halt.
+    pub paused: bool,
     /// How long it still lasts; zero once it has ended.
     pub remaining: Duration,
 }
@@ -161,10 +163,21 @@ pub struct Beat {
     pub end: i64,
     /// Number of the last change of what serves.
     pub rollout: i64,
+    /// Number of the last pause, or end of one.
+    pub pauses: i64,
+    /// How often tokens were made or revoked.
+    pub access: i64,
     /// Number of the last request for parked entries.
     pub parked_requests: i64,
     /// All leases.
     pub leases: Vec<LeaseState>,
     /// Which database this is: changes when a standby takes over or a backup is restored.
     pub incarnation: String,
+}
+
+impl Beat {
+    /// Differs from another look's if something else serves since, or is at a halt.
+    pub fn changes(&self) -> (i64, i64) {
+        (self.rollout, self.pauses)
+    }
 }

@@ -19,6 +19,21 @@ pub struct NewRelease {
     pub note: String,
     /// Who makes it.
     pub created_by: String,
+    /// What was found out about it before, as JSON.
+    pub admission: String,
+    /// Who vouches for the component, if anybody does.
+    pub signature: Option<ComponentSignature>,
+}
+
+/// Somebody's detached signature of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentSignature {
+    /// The key that it was checked against.
+    pub public_key: [u8; 32],
+    /// The signature.
+    pub signature: [u8; 64],
+    /// Whose key that was.
+    pub signer: String,
 }
 
 /// One immutable build of a projector with its configuration.
@@ -42,6 +57,8 @@ pub struct Release {
     pub created_by: String,
     /// When.
     pub created_at_ms: i64,
+    /// What was found out about it before, as JSON; none if it was made by a version that did not.
+    pub admission: Option<String>,
 }
 
 /// What became of a request to add a release.
@@ -69,8 +86,12 @@ pub struct Rollout {
     pub projector: String,
     /// The release that serves it.
     pub release_id: i64,
-    /// The one that served it before, if any.
+    /// The one to go back to: the last that served it before and was not suspended since, if any.
     pub previous_release_id: Option<i64>,
+    /// The one that was taken out by this. If it is the same, none serves.
+    pub suspended_release_id: Option<i64>,
+    /// Why that was decided.
+    pub reason: Option<String>,
     /// Who decided that.
     pub created_by: String,
     /// When.

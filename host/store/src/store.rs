@@ -8,9 +8,9 @@ use uuid::Uuid;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, EventHistory, Lease, LogEntry, LogPage, NewParked, NewParkedRequest,
-    NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, RelayEntry, Release, Rollout, SinkReach,
-    SourcePartition, StoreError,
+    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, LogPage,
+    NewParked, NewParkedRequest, NewRelease, NewToken, NotificationHistory, OpenError, Parked, ParkedFilter, Pause,
+    Paused, RelayEntry, Release, Rollout, SinkReach, SourcePartition, StoreError, Token,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -189,11 +189,49 @@ impl Store {
         }
     }
 
-    /// Let a release serve its projector from now on.
-    pub async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+    /// Who vouches for components: each signature with the digest of its component.
+    pub async fn component_signatures(&self) -> Result<Vec<([u8; 32], ComponentSignature)>, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.activate(release, created_by, now_ms).await,
-            Self::Postgres(postgres) => postgres.activate(release, created_by, now_ms).await,
+            Self::Sqlite(sqlite) => sqlite.component_signatures().await,
+            Self::Postgres(postgres) => postgres.component_signatures().await,
+        }
+    }
+
+    /// Let releases serve their projectors from now on: all of them, or none.
+    pub async fn activate(&self, releases: &[&Release], created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.activate(releases, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate(releases, created_by, now_ms).await,
+        }
+    }
+
+    /// Take a release out, if it still serves: the one before serves again, or none. Gives whether it did.
+    pub async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.suspend(release, reason, now_ms).await,
+            Self::Postgres(postgres) => postgres.suspend(release, reason, now_ms).await,
+        }
+    }
+
+    /// What is at a halt.
+    pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.pauses().await,
+            Self::Postgres(postgres) => postgres.pauses().await,
+        }
+    }
+
+    /// Bring something to a halt with a reason, or let it go on.
+    pub async fn pause(
+        &self,
+        what: &Paused,
+        reason: Option<&str>,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.pause(what, reason, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.pause(what, reason, created_by, now_ms).await,
         }
     }
 
@@ -210,6 +248,38 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.rollouts().await,
             Self::Postgres(postgres) => postgres.rollouts().await,
+        }
+    }
+
+    /// Make a token; none if somebody of that name has one that counts.
+    pub async fn add_token(&self, token: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_token(token, now_ms).await,
+            Self::Postgres(postgres) => postgres.add_token(token, now_ms).await,
+        }
+    }
+
+    /// All tokens that were ever made, oldest first.
+    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.tokens().await,
+            Self::Postgres(postgres) => postgres.tokens().await,
+        }
+    }
+
+    /// Let the token of that name not count any more. Gives whether there was one.
+    pub async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.revoke_token(name, by, now_ms).await,
+            Self::Postgres(postgres) => postgres.revoke_token(name, by, now_ms).await,
+        }
+    }
+
+    /// Write down when a token was used, at most once a minute. Gives whether it was.
+    pub async fn note_token_used(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.note_token_used(id, now_ms).await,
+            Self::Postgres(postgres) => postgres.note_token_used(id, now_ms).await,
         }
     }
 

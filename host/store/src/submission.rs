@@ -6,6 +6,8 @@ use uuid::Uuid;
 pub const WITHHELD_EXPIRED: &str = "expired";
 /// Why a notification is withheld: its identity was notified before.
 pub const WITHHELD_ISSUED: &str = "already-issued";
+/// Why a notification is withheld: an operator has muted all of them.
+pub const WITHHELD_MUTED: &str = "muted";
 
 /// An event and everything that follows from it, to be committed together or not at all.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct Submission {
     pub notifications: Vec<NewNotification>,
     /// What projectors could not project.
     pub dead_letters: Vec<NewDeadLetter>,
+    /// Whether its notifications are withheld, whatever they say.
+    pub muted: bool,
     /// Where the event was read, if nobody waits for an answer: a conflict then becomes a dead letter.
     pub origin: Option<Origin>,
 }

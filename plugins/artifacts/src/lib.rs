@@ -31,6 +31,12 @@ pub mod programs {
     /// A component that exports `belfry:projector/projector@2.0.0`, which no host knows.
     pub static OTHER_CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other-contract.wasm"));
 
+    /// A component of 300 KB for which the compiler needs tens of gigabytes.
+    pub static COMPILE_BOMB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/compile-bomb.wasm"));
+
+    /// The same in small: the compiler manages it, but takes seconds.
+    pub static SLOW_TO_COMPILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/slow-to-compile.wasm"));
+
     /// A core module, which is no component.
     pub static CORE_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/core-module.wasm"));
 }

@@ -112,7 +112,11 @@ fn failure<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::Err
     match Outcome::deserialize(deserializer)? {
         Outcome::Notifications => Err(D::Error::custom("expect `notifications` themselves, not the outcome")),
         Outcome::Rejected => Err(D::Error::custom("expect a `rejection` with its code, not the outcome")),
-        outcome @ (Outcome::Malformed | Outcome::Conflict | Outcome::Undecodable) => {
+        outcome @ (Outcome::Suspended
+        | Outcome::Paused
+        | Outcome::Malformed
+        | Outcome::Conflict
+        | Outcome::Undecodable) => {
             Err(D::Error::custom(format!("`{outcome}` is said of events before any rule sees them")))
         }
         outcome => Ok(outcome),

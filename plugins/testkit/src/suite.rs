@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use belfry_model::{Cause, Envelope, Message, MessageSettings, Notification};
 use belfry_sandbox::{
-    Answer, Class, Configuration, Limits, LogLine, NotAdmitted, Projection, Projector, Sandbox, SandboxError,
+    Answer, Class, Compiler, Configuration, Limits, LogLine, NotAdmitted, Projection, Projector, Sandbox, SandboxError,
     SandboxSettings,
 };
 
@@ -69,6 +69,7 @@ impl Suite {
             dynamic: Limits::of(Class::Dynamic),
             categories: CATEGORIES.map(str::to_owned).to_vec(),
             cache_directory: None,
+            compiler: Compiler::Here,
         })?;
         Ok(Self { projector: sandbox.load(component)? })
     }

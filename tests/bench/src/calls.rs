@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use belfry_artifacts::TEACHER_RESULTS;
 use belfry_model::{Envelope, Event};
-use belfry_sandbox::{Class, Configuration, Limits, Projector, Sandbox, SandboxSettings, Timings};
+use belfry_sandbox::{Class, Compiler, Configuration, Limits, Projector, Sandbox, SandboxSettings, Timings};
 use belfry_sdk::Projector as _;
 use teacher_results::TeacherResults;
 
@@ -24,6 +24,7 @@ pub(crate) fn sandbox() -> Result<Sandbox> {
         dynamic: Limits::of(Class::Dynamic),
         categories: vec!["processing_results".into()],
         cache_directory: None,
+        compiler: Compiler::Here,
     };
     Ok(Sandbox::new(settings)?)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use belfry_model::{Envelope, Event};
-use belfry_sandbox::{Description, Limits, Projector, Sandbox, SandboxSettings, digest};
+use belfry_sandbox::{Compiler, Description, Limits, Projector, Sandbox, SandboxSettings, digest};
 use cpu_time::ProcessTime;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
@@ -22,6 +22,7 @@ static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
         dynamic: LIMITS,
         categories: vec!["processing_results".to_owned()],
         cache_directory: None,
+        compiler: Compiler::Here,
     })
     .expect("this machine runs the engine")
 });

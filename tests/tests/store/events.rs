@@ -1,10 +1,9 @@
-//! Events, their notifications, releases, and what is retired.
+//! Events, their notifications, and what is retired.
 
 use belfry_store::{
-    AddRelease, Added, NewDeadLetter, NewNotification, NewRelease, NotificationHistory, Receipt, Retired, Submission,
-    WITHHELD_EXPIRED, WITHHELD_ISSUED,
+    NewDeadLetter, NewNotification, NotificationHistory, Receipt, Retired, Submission, WITHHELD_EXPIRED,
+    WITHHELD_ISSUED,
 };
-use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{Opened, accepted, event, notification, now_ms, submission};
@@ -27,8 +26,13 @@ pub(crate) async fn events_and_their_notifications_stand_together_in_order(opene
 }
 
 pub(crate) async fn an_event_id_is_taken_once(opened: Opened) {
-    let twin =
-        |content| Submission { event: event(1, content), notifications: vec![], dead_letters: vec![], origin: None };
+    let twin = |content| Submission {
+        event: event(1, content),
+        notifications: vec![],
+        dead_letters: vec![],
+        muted: false,
+        origin: None,
+    };
     // In one group, and in groups one after the other.
     assert_eq!(
         opened.commit(vec![twin(0), twin(0), twin(1)]).await,
@@ -84,45 +88,4 @@ async fn retire_all(opened: &Opened, up_to: i64, inbox_before_ms: i64) {
     while opened.store.retire(up_to, later, inbox_before_ms.min(later), 100).await.expect("a retirement")
         != Retired::default()
     {}
-}
-
-pub(crate) async fn a_version_names_one_component(opened: Opened) {
-    let release = |digest, config: &str| NewRelease {
-        projector: "p".into(),
-        version: "1.0.0".into(),
-        digest: [digest; 32],
-        component: Bytes::from_static(b"component"),
-        config: config.into(),
-        description: "{}".into(),
-        note: String::new(),
-        created_by: "test".into(),
-    };
-    let add = async |digest, config| opened.store.add_release(&release(digest, config), 0).await.expect("an answer");
-    let AddRelease::There(Added::New, first) = add(1, "{}").await else { panic!("a new release") };
-    assert!(matches!(add(1, "{}").await, AddRelease::There(Added::Existing, same) if same.id == first.id));
-    assert!(matches!(add(1, r#"{"a":1}"#).await, AddRelease::There(Added::New, other) if other.id != first.id));
-    assert_eq!(add(2, "{}").await, AddRelease::OtherDigest([1; 32]));
-}
-
-pub(crate) async fn the_release_before_is_known(opened: Opened) {
-    let mut releases = Vec::new();
-    for config in ["1", "2"] {
-        let new = NewRelease {
-            projector: "p".into(),
-            version: "1.0.0".into(),
-            digest: [1; 32],
-            component: Bytes::from_static(b"component"),
-            config: config.into(),
-            description: "{}".into(),
-            note: String::new(),
-            created_by: "test".into(),
-        };
-        let AddRelease::There(_, release) = opened.store.add_release(&new, 0).await.expect("an answer") else {
-            panic!("a release")
-        };
-        opened.store.activate(&release, "test", 0).await.expect("an activation");
-        releases.push(release);
-    }
-    let rollouts = opened.store.rollouts().await.expect("a query");
-    assert_eq!((rollouts[0].release_id, rollouts[0].previous_release_id), (releases[1].id, Some(releases[0].id)));
 }

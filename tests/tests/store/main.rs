@@ -2,7 +2,10 @@
 
 mod events;
 mod relays;
+mod releases;
 mod sources;
+mod tokens;
+mod upgrade;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -94,7 +97,7 @@ pub(crate) fn notification(number: u128) -> NewNotification {
 }
 
 pub(crate) fn submission(number: u128, notifications: Vec<NewNotification>) -> Submission {
-    Submission { event: event(number, 0), notifications, dead_letters: Vec::new(), origin: None }
+    Submission { event: event(number, 0), notifications, dead_letters: Vec::new(), muted: false, origin: None }
 }
 
 pub(crate) fn accepted(position: i64, notifications: &[Result<i64, &'static str>]) -> Receipt {
@@ -127,8 +130,9 @@ on_every_store! {
     crate::events::an_expired_notification_is_withheld_and_not_issued as an_expired_notification_is_withheld_and_not_issued,
     crate::events::dead_letters_are_kept_with_their_event as dead_letters_are_kept_with_their_event,
     crate::events::what_is_old_is_retired_but_not_before_the_sinks_have_it as what_is_old_is_retired_but_not_before_the_sinks_have_it,
-    crate::events::a_version_names_one_component as a_version_names_one_component,
-    crate::events::the_release_before_is_known as the_release_before_is_known,
+    crate::releases::a_version_names_one_component as a_version_names_one_component,
+    crate::releases::the_release_before_is_known as the_release_before_is_known,
+    crate::releases::a_component_may_be_vouched_for_later_and_by_several as a_component_may_be_vouched_for_later_and_by_several,
     crate::sources::a_position_moves_only_from_where_it_is_believed_to_be as a_position_moves_only_from_where_it_is_believed_to_be,
     crate::sources::batches_of_one_partition_follow_each_other_in_a_group as batches_of_one_partition_follow_each_other_in_a_group,
     crate::sources::records_that_are_no_events_and_conflicts_become_dead_letters as records_that_are_no_events_and_conflicts_become_dead_letters,
@@ -138,6 +142,12 @@ on_every_store! {
     crate::relays::parked_entries_block_their_key_until_they_are_forgotten as parked_entries_block_their_key_until_they_are_forgotten,
     crate::relays::what_is_discarded_stays_known as what_is_discarded_stays_known,
     crate::relays::a_heartbeat_tells_what_is_new as a_heartbeat_tells_what_is_new,
+    crate::releases::a_set_of_releases_is_switched_as_one as a_set_of_releases_is_switched_as_one,
+    crate::releases::a_suspension_goes_back_to_the_last_that_was_not_suspended as a_suspension_goes_back_to_the_last_that_was_not_suspended,
+    crate::releases::what_is_paused_goes_on_when_somebody_says_so as what_is_paused_goes_on_when_somebody_says_so,
+    crate::tokens::a_name_has_one_token_that_counts as a_name_has_one_token_that_counts,
+    crate::tokens::a_heartbeat_tells_that_tokens_changed as a_heartbeat_tells_that_tokens_changed,
+    crate::tokens::the_use_of_a_token_is_noted_once_a_minute as the_use_of_a_token_is_noted_once_a_minute,
     crate::relays::relays_read_published_entries_only as relays_read_published_entries_only,
 }
 

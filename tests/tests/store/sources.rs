@@ -72,6 +72,7 @@ pub(crate) async fn records_that_are_no_events_and_conflicts_become_dead_letters
         event: event(1, content),
         notifications: vec![],
         dead_letters: vec![],
+        muted: false,
         origin: origin(offset),
     };
     let unreadable = Unreadable {

@@ -6,9 +6,11 @@
 mod error;
 mod feed;
 mod parked;
+mod pauses;
 mod problem;
 mod publish;
 mod releases;
+mod tokens;
 pub mod wire;
 
 use std::net::IpAddr;

@@ -20,6 +20,8 @@ pub struct Upload {
     pub config: Option<String>,
     /// Why it is made.
     pub note: Option<String>,
+    /// A signature of the component.
+    pub signature: Option<String>,
 }
 
 /// A release that is there after an upload.
@@ -67,6 +69,9 @@ impl Client {
         if let Some(note) = upload.note {
             form = form.text("note", note);
         }
+        if let Some(signature) = upload.signature {
+            form = form.text("signature", signature);
+        }
         let request = self.http.post(self.url(&["v1", "releases"])).multipart(form);
         let response = self.send(request.timeout(UPLOAD_TIMEOUT)).await?;
         let is_new = response.status() == StatusCode::CREATED;
@@ -82,6 +87,12 @@ impl Client {
     pub async fn activate(&self, projector: &str, release_id: i64) -> Result<Rollout, ClientError> {
         let url = self.url(&["v1", "projectors", projector, "rollout"]);
         self.answer(self.http.post(url).json(&json!({ "release_id": release_id }))).await
+    }
+
+    /// Let several releases serve their rules from the same event on.
+    pub async fn activate_all(&self, release_ids: &[i64]) -> Result<Vec<Rollout>, ClientError> {
+        let request = self.http.post(self.url(&["v1", "rollout"])).json(&json!({ "release_ids": release_ids }));
+        self.answer::<Projectors>(request).await.map(|listed| listed.projectors)
     }
 
     /// Let the release serve that served before.

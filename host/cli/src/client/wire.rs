@@ -1,6 +1,6 @@
 //! What Belfry says over HTTP. Fields that a newer Belfry adds are ignored.
 
-use belfry_sandbox::Description;
+use belfry_sandbox::{AdmissionReport, Description};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -302,6 +302,12 @@ pub struct Release {
     pub created_at: String,
     /// Whether it serves.
     pub active: bool,
+    /// What was found out about it before it was taken; none by an older Belfry.
+    #[serde(default)]
+    pub admission: Option<AdmissionReport>,
+    /// Whose trusted key the component is signed with.
+    #[serde(default)]
+    pub signed_by: Option<String>,
 }
 
 /// An entry that a sink refused, or that stands behind one of its key.
@@ -332,6 +338,39 @@ pub struct Rollout {
     pub active: Release,
     /// The one that served it before.
     pub previous_release_id: Option<i64>,
+    /// The one that was taken out by the last change.
+    #[serde(default)]
+    pub suspended_release_id: Option<i64>,
+    /// Why it was.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Why the rule is not asked now, if it is not.
+    #[serde(default)]
+    pub halted: Option<Halt>,
+}
+
+/// Why a rule is not asked: its events become dead letters of this cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// `paused` or `suspended`.
+    pub cause: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// Something that is at a halt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// `projector`, `sink` or `notifications`.
+    pub kind: String,
+    /// Which.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// Who brought it there.
+    pub paused_by: String,
+    /// When.
+    pub paused_at: String,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod compare;
+pub mod compile_component;
 pub mod completions;
 pub mod config;
 pub mod demo;
@@ -9,10 +10,12 @@ pub mod doctor;
 pub mod explain;
 pub mod migrate;
 pub mod parked;
+pub mod pause;
 pub mod plugin;
 pub mod position;
 pub mod publish;
 pub mod release;
 pub mod serve;
 pub mod tail;
+pub mod token;
 pub mod topics;

@@ -5,12 +5,12 @@ use std::str::FromStr;
 use crate::Exit;
 use crate::args::{ActivateArgs, ListArgs, RollbackArgs};
 use crate::client::Client;
-use crate::client::wire::Rollout;
+use crate::client::wire::{Release, Rollout};
 use crate::exit::Fault;
 use crate::output::{Format, Output, table};
 
 /// How much of a digest tells components apart at a glance.
-const SHORT_DIGEST: usize = 12;
+pub(super) const SHORT_DIGEST: usize = 12;
 
 /// A release as people name it: by its number or by its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +61,29 @@ pub async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::
 
 /// Let a release serve its rule from now on.
 pub async fn activate(args: &ActivateArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
-    let ReleaseReference { id, label } = &args.release;
+    let mut releases = Vec::with_capacity(args.releases.len());
+    for reference in &args.releases {
+        releases.push(find(reference, client).await?);
+    }
+    if let [release] = &releases[..] {
+        return show_rollout(&client.activate(&release.projector, release.release_id).await?, output);
+    }
+    let ids: Vec<i64> = releases.iter().map(|release| release.release_id).collect();
+    for rollout in client.activate_all(&ids).await? {
+        show_rollout(&rollout, output)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The release that is meant.
+pub(super) async fn find(reference: &ReleaseReference, client: &Client) -> anyhow::Result<Release> {
+    let ReleaseReference { id, label } = reference;
     let release = client.release(*id).await?;
     if let Some(label) = label.as_ref().filter(|label| **label != release.label) {
         let message = format!("release {id} is {}, not {label}; see `belfry release list`", release.label);
         return Err(Fault::new(Exit::Refused, message).into());
     }
-    show_rollout(&client.activate(&release.projector, *id).await?, output)
+    Ok(release)
 }
 
 /// Go back to the release that served before.

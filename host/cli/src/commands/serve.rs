@@ -41,7 +41,8 @@ pub async fn run(args: &ConfigArgs) -> Result<Exit> {
     start_logging(&config.log).map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?;
     // Before anything is started, so that no signal is missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let settings = ServiceSettings { config, default_projector: belfry_artifacts::TEACHER_RESULTS };
+    let compiler = super::compile_component::this_program()?;
+    let settings = ServiceSettings { config, default_projector: belfry_artifacts::TEACHER_RESULTS, compiler };
     let service = Service::start(settings).await.map_err(|error| Fault::new(exit_for(&error), error.to_string()))?;
     either(&mut terminate, &mut interrupt).await;
     tokio::select! {
@@ -66,6 +67,7 @@ fn exit_for(error: &StartError) -> Exit {
         StartError::Source(error) if error.is_configuration() => Exit::Configuration,
         StartError::Source(error) if error.is_refusal() => Exit::Refused,
         StartError::Tokens(_)
+        | StartError::Keys(_)
         | StartError::Secret(_)
         | StartError::Kafka(_)
         | StartError::Redis(_)

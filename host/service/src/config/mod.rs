@@ -5,16 +5,19 @@ mod preset;
 mod tokens;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use belfry_sandbox::{Class, Limits, SandboxSettings};
+use belfry_sandbox::{Class, CompileLimits, Compiler, Limits, SandboxSettings};
 use serde::{Deserialize, Serialize};
+
+use crate::releases::TrustedKeys;
 
 pub use load::{ConfigError, Loaded, Setting, load};
 pub use preset::Preset;
-pub use tokens::{Role, Tokens, TokensError};
+pub use tokens::{Tokens, TokensError};
 pub use transport::{
     DeclaredTopic, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store, Subscribed,
     without_secrets,
@@ -39,6 +42,7 @@ pub struct Config {
     pub ingest: Ingest,
     pub writer: Writer,
     pub sandbox: Sandbox,
+    pub releases: Releases,
     pub notification: Notification,
     pub retention: Retention,
     pub replica: Replica,
@@ -53,6 +57,7 @@ pub struct Config {
 pub struct Http {
     pub listen: SocketAddr,
     pub tokens_file: Option<PathBuf>,
+    pub require_token: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -94,6 +99,17 @@ pub struct Sandbox {
 pub struct GuestClass {
     pub memory_mib: usize,
     pub deadline_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Releases {
+    pub compile_seconds: u64,
+    pub compile_processor_seconds: u64,
+    pub compile_memory_mib: u64,
+    pub require_signature: bool,
+    pub trusted_keys: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -184,9 +200,10 @@ pub enum LogFormat {
 impl Config {
     /// What cannot be true at the same time, or not at all.
     fn problem(&self) -> Option<String> {
-        if !self.http.listen.ip().is_loopback() && self.http.tokens_file.is_none() {
+        if !self.http.listen.ip().is_loopback() && self.http.tokens_file.is_none() && !self.http.require_token {
             return Some(format!(
-                "http.listen: {} can be reached from other machines, so http.tokens_file is needed; set it, or listen on 127.0.0.1",
+                "http.listen: {} can be reached from other machines, so tokens are needed; set http.require_token or \
+                 http.tokens_file, or listen on 127.0.0.1",
                 self.http.listen
             ));
         }
@@ -203,6 +220,9 @@ impl Config {
             ("sandbox.dynamic.memory_mib", self.sandbox.dynamic.memory_mib, 2, 4096),
             ("sandbox.native.deadline_ms", self.sandbox.native.deadline_ms as usize, 20, 60_000),
             ("sandbox.dynamic.deadline_ms", self.sandbox.dynamic.deadline_ms as usize, 20, 60_000),
+            ("releases.compile_seconds", self.releases.compile_seconds as usize, 1, 600),
+            ("releases.compile_processor_seconds", self.releases.compile_processor_seconds as usize, 1, 6000),
+            ("releases.compile_memory_mib", self.releases.compile_memory_mib as usize, 256, 1 << 20),
             ("store.max_connections", self.store.max_connections as usize, 2, 1000),
             ("store.connect_timeout_ms", self.store.connect_timeout_ms as usize, 100, 60_000),
             ("store.statement_timeout_ms", self.store.statement_timeout_ms as usize, 100, 600_000),
@@ -225,7 +245,7 @@ impl Config {
         if self.notification.topic.is_empty() || self.notification.categories.is_empty() {
             return Some("notification: needs a topic and at least one category".into());
         }
-        None
+        self.trusted_keys().err()
     }
 
     fn transport_problem(&self) -> Option<String> {
@@ -329,8 +349,13 @@ impl Config {
         }
     }
 
-    /// What the sandbox needs to know.
-    pub fn sandbox_settings(&self) -> SandboxSettings {
+    /// Whose signatures count.
+    pub(crate) fn trusted_keys(&self) -> Result<TrustedKeys, String> {
+        TrustedKeys::new(self.releases.require_signature, &self.releases.trusted_keys)
+    }
+
+    /// What the sandbox needs to know, given the program that compiles.
+    pub fn sandbox_settings(&self, compiler: PathBuf) -> SandboxSettings {
         let limits = |class: Class, configured: &GuestClass| Limits {
             memory_bytes: configured.memory_mib << 20,
             deadline: Duration::from_millis(configured.deadline_ms),
@@ -342,6 +367,14 @@ impl Config {
             dynamic: limits(Class::Dynamic, &self.sandbox.dynamic),
             categories: self.notification.categories.clone(),
             cache_directory: self.cache_directory(),
+            compiler: Compiler::Process {
+                program: compiler,
+                limits: CompileLimits {
+                    time: Duration::from_secs(self.releases.compile_seconds),
+                    processor_time: Duration::from_secs(self.releases.compile_processor_seconds),
+                    memory_bytes: self.releases.compile_memory_mib << 20,
+                },
+            },
         }
     }
 }

@@ -4,16 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// What somebody may do. Each role may also do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Read events, notifications and feeds.
-    Viewer,
-    /// Post events.
-    Publisher,
-    /// Change releases.
-    Operator,
-}
+use crate::access::Role;
 
 /// Who may do what.
 #[derive(Debug, Clone)]
@@ -34,7 +25,7 @@ pub enum TokensError {
     File(PathBuf, std::io::Error),
     /// A line is not understood.
     #[error(
-        "http.tokens_file: {0} line {1}: must be NAME ROLE SHA256, with role viewer, publisher or operator and 64 hex digits"
+        "http.tokens_file: {0} line {1}: must be NAME ROLE SHA256, with role viewer, publisher, operator or admin and 64 hex digits"
     )]
     Line(PathBuf, usize),
 }
@@ -64,12 +55,7 @@ impl Tokens {
 fn parse(line: &str) -> Option<Token> {
     let mut words = line.split_whitespace();
     let name = words.next()?.to_owned();
-    let role = match words.next()? {
-        "viewer" => Role::Viewer,
-        "publisher" => Role::Publisher,
-        "operator" => Role::Operator,
-        _ => return None,
-    };
+    let role = words.next()?.parse().ok()?;
     let sha256 = words.next()?.to_ascii_lowercase();
     let hex = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     (hex && words.next().is_none()).then_some(Token { name, role, sha256 })

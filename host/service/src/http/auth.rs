@@ -1,54 +1,50 @@
-//! Who may do what. Without a tokens file the listener is on the loopback interface only, and whoever is there is an
-//! operator.
+//! Lets in whoever has the role that a route asks for. Where no tokens are required the listener is on the loopback
+//! interface only, and whoever is there may do everything.
 
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::problem::Problem;
-use crate::config::Role;
+use crate::access::{Denied, Role};
 
-/// The name of whoever made a request, as releases keep it.
-#[derive(Clone)]
-pub(crate) struct Caller(pub(crate) String);
+pub(crate) use crate::access::Caller;
 
-pub(crate) async fn authorize(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let needed = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Role::Viewer,
-        (_, "/v1/events") => Role::Publisher,
-        _ => Role::Operator,
+pub(crate) async fn authorize(State((api, needed)): State<(Api, Role)>, mut request: Request, next: Next) -> Response {
+    let token = match request.headers().get(header::AUTHORIZATION) {
+        // What is there and is no token is nobody's.
+        Some(value) => Some(value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()),
+        None => None,
     };
-    let caller = match &api.tokens {
-        None if is_local(request.headers()) => "local".to_owned(),
-        None => {
-            let detail = "without a tokens file only programs on this machine are served, not web pages; \
-                          send Host: localhost and no Origin, or configure http.tokens_file";
-            return Problem::forbidden(detail).into_response();
+    if token.is_none() && !api.access.required() && !is_local(request.headers()) {
+        let detail = "without tokens only programs on this machine are served, not web pages; \
+                      send Host: localhost and no Origin, or configure http.require_token";
+        return Problem::forbidden(detail).into_response();
+    }
+    match api.access.identify(token).await {
+        Ok(caller) if caller.role >= needed => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
         }
-        Some(tokens) => {
-            let token = request
-                .headers()
-                .get(header::AUTHORIZATION)
-                .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-            match token.and_then(|token| tokens.find(token)) {
-                Some((name, role)) if role >= needed => name.to_owned(),
-                Some(_) => {
-                    return Problem::forbidden("this token's role does not allow that; ask an operator")
-                        .into_response();
-                }
-                None => {
-                    let detail = "send a token that the tokens file knows, as Authorization: Bearer TOKEN";
-                    return Problem::unauthorized(detail).into_response();
-                }
-            }
+        Ok(caller) => {
+            let detail =
+                format!("this token's role is {}, and this needs {needed}; ask an admin for another", caller.role);
+            Problem::forbidden(detail).into_response()
         }
-    };
-    request.extensions_mut().insert(Caller(caller));
-    next.run(request).await
+        Err(Denied::Missing) => {
+            let detail = "send a token as Authorization: Bearer TOKEN; admins make them with `belfry token create`";
+            Problem::unauthorized(detail).into_response()
+        }
+        Err(Denied::Unknown) => {
+            let detail = "the token is not known, or does not count any more: it expired or was revoked";
+            Problem::unauthorized(detail).into_response()
+        }
+        Err(Denied::Unavailable) => Problem::overloaded("tokens cannot be checked now; try again").into_response(),
+    }
 }
 
 /// A browser on this machine may be made to send requests by any page that it shows: it tells the page's origin, and

@@ -1,8 +1,11 @@
 //! `GET /v1/feed`: notifications as server-sent events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -12,6 +15,7 @@ use serde::Deserialize;
 use tokio_stream::{Stream, StreamExt};
 
 use super::Api;
+use super::auth::Caller;
 use super::problem::Problem;
 use crate::delivery::feed::{Filter, Item};
 
@@ -28,6 +32,7 @@ pub(crate) struct Parameters {
 pub(crate) async fn get(
     State(api): State<Api>,
     parameters: Result<Query<Parameters>, QueryRejection>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, Problem> {
     let Query(Parameters { recipient, projector, from }) = parameters?;
@@ -47,6 +52,19 @@ pub(crate) async fn get(
             Item::Closed(why) => Event::default().event("closed").data(format!(r#"{{"reason":"{}"}}"#, why.as_str())),
         })
     });
+    // Whoever is not let in any more gets nothing more.
+    let revoked = Arc::new(AtomicBool::new(false));
+    let (noted, ended) = (revoked.clone(), api.access.clone().ended(caller));
+    let until_revoked = async move {
+        ended.await;
+        noted.store(true, Ordering::Relaxed);
+    };
+    let told = move |()| {
+        let closed = || Ok(Event::default().event("closed").data(r#"{"reason":"unauthorized"}"#));
+        futures_util::future::ready(revoked.load(Ordering::Relaxed).then(closed))
+    };
+    let last = futures_util::StreamExt::filter_map(futures_util::stream::iter([()]), told);
+    let events = futures_util::StreamExt::take_until(events, Box::pin(until_revoked)).chain(last);
     // Whoever loses the connection before anything arrived resumes from here all the same.
     let start = futures_util::stream::iter([Ok(Event::default().id(after.to_string()))]);
     Ok(Sse::new(start.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))

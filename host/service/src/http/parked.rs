@@ -67,7 +67,7 @@ pub(crate) async fn list(
 /// Send entries again, and with them all of their keys.
 pub(crate) async fn unpark(
     State(api): State<Api>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     request: Result<Json<Request>, JsonRejection>,
 ) -> Result<Json<Requested>, Problem> {
     let Json(request) = request?;
@@ -80,7 +80,7 @@ pub(crate) async fn unpark(
 /// Never send entries. What stands behind them in their keys is sent.
 pub(crate) async fn discard(
     State(api): State<Api>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     request: Result<Json<Request>, JsonRejection>,
 ) -> Result<Json<Requested>, Problem> {
     let Json(request) = request?;

@@ -156,12 +156,22 @@ impl From<ReleaseError> for Problem {
                     Reason::ContractMismatch => ("contract-mismatch", "Contract mismatch"),
                     Reason::BadDescription => ("contract-mismatch", "Bad description"),
                     Reason::BadConfiguration => ("bad-configuration", "Bad configuration"),
+                    Reason::NotCompiled => ("not-compiled", "Not compiled"),
+                    Reason::NotDeterministic => ("not-deterministic", "Not deterministic"),
+                    Reason::NoCompiler => {
+                        tracing::error!(error = detail, "nothing can be compiled");
+                        return Self::overloaded("components cannot be compiled now; look at the service's log");
+                    }
                 };
                 Self::new(name, title, StatusCode::UNPROCESSABLE_ENTITY, detail)
             }
             ReleaseError::VersionTaken { .. } => {
                 Self::new("version-taken", "Version taken", StatusCode::CONFLICT, detail)
             }
+            ReleaseError::NotVouchedFor(_) => {
+                Self::new("not-vouched-for", "Not vouched for", StatusCode::UNPROCESSABLE_ENTITY, detail)
+            }
+            ReleaseError::Twice(..) => Self::bad_request(detail),
             ReleaseError::Unknown(_) => Self::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, detail),
             ReleaseError::Store(error) => error.into(),
         }

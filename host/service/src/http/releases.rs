@@ -13,10 +13,12 @@ use serde_json::{Map, Value};
 use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
-use super::wire::{Activation, ProjectorView, ReleaseView};
+use super::wire::{Activation, Activations, HaltView, ProjectorView, ReleaseView};
 use crate::releases::{ReleaseError, RolledOut, Upload};
 
 const MAX_NOTE_BYTES: usize = 4096;
+/// Releases that are switched together.
+const MAX_ACTIVATIONS: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,9 +42,9 @@ pub(crate) async fn list(
 ) -> Result<Json<Releases>, Problem> {
     let Query(Parameters { projector }) = parameters?;
     let releases = api.store.releases(projector.as_deref()).await?;
-    Ok(Json(Releases {
-        releases: releases.into_iter().map(|release| ReleaseView::of(release, &api.registry)).collect(),
-    }))
+    let signers = api.registry.signers().await?;
+    let view = |release| ReleaseView::of(release, &api.registry, &signers);
+    Ok(Json(Releases { releases: releases.into_iter().map(view).collect() }))
 }
 
 pub(crate) async fn one(
@@ -53,18 +55,22 @@ pub(crate) async fn one(
     let release = api.store.release(release_id).await?;
     let unknown =
         || Problem::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, "there is no such release");
-    Ok(Json(ReleaseView::of(release.ok_or_else(unknown)?, &api.registry)))
+    Ok(Json(ReleaseView::of(release.ok_or_else(unknown)?, &api.registry, &api.registry.signers().await?)))
 }
 
 pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors>, Problem> {
     let mut releases: HashMap<i64, _> =
         api.store.releases(None).await?.into_iter().map(|release| (release.id, release)).collect();
+    let signers = api.registry.signers().await?;
     let view = |rollout: belfry_store::Rollout| {
         let release = releases.remove(&rollout.release_id)?;
         Some(ProjectorView {
+            halted: halted(&api, &rollout.projector),
             name: rollout.projector,
-            active: ReleaseView::of(release, &api.registry),
+            active: ReleaseView::of(release, &api.registry, &signers),
             previous_release_id: rollout.previous_release_id,
+            suspended_release_id: rollout.suspended_release_id,
+            reason: rollout.reason,
         })
     };
     Ok(Json(Projectors { projectors: api.store.rollouts().await?.into_iter().filter_map(view).collect() }))
@@ -72,11 +78,12 @@ pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors
 
 pub(crate) async fn upload(
     State(api): State<Api>,
-    Extension(Caller(created_by)): Extension<Caller>,
+    Extension(Caller { name: created_by, .. }): Extension<Caller>,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
     let mut form = form.map_err(|_| Problem::bad_request("send multipart/form-data with a part named component"))?;
-    let mut upload = Upload { component: bytes::Bytes::new(), config: Map::new(), note: String::new(), created_by };
+    let mut upload =
+        Upload { component: bytes::Bytes::new(), config: Map::new(), note: String::new(), created_by, signature: None };
     while let Some(field) = form.next_field().await.map_err(broken)? {
         add(&mut upload, field).await?;
     }
@@ -86,7 +93,8 @@ pub(crate) async fn upload(
     let registry = api.registry.clone();
     let pushed = to_its_end(async move { registry.push(upload).await }).await?;
     let status = if pushed.new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(ReleaseView::of(pushed.release, &api.registry))))
+    let signers = api.registry.signers().await?;
+    Ok((status, Json(ReleaseView::of(pushed.release, &api.registry, &signers))))
 }
 
 async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
@@ -102,7 +110,12 @@ async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
                 return Err(Problem::bad_request(format!("note: at most {MAX_NOTE_BYTES} bytes")));
             }
         }
-        _ => return Err(Problem::bad_request("unknown part; send component, config and note")),
+        "signature" => {
+            let text = field.text().await.map_err(broken)?;
+            let signature = text.parse().map_err(|error| Problem::bad_request(format!("signature: {error}")))?;
+            upload.signature = Some(signature);
+        }
+        _ => return Err(Problem::bad_request("unknown part; send component, config, note and signature")),
     }
     Ok(())
 }
@@ -114,27 +127,51 @@ fn broken(error: MultipartError) -> Problem {
 pub(crate) async fn activate(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     activation: Result<Json<Activation>, JsonRejection>,
 ) -> Result<Json<ProjectorView>, Problem> {
     let Json(Activation { release_id }) = activation?;
     let (registry, projector) = (api.registry.clone(), name.clone());
     let change = async move { registry.activate(release_id, Some(&projector), &by).await };
-    Ok(Json(view(name, to_its_end(change).await?, &api)))
+    view(name, to_its_end(change).await?, &api).await
+}
+
+/// Let several releases serve from the same event on.
+pub(crate) async fn activate_all(
+    State(api): State<Api>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    activation: Result<Json<Activations>, JsonRejection>,
+) -> Result<Json<Projectors>, Problem> {
+    let Json(Activations { release_ids }) = activation?;
+    if release_ids.is_empty() || release_ids.len() > MAX_ACTIVATIONS {
+        return Err(Problem::bad_request(format!("release_ids: must be 1 to {MAX_ACTIVATIONS} releases")));
+    }
+    let registry = api.registry.clone();
+    let rolled_out = to_its_end(async move { registry.activate_all(&release_ids, &by).await }).await?;
+    let signers = api.registry.signers().await?;
+    let view = |RolledOut { release, previous_release_id }| ProjectorView {
+        name: release.projector.clone(),
+        halted: halted(&api, &release.projector),
+        active: ReleaseView::of(release, &api.registry, &signers),
+        previous_release_id,
+        suspended_release_id: None,
+        reason: None,
+    };
+    Ok(Json(Projectors { projectors: rolled_out.into_iter().map(view).collect() }))
 }
 
 pub(crate) async fn roll_back(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
 ) -> Result<Json<ProjectorView>, Problem> {
     let (registry, projector) = (api.registry.clone(), name.clone());
     let change = async move { registry.roll_back(&projector, &by).await };
-    Ok(Json(view(name, to_its_end(change).await?, &api)))
+    view(name, to_its_end(change).await?, &api).await
 }
 
 /// A client that goes away must not leave a change half done: in the database, but not in what serves.
-async fn to_its_end<T: Send + 'static>(
+pub(super) async fn to_its_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ReleaseError>> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::spawn(change).await {
@@ -143,6 +180,16 @@ async fn to_its_end<T: Send + 'static>(
     }
 }
 
-fn view(name: String, RolledOut { release, previous_release_id }: RolledOut, api: &Api) -> ProjectorView {
-    ProjectorView { name, active: ReleaseView::of(release, &api.registry), previous_release_id }
+async fn view(name: String, changed: RolledOut, api: &Api) -> Result<Json<ProjectorView>, Problem> {
+    let RolledOut { release, previous_release_id } = changed;
+    let active = ReleaseView::of(release, &api.registry, &api.registry.signers().await?);
+    let halted = halted(api, &name);
+    Ok(Json(ProjectorView { name, active, previous_release_id, suspended_release_id: None, reason: None, halted }))
+}
+
+/// Why a projector is not asked now, if it is not.
+fn halted(api: &Api, projector: &str) -> Option<HaltView> {
+    let active = api.registry.active();
+    let halt = active.iter().find(|active| active.name == projector)?.halt.clone()?;
+    Some(HaltView { cause: halt.cause.as_str(), detail: halt.detail })
 }

@@ -1,5 +1,7 @@
 //! What the API says, as JSON.
 
+use std::collections::HashMap;
+
 use belfry_store::{DeadLetter, LogEntry, Parked, ParkedRequest, Release, Withheld};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -269,14 +271,21 @@ pub(crate) struct ReleaseView {
     created_by: String,
     created_at: String,
     active: bool,
+    /// What was found out about it before it was taken.
+    admission: Option<Box<RawValue>>,
+    /// Whose trusted key the component is signed with.
+    signed_by: Option<String>,
 }
 
 impl ReleaseView {
-    pub(crate) fn of(release: Release, registry: &Registry) -> Self {
+    /// `signers` are the owners of trusted keys by the digests of components.
+    pub(crate) fn of(release: Release, registry: &Registry, signers: &HashMap<[u8; 32], String>) -> Self {
         Self {
+            signed_by: signers.get(&release.digest).cloned(),
             active: registry.active().iter().any(|active| active.release_id == release.id),
             release_id: release.id,
             label: label(&release),
+            admission: release.admission.and_then(|report| RawValue::from_string(report).ok()),
             projector: release.projector,
             version: release.version,
             digest: belfry_sandbox::Digest(release.digest).to_string(),
@@ -295,6 +304,26 @@ pub(crate) struct ProjectorView {
     pub(crate) name: String,
     pub(crate) active: ReleaseView,
     pub(crate) previous_release_id: Option<i64>,
+    /// The one that was taken out by the last change. If it is the active one, none serves.
+    pub(crate) suspended_release_id: Option<i64>,
+    /// Why it was.
+    pub(crate) reason: Option<String>,
+    /// Why it is not asked now, if it is not.
+    pub(crate) halted: Option<HaltView>,
+}
+
+/// Why a projector is not asked: its events become dead letters of this cause.
+#[derive(Serialize)]
+pub(crate) struct HaltView {
+    pub(crate) cause: &'static str,
+    pub(crate) detail: String,
+}
+
+/// Let these releases serve, from the same event on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Activations {
+    pub(crate) release_ids: Vec<i64>,
 }
 
 /// Let this release serve.

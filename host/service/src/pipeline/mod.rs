@@ -172,10 +172,11 @@ impl Pipeline {
             }
         }
         let projected = if new.is_empty() { Vec::new() } else { project::all(self, &new).await? };
+        let muted = self.registry.is_muted();
         let (submissions, summaries) = new
             .into_iter()
             .zip(projected)
-            .map(|(event, projected)| record::submission(event, projected, self.mode))
+            .map(|(event, projected)| record::submission(event, projected, self.mode, muted))
             .unzip();
         Ok(Prepared { fates, submissions, summaries, conflicts })
     }

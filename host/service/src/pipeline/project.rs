@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refusal};
 use belfry_sandbox::{Answer, Failure, Overloaded, Projection, Timings};
+use belfry_store::StoreError;
 use futures_util::future::try_join_all;
 
-use super::{Pipeline, record};
+use super::{NotTaken, Pipeline, record};
 use crate::ingest::Incoming;
-use crate::releases::Active;
+use crate::releases::{Active, Halt, ReleaseError};
 
 /// Events that one thread takes at once from one release.
 const LOT: usize = 16;
@@ -22,6 +23,11 @@ pub(super) struct Projected {
 }
 
 impl Projected {
+    /// Whether it failed; what the rule rejects it did not fail on.
+    fn is_failure(&self) -> bool {
+        !matches!(self.outcome(), Outcome::Notifications | Outcome::Rejected)
+    }
+
     pub(super) fn outcome(&self) -> Outcome {
         match &self.answer {
             Ok(_) => Outcome::Notifications,
@@ -36,22 +42,64 @@ pub(super) struct NotProjected {
     pub(super) detail: String,
 }
 
+/// How often the events of one call are projected again because the release that they met was taken out.
+const MAX_REPLACEMENTS: usize = 8;
+
 /// Project each event with every projector that wants it, in the order of the projectors' names.
-pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, Overloaded> {
-    let mut lots = Vec::new();
-    for active in pipeline.registry.active().iter() {
-        let wanted: Vec<usize> = (0..events.len()).filter(|event| active.wants(&events[*event].envelope)).collect();
-        for lot in wanted.chunks(LOT) {
-            lots.push(run_lot(pipeline, active.clone(), lot.to_vec(), events));
-        }
-    }
+pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, NotTaken> {
     let mut projected: Vec<Vec<Projected>> = events.iter().map(|_| Vec::new()).collect();
-    for lot in try_join_all(lots).await? {
-        for (event, made) in lot {
+    let active = pipeline.registry.active();
+    let of_each = active.iter().map(|active| with_one(pipeline, active.clone(), events));
+    for of_one in try_join_all(of_each).await? {
+        for (event, made) in of_one {
             projected[event].push(made);
         }
     }
     Ok(projected)
+}
+
+/// Project the events that a projector wants. If its release turns out to fail again and again it is taken out, and what it
+/// failed on is projected with the one that serves then: the failures that nobody has written down yet never become dead
+/// letters.
+async fn with_one(
+    pipeline: &Pipeline,
+    active: Arc<Active>,
+    events: &[Incoming],
+) -> Result<Vec<(usize, Projected)>, NotTaken> {
+    let wanted: Vec<usize> = (0..events.len()).filter(|event| active.wants(&events[*event].envelope)).collect();
+    let mut made = run_lots(pipeline, &active, &wanted, events).await?;
+    let mut failing = active;
+    for _ in 0..MAX_REPLACEMENTS {
+        if !failing.health.is_failing() {
+            break;
+        }
+        let Some(serving) = pipeline.registry.suspend(&failing).await.map_err(not_replaced)? else { break };
+        let failed: Vec<usize> =
+            made.iter().filter(|(_, projected)| projected.is_failure()).map(|(event, _)| *event).collect();
+        made.retain(|(_, projected)| !projected.is_failure());
+        // What the other release does not subscribe to is nobody's.
+        let again: Vec<usize> = failed.into_iter().filter(|event| serving.wants(&events[*event].envelope)).collect();
+        made.extend(run_lots(pipeline, &serving, &again, events).await?);
+        failing = serving;
+    }
+    Ok(made)
+}
+
+fn not_replaced(error: ReleaseError) -> NotTaken {
+    match error {
+        ReleaseError::Store(error) => NotTaken::Store(error),
+        error => NotTaken::Store(StoreError(format!("a release that fails cannot be taken out: {error}"))),
+    }
+}
+
+async fn run_lots(
+    pipeline: &Pipeline,
+    active: &Arc<Active>,
+    wanted: &[usize],
+    events: &[Incoming],
+) -> Result<Vec<(usize, Projected)>, Overloaded> {
+    let lots = wanted.chunks(LOT).map(|lot| run_lot(pipeline, active.clone(), lot.to_vec(), events));
+    Ok(try_join_all(lots).await?.into_iter().flatten().collect())
 }
 
 async fn run_lot(
@@ -72,6 +120,10 @@ async fn run_lot(
 
 /// Run the rule on one event and finish its messages. On a guest's thread.
 fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, limit: Option<usize>) -> Projected {
+    if let Some(Halt { cause, detail }) = &active.halt {
+        let answer = Err(NotProjected { outcome: *cause, detail: detail.clone() });
+        return Projected { active: active.clone(), answer };
+    }
     // A fault of ours around a rule must cost that rule's notifications only, like one of its own.
     let call = || active.projector.project(&active.configuration, &event.envelope, &event.event);
     let projection = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Projection {
@@ -89,6 +141,7 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
         Answer::Failed(Failure { outcome, detail }) => Err(NotProjected { outcome, detail }),
     };
     let projected = Projected { active: active.clone(), answer };
+    active.health.note(projected.outcome());
     observe(&projected, &timings, log.len());
     projected
 }

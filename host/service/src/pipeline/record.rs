@@ -68,7 +68,12 @@ fn at_most(payload: usize, key: usize) -> usize {
 }
 
 /// While Belfry observes, nothing gets a topic: no sink will ever send it, whatever the mode is later.
-pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>, mode: DeliveryMode) -> (Submission, Summary) {
+pub(super) fn submission(
+    incoming: Incoming,
+    projected: Vec<Projected>,
+    mode: DeliveryMode,
+    muted: bool,
+) -> (Submission, Summary) {
     let projections: Vec<ProjectionRecord> = projected.iter().map(projection).collect();
     let event = event(&incoming, &projections, mode);
     let mut notifications = Vec::new();
@@ -111,7 +116,7 @@ pub(super) fn submission(incoming: Incoming, projected: Vec<Projected>, mode: De
         }
     }
     let origin = incoming.arrival.origin().cloned();
-    (Submission { event, notifications, dead_letters, origin }, summary)
+    (Submission { event, notifications, dead_letters, muted, origin }, summary)
 }
 
 fn projection(projected: &Projected) -> ProjectionRecord {

@@ -49,6 +49,11 @@ impl Others {
         self.news.send_modify(|news| news.parked += 1);
     }
 
+    /// Tokens were made or revoked: something that every replica looks up when it hears that anything else is so.
+    pub(crate) fn access_changed(&self) {
+        self.rollout_changed();
+    }
+
     /// Another release serves.
     pub(crate) fn rollout_changed(&self) {
         self.news.send_modify(|news| news.rollouts += 1);

@@ -13,12 +13,12 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Follow the rollouts that the heartbeat sees until the service stops. `known` is the last that the registry knows.
 pub(crate) async fn follow(
     registry: Registry,
-    mut known: i64,
+    mut known: (i64, i64),
     mut seen: watch::Receiver<Seen>,
     mut stopping: watch::Receiver<bool>,
 ) {
     loop {
-        let rollout = seen.borrow_and_update().beat.rollout;
+        let rollout = seen.borrow_and_update().beat.changes();
         if rollout != known {
             match registry.refresh().await {
                 Ok(()) => known = rollout,

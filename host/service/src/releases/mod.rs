@@ -1,16 +1,21 @@
 //! Which release serves which projector, now and for the next event.
 
 mod follow;
+mod health;
 mod registry;
+pub mod signature;
 
 use std::sync::Arc;
 
-use belfry_model::Envelope;
+use belfry_model::{Envelope, Outcome};
 use belfry_sandbox::{Configuration, NotAdmitted, Projector};
 use belfry_store::{Release, StoreError};
 
 pub(crate) use follow::follow;
+pub(crate) use health::Health;
+pub(crate) use registry::RegistrySettings;
 pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
+pub(crate) use signature::TrustedKeys;
 
 /// A release that serves.
 pub struct Active {
@@ -22,9 +27,32 @@ pub struct Active {
     pub label: String,
     pub(crate) projector: Projector,
     pub(crate) configuration: Arc<Configuration>,
+    /// Why it is not asked, if it is not.
+    pub(crate) halt: Option<Halt>,
+    pub(crate) health: Health,
+}
+
+/// Why a release is not asked although it is its projector's: events become dead letters of this cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Halt {
+    pub(crate) cause: Outcome,
+    pub(crate) detail: String,
 }
 
 impl Active {
+    /// The same release, brought to a halt or let go on.
+    fn with(&self, halt: Option<Halt>) -> Self {
+        Self {
+            release_id: self.release_id,
+            name: self.name.clone(),
+            label: self.label.clone(),
+            projector: self.projector.clone(),
+            configuration: self.configuration.clone(),
+            halt,
+            health: Health::default(),
+        }
+    }
+
     /// Whether it subscribes to the event's type.
     pub fn wants(&self, envelope: &Envelope) -> bool {
         self.projector.description().subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
@@ -57,6 +85,12 @@ pub enum ReleaseError {
         /// The other component's digest.
         digest: String,
     },
+    /// Nobody who is trusted vouches for the component.
+    #[error("{0}")]
+    NotVouchedFor(String),
+    /// Two releases of one projector cannot both serve.
+    #[error("{0} and {1} are of one projector; name one release of each")]
+    Twice(String, String),
     /// There is no such release, or projector, or nothing to go back to.
     #[error("{0}")]
     Unknown(String),

@@ -216,7 +216,7 @@ pub(super) async fn known(
 /// Issue the notifications' identities; gives those that were issued before.
 async fn issue(transaction: &mut PgConnection, new: &[&Submission], now_ms: i64) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut ids: Vec<Uuid> = Vec::new();
-    for submission in new {
+    for submission in new.iter().filter(|submission| !submission.muted) {
         let live = submission.notifications.iter().filter(|notification| !notification.expired(now_ms));
         ids.extend(live.map(|notification| notification.notification_id));
     }

@@ -19,10 +19,12 @@ impl Postgres {
                 WHERE owner = $1 AND lease_until > clock_timestamp() AND incarnation = belfry.incarnation() \
                   AND lease_until < clock_timestamp() + make_interval(secs => $2 - 1) RETURNING sink) \
              SELECT coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)), \
-                    coalesce((SELECT max(id) FROM belfry.rollout), 0), \
+                    coalesce((SELECT max(id) FROM belfry.rollout), 0), coalesce((SELECT max(id) FROM belfry.pause), 0), \
                     (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM belfry.parked_request), \
-                    belfry.incarnation(), \
+                    (SELECT count(*) + count(revoked_at) FROM belfry.access_token), belfry.incarnation(), \
                     r.sink, r.owner, r.epoch, r.position, \
+                    coalesce((SELECT p.reason IS NOT NULL FROM belfry.pause p WHERE p.kind = 'sink' AND p.name = r.sink \
+                               ORDER BY p.id DESC LIMIT 1), false), \
                     CASE WHEN renewed.sink IS NOT NULL THEN $2::float8 \
                          WHEN r.lease_until = '-infinity' OR r.incarnation <> belfry.incarnation() THEN 0::float8 \
                          ELSE extract(epoch FROM r.lease_until - clock_timestamp())::float8 END \
@@ -35,20 +37,23 @@ impl Postgres {
         let Some(first) = rows.first() else { return Err(StoreError("a heartbeat without an answer".into())) };
         let mut leases = Vec::with_capacity(rows.len());
         for row in &rows {
-            let Some(name) = row.try_get::<Option<String>, _>(4)? else { continue };
+            let Some(name) = row.try_get::<Option<String>, _>(6)? else { continue };
             leases.push(LeaseState {
                 name,
-                owner: row.try_get(5)?,
-                epoch: row.try_get(6)?,
-                position: row.try_get(7)?,
-                remaining: Duration::from_secs_f64(row.try_get::<f64, _>(8)?.max(0.0)),
+                owner: row.try_get(7)?,
+                epoch: row.try_get(8)?,
+                position: row.try_get(9)?,
+                paused: row.try_get(10)?,
+                remaining: Duration::from_secs_f64(row.try_get::<f64, _>(11)?.max(0.0)),
             });
         }
         Ok(Beat {
             end: first.try_get(0)?,
             rollout: first.try_get(1)?,
-            parked_requests: first.try_get(2)?,
-            incarnation: first.try_get(3)?,
+            pauses: first.try_get(2)?,
+            parked_requests: first.try_get(3)?,
+            access: first.try_get(4)?,
+            incarnation: first.try_get(5)?,
             leases,
         })
     }

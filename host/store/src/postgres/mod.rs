@@ -16,7 +16,9 @@ mod migrate;
 mod parked;
 mod releases;
 mod retention;
+mod rollouts;
 mod sources;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,16 +1,16 @@
-//! Releases, and which of them serve.
+//! Releases, and who vouches for them.
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
 use super::Postgres;
-use crate::{AddRelease, Added, NewRelease, Release, Rollout, StoreError};
+use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, StoreError};
 
 /// A release's columns; [`release_row`] reads them.
 macro_rules! columns {
     () => {
         "id, projector, version, digest, config, description, note, created_by, \
-         (extract(epoch FROM created_at) * 1000)::bigint"
+         (extract(epoch FROM created_at) * 1000)::bigint, admission"
     };
 }
 
@@ -33,6 +33,9 @@ impl Postgres {
                 return Ok(AddRelease::OtherDigest(existing.digest));
             }
             if existing.config == new.config {
+                // Somebody may vouch for it only now.
+                vouch(&mut transaction, new, now_ms).await?;
+                transaction.commit().await?;
                 return Ok(AddRelease::There(Added::Existing, existing));
             }
         }
@@ -45,9 +48,11 @@ impl Postgres {
         .bind(now_ms)
         .execute(&mut *transaction)
         .await?;
+        vouch(&mut transaction, new, now_ms).await?;
         let row = sqlx::query(concat!(
-            "INSERT INTO belfry.release (projector, version, digest, config, description, note, created_by, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8 / 1000.0)) RETURNING ",
+            "INSERT INTO belfry.release (projector, version, digest, config, description, note, created_by, created_at, \
+                                         admission) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8 / 1000.0), $9) RETURNING ",
             columns!()
         ))
         .bind(&new.projector)
@@ -58,6 +63,7 @@ impl Postgres {
         .bind(&new.note)
         .bind(&new.created_by)
         .bind(now_ms)
+        .bind(&new.admission)
         .fetch_one(&mut *transaction)
         .await?;
         let release = release_row(&row)?;
@@ -92,77 +98,54 @@ impl Postgres {
             .await?)
     }
 
-    pub(crate) async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) VALUES ($1, $2, $3, to_timestamp($4 / 1000.0))")
-            .bind(&release.projector)
-            .bind(release.id)
-            .bind(created_by)
-            .bind(now_ms)
-            .execute(&self.readers)
+    pub(crate) async fn component_signatures(&self) -> Result<Vec<([u8; 32], ComponentSignature)>, StoreError> {
+        let rows = sqlx::query("SELECT digest, public_key, signature, signer FROM belfry.component_signature")
+            .fetch_all(&self.readers)
             .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn activate_first(
-        &self,
-        release: &Release,
-        created_by: &str,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        let mut transaction = self.readers.begin().await?;
-        // Replicas that start together on an empty store all want this.
-        sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int)")
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query(
-            "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
-             SELECT $1, $2, $3, to_timestamp($4 / 1000.0) WHERE NOT EXISTS (SELECT FROM belfry.rollout)",
-        )
-        .bind(&release.projector)
-        .bind(release.id)
-        .bind(created_by)
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await?;
-        Ok(transaction.commit().await?)
-    }
-
-    pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, \
-                    (SELECT before.release_id FROM belfry.rollout AS before \
-                      WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
-                      ORDER BY before.id DESC LIMIT 1) \
-             FROM belfry.rollout AS now \
-             WHERE id = (SELECT max(id) FROM belfry.rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector",
-        )
-        .fetch_all(&self.readers)
-        .await?;
         rows.iter()
             .map(|row| {
-                Ok(Rollout {
-                    projector: row.try_get(0)?,
-                    release_id: row.try_get(1)?,
-                    created_by: row.try_get(2)?,
-                    created_at_ms: row.try_get(3)?,
-                    previous_release_id: row.try_get(4)?,
-                })
+                let signature = ComponentSignature {
+                    public_key: bytes(row.try_get(1)?)?,
+                    signature: bytes(row.try_get(2)?)?,
+                    signer: row.try_get(3)?,
+                };
+                Ok((bytes(row.try_get(0)?)?, signature))
             })
             .collect()
     }
 }
 
+async fn vouch(transaction: &mut PgConnection, new: &NewRelease, now_ms: i64) -> Result<(), StoreError> {
+    let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(()) };
+    sqlx::query(
+        "INSERT INTO belfry.component_signature (digest, public_key, signature, signer, created_at) \
+         VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0)) ON CONFLICT DO NOTHING",
+    )
+    .bind(new.digest.as_slice())
+    .bind(public_key.as_slice())
+    .bind(signature.as_slice())
+    .bind(signer)
+    .bind(now_ms)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {
+    column.try_into().map_err(|_| StoreError(format!("a digest, key or signature is not {LENGTH} bytes long")))
+}
+
 fn release_row(row: &PgRow) -> Result<Release, StoreError> {
-    let digest: Vec<u8> = row.try_get(3)?;
     Ok(Release {
         id: row.try_get(0)?,
         projector: row.try_get(1)?,
         version: row.try_get(2)?,
-        digest: digest.try_into().map_err(|_| StoreError("a component's digest is not 32 bytes long".into()))?,
+        digest: bytes(row.try_get(3)?)?,
         config: row.try_get(4)?,
         description: row.try_get(5)?,
         note: row.try_get(6)?,
         created_by: row.try_get(7)?,
         created_at_ms: row.try_get(8)?,
+        admission: row.try_get(9)?,
     })
 }

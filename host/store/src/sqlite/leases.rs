@@ -12,15 +12,20 @@ use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError, sabotaged};
 impl Sqlite {
     /// Nobody else takes leases here, so what the owner holds never ends, and nothing is written to renew it.
     pub(crate) async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
-        let (end, rollout, parked_requests): (i64, i64, i64) = sqlx::query_as(
+        let (end, rollout, pauses, parked_requests, access): (i64, i64, i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0), \
-                    coalesce((SELECT max(id) FROM rollout), 0), (SELECT asked FROM parked_request)",
+                    coalesce((SELECT max(id) FROM rollout), 0), coalesce((SELECT max(id) FROM pause), 0), (SELECT asked FROM parked_request), \
+                    (SELECT count(*) + count(revoked_at_ms) FROM access_token)",
         )
         .fetch_one(&self.readers)
         .await?;
-        let rows = sqlx::query("SELECT sink, owner, epoch, position, lease_until_ms FROM relay")
-            .fetch_all(&self.readers)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT sink, owner, epoch, position, lease_until_ms, \
+                    coalesce((SELECT p.reason IS NOT NULL FROM pause p WHERE p.kind = 'sink' AND p.name = sink \
+                               ORDER BY p.id DESC LIMIT 1), 0) FROM relay",
+        )
+        .fetch_all(&self.readers)
+        .await?;
         let now_ms = now_ms();
         let lease = |row: &sqlx::sqlite::SqliteRow| {
             let (held_by, until_ms): (Option<Uuid>, i64) = (row.try_get(1)?, row.try_get(4)?);
@@ -32,11 +37,12 @@ impl Sqlite {
                 owner: held_by,
                 epoch: row.try_get(2)?,
                 position: row.try_get(3)?,
+                paused: row.try_get(5)?,
                 remaining: Duration::from_millis(remaining_ms as u64),
             })
         };
         let leases = rows.iter().map(lease).collect::<Result<_, sqlx::Error>>()?;
-        Ok(Beat { end, rollout, parked_requests, leases, incarnation: String::new() })
+        Ok(Beat { end, rollout, pauses, access, parked_requests, leases, incarnation: String::new() })
     }
 
     pub(crate) async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {

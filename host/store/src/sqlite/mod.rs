@@ -12,7 +12,9 @@ mod log;
 mod parked;
 mod releases;
 mod retention;
+mod rollouts;
 mod sources;
+mod tokens;
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};

@@ -1,16 +1,16 @@
-//! Releases, and which of them serve.
+//! Releases, and who vouches for them.
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
-use crate::{AddRelease, Added, NewRelease, Release, Rollout, StoreError};
+use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, StoreError};
 
 impl Sqlite {
     pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
         let mut transaction = self.begin().await?;
         let same_version = sqlx::query(
-            "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms FROM release \
+            "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms, admission FROM release \
              WHERE projector = $1 AND version = $2",
         )
         .bind(&new.projector)
@@ -23,6 +23,9 @@ impl Sqlite {
                 return Ok(AddRelease::OtherDigest(existing.digest));
             }
             if existing.config == new.config {
+                // Somebody may vouch for it only now.
+                vouch(&mut transaction, new, now_ms).await?;
+                transaction.commit().await?;
                 return Ok(AddRelease::There(Added::Existing, existing));
             }
         }
@@ -32,10 +35,12 @@ impl Sqlite {
             .bind(now_ms)
             .execute(&mut *transaction)
             .await?;
+        vouch(&mut transaction, new, now_ms).await?;
         let row = sqlx::query(
-            "INSERT INTO release (projector, version, digest, config, description, note, created_by, created_at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-             RETURNING id, projector, version, digest, config, description, note, created_by, created_at_ms",
+            "INSERT INTO release (projector, version, digest, config, description, note, created_by, created_at_ms, \
+                                  admission) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             RETURNING id, projector, version, digest, config, description, note, created_by, created_at_ms, admission",
         )
         .bind(&new.projector)
         .bind(&new.version)
@@ -45,6 +50,7 @@ impl Sqlite {
         .bind(&new.note)
         .bind(&new.created_by)
         .bind(now_ms)
+        .bind(&new.admission)
         .fetch_one(&mut *transaction)
         .await?;
         let release = release_row(&row)?;
@@ -54,7 +60,7 @@ impl Sqlite {
 
     pub(crate) async fn releases(&self, projector: Option<&str>) -> Result<Vec<Release>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms FROM release \
+            "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms, admission FROM release \
              WHERE $1 IS NULL OR projector = $1 ORDER BY id",
         )
         .bind(projector)
@@ -65,7 +71,7 @@ impl Sqlite {
 
     pub(crate) async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms FROM release \
+            "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms, admission FROM release \
              WHERE id = $1",
         )
         .bind(release_id)
@@ -81,72 +87,54 @@ impl Sqlite {
             .await?)
     }
 
-    pub(crate) async fn activate(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO rollout (projector, release_id, created_by, created_at_ms) VALUES ($1, $2, $3, $4)")
-            .bind(&release.projector)
-            .bind(release.id)
-            .bind(created_by)
-            .bind(now_ms)
-            .execute(&self.writer)
+    pub(crate) async fn component_signatures(&self) -> Result<Vec<([u8; 32], ComponentSignature)>, StoreError> {
+        let rows = sqlx::query("SELECT digest, public_key, signature, signer FROM component_signature")
+            .fetch_all(&self.readers)
             .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn activate_first(
-        &self,
-        release: &Release,
-        created_by: &str,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO rollout (projector, release_id, created_by, created_at_ms) \
-             SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM rollout)",
-        )
-        .bind(&release.projector)
-        .bind(release.id)
-        .bind(created_by)
-        .bind(now_ms)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT projector, release_id, created_by, created_at_ms, \
-                    (SELECT before.release_id FROM rollout AS before \
-                      WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
-                      ORDER BY before.id DESC LIMIT 1) \
-             FROM rollout AS now \
-             WHERE id = (SELECT max(id) FROM rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector",
-        )
-        .fetch_all(&self.readers)
-        .await?;
         rows.iter()
             .map(|row| {
-                Ok(Rollout {
-                    projector: row.try_get(0)?,
-                    release_id: row.try_get(1)?,
-                    created_by: row.try_get(2)?,
-                    created_at_ms: row.try_get(3)?,
-                    previous_release_id: row.try_get(4)?,
-                })
+                let signature = ComponentSignature {
+                    public_key: bytes(row.try_get(1)?)?,
+                    signature: bytes(row.try_get(2)?)?,
+                    signer: row.try_get(3)?,
+                };
+                Ok((bytes(row.try_get(0)?)?, signature))
             })
             .collect()
     }
 }
 
+async fn vouch(transaction: &mut SqliteConnection, new: &NewRelease, now_ms: i64) -> Result<(), StoreError> {
+    let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(()) };
+    sqlx::query(
+        "INSERT INTO component_signature (digest, public_key, signature, signer, created_at_ms) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    )
+    .bind(new.digest.as_slice())
+    .bind(public_key.as_slice())
+    .bind(signature.as_slice())
+    .bind(signer)
+    .bind(now_ms)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {
+    column.try_into().map_err(|_| StoreError(format!("a digest, key or signature is not {LENGTH} bytes long")))
+}
+
 fn release_row(row: &SqliteRow) -> Result<Release, StoreError> {
-    let digest: Vec<u8> = row.try_get(3)?;
     Ok(Release {
         id: row.try_get(0)?,
         projector: row.try_get(1)?,
         version: row.try_get(2)?,
-        digest: digest.try_into().map_err(|_| StoreError("a component's digest is not 32 bytes long".into()))?,
+        digest: bytes(row.try_get(3)?)?,
         config: row.try_get(4)?,
         description: row.try_get(5)?,
         note: row.try_get(6)?,
         created_by: row.try_get(7)?,
         created_at_ms: row.try_get(8)?,
+        admission: row.try_get(9)?,
     })
 }

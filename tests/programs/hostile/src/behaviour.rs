@@ -18,11 +18,12 @@ const fn named(name: &'static str, act: fn(&Context) -> Answer) -> Behaviour {
     Behaviour { name, act }
 }
 
-static ALL: [Behaviour; 34] = [
+static ALL: [Behaviour; 35] = [
     named("quiet", ending::quiet),
     named("notify", ending::notify),
     named("reject", ending::reject),
     named("trap", ending::trap),
+    named("trap-on-even", ending::trap_on_even),
     named("exit", ending::exit),
     named("endless-loop", time::endless_loop),
     named("sleep", time::sleep),

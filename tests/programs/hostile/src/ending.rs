@@ -25,6 +25,11 @@ pub(crate) fn trap(_: &Context) -> Answer {
     panic!("this rule was told to panic")
 }
 
+/// A bug that only some events meet: those whose subject is called so.
+pub(crate) fn trap_on_even(context: &Context) -> Answer {
+    if context.subject == "even" { trap(context) } else { notify(context) }
+}
+
 /// End the whole process, which in a component is the host's.
 pub(crate) fn exit(_: &Context) -> Answer {
     std::process::exit(3)

@@ -130,7 +130,7 @@ impl<'a> Story<'a> {
     async fn change_the_rule(&mut self, component: Vec<u8>) -> anyhow::Result<()> {
         self.chapter("The rule is changed while Belfry runs")?;
         let note = Some("failures need attention".to_owned());
-        let pushed = self.client.push(Upload { component, config: None, note }).await?;
+        let pushed = self.client.push(Upload { component, note, ..Upload::default() }).await?;
         let release = pushed.release;
         if release.projector != PROJECTOR {
             return Err(failed(format!(

@@ -19,7 +19,10 @@ pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
         checks.push(secret("configuration with a password", path));
     }
     match &config.http.tokens_file {
-        None => checks.push(Check::ok("http.tokens_file", "not set: whoever is on this machine is an operator")),
+        None if config.http.require_token => {
+            checks.push(Check::ok("http.require_token", "nobody is let in without a token of the database"));
+        }
+        None => checks.push(Check::ok("http.tokens_file", "not set: whoever is on this machine may do everything")),
         Some(path) => match Tokens::read(path) {
             Err(error) => checks.push(Check::failed("http.tokens_file", error.to_string(), "mend the file")),
             Ok(_) if mode(path).is_some_and(|mode| mode & OTHERS_WRITE != 0) => checks.push(Check::warning(

@@ -1,8 +1,12 @@
 //! `belfry plugin`: everything around a rule's component.
 
 pub mod bench;
+pub mod diff;
 pub mod inspect;
+pub mod keys;
+pub mod list;
 pub mod push;
+pub mod show;
 pub mod test;
 
 use std::fs;

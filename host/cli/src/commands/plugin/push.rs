@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
+use belfry_service::releases::signature::Signature;
 use serde_json::{Map, Value};
 
 use super::read_component;
@@ -20,6 +21,7 @@ pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::R
         component: read_component(&args.file)?,
         config: args.config.as_deref().map(read_config).transpose()?,
         note: args.note.clone(),
+        signature: args.signature.as_deref().map(read_signature).transpose()?,
     };
     let pushed = client.push(upload).await?;
     match output.format() {
@@ -40,6 +42,14 @@ fn read_config(file: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the configuration {name}"))?;
     serde_json::from_str::<Map<String, Value>>(&text)
         .with_context(|| format!("the configuration {name} must be a JSON object"))?;
+    Ok(text)
+}
+
+/// The signature's text; what it is worth is for the service to say.
+fn read_signature(file: &Path) -> anyhow::Result<String> {
+    let name = file.display();
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read the signature {name}"))?;
+    text.parse::<Signature>().with_context(|| format!("the signature {name}"))?;
     Ok(text)
 }
 

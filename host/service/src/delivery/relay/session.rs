@@ -113,12 +113,17 @@ impl<'a> Session<'a> {
             }
             // Requests for parked entries are served between two reads: nothing may be under way then.
             let waits_for_requests = seen.beat.parked_requests != self.parked_requests;
+            let paused = seen.lease(self.sink).is_some_and(|(lease, _)| lease.paused);
+            if paused && stop_at.is_some() && self.in_flight.is_settled() {
+                // What waits in the log waits for somebody else.
+                return if self.checkpoint().await? { Ok(End::Stopped) } else { Ok(End::LeaseLost) };
+            }
             let dirty = self.in_flight.position() > self.noted_position;
             tokio::select! {
                 biased;
                 Some(ack) = acknowledged.recv() => self.acknowledge_all(ack, acknowledged, breaker)?,
                 () = tokio::time::sleep_until((self.noted_at + CHECKPOINT_EVERY).into()), if dirty => {}
-                page = pages.recv(), if self.in_flight.has_room() && !waits_for_requests => {
+                page = pages.recv(), if self.in_flight.has_room() && !waits_for_requests && !paused => {
                     let page = page.ok_or_else(|| StoreError("the reader of the log has stopped".into()))??;
                     self.send(page, outlet, acknowledged, breaker).await?;
                 }

@@ -1,0 +1,28 @@
+use serde::Deserialize;
+use serde_json::json;
+
+use super::wire::Pause;
+use super::{Client, ClientError};
+
+#[derive(Deserialize)]
+struct Pauses {
+    pauses: Vec<Pause>,
+}
+
+impl Client {
+    /// What is at a halt.
+    pub async fn pauses(&self) -> Result<Vec<Pause>, ClientError> {
+        self.get::<Pauses>(self.url(&["v1", "pauses"])).await.map(|listed| listed.pauses)
+    }
+
+    /// Bring something to a halt.
+    pub async fn pause(&self, kind: &str, name: &str, reason: &str) -> Result<(), ClientError> {
+        let request = self.http.post(self.url(&["v1", "pauses", kind, name])).json(&json!({ "reason": reason }));
+        self.send(request).await.map(drop)
+    }
+
+    /// Let it go on.
+    pub async fn resume(&self, kind: &str, name: &str) -> Result<(), ClientError> {
+        self.send(self.http.post(self.url(&["v1", "pauses", kind, name, "resume"]))).await.map(drop)
+    }
+}

@@ -1,0 +1,69 @@
+//! `belfry plugin keygen` and `belfry plugin sign`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use belfry_sandbox::digest;
+use belfry_service::releases::signature::SecretKey;
+use serde_json::json;
+
+use super::read_component;
+use crate::args::{KeygenArgs, SignArgs};
+use crate::exit::{Exit, Fault};
+use crate::output::{Format, Output};
+
+/// Make a key to sign components with.
+pub fn generate(args: &KeygenArgs, output: &Output) -> anyhow::Result<Exit> {
+    let key = SecretKey::generate().context("the system gives no randomness")?;
+    let written = write_new(&args.file, &key.to_text(), 0o600);
+    if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        let message =
+            format!("{} is there already; a key is never overwritten, choose another name", args.file.display());
+        return Err(Fault::new(Exit::Refused, message).into());
+    }
+    written.with_context(|| format!("cannot write {}", args.file.display()))?;
+    let public = key.public().to_string();
+    let beside = beside(&args.file, ".pub");
+    fs::write(&beside, format!("{public}\n")).with_context(|| format!("cannot write {}", beside.display()))?;
+    match output.format() {
+        Format::Json => output.json(&json!({ "public_key": public, "secret_key_file": args.file }))?,
+        Format::Text => output.text(&public)?,
+    }
+    output.note("add it to releases.trusted_keys of the configuration, under the name of whoever has the secret key");
+    Ok(Exit::Ok)
+}
+
+/// Sign a component.
+pub fn sign(args: &SignArgs, output: &Output) -> anyhow::Result<Exit> {
+    let name = args.key.display();
+    let text = fs::read_to_string(&args.key).with_context(|| format!("cannot read the secret key {name}"))?;
+    let key: SecretKey = text.parse().with_context(|| format!("the secret key {name}"))?;
+    let digest = digest(&read_component(&args.file)?);
+    let signature = key.sign(&digest).to_string();
+    let file = args.signature.clone().unwrap_or_else(|| beside(&args.file, ".sig"));
+    fs::write(&file, format!("{signature}\n")).with_context(|| format!("cannot write {}", file.display()))?;
+    match output.format() {
+        Format::Json => output.json(&json!({
+            "signature": signature, "signature_file": file, "digest": digest.to_string(),
+            "public_key": key.public().to_string(),
+        }))?,
+        Format::Text => output.text(&crate::escape::escape(&format!("{}: sha256 {digest}", file.display())))?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn write_new(file: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = fs::File::options().write(true).create_new(true).mode(mode).open(file)?;
+    file.write_all(format!("{text}\n").as_bytes())?;
+    file.sync_all()
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name: OsString = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}

@@ -1,0 +1,61 @@
+//! `belfry plugin show`.
+
+use std::fmt::Write as _;
+
+use belfry_sandbox::AdmissionReport;
+use serde_json::Value;
+
+use crate::Exit;
+use crate::args::ShowArgs;
+use crate::client::Client;
+use crate::client::wire::Release;
+use crate::commands::release::find;
+use crate::escape::escape;
+use crate::output::{Format, Output, table};
+
+/// Show a release, and what was found out about it before it was taken.
+pub async fn run(args: &ShowArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let release = find(&args.release, client).await?;
+    match output.format() {
+        Format::Json => output.json(&release)?,
+        Format::Text => output.text(&text(&release))?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn text(release: &Release) -> String {
+    let mut text = format!("{}{}\n", escape(&release.label), if release.active { ", serves" } else { "" });
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "  {name:<12}{}", escape(value));
+        }
+    };
+    line("made", &format!("{} by {}", release.created_at, release.created_by));
+    line("note", &release.note);
+    line("digest", &release.digest);
+    line("signed by", release.signed_by.as_deref().unwrap_or("nobody who is trusted"));
+    line("settings", &release.config.as_ref().map(Value::to_string).unwrap_or_default());
+    let Some(report) = &release.admission else {
+        text.push_str("\nnothing was found out about it: an older version took it");
+        return text;
+    };
+    admission(report, &mut line);
+    let samples = report.samples.iter().map(|sample| {
+        let [first, second] = sample.project_us.map(|us| format!("{us:.1}"));
+        let kibibytes = (sample.memory_bytes >> 10).to_string();
+        [sample.sample.clone(), sample.outcome.to_string(), sample.notifications.to_string(), first, second, kibibytes]
+    });
+    let header = ["sample", "outcome", "notifications", "1st µs", "2nd µs", "memory KiB"];
+    let _ = write!(text, "\n{}", table(header, samples));
+    text
+}
+
+fn admission(report: &AdmissionReport, line: &mut impl FnMut(&str, &str)) {
+    line("contract", &report.contract);
+    let (memory, deadline) = (report.memory_limit_bytes >> 20, report.deadline_ms);
+    line("class", &format!("{}: {memory} MiB of memory and {deadline} ms for an event", report.class.as_str()));
+    let (size, compiled) = (report.component_bytes >> 10, report.compiled_bytes >> 10);
+    line("size", &format!("{size} KiB, compiled {compiled} KiB in {:.0} ms", report.compile_ms));
+    line("events", &report.event_types.join(", "));
+    line("imports", &report.imports.join(", "));
+}

@@ -1,0 +1,201 @@
+//! `belfry token`: through a running service, or directly on its database.
+
+use std::time::Duration;
+
+use belfry_service::access::{self, IssueError, NewAccess, Role};
+use belfry_store::Store;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::args::Options;
+use crate::client::Client;
+use crate::commands::migrate;
+use crate::commands::serve::ConfigArgs;
+use crate::connection;
+use crate::exit::{Exit, Fault};
+use crate::output::{Format, Output, table};
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; it is shown this once
+    Create(CreateArgs),
+    /// List the tokens that were made, without what they are
+    List(Direct),
+    /// Let a token not count any more
+    Revoke(RevokeArgs),
+}
+
+/// Where tokens are.
+#[derive(Debug, Args)]
+pub struct Direct {
+    /// On the database that the configuration names, without a service: for the first token, and for when none is left.
+    /// An SQLite store must not be in use
+    #[arg(long)]
+    pub direct: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `token create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry token create ci --role publisher --expires-in 90d
+  belfry token create root --role admin --direct --config belfry.toml > root.token
+
+Roles: viewer reads, publisher also posts events, operator also changes what serves and what is sent, admin also makes and
+revokes tokens. Commands take the token from --token-file or BELFRY_TOKEN.")]
+pub struct CreateArgs {
+    /// Whose it is; releases name it as their maker
+    pub name: String,
+    /// What it allows: viewer, publisher, operator or admin
+    #[arg(long)]
+    pub role: Role,
+    /// How long it counts, such as 30m, 12h or 90d; without it, until it is revoked
+    #[arg(long, value_name = "TIME", value_parser = life)]
+    pub expires_in: Option<Duration>,
+    /// Where.
+    #[command(flatten)]
+    pub direct: Direct,
+}
+
+/// Arguments of `token revoke`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry token revoke ci
+
+It counts no more on any replica within about a second.")]
+pub struct RevokeArgs {
+    /// Whose it is
+    pub name: String,
+    /// Where.
+    #[command(flatten)]
+    pub direct: Direct,
+}
+
+fn life(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a number and s, m, h or d, such as 90d".to_owned();
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// Make, list or revoke.
+pub async fn run(command: &TokenCommand, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        TokenCommand::Create(args) => create(args, options, output).await,
+        TokenCommand::List(direct) => list(direct, options, output).await,
+        TokenCommand::Revoke(args) => revoke(args, options, output).await,
+    }
+}
+
+/// Where tokens are made and kept.
+enum Place {
+    Service(Client),
+    Database(Store),
+}
+
+impl Direct {
+    async fn place(&self, options: &Options) -> anyhow::Result<Place> {
+        if !self.direct {
+            return Ok(Place::Service(connection::connect(options)?));
+        }
+        let wrong = |text: String| Fault::new(Exit::Configuration, text);
+        let config = self.config.load().map_err(|error| wrong(error.to_string()))?.config;
+        let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
+        let opened = Store::open(&settings).await;
+        Ok(Place::Database(opened.map_err(|error| Fault::new(migrate::exit_for(&error), error.to_string()))?))
+    }
+}
+
+/// As whom the database is changed.
+const BY: &str = "direct";
+
+async fn create(args: &CreateArgs, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    let CreateArgs { name, role, expires_in, direct } = args;
+    let token = match direct.place(options).await? {
+        Place::Service(client) => client.create_token(name, *role, *expires_in).await?,
+        Place::Database(store) => {
+            let new = NewAccess { name: name.clone(), role: *role, life: *expires_in, created_by: BY.into() };
+            let issued = access::issue(&store, new).await.map_err(fault)?;
+            store.close().await;
+            issued.secret.reveal().to_owned()
+        }
+    };
+    match output.format() {
+        Format::Json => output.json(&json!({ "name": name, "role": role, "token": token }))?,
+        Format::Text => output.verbatim(&token)?,
+    }
+    output.note(format!("the token of {name}, a {role}; keep it now, it is not shown again"));
+    Ok(Exit::Ok)
+}
+
+async fn list(direct: &Direct, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    let tokens = match direct.place(options).await? {
+        Place::Service(client) => client.tokens().await?,
+        Place::Database(store) => {
+            let tokens = access::list(&store).await?.into_iter().map(access::TokenView::of).collect();
+            store.close().await;
+            tokens
+        }
+    };
+    if output.format() == Format::Json {
+        tokens.iter().try_for_each(|token| output.json(token))?;
+        return Ok(Exit::Ok);
+    }
+    let rows = tokens.into_iter().map(|token| {
+        let state = match (&token.revoked_at, &token.revoked_by) {
+            (Some(at), by) => format!("revoked {at} by {}", by.as_deref().unwrap_or("?")),
+            (None, _) => token.expires_at.map_or_else(String::new, |at| format!("until {at}")),
+        };
+        let used = token.last_used_at.unwrap_or_else(|| "never".into());
+        [token.name, token.role, token.created_at, token.created_by, used, state]
+    });
+    output.text(&table(["name", "role", "made", "by", "used", ""], rows))?;
+    Ok(Exit::Ok)
+}
+
+async fn revoke(args: &RevokeArgs, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    match args.direct.place(options).await? {
+        Place::Service(client) => client.revoke_token(&args.name).await?,
+        Place::Database(store) => {
+            access::revoke(&store, &args.name, BY).await.map_err(fault)?;
+            store.close().await;
+        }
+    }
+    output.note(format!("the token of {} counts no more", args.name));
+    Ok(Exit::Ok)
+}
+
+fn fault(error: IssueError) -> Fault {
+    let exit = match &error {
+        IssueError::Name | IssueError::Life => Exit::Usage,
+        IssueError::Taken(_) => Exit::Refused,
+        IssueError::NotFound(_) => Exit::NotFound,
+        IssueError::Randomness(_) | IssueError::Store(_) => Exit::Failure,
+    };
+    Fault::new(exit, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_a_number_with_its_unit() {
+        assert_eq!(life("90d"), Ok(Duration::from_secs(90 * 86_400)));
+        assert_eq!(life("30m"), Ok(Duration::from_secs(1800)));
+        for text in ["", "d", "90", "-1d", "1.5h", "9999999999999999999d"] {
+            assert!(life(text).is_err(), "{text}");
+        }
+    }
+}

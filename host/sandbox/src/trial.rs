@@ -1,0 +1,217 @@
+//! Trying a component before it may serve: what it is, what it needs, and whether it answers the same event twice in the
+//! same way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::{Envelope, Event, Outcome};
+use serde::{Deserialize, Serialize};
+
+use crate::admission::contract;
+use crate::{Answer, Class, Configuration, NotAdmitted, Projection, Projector, Reason};
+
+/// Events that every host has to try rules with. Those of types that only the rule knows are made from the last.
+const SAMPLES: [(&str, &str); 4] = [
+    ("results-ready", include_str!("samples/results-ready.json")),
+    ("results-ready-with-failures", include_str!("samples/results-ready-with-failures.json")),
+    ("assessment-completed", include_str!("samples/assessment-completed.json")),
+    ("assessment-without-rankings", include_str!("samples/assessment-without-rankings.json")),
+];
+const OTHER: &str = include_str!("samples/other.json");
+/// Types for which an event is made; a rule that subscribes to more is tried with these.
+const MAX_OTHERS: usize = 8;
+
+/// What was found out about a component, with a configuration, before it may serve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdmissionReport {
+    /// The contract that it was built against.
+    pub contract: String,
+    /// What it imports.
+    pub imports: Vec<String>,
+    /// The event types that it subscribes to.
+    pub event_types: Vec<String>,
+    /// The component's size.
+    pub component_bytes: usize,
+    /// The compiled component's size.
+    pub compiled_bytes: usize,
+    /// How long compiling took.
+    pub compile_ms: f64,
+    /// Its class, and with it its limits.
+    pub class: Class,
+    /// How much memory its class has for one call.
+    pub memory_limit_bytes: usize,
+    /// How much time its class has for one call.
+    pub deadline_ms: u64,
+    /// How it did with the samples that it subscribes to.
+    pub samples: Vec<SampleRun>,
+}
+
+/// A sample event, projected twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleRun {
+    /// The sample's name.
+    pub sample: String,
+    /// Its event type.
+    pub event_type: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How many notifications.
+    pub notifications: usize,
+    /// How long it took, the first and the second time.
+    pub project_us: [f64; 2],
+    /// The memory that it had in the end.
+    pub memory_bytes: usize,
+}
+
+struct Sample {
+    name: String,
+    envelope: Arc<Envelope>,
+    event: Event,
+}
+
+impl Projector {
+    /// Try it with the samples that it subscribes to, each twice. One that answers differently is not taken: what it
+    /// sends could neither be explained afterwards nor be foretold.
+    pub fn try_out(&self, configuration: &Arc<Configuration>) -> Result<AdmissionReport, NotAdmitted> {
+        let event_types: Vec<String> =
+            self.description().subscriptions.iter().map(|wanted| wanted.event_type.clone()).collect();
+        let run = |sample: &Sample| {
+            let project = || self.project(configuration, &sample.envelope, &sample.event);
+            compare(sample, &project(), &project())
+        };
+        let samples = samples(&event_types).iter().map(run).collect::<Result<_, _>>()?;
+        let compilation = self.compilation();
+        Ok(AdmissionReport {
+            contract: contract(),
+            imports: self.imports().to_vec(),
+            event_types,
+            component_bytes: compilation.component_bytes,
+            compiled_bytes: compilation.compiled_bytes,
+            compile_ms: rounded(compilation.time, 1e3),
+            class: self.class(),
+            memory_limit_bytes: self.limits().memory_bytes,
+            deadline_ms: u64::try_from(self.limits().deadline.as_millis()).unwrap_or(u64::MAX),
+            samples,
+        })
+    }
+}
+
+/// The samples of these types.
+fn samples(event_types: &[String]) -> Vec<Sample> {
+    let sample = |name: &str, text: &str| {
+        let envelope = Arc::new(Envelope::parse(text.as_bytes()).expect("a sample is an envelope"));
+        let event = Event::from_envelope(&envelope).expect("a sample is an event");
+        Sample { name: name.to_owned(), envelope, event }
+    };
+    let known: Vec<Sample> = SAMPLES.iter().map(|(name, text)| sample(name, text)).collect();
+    let is_known = |event_type: &&String| known.iter().any(|sample| sample.envelope.event_type == event_type.as_str());
+    let others: Vec<Sample> = event_types
+        .iter()
+        .filter(|event_type| !is_known(event_type))
+        .take(MAX_OTHERS)
+        .map(|event_type| {
+            let name = serde_json::to_string(event_type).expect("a text is JSON");
+            sample("made-up", &OTHER.replace("\"TYPE\"", &name))
+        })
+        .collect();
+    known.into_iter().filter(|sample| event_types.contains(&sample.envelope.event_type)).chain(others).collect()
+}
+
+fn compare(sample: &Sample, first: &Projection, second: &Projection) -> Result<SampleRun, NotAdmitted> {
+    if !same(&first.answer, &second.answer) {
+        let detail = format!(
+            "answers the same event in different ways (sample {}: {}, then {}); a rule must depend on the event and its \
+             configuration alone",
+            sample.name,
+            told(&first.answer),
+            told(&second.answer)
+        );
+        return Err(NotAdmitted::new(Reason::NotDeterministic, detail));
+    }
+    let total = |projection: &Projection| {
+        let timings = projection.timings;
+        rounded(timings.instantiate + timings.call + timings.drop, 1e6)
+    };
+    // A host that is busy may let one of them run out of time.
+    let worse = if matches!(second.answer, Answer::Failed(_)) { second } else { first };
+    Ok(SampleRun {
+        sample: sample.name.clone(),
+        event_type: sample.envelope.event_type.clone(),
+        outcome: worse.outcome(),
+        notifications: if let Answer::Notifications(made) = &worse.answer { made.len() } else { 0 },
+        project_us: [total(first), total(second)],
+        memory_bytes: first.timings.memory_bytes.max(second.timings.memory_bytes),
+    })
+}
+
+/// Byte for byte, but for time: whether a call gets its time depends on the host too.
+fn same(first: &Answer, second: &Answer) -> bool {
+    let timed_out = |answer: &Answer| matches!(answer, Answer::Failed(failure) if failure.outcome == Outcome::TimedOut);
+    match (first, second) {
+        (first, second) if timed_out(first) || timed_out(second) => true,
+        (Answer::Notifications(first), Answer::Notifications(second)) => first == second,
+        (Answer::Rejected(first), Answer::Rejected(second)) => first == second,
+        (Answer::Failed(first), Answer::Failed(second)) => first.outcome == second.outcome,
+        _ => false,
+    }
+}
+
+/// Without a word of the answer itself.
+fn told(answer: &Answer) -> String {
+    match answer {
+        Answer::Notifications(notifications) => format!("{} notifications", notifications.len()),
+        Answer::Rejected(rejection) => format!("a rejection {}", rejection.code),
+        Answer::Failed(failure) => failure.outcome.to_string(),
+    }
+}
+
+/// A duration in units of which a second has so many, to a tenth.
+fn rounded(duration: Duration, units: f64) -> f64 {
+    (duration.as_secs_f64() * units * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Failure, Rejection, Timings};
+
+    fn projection(answer: Answer) -> Projection {
+        Projection { answer, log: Vec::new(), timings: Timings::default() }
+    }
+
+    fn rejected(reason: &str) -> Projection {
+        projection(Answer::Rejected(Rejection { code: "odd".into(), reason: reason.into() }))
+    }
+
+    fn failed(outcome: Outcome) -> Projection {
+        projection(Answer::Failed(Failure { outcome, detail: "anything".into() }))
+    }
+
+    #[test]
+    fn a_rule_is_tried_with_what_it_subscribes_to() {
+        let of = |event_types: &[&str]| {
+            let event_types: Vec<String> = event_types.iter().map(|&text| text.to_owned()).collect();
+            samples(&event_types).into_iter().map(|sample| sample.name).collect::<Vec<_>>()
+        };
+        let ready = "huleedu.ras.batch.results.ready.v1";
+        assert_eq!(of(&[ready]), ["results-ready", "results-ready-with-failures"]);
+        assert_eq!(of(&["acme \" closed.v1", ready]), ["results-ready", "results-ready-with-failures", "made-up"]);
+    }
+
+    #[test]
+    fn another_answer_to_the_same_event_is_refused() {
+        let sample = samples(&["any.v1".to_owned()]).remove(0);
+        let refused = |first: &Projection, second: &Projection| match compare(&sample, first, second) {
+            Err(refused) => refused.reason == Reason::NotDeterministic,
+            Ok(_) => false,
+        };
+        let silence = || projection(Answer::Notifications(Vec::new()));
+        assert!(!refused(&silence(), &silence()));
+        assert!(!refused(&rejected("a"), &rejected("a")));
+        assert!(refused(&rejected("a"), &rejected("b")), "one byte is enough");
+        assert!(refused(&silence(), &rejected("a")));
+        assert!(refused(&silence(), &failed(Outcome::Trapped)));
+        assert!(refused(&failed(Outcome::MemoryLimit), &failed(Outcome::Trapped)));
+        assert!(!refused(&silence(), &failed(Outcome::TimedOut)), "time is the host's as well");
+    }
+}

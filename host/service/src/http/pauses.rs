@@ -1,0 +1,105 @@
+//! What people bring to a halt: a rule, a sink, or all notifications. Each with a reason, which goes to the log as well.
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use belfry_store::{Pause, Paused};
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::auth::Caller;
+use super::problem::Problem;
+use super::releases::to_its_end;
+use crate::clock::rfc3339;
+
+const MAX_REASON_BYTES: usize = 500;
+
+/// What can be paused has two names in a path: what it is, and which.
+#[derive(Deserialize)]
+pub(crate) struct What {
+    kind: String,
+    name: String,
+}
+
+/// Why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Why {
+    reason: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Pauses {
+    pauses: Vec<PauseView>,
+}
+
+#[derive(Serialize)]
+struct PauseView {
+    kind: &'static str,
+    name: String,
+    reason: String,
+    paused_by: String,
+    paused_at: String,
+}
+
+impl PauseView {
+    fn of(pause: Pause) -> Self {
+        let (kind, name) = match pause.what {
+            Paused::Projector(name) => ("projector", name),
+            Paused::Sink(name) => ("sink", name),
+            Paused::Notifications => ("notifications", "all".into()),
+        };
+        let paused_at = rfc3339(pause.created_at_ms);
+        Self { kind, name, reason: pause.reason, paused_by: pause.created_by, paused_at }
+    }
+}
+
+pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Pauses>, Problem> {
+    let pauses = api.store.pauses().await?;
+    Ok(Json(Pauses { pauses: pauses.into_iter().map(PauseView::of).collect() }))
+}
+
+pub(crate) async fn pause(
+    State(api): State<Api>,
+    Path(what): Path<What>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    why: Result<Json<Why>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Json(Why { reason }) = why?;
+    let plain = !reason.trim().is_empty() && reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control);
+    if !plain {
+        let detail = format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log");
+        return Err(Problem::bad_request(detail));
+    }
+    change(api, what, Some(reason), by).await
+}
+
+pub(crate) async fn resume(
+    State(api): State<Api>,
+    Path(what): Path<What>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+) -> Result<StatusCode, Problem> {
+    change(api, what, None, by).await
+}
+
+async fn change(api: Api, what: What, reason: Option<String>, by: String) -> Result<StatusCode, Problem> {
+    let what = known(&api, what).await?;
+    let registry = api.registry.clone();
+    to_its_end(async move { registry.pause(&what, reason.as_deref(), &by).await }).await?;
+    api.heartbeat.look();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What has that name. A name that nobody has would be paused to no effect.
+async fn known(api: &Api, What { kind, name }: What) -> Result<Paused, Problem> {
+    match kind.as_str() {
+        "projector" if api.store.rollouts().await?.iter().any(|rollout| rollout.projector == name) => {
+            Ok(Paused::Projector(name))
+        }
+        "sink" if api.heartbeat.seen().borrow().lease(&name).is_some() => Ok(Paused::Sink(name)),
+        "notifications" if name == "all" => Ok(Paused::Notifications),
+        "projector" | "sink" | "notifications" => Err(Problem::not_found(format!("there is no {kind} {name}"))),
+        _ => Err(Problem::not_found("what can be paused is a projector, a sink, or notifications/all")),
+    }
+}

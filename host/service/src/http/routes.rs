@@ -1,0 +1,100 @@
+//! Every way into the API, and who may take it. The router is made of this list, so there is no other way.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+
+use super::{Api, OPENAPI, auth, events, feed, histories, ops, parked, pauses, problem, releases, tokens};
+use crate::access::Role;
+use crate::access::Role::{Admin, Operator, Publisher, Viewer};
+
+/// The largest body of a request that posts events, in bytes.
+const MAX_BODY_BYTES: usize = 16 << 20;
+/// The largest upload: a component of 64 MiB and what is around it.
+const MAX_UPLOAD_BYTES: usize = 65 << 20;
+
+/// A way into the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The method. What takes GET also takes HEAD.
+    pub method: Method,
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// The least role that may take it; none: everybody may.
+    pub role: Option<Role>,
+}
+
+struct Endpoint {
+    route: Route,
+    handler: MethodRouter<Api>,
+}
+
+impl Endpoint {
+    fn reads<H: Handler<T, Api>, T: 'static>(path: &'static str, role: Role, handler: H) -> Self {
+        Self { route: Route { method: Method::GET, path, role: Some(role) }, handler: get(handler) }
+    }
+
+    fn changes<H: Handler<T, Api>, T: 'static>(path: &'static str, role: Role, handler: H) -> Self {
+        Self { route: Route { method: Method::POST, path, role: Some(role) }, handler: post(handler) }
+    }
+
+    fn up_to(self, bytes: usize) -> Self {
+        Self { handler: self.handler.layer(DefaultBodyLimit::max(bytes)), ..self }
+    }
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    let openapi = || async { ([("content-type", "application/json")], OPENAPI) };
+    let described = Route { method: Method::GET, path: "/openapi.json", role: None };
+    vec![
+        Endpoint::changes("/v1/events", Publisher, events::post).up_to(MAX_BODY_BYTES),
+        Endpoint::reads("/v1/events/{event_id}", Viewer, histories::event),
+        Endpoint::reads("/v1/notifications/{event_id}", Viewer, histories::notification),
+        Endpoint::reads("/v1/feed", Viewer, feed::get),
+        Endpoint::reads("/v1/parked", Viewer, parked::list),
+        Endpoint::changes("/v1/parked/unpark", Operator, parked::unpark),
+        Endpoint::changes("/v1/parked/discard", Operator, parked::discard),
+        Endpoint::reads("/v1/releases", Viewer, releases::list),
+        Endpoint::changes("/v1/releases", Operator, releases::upload).up_to(MAX_UPLOAD_BYTES),
+        Endpoint::reads("/v1/releases/{release_id}", Viewer, releases::one),
+        Endpoint::reads("/v1/projectors", Viewer, releases::projectors),
+        Endpoint::changes("/v1/projectors/{name}/rollout", Operator, releases::activate),
+        Endpoint::changes("/v1/projectors/{name}/rollback", Operator, releases::roll_back),
+        Endpoint::changes("/v1/rollout", Operator, releases::activate_all),
+        Endpoint::reads("/v1/pauses", Viewer, pauses::list),
+        Endpoint::changes("/v1/pauses/{kind}/{name}", Operator, pauses::pause),
+        Endpoint::changes("/v1/pauses/{kind}/{name}/resume", Operator, pauses::resume),
+        Endpoint::reads("/v1/tokens", Admin, tokens::list),
+        Endpoint::changes("/v1/tokens", Admin, tokens::create),
+        Endpoint::changes("/v1/tokens/{name}/revoke", Admin, tokens::revoke),
+        Endpoint { route: described, handler: get(openapi) },
+    ]
+}
+
+/// Every way into the API.
+pub fn routes() -> Vec<Route> {
+    endpoints().into_iter().map(|endpoint| endpoint.route).collect()
+}
+
+/// The paths that the API serves, and those that the operators' listener does.
+pub fn paths() -> (Vec<&'static str>, Vec<&'static str>) {
+    let mut api: Vec<&'static str> = routes().iter().map(|route| route.path).collect();
+    api.sort_unstable();
+    api.dedup();
+    (api, ops::routes().map(|(path, _)| path).into())
+}
+
+pub(crate) fn api(api: Api) -> Router {
+    let mut router = Router::new();
+    for Endpoint { route, handler } in endpoints() {
+        let handler = match route.role {
+            Some(role) => handler.route_layer(from_fn_with_state((api.clone(), role), auth::authorize)),
+            None => handler,
+        };
+        router = router.route(route.path, handler);
+    }
+    router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page).with_state(api)
+}

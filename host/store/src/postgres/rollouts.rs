@@ -1,0 +1,164 @@
+//! Which releases serve, and what is at a halt.
+//!
+//! Replicas look at the highest number of these rows to learn of a change. So changes come one after another, under a
+//! lock that is taken before a number is drawn: one that was drawn earlier and committed later would go unnoticed.
+
+use sqlx::{PgConnection, Row};
+
+use super::Postgres;
+use crate::{Pause, Paused, Release, Rollout, StoreError};
+
+/// The last release before the present one that was not suspended since.
+macro_rules! before {
+    () => {
+        "(SELECT before.release_id FROM belfry.rollout AS before \
+           WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
+             AND NOT EXISTS (SELECT FROM belfry.rollout AS out WHERE out.projector = now.projector \
+                              AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
+           ORDER BY before.id DESC LIMIT 1)"
+    };
+}
+
+async fn one_at_a_time(transaction: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.rollout'::regclass::oid::int)")
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+impl Postgres {
+    pub(crate) async fn activate(
+        &self,
+        releases: &[&Release],
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        one_at_a_time(&mut transaction).await?;
+        for release in releases {
+            sqlx::query(
+                "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
+                 VALUES ($1, $2, $3, to_timestamp($4 / 1000.0))",
+            )
+            .bind(&release.projector)
+            .bind(release.id)
+            .bind(created_by)
+            .bind(now_ms)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    pub(crate) async fn activate_first(
+        &self,
+        release: &Release,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        // Replicas that start together on an empty store all want this.
+        one_at_a_time(&mut transaction).await?;
+        sqlx::query(
+            "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
+             SELECT $1, $2, $3, to_timestamp($4 / 1000.0) WHERE NOT EXISTS (SELECT FROM belfry.rollout)",
+        )
+        .bind(&release.projector)
+        .bind(release.id)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub(crate) async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        // Several replicas may find the same at once; the first does it.
+        one_at_a_time(&mut transaction).await?;
+        let done = sqlx::query(concat!(
+            "INSERT INTO belfry.rollout (projector, release_id, suspended_release_id, reason, created_by, created_at) \
+             SELECT now.projector, coalesce(",
+            before!(),
+            ", now.release_id), now.release_id, $3, 'belfry', to_timestamp($4 / 1000.0) \
+               FROM belfry.rollout AS now \
+              WHERE now.id = (SELECT max(id) FROM belfry.rollout WHERE projector = $1) AND now.release_id = $2 \
+                AND now.suspended_release_id IS DISTINCT FROM now.release_id"
+        ))
+        .bind(&release.projector)
+        .bind(release.id)
+        .bind(reason)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, ",
+            before!(),
+            ", suspended_release_id, reason FROM belfry.rollout AS now \
+             WHERE id = (SELECT max(id) FROM belfry.rollout AS latest WHERE latest.projector = now.projector) \
+             ORDER BY projector"
+        ))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Rollout {
+                    projector: row.try_get(0)?,
+                    release_id: row.try_get(1)?,
+                    created_by: row.try_get(2)?,
+                    created_at_ms: row.try_get(3)?,
+                    previous_release_id: row.try_get(4)?,
+                    suspended_release_id: row.try_get(5)?,
+                    reason: row.try_get(6)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT kind, name, reason, created_by, (extract(epoch FROM created_at) * 1000)::bigint FROM belfry.pause AS now \
+              WHERE reason IS NOT NULL AND id = (SELECT max(id) FROM belfry.pause AS latest \
+                                                  WHERE latest.kind = now.kind AND latest.name = now.name) \
+              ORDER BY kind, name",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let mut pauses = Vec::with_capacity(rows.len());
+        for row in rows {
+            let kind: String = row.try_get(0)?;
+            let Some(what) = Paused::of(&kind, row.try_get(1)?) else { continue };
+            let (reason, created_by) = (row.try_get(2)?, row.try_get(3)?);
+            pauses.push(Pause { what, reason, created_by, created_at_ms: row.try_get(4)? });
+        }
+        Ok(pauses)
+    }
+
+    pub(crate) async fn pause(
+        &self,
+        what: &Paused,
+        reason: Option<&str>,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        one_at_a_time(&mut transaction).await?;
+        sqlx::query(
+            "INSERT INTO belfry.pause (kind, name, reason, created_by, created_at) \
+             VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0))",
+        )
+        .bind(what.kind())
+        .bind(what.name())
+        .bind(reason)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+}

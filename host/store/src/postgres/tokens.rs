@@ -1,0 +1,83 @@
+//! Who may call the API.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::Postgres;
+use crate::{NewToken, StoreError, Token};
+
+/// A token's columns; [`token_row`] reads them.
+macro_rules! columns {
+    () => {
+        "id, name, role, sha256, created_by, (extract(epoch FROM created_at) * 1000)::bigint, \
+         (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM last_used_at) * 1000)::bigint, \
+         (extract(epoch FROM revoked_at) * 1000)::bigint, revoked_by"
+    };
+}
+
+impl Postgres {
+    pub(crate) async fn add_token(&self, new: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
+        let row = sqlx::query(concat!(
+            "INSERT INTO belfry.access_token (name, role, sha256, created_by, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0), to_timestamp($6 / 1000.0)) ON CONFLICT DO NOTHING RETURNING ",
+            columns!()
+        ))
+        .bind(&new.name)
+        .bind(&new.role)
+        .bind(new.sha256.as_slice())
+        .bind(&new.created_by)
+        .bind(now_ms)
+        .bind(new.expires_at_ms)
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(token_row).transpose()
+    }
+
+    pub(crate) async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        let rows = sqlx::query(concat!("SELECT ", columns!(), " FROM belfry.access_token ORDER BY id"))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(token_row).collect()
+    }
+
+    pub(crate) async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE belfry.access_token SET revoked_at = to_timestamp($3 / 1000.0), revoked_by = $2 \
+              WHERE name = $1 AND revoked_at IS NULL",
+        )
+        .bind(name)
+        .bind(by)
+        .bind(now_ms)
+        .execute(&self.readers)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn note_token_used(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE belfry.access_token SET last_used_at = to_timestamp($2 / 1000.0) \
+              WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= to_timestamp($2 / 1000.0) - interval '1 minute')",
+        )
+        .bind(id)
+        .bind(now_ms)
+        .execute(&self.readers)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+fn token_row(row: &PgRow) -> Result<Token, StoreError> {
+    let sha256: Vec<u8> = row.try_get(3)?;
+    Ok(Token {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        role: row.try_get(2)?,
+        sha256: sha256.try_into().map_err(|_| StoreError("a token's hash is not 32 bytes long".into()))?,
+        created_by: row.try_get(4)?,
+        created_at_ms: row.try_get(5)?,
+        expires_at_ms: row.try_get(6)?,
+        last_used_at_ms: row.try_get(7)?,
+        revoked_at_ms: row.try_get(8)?,
+        revoked_by: row.try_get(9)?,
+    })
+}

@@ -1,0 +1,77 @@
+//! Who may call the API.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Sqlite;
+use crate::{NewToken, StoreError, Token};
+
+impl Sqlite {
+    pub(crate) async fn add_token(&self, new: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
+        let row = sqlx::query(
+            "INSERT INTO access_token (name, role, sha256, created_by, created_at_ms, expires_at_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING \
+             RETURNING id, name, role, sha256, created_by, created_at_ms, expires_at_ms, last_used_at_ms, revoked_at_ms, \
+                       revoked_by",
+        )
+        .bind(&new.name)
+        .bind(&new.role)
+        .bind(new.sha256.as_slice())
+        .bind(&new.created_by)
+        .bind(now_ms)
+        .bind(new.expires_at_ms)
+        .fetch_optional(&self.writer)
+        .await?;
+        row.as_ref().map(token_row).transpose()
+    }
+
+    pub(crate) async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, role, sha256, created_by, created_at_ms, expires_at_ms, last_used_at_ms, revoked_at_ms, \
+                    revoked_by FROM access_token ORDER BY id",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(token_row).collect()
+    }
+
+    pub(crate) async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE access_token SET revoked_at_ms = $3, revoked_by = $2 WHERE name = $1 AND revoked_at_ms IS NULL",
+        )
+        .bind(name)
+        .bind(by)
+        .bind(now_ms)
+        .execute(&self.writer)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn note_token_used(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE access_token SET last_used_at_ms = $2 \
+              WHERE id = $1 AND (last_used_at_ms IS NULL OR last_used_at_ms <= $2 - 60000)",
+        )
+        .bind(id)
+        .bind(now_ms)
+        .execute(&self.writer)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+fn token_row(row: &SqliteRow) -> Result<Token, StoreError> {
+    let sha256: Vec<u8> = row.try_get(3)?;
+    Ok(Token {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        role: row.try_get(2)?,
+        sha256: sha256.try_into().map_err(|_| StoreError("a token's hash is not 32 bytes long".into()))?,
+        created_by: row.try_get(4)?,
+        created_at_ms: row.try_get(5)?,
+        expires_at_ms: row.try_get(6)?,
+        last_used_at_ms: row.try_get(7)?,
+        revoked_at_ms: row.try_get(8)?,
+        revoked_by: row.try_get(9)?,
+    })
+}
