@@ -35,6 +35,7 @@ const MATRIX: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/releases/{release_id}", Some(Role::Viewer)),
     ("GET", "/v1/projectors", Some(Role::Viewer)),
     ("POST", "/v1/projectors/{name}/rollout", Some(Role::Operator)),
+    ("POST", "/v1/projectors/{name}/replays", Some(Role::Operator)),
     ("POST", "/v1/projectors/{name}/rollback", Some(Role::Operator)),
     ("POST", "/v1/rollout", Some(Role::Operator)),
     ("GET", "/v1/pauses", Some(Role::Viewer)),

@@ -246,6 +246,12 @@ impl Busy {
         for _ in 0..2 {
             self.kafka.produce(&self.topic, None, &[], Some(event(4).to_string().as_bytes())).await?;
         }
+        // One that fails until it is taken out.
+        let trap = json!({ "behaviour": "trap" });
+        self.one.client().push_and_activate(belfry_artifacts::programs::HOSTILE, &trap).await?;
+        for number in 100..125 {
+            self.one.client().post(&event(number)).await?;
+        }
         let broken = (0..150).map(|_| self.kafka.produce(&self.topic, None, &[], Some(b"not JSON")));
         futures_util::future::try_join_all(broken).await?;
         Ok(())

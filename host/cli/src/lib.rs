@@ -18,7 +18,8 @@ pub mod priority;
 pub use args::Cli;
 pub use exit::Exit;
 
-use args::{Command, ParkedCommand, PluginCommand, ReleaseCommand};
+use args::{Command, PluginCommand, ReleaseCommand};
+use commands::parked::ParkedCommand;
 use output::Output;
 
 /// Run a command to its end. Errors are told on standard error.
@@ -57,6 +58,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Release(ReleaseCommand::Rollback(args)) => {
             commands::release::roll_back(args, &client()?, output).await
         }
+        Command::Replay(args) => commands::replay::run(args, &client()?, output).await,
         Command::Parked(ParkedCommand::List(args)) => commands::parked::list(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Unpark(args)) => commands::parked::unpark(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Discard(args)) => commands::parked::discard(args, &client()?, output).await,

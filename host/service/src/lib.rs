@@ -28,6 +28,7 @@ mod clock;
 mod heartbeat;
 mod lease;
 mod redis;
+mod replay;
 mod retention;
 mod service;
 

@@ -25,6 +25,7 @@ use crate::kafka::{Client, KafkaConfigError, TopicLimits};
 use crate::pipeline::Pipeline;
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
 use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
+use crate::replay::Replays;
 use crate::{retention, telemetry};
 
 /// Requests that may wait for the writer.
@@ -214,6 +215,7 @@ impl Service {
             source.register().await?;
         }
         let api = Api {
+            replays: Replays::new(store.clone(), registry.clone(), pipeline.messages.clone()),
             pipeline,
             store: store.clone(),
             registry,

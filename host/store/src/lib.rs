@@ -11,6 +11,7 @@ mod log_entry;
 mod pause;
 mod plan;
 mod postgres;
+mod range;
 mod relay;
 mod release;
 mod sqlite;

@@ -25,6 +25,27 @@ pub(crate) async fn events_and_their_notifications_stand_together_in_order(opene
     assert_eq!(*opened.log_end.borrow(), 6);
 }
 
+pub(crate) async fn pieces_of_the_log_are_found_by_their_time(opened: Opened) {
+    let store = &opened.store;
+    assert_eq!(store.position_at(now_ms()).await.expect("a query"), 0, "an empty log");
+    let mut pauses = Vec::new();
+    for number in 1..=5u128 {
+        opened.commit(vec![submission(number, vec![notification(number + 10)])]).await;
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        pauses.push(now_ms());
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+    assert_eq!(store.position_at(0).await.expect("a query"), 0);
+    for (group, pause) in (1..).zip(&pauses) {
+        assert_eq!(store.position_at(*pause).await.expect("a query"), group * 2, "after group {group}");
+    }
+    let page = store.read_log(2, 7, 100).await.expect("a query");
+    assert_eq!(page.iter().map(|entry| entry.position).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
+    assert_eq!(page.iter().filter(|entry| entry.source_event_id.is_none()).count(), 3);
+    assert_eq!(store.read_log(2, 7, 2).await.expect("a query").len(), 2);
+    assert_eq!(store.count_events(2, 7).await.expect("a query"), 3);
+}
+
 pub(crate) async fn an_event_id_is_taken_once(opened: Opened) {
     let twin = |content| Submission {
         event: event(1, content),

@@ -125,6 +125,7 @@ macro_rules! on_every_store {
 
 on_every_store! {
     crate::events::events_and_their_notifications_stand_together_in_order as events_and_their_notifications_stand_together_in_order,
+    crate::events::pieces_of_the_log_are_found_by_their_time as pieces_of_the_log_are_found_by_their_time,
     crate::events::an_event_id_is_taken_once as an_event_id_is_taken_once,
     crate::events::a_notification_is_issued_once_whatever_leads_to_it as a_notification_is_issued_once_whatever_leads_to_it,
     crate::events::an_expired_notification_is_withheld_and_not_issued as an_expired_notification_is_withheld_and_not_issued,

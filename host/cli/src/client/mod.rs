@@ -10,6 +10,8 @@ mod pauses;
 mod problem;
 mod publish;
 mod releases;
+pub mod replay_report;
+mod replays;
 mod tokens;
 pub mod wire;
 
@@ -26,6 +28,7 @@ pub use feed::{Feed, FeedItem, FeedNotification, FeedQuery, Start};
 pub use parked::ParkedQuery;
 pub use problem::Problem;
 pub use releases::{Pushed, Upload};
+pub use replays::{ReplayProgress, ReplayQuery};
 
 use wire::{EventHistory, NotificationHistory};
 

@@ -15,6 +15,7 @@ pub mod plugin;
 pub mod position;
 pub mod publish;
 pub mod release;
+pub mod replay;
 pub mod serve;
 pub mod tail;
 pub mod token;

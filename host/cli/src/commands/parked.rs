@@ -1,13 +1,91 @@
 //! `belfry parked`.
 
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::Exit;
-use crate::args::{DiscardArgs, ParkedArgs, ParkedChoice, ParkedListArgs};
 use crate::client::wire::Parked;
 use crate::client::{Client, ParkedQuery};
 use crate::exit::Fault;
 use crate::output::{Format, Output, table};
+
+/// What to do with parked entries.
+#[derive(Debug, Subcommand)]
+pub enum ParkedCommand {
+    /// List the entries that a sink refused, and those of their keys behind them
+    List(ParkedListArgs),
+    /// Send entries again, and with them all of their keys, in order
+    Unpark(ParkedArgs),
+    /// Never send entries
+    Discard(DiscardArgs),
+}
+
+/// Which parked entries; those to which all of this applies.
+#[derive(Debug, Args)]
+pub struct ParkedChoice {
+    /// Of this sink, such as kafka
+    #[arg(long)]
+    pub sink: Option<String>,
+    /// Of this topic
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Of this key; of a notification that is its recipient, and \"\" means none
+    #[arg(long)]
+    pub key: Option<String>,
+    /// At this position in the log
+    #[arg(long)]
+    pub position: Option<i64>,
+}
+
+/// Arguments of `parked list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry parked list
+  belfry parked list --topic huleedu.ras.batch.results.ready.v1 --limit 1000")]
+pub struct ParkedListArgs {
+    /// Which.
+    #[command(flatten)]
+    pub filter: ParkedChoice,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+/// Arguments of `parked unpark`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry parked unpark --position 4711
+  belfry parked unpark --topic huleedu.ras.batch.results.ready.v1 --key batch-7
+  belfry parked unpark --all
+
+Mend first what they were refused for; what is refused again stays parked.")]
+pub struct ParkedArgs {
+    /// Which.
+    #[command(flatten)]
+    pub filter: ParkedChoice,
+    /// Every parked entry
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `parked discard`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry parked discard --position 4711 --reason \"superseded, the producer sent it again in parts\"
+
+The entry stays in Belfry's log, and `belfry explain` shows it. Consumers never see it. The reason goes to the
+service's log, with your name; do not quote the entry in it.")]
+pub struct DiscardArgs {
+    /// Which.
+    #[command(flatten)]
+    pub which: ParkedArgs,
+    /// Why, in a line
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
 
 /// List parked entries.
 pub async fn list(args: &ParkedListArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {

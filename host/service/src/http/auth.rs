@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -15,17 +15,15 @@ use crate::access::{Denied, Role};
 pub(crate) use crate::access::Caller;
 
 pub(crate) async fn authorize(State((api, needed)): State<(Api, Role)>, mut request: Request, next: Next) -> Response {
-    let token = match request.headers().get(header::AUTHORIZATION) {
-        // What is there and is no token is nobody's.
-        Some(value) => Some(value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()),
-        None => None,
-    };
+    // What is there and is no token is nobody's.
+    let bearer = |value: &HeaderValue| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned);
+    let token = request.headers().get(header::AUTHORIZATION).map(|value| bearer(value).unwrap_or_default());
     if token.is_none() && !api.access.required() && !is_local(request.headers()) {
         let detail = "without tokens only programs on this machine are served, not web pages; \
                       send Host: localhost and no Origin, or configure http.require_token";
         return Problem::forbidden(detail).into_response();
     }
-    match api.access.identify(token).await {
+    match api.access.identify(token.as_deref()).await {
         Ok(caller) if caller.role >= needed => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -10,6 +10,7 @@ mod pauses;
 mod problem;
 mod readiness;
 mod releases;
+mod replays;
 mod routes;
 mod tokens;
 mod wire;
@@ -29,6 +30,7 @@ use crate::heartbeat::Heartbeat;
 use crate::pipeline::Pipeline;
 use crate::redis::Others;
 use crate::releases::Registry;
+use crate::replay::Replays;
 
 /// The API's description, as it is served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -47,4 +49,5 @@ pub(crate) struct Api {
     pub(crate) max_in_flight: usize,
     pub(crate) max_event_bytes: usize,
     pub(crate) access: Access,
+    pub(crate) replays: Replays,
 }

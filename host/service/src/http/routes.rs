@@ -7,7 +7,7 @@ use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Api, OPENAPI, auth, events, feed, histories, ops, parked, pauses, problem, releases, tokens};
+use super::{Api, OPENAPI, auth, events, feed, histories, ops, parked, pauses, problem, releases, replays, tokens};
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
 
@@ -63,6 +63,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::reads("/v1/projectors", Viewer, releases::projectors),
         Endpoint::changes("/v1/projectors/{name}/rollout", Operator, releases::activate),
         Endpoint::changes("/v1/projectors/{name}/rollback", Operator, releases::roll_back),
+        Endpoint::changes("/v1/projectors/{name}/replays", Operator, replays::run),
         Endpoint::changes("/v1/rollout", Operator, releases::activate_all),
         Endpoint::reads("/v1/pauses", Viewer, pauses::list),
         Endpoint::changes("/v1/pauses/{kind}/{name}", Operator, pauses::pause),

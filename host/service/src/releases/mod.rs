@@ -58,6 +58,12 @@ impl Active {
         self.projector.description().subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
     }
 
+    /// Where the data of an event of this type says whom it is about, as RFC 6901.
+    pub(crate) fn subject_pointer(&self, event_type: &str) -> Option<&str> {
+        let subscriptions = &self.projector.description().subscriptions;
+        subscriptions.iter().find(|wanted| wanted.event_type == event_type)?.subject.as_deref()
+    }
+
     /// The event types that it subscribes to.
     pub fn event_types(&self) -> impl Iterator<Item = &str> {
         self.projector.description().subscriptions.iter().map(|wanted| wanted.event_type.as_str())

@@ -375,6 +375,22 @@ impl Registry {
         Ok(kept.into_iter().filter_map(signer).collect())
     }
 
+    /// A release to try out: the one that serves, or any other of the projector, loaded beside it.
+    pub(crate) async fn loaded(&self, release_id: i64, projector: &str) -> Result<Arc<Active>, ReleaseError> {
+        let serving = self.active().iter().find(|active| active.release_id == release_id).cloned();
+        let active = match serving {
+            Some(serving) => serving,
+            None => Arc::new(self.load_by_id(release_id).await?),
+        };
+        if active.name == projector {
+            return Ok(active);
+        }
+        Err(ReleaseError::Unknown(format!(
+            "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
+            active.name
+        )))
+    }
+
     async fn load_by_id(&self, release_id: i64) -> Result<Active, ReleaseError> {
         let release = self.release(release_id).await?;
         self.load(&release).await

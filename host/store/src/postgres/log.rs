@@ -101,6 +101,30 @@ impl Postgres {
         .await?;
         rows.iter().map(entry).collect()
     }
+
+    pub(crate) async fn first_after(&self, position: i64) -> Result<Option<(i64, i64)>, StoreError> {
+        let found = sqlx::query_as(
+            "SELECT id, (extract(epoch FROM created_at) * 1000)::bigint FROM belfry.outbox WHERE id > $1 ORDER BY id LIMIT 1",
+        );
+        Ok(found.bind(position).fetch_optional(&self.readers).await?)
+    }
+
+    pub(crate) async fn read_log(&self, after: i64, up_to: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
+        let rows = sqlx::query(select_entries!("WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3"))
+            .bind(after)
+            .bind(up_to)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(entry).collect()
+    }
+
+    pub(crate) async fn count_events(&self, after: i64, up_to: i64) -> Result<i64, StoreError> {
+        let counted = sqlx::query_scalar(
+            "SELECT count(*) FROM belfry.outbox WHERE id > $1 AND id <= $2 AND source_event_id IS NULL",
+        );
+        Ok(counted.bind(after).bind(up_to).fetch_one(&self.readers).await?)
+    }
 }
 
 pub(super) fn entry(row: &PgRow) -> Result<LogEntry, StoreError> {

@@ -1,0 +1,228 @@
+//! `belfry replay`.
+
+mod gate;
+mod page;
+mod table;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use belfry_model::{format_instant_ms, parse_instant_ms};
+use clap::Args;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+use super::release::{ReleaseReference, find};
+use crate::client::{Client, ReplayProgress, ReplayQuery};
+use crate::exit::{Exit, Fault};
+use crate::output::{Format, Output};
+
+pub use gate::Gate;
+
+/// Arguments of `replay`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  belfry replay teacher-results --candidate 8
+  belfry replay teacher-results --candidate 8 --from 30d --html report.html
+  belfry replay teacher-results --candidate 8 --baseline recorded --from 2026-03-02T00:00:00Z --to 2026-03-09T00:00:00Z
+  belfry replay teacher-results --candidate 8 --fail-on 'removed>0' --fail-on 'changed>5%'
+
+The events that were recorded then are projected again with the candidate and with the baseline, and what both make of
+each is compared: what would have been added, removed or changed, for whom. Nothing is recorded or sent. Two
+notifications are the same if they are about the same event and have the same recipient, type and key. Ctrl-C cancels.
+
+--fail-on takes added, removed, changed (notifications; a percentage is one of the baseline's), events (that differ),
+failures and rejections (events that the candidate fails on or rejects). Ends with 3 if one of them holds.")]
+pub struct ReplayArgs {
+    /// The rule's name
+    pub projector: String,
+    /// The release to try: its number, or its label such as teacher-results@1.2.0#8
+    #[arg(long, value_name = "RELEASE")]
+    pub candidate: ReleaseReference,
+    /// With what it is compared: `active`, the release that serves; `recorded`, what was issued then; or a release
+    #[arg(long, value_name = "active|recorded|RELEASE", default_value = "active")]
+    pub baseline: Baseline,
+    /// The events recorded since: a time, or how long ago, such as 12h or 7d
+    #[arg(long, value_name = "TIME|AGO", default_value = "7d")]
+    pub from: When,
+    /// And until: a time, or how long ago
+    #[arg(long, value_name = "TIME|AGO", default_value = "0s")]
+    pub to: When,
+    /// About so many of the events only, the same ones each time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: Option<u64>,
+    /// Only events about this subject
+    #[arg(long, value_name = "X")]
+    pub subject: Option<String>,
+    /// Write the report as a page as well, with pictures
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// End with 3 if this holds; may be given several times
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_on: Vec<Gate>,
+}
+
+/// With what the candidate is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// The release that serves.
+    Active,
+    /// What was issued then.
+    Recorded,
+    /// A release.
+    Release(ReleaseReference),
+}
+
+impl FromStr for Baseline {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "active" => Ok(Self::Active),
+            "recorded" => Ok(Self::Recorded),
+            release => release
+                .parse()
+                .map(Self::Release)
+                .map_err(|_| "must be active, recorded, or a release such as 7 or teacher-results@1.2.0#7"),
+        }
+    }
+}
+
+/// A point in time, given as such or by how long ago it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Milliseconds since the epoch.
+    At(i64),
+    /// So long ago.
+    Ago(Duration),
+}
+
+impl FromStr for When {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const WRONG: &str =
+            "must be a time, such as 2026-03-02T09:15:00Z, or how long ago, such as 90s, 30m, 12h or 7d";
+        if let Ok(ms) = parse_instant_ms(text) {
+            return Ok(Self::At(ms));
+        }
+        let unit = text.chars().next_back().ok_or(WRONG)?;
+        let seconds: u64 = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return Err(WRONG),
+        };
+        let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| WRONG)?;
+        // A century is as good as for ever.
+        let ago = number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86_400).ok_or(WRONG)?;
+        Ok(Self::Ago(Duration::from_secs(ago)))
+    }
+}
+
+impl When {
+    fn written(self, now_ms: i64) -> anyhow::Result<String> {
+        let ms = match self {
+            Self::At(ms) => ms,
+            Self::Ago(ago) => now_ms - i64::try_from(ago.as_millis()).unwrap_or(i64::MAX),
+        };
+        format_instant_ms(ms).map_err(|error| anyhow::anyhow!("a time is {error}"))
+    }
+}
+
+/// Show what a release would have made of recorded events.
+pub async fn run(args: &ReplayArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let candidate = find(&args.candidate, client).await?;
+    let baseline: Value = match &args.baseline {
+        Baseline::Active => "active".into(),
+        Baseline::Recorded => "recorded".into(),
+        Baseline::Release(reference) => find(reference, client).await?.release_id.into(),
+    };
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
+    let query = ReplayQuery {
+        candidate: candidate.release_id,
+        baseline,
+        from: args.from.written(now_ms)?,
+        to: args.to.written(now_ms)?,
+        sample: args.sample,
+        subject: args.subject.clone(),
+    };
+    let began = Instant::now();
+    let show = |step: ReplayProgress| output.progress(&progress(step, began.elapsed()));
+    let replayed = client.replay(&args.projector, &query, show).await;
+    output.progress("");
+    let (report, verbatim) = replayed?;
+    match output.format() {
+        Format::Json => output.json(&verbatim)?,
+        Format::Text => output.text(&table::report(&report))?,
+    }
+    if let Some(path) = &args.html {
+        write(path, &page::report(&report)).with_context(|| format!("{} cannot be written", path.display()))?;
+        output.note(format!("the report is in {}", path.display()));
+    }
+    let stopped: Vec<String> = args.fail_on.iter().filter_map(|gate| gate.stops(&report)).collect();
+    if stopped.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    Err(Fault::new(Exit::Check, format!("the replay does not pass: {}", stopped.join("; "))).into())
+}
+
+/// A report is there as a whole, or as it was before.
+fn write(path: &std::path::Path, page: &str) -> anyhow::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.write_all(page.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn progress(step: ReplayProgress, elapsed: Duration) -> String {
+    const WIDTH: usize = 24;
+    let ReplayProgress { events, of, added, removed, changed } = step;
+    let share = if of == 0 { 1.0 } else { (events as f64 / of as f64).min(1.0) };
+    let full = (share * WIDTH as f64) as usize;
+    let per_second = events as f64 / elapsed.as_secs_f64().max(0.001);
+    let left = (of.saturating_sub(events)) as f64 / per_second.max(1.0);
+    format!(
+        "[{}{}] {events} of {of} events, {per_second:.0}/s, {left:.0} s left; {added} added, {removed} removed, {changed} changed",
+        "#".repeat(full),
+        "-".repeat(WIDTH - full)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_given_or_counted_back() {
+        assert_eq!("7d".parse(), Ok(When::Ago(Duration::from_secs(7 * 86_400))));
+        assert_eq!("90s".parse(), Ok(When::Ago(Duration::from_secs(90))));
+        assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(When::At(1000)));
+        for text in ["", "7", "d", "7w", "-7d", "yesterday", "99999999999d", "7ü"] {
+            assert!(text.parse::<When>().is_err(), "{text}");
+        }
+        assert_eq!(When::Ago(Duration::from_secs(1)).written(2000).expect("a time"), "1970-01-01T00:00:01Z");
+    }
+
+    #[test]
+    fn a_baseline_is_a_word_or_a_release() {
+        assert_eq!("active".parse(), Ok(Baseline::Active));
+        assert_eq!("recorded".parse(), Ok(Baseline::Recorded));
+        assert!(matches!("#7".parse(), Ok(Baseline::Release(_))));
+        assert!("yesterday".parse::<Baseline>().is_err());
+    }
+
+    #[test]
+    fn the_progress_tells_what_is_left() {
+        let step = ReplayProgress { events: 500, of: 1000, added: 1, removed: 2, changed: 3 };
+        let text = progress(step, Duration::from_secs(1));
+        assert!(text.starts_with("[############------------] 500 of 1000 events, 500/s, 1 s left; 1 added"), "{text}");
+        progress(ReplayProgress { events: 0, of: 0, added: 0, removed: 0, changed: 0 }, Duration::ZERO);
+    }
+}

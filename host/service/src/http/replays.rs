@@ -1,0 +1,138 @@
+//! What a release would have made of recorded events.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use belfry_model::parse_instant_ms;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Api;
+use super::auth::Caller;
+use super::problem::Problem;
+use crate::replay::{Baseline, Progress, Replay, ReplayError, Report, Wanted};
+
+/// Lines that wait for a slow reader.
+const LINES: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parameters {
+    /// The release.
+    candidate: i64,
+    #[serde(default)]
+    baseline: BaselineName,
+    from: String,
+    to: String,
+    sample: Option<u64>,
+    subject: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum BaselineName {
+    Release(i64),
+    Word(BaselineWord),
+    #[default]
+    Absent,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BaselineWord {
+    Active,
+    Recorded,
+}
+
+impl From<BaselineName> for Baseline {
+    fn from(name: BaselineName) -> Self {
+        match name {
+            BaselineName::Release(release_id) => Self::Release(release_id),
+            BaselineName::Word(BaselineWord::Recorded) => Self::Recorded,
+            BaselineName::Word(BaselineWord::Active) | BaselineName::Absent => Self::Active,
+        }
+    }
+}
+
+/// A line of the answer. The last one is the report, or why there is none.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Progress(Progress),
+    Report(Box<Report>),
+    Problem(Problem),
+}
+
+pub(crate) async fn run(
+    State(api): State<Api>,
+    Path(projector): Path<String>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    parameters: Result<Json<Parameters>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(Parameters { candidate, baseline, from, to, sample, subject }) = parameters?;
+    let instant = |name: &str, text: &str| {
+        parse_instant_ms(text).map_err(|error| Problem::bad_request(format!("{name}: {text:?} is {error}")))
+    };
+    let (from_ms, to_ms) = (instant("from", &from)?, instant("to", &to)?);
+    let wanted = Wanted { projector, candidate, baseline: baseline.into(), from_ms, to_ms, sample, subject };
+    tracing::info!(?wanted, by, "a replay begins");
+    let replay = api.replays.prepare(wanted).await?;
+    let (lines, receiver) = mpsc::channel(LINES);
+    let mut stopping = api.feeds.stopping.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            // Whoever goes away cancels it.
+            () = lines.closed() => tracing::info!("a replay is cancelled"),
+            () = stopped(&mut stopping) => {}
+            () = tell(replay, &lines) => {}
+        }
+    });
+    let lines = ReceiverStream::new(receiver).map(|line: Line| {
+        let mut text = serde_json::to_string(&line).expect("a line is texts and numbers");
+        text.push('\n');
+        Ok::<_, Infallible>(text)
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn tell(replay: Replay, lines: &mpsc::Sender<Line>) {
+    let (progress, mut steps) = mpsc::channel(1);
+    let report = async {
+        let report = replay.run(&progress).await;
+        drop(progress);
+        report
+    };
+    let steps = async {
+        while let Some(step) = steps.recv().await {
+            // A reader that is gone ends all of this.
+            let _ = lines.send(Line::Progress(step)).await;
+        }
+    };
+    let last = match tokio::join!(report, steps).0 {
+        Ok(report) => Line::Report(Box::new(report)),
+        Err(error) => Line::Problem(error.into()),
+    };
+    let _ = lines.send(last).await;
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Release(error) => error.into(),
+            ReplayError::Store(error) => error.into(),
+            ReplayError::Wrong(detail) => Self::bad_request(detail),
+            ReplayError::Busy | ReplayError::CutOff => Self::overloaded(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What a release would have made of recorded events, beside what another makes of them, or what was recorded.
+//!
+//! The **plan** says which events, and which two sides. Pages of the log are cut into lots, threads project each lot with
+//! both sides, and the **findings** take the lots in the order of the log. Nothing is recorded or sent.
+
+mod plan;
+mod report;
+mod told;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use belfry_model::{Envelope, Event, MessageSettings};
+use belfry_store::{LogEntry, Store, StoreError};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub(crate) use plan::{Baseline, Plan, Wanted};
+pub(crate) use report::Report;
+
+use crate::releases::{Registry, ReleaseError};
+use plan::Against;
+use report::{Compared, Findings, Seen};
+use told::Told;
+
+/// Rows of the log that are read at once.
+const PAGE: u32 = 4000;
+/// Events that one thread projects at once.
+const LOT: usize = 200;
+/// How often the progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    /// A side is missing, or cannot be loaded.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Wrong(String),
+    /// One at a time.
+    #[error("another replay runs on this replica; wait for it, or cancel it")]
+    Busy,
+    /// A thread died.
+    #[error("the replay was cut off; look at the service's log")]
+    CutOff,
+}
+
+/// How far a replay has come.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Progress {
+    /// Events seen, and events in the span of time.
+    events: u64,
+    of: u64,
+    /// Differences found so far.
+    added: u64,
+    removed: u64,
+    changed: u64,
+}
+
+/// Where replays come from. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Replays {
+    store: Store,
+    registry: Registry,
+    messages: Arc<MessageSettings>,
+    turn: Arc<Semaphore>,
+    threads: usize,
+}
+
+/// A replay that is about to run. Whoever drops it cancels it.
+pub(crate) struct Replay {
+    replays: Replays,
+    plan: Arc<Plan>,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// An event of the log, and what was issued for it.
+struct Recorded {
+    entry: LogEntry,
+    notifications: Vec<LogEntry>,
+}
+
+impl Replays {
+    pub(crate) fn new(store: Store, registry: Registry, messages: Arc<MessageSettings>) -> Self {
+        // Events that come now go first: half of the processors is enough for those that came before.
+        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().div_ceil(2));
+        Self { store, registry, messages, turn: Arc::new(Semaphore::new(1)), threads }
+    }
+
+    /// Load both sides and find the events' place in the log.
+    pub(crate) async fn prepare(&self, wanted: Wanted) -> Result<Replay, ReplayError> {
+        let turn = self.turn.clone().try_acquire_owned().map_err(|_| ReplayError::Busy)?;
+        let plan = Arc::new(Plan::make(wanted, &self.store, &self.registry).await?);
+        Ok(Replay { replays: self.clone(), plan, _turn: turn })
+    }
+}
+
+impl Replay {
+    /// Go through the events; the progress is told to whoever listens.
+    pub(crate) async fn run(self, progress: &mpsc::Sender<Progress>) -> Result<Report, ReplayError> {
+        let Self { replays, plan, _turn } = &self;
+        let (began, mut told_at) = (Instant::now(), Instant::now());
+        let mut findings = Findings::new(plan.header.clone());
+        let mut lots = VecDeque::new();
+        let mut position = plan.after;
+        // In order, so that the same replay gives the same report.
+        let mut under_way = FuturesOrdered::new();
+        loop {
+            while under_way.len() <= replays.threads {
+                if lots.is_empty() && position < plan.up_to {
+                    (lots, position) = replays.read_page(plan, position).await?;
+                }
+                let Some(lot) = lots.pop_front() else { break };
+                under_way.push_back(replays.compare(plan.clone(), lot));
+            }
+            let Some(compared) = under_way.next().await else { break };
+            compared.map_err(|_| ReplayError::CutOff)?.into_iter().for_each(|seen| findings.note(seen));
+            if told_at.elapsed() >= TELL_EVERY {
+                told_at = Instant::now();
+                let (added, removed, changed) = findings.differences();
+                // Nobody has to see each step.
+                let _ =
+                    progress.try_send(Progress { events: findings.seen(), of: plan.events, added, removed, changed });
+            }
+        }
+        Ok(findings.report(began.elapsed().as_secs_f64()))
+    }
+}
+
+impl Replays {
+    /// The events after a position with their notifications, in lots, and where to go on.
+    async fn read_page(&self, plan: &Plan, position: i64) -> Result<(VecDeque<Vec<Recorded>>, i64), ReplayError> {
+        // An event's notifications stand right behind it, also those of the last event in the span.
+        let mut rows = self.store.read_log(position, i64::MAX, PAGE).await?;
+        let full = rows.len() == PAGE as usize;
+        let last_event = rows.iter().rposition(|row| row.source_event_id.is_none());
+        if let Some(last_event) = last_event.filter(|place| full && *place > 0) {
+            // The rest of its notifications may be on the next page.
+            rows.truncate(last_event);
+        }
+        // What was retired meanwhile is not there any more.
+        let next = rows.last().map_or(plan.up_to, |row| row.position);
+        if matches!(plan.baseline, Against::Recorded) {
+            self.registry.learn(rows.iter().filter_map(|row| row.release_id)).await?;
+        }
+        Ok((lots(events(rows, plan.up_to)), next))
+    }
+
+    fn compare(&self, plan: Arc<Plan>, lot: Vec<Recorded>) -> JoinHandle<Vec<Seen>> {
+        let (messages, registry) = (self.messages.clone(), self.registry.clone());
+        tokio::task::spawn_blocking(move || {
+            let projector_of = |release_id| registry.name(release_id).map(|named| named.projector);
+            lot.into_iter().map(|recorded| see(&plan, recorded, &messages, &projector_of)).collect()
+        })
+    }
+}
+
+/// Rows of the log as events with what came of them, up to a position.
+fn events(rows: Vec<LogEntry>, up_to: i64) -> Vec<Recorded> {
+    let mut events: Vec<Recorded> = Vec::new();
+    let mut places: HashMap<Uuid, usize> = HashMap::new();
+    for entry in rows {
+        match entry.source_event_id {
+            None if entry.position > up_to => break,
+            None => {
+                places.insert(entry.event_id, events.len());
+                events.push(Recorded { entry, notifications: Vec::new() });
+            }
+            // One whose event stands before the span belongs to nobody here.
+            Some(source) => {
+                if let Some(place) = places.get(&source) {
+                    events[*place].notifications.push(entry);
+                }
+            }
+        }
+    }
+    events
+}
+
+fn lots(events: Vec<Recorded>) -> VecDeque<Vec<Recorded>> {
+    let mut lots = VecDeque::with_capacity(events.len().div_ceil(LOT));
+    let mut events = events.into_iter().peekable();
+    while events.peek().is_some() {
+        lots.push_back(events.by_ref().take(LOT).collect());
+    }
+    lots
+}
+
+/// Both sides of one event.
+fn see(
+    plan: &Plan,
+    recorded: Recorded,
+    messages: &MessageSettings,
+    projector_of: &impl Fn(i64) -> Option<String>,
+) -> Seen {
+    let Recorded { entry, notifications } = recorded;
+    if !plan.wants(&entry.event_type) || !plan.choice.takes(&entry.event_id) {
+        return Seen::PassedOver;
+    }
+    let Ok(envelope) = Envelope::parse(&entry.payload) else { return Seen::Unreadable };
+    let Ok(event) = Event::from_envelope(&envelope) else { return Seen::Unreadable };
+    if !plan.is_about(&envelope) {
+        return Seen::PassedOver;
+    }
+    let envelope = Arc::new(envelope);
+    let project = |active: &crate::releases::Active| {
+        if active.wants(&envelope) { told::project(active, &envelope, &event, messages) } else { Ok(Vec::new()) }
+    };
+    let candidate = project(&plan.candidate);
+    let baseline = match &plan.baseline {
+        Against::Release(active) => project(active),
+        Against::Recorded => {
+            let ours = |row: &&LogEntry| {
+                row.release_id.and_then(projector_of).is_some_and(|projector| projector == plan.header.projector)
+            };
+            Ok(notifications.iter().filter(ours).filter_map(Told::recorded).collect())
+        }
+    };
+    Seen::Compared(Compared {
+        event_id: entry.event_id,
+        position: entry.position,
+        recorded_ms: entry.created_at_ms,
+        baseline,
+        candidate,
+    })
+}

@@ -1,0 +1,378 @@
+//! What a replay found. The same events and the same releases give the same report, but for how long it took.
+
+use std::collections::BTreeMap;
+
+use belfry_model::format_instant_ms;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::told::{FieldChange, Made, Told};
+
+/// Examples of each kind that are kept.
+const SAMPLES: usize = 20;
+/// Recipients that are listed, those with the most differences first.
+const RECIPIENTS: usize = 20;
+/// Recipients that are counted one by one; what happens to others is only in the sums.
+const RECIPIENTS_COUNTED: usize = 100_000;
+/// Spans of time into which the events are sorted.
+const SPANS: usize = 40;
+/// A longer value is cut in the samples.
+const VALUE_BYTES: usize = 1000;
+
+/// The whole report, as it goes over the wire.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    projector: String,
+    /// The labels; of the baseline also `recorded`.
+    candidate: String,
+    baseline: String,
+    /// The span of time that was asked for.
+    from: String,
+    to: String,
+    events: Events,
+    notifications: Sums,
+    /// How many events each side failed on or rejected, by outcome.
+    not_projected: NotProjected,
+    /// By category and type.
+    kinds: Vec<Kind>,
+    /// Of notifications that are on both sides.
+    priority_moves: Vec<PriorityMove>,
+    /// Of notifications that are on both sides: how often each field differs, most often first.
+    changed_fields: Vec<ChangedField>,
+    /// Those with the most differences.
+    recipients: Vec<Recipient>,
+    recipients_affected: usize,
+    /// Equal spans of time, oldest first.
+    volume: Vec<Span>,
+    samples: Vec<Sample>,
+    seconds: f64,
+    events_per_second: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Events {
+    /// In the span of time.
+    found: u64,
+    /// That neither side subscribes to, or that were not chosen.
+    passed_over: u64,
+    projected: u64,
+    /// Recorded by another version of Belfry, and no events for this one.
+    unreadable: u64,
+    /// About which the sides differ.
+    differing: u64,
+}
+
+/// Of notifications.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Sums {
+    baseline: u64,
+    candidate: u64,
+    same: u64,
+    added: u64,
+    removed: u64,
+    changed: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct NotProjected {
+    baseline: BTreeMap<&'static str, u64>,
+    candidate: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Kind {
+    category: String,
+    notification_type: String,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct PriorityMove {
+    before: String,
+    after: String,
+    count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ChangedField {
+    field: String,
+    count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Recipient {
+    recipient: String,
+    added: u64,
+    removed: u64,
+    changed: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Span {
+    /// When it begins.
+    from: String,
+    baseline: u64,
+    candidate: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Sample {
+    /// `added`, `removed` or `changed`.
+    kind: &'static str,
+    event_id: Uuid,
+    position: i64,
+    notification_id: Uuid,
+    recipient: String,
+    category: String,
+    notification_type: String,
+    priority: String,
+    /// Of a change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fields: Vec<SampleField>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct SampleField {
+    field: String,
+    before: Value,
+    after: Value,
+}
+
+/// What is compared with what, and over which time.
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    pub(super) projector: String,
+    pub(super) candidate: String,
+    pub(super) baseline: String,
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
+}
+
+/// What both sides make of one event.
+pub(super) struct Compared {
+    pub(super) event_id: Uuid,
+    pub(super) position: i64,
+    pub(super) recorded_ms: i64,
+    pub(super) baseline: Made,
+    pub(super) candidate: Made,
+}
+
+/// What became of an event that was read.
+pub(super) enum Seen {
+    PassedOver,
+    Unreadable,
+    Compared(Compared),
+}
+
+/// The report while it grows.
+pub(super) struct Findings {
+    header: Header,
+    events: Events,
+    sums: Sums,
+    not_projected: NotProjected,
+    kinds: BTreeMap<(String, String), Sums>,
+    priority_moves: BTreeMap<(String, String), u64>,
+    changed_fields: BTreeMap<String, u64>,
+    recipients: BTreeMap<String, [u64; 3]>,
+    volume: [[u64; 2]; SPANS],
+    samples: BTreeMap<&'static str, Vec<Sample>>,
+}
+
+impl Findings {
+    pub(super) fn new(header: Header) -> Self {
+        Self {
+            header,
+            events: Events::default(),
+            sums: Sums::default(),
+            not_projected: NotProjected::default(),
+            kinds: BTreeMap::new(),
+            priority_moves: BTreeMap::new(),
+            changed_fields: BTreeMap::new(),
+            recipients: BTreeMap::new(),
+            volume: [[0; 2]; SPANS],
+            samples: BTreeMap::new(),
+        }
+    }
+
+    /// Events that were seen until now.
+    pub(super) fn seen(&self) -> u64 {
+        self.events.found
+    }
+
+    pub(super) fn differences(&self) -> (u64, u64, u64) {
+        (self.sums.added, self.sums.removed, self.sums.changed)
+    }
+
+    pub(super) fn note(&mut self, seen: Seen) {
+        self.events.found += 1;
+        match seen {
+            Seen::PassedOver => self.events.passed_over += 1,
+            Seen::Unreadable => self.events.unreadable += 1,
+            Seen::Compared(compared) => {
+                self.events.projected += 1;
+                self.compare(&compared);
+            }
+        }
+    }
+
+    fn compare(&mut self, compared: &Compared) {
+        let span = self.span(compared.recorded_ms);
+        let sides = [(&compared.baseline, 0), (&compared.candidate, 1)];
+        for (made, side) in sides {
+            match made {
+                Ok(notifications) => self.volume[span][side] += notifications.len() as u64,
+                Err(outcome) => {
+                    let of =
+                        if side == 0 { &mut self.not_projected.baseline } else { &mut self.not_projected.candidate };
+                    *of.entry(outcome.as_str()).or_default() += 1;
+                }
+            }
+        }
+        let none = Vec::new();
+        let before = compared.baseline.as_ref().unwrap_or(&none);
+        let after = compared.candidate.as_ref().unwrap_or(&none);
+        // Two sides that fail in different ways differ as well.
+        let mut differs = compared.baseline.as_ref().err() != compared.candidate.as_ref().err();
+        for told in before {
+            self.count(told, |sums| sums.baseline += 1);
+            match after.iter().find(|other| other.id == told.id) {
+                None => {
+                    differs = true;
+                    self.count(told, |sums| sums.removed += 1);
+                    self.differs(compared, "removed", told, Vec::new());
+                }
+                Some(other) => {
+                    let changes = told.changes(other);
+                    if changes.is_empty() {
+                        self.count(told, |sums| sums.same += 1);
+                    } else {
+                        differs = true;
+                        self.count(told, |sums| sums.changed += 1);
+                        self.changed(told, other, &changes);
+                        self.differs(compared, "changed", other, changes);
+                    }
+                }
+            }
+        }
+        for told in after {
+            self.count(told, |sums| sums.candidate += 1);
+            if !before.iter().any(|other| other.id == told.id) {
+                differs = true;
+                self.count(told, |sums| sums.added += 1);
+                self.differs(compared, "added", told, Vec::new());
+            }
+        }
+        self.events.differing += u64::from(differs);
+    }
+
+    fn span(&self, recorded_ms: i64) -> usize {
+        let Header { from_ms, to_ms, .. } = self.header;
+        let share = (recorded_ms - from_ms) as f64 / (to_ms - from_ms).max(1) as f64;
+        ((share * SPANS as f64) as usize).min(SPANS - 1)
+    }
+
+    fn count(&mut self, told: &Told, add: impl Fn(&mut Sums)) {
+        add(&mut self.sums);
+        let kind = (told.category.clone(), told.notification_type.clone());
+        add(self.kinds.entry(kind).or_default());
+    }
+
+    fn changed(&mut self, before: &Told, after: &Told, changes: &[FieldChange]) {
+        if before.priority != after.priority {
+            let moved = (before.priority.clone(), after.priority.clone());
+            *self.priority_moves.entry(moved).or_default() += 1;
+        }
+        for change in changes {
+            *self.changed_fields.entry(change.field.clone()).or_default() += 1;
+        }
+    }
+
+    fn differs(&mut self, compared: &Compared, kind: &'static str, told: &Told, changes: Vec<FieldChange>) {
+        let place = ["added", "removed", "changed"].iter().position(|known| *known == kind).unwrap_or(0);
+        if self.recipients.len() < RECIPIENTS_COUNTED || self.recipients.contains_key(&told.recipient) {
+            self.recipients.entry(told.recipient.clone()).or_default()[place] += 1;
+        }
+        let samples = self.samples.entry(kind).or_default();
+        if samples.len() == SAMPLES {
+            return;
+        }
+        let field =
+            |FieldChange { field, before, after }| SampleField { field, before: cut(before), after: cut(after) };
+        samples.push(Sample {
+            kind,
+            event_id: compared.event_id,
+            position: compared.position,
+            notification_id: told.id,
+            recipient: told.recipient.clone(),
+            category: told.category.clone(),
+            notification_type: told.notification_type.clone(),
+            priority: told.priority.clone(),
+            fields: changes.into_iter().map(field).collect(),
+        });
+    }
+
+    pub(super) fn report(self, seconds: f64) -> Report {
+        let Header { projector, candidate, baseline, from_ms, to_ms } = self.header;
+        let time = |ms: i64| format_instant_ms(ms).unwrap_or_else(|_| ms.to_string());
+        let mut changed_fields: Vec<ChangedField> =
+            self.changed_fields.into_iter().map(|(field, count)| ChangedField { field, count }).collect();
+        changed_fields.sort_by_key(|field| std::cmp::Reverse(field.count));
+        let recipients_affected = self.recipients.len();
+        let mut recipients: Vec<Recipient> = self
+            .recipients
+            .into_iter()
+            .map(|(recipient, [added, removed, changed])| Recipient { recipient, added, removed, changed })
+            .collect();
+        recipients.sort_by_key(|of| std::cmp::Reverse(of.added + of.removed + of.changed));
+        recipients.truncate(RECIPIENTS);
+        let step = (to_ms - from_ms).max(1) as f64 / SPANS as f64;
+        let span = |(number, [baseline, candidate]): (usize, [u64; 2])| Span {
+            from: time(from_ms + (number as f64 * step) as i64),
+            baseline,
+            candidate,
+        };
+        Report {
+            projector,
+            candidate,
+            baseline,
+            from: time(from_ms),
+            to: time(to_ms),
+            events: self.events,
+            notifications: self.sums,
+            not_projected: self.not_projected,
+            kinds: self
+                .kinds
+                .into_iter()
+                .map(|((category, notification_type), sums)| Kind { category, notification_type, sums })
+                .collect(),
+            priority_moves: self
+                .priority_moves
+                .into_iter()
+                .map(|((before, after), count)| PriorityMove { before, after, count })
+                .collect(),
+            changed_fields,
+            recipients,
+            recipients_affected,
+            volume: self.volume.into_iter().enumerate().map(span).collect(),
+            samples: self.samples.into_values().flatten().collect(),
+            seconds,
+            events_per_second: self.events.projected as f64 / seconds.max(1e-9),
+        }
+    }
+}
+
+/// A value that is short enough to be read.
+fn cut(value: Value) -> Value {
+    let text = match &value {
+        Value::String(text) => text.clone(),
+        Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => return value,
+    };
+    if text.len() <= VALUE_BYTES {
+        return value;
+    }
+    let end = text.floor_char_boundary(VALUE_BYTES);
+    Value::String(format!("{}… ({} bytes)", &text[..end], text.len()))
+}

@@ -1,0 +1,213 @@
+//! What a rule tells of an event, in a form in which two releases can be compared, or a release with the log.
+
+use std::sync::Arc;
+
+use belfry_model::{Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome};
+use belfry_sandbox::{Answer, Failure};
+use belfry_store::LogEntry;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::releases::Active;
+
+/// One notification. Its id follows from event, projector, recipient, type and key, so two that have the same id are the
+/// same notification, however it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) id: Uuid,
+    pub(super) recipient: String,
+    pub(super) notification_type: String,
+    pub(super) category: String,
+    pub(super) priority: String,
+    /// The text of a JSON object.
+    pub(super) payload: String,
+    pub(super) action_required: bool,
+    pub(super) deadline: Option<String>,
+    pub(super) batch_id: Option<String>,
+    pub(super) class_id: Option<String>,
+    pub(super) expires_at_ms: Option<i64>,
+}
+
+/// What came of an event: notifications, or why there are none.
+pub(super) type Made = Result<Vec<Told>, Outcome>;
+
+/// One that tells two notifications of the same id apart.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FieldChange {
+    /// The field's name; of the payload `payload.NAME`.
+    pub(super) field: String,
+    pub(super) before: Value,
+    pub(super) after: Value,
+}
+
+/// Let a release project an event. Nothing is recorded, sent or counted as the release's doing.
+pub(super) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
+    let projection = active.projector.project(&active.configuration, envelope, event);
+    let notifications = match projection.answer {
+        Answer::Notifications(notifications) => notifications,
+        Answer::Rejected(_) => return Err(Outcome::Rejected),
+        Answer::Failed(Failure { outcome, .. }) => return Err(outcome),
+    };
+    let cause = Cause { projector: &active.name, release: &active.label };
+    for notification in &notifications {
+        Message::finish(notification, envelope, cause, messages).map_err(|refusal| refusal.outcome)?;
+    }
+    Ok(notifications.into_iter().map(Told::from).collect())
+}
+
+impl From<Notification> for Told {
+    fn from(notification: Notification) -> Self {
+        Self {
+            id: notification.id,
+            recipient: notification.recipient,
+            notification_type: notification.notification_type,
+            category: notification.category,
+            priority: notification.priority.as_str().to_owned(),
+            payload: notification.payload,
+            action_required: notification.action_required,
+            deadline: notification.deadline,
+            batch_id: notification.batch_id,
+            class_id: notification.class_id,
+            expires_at_ms: notification.expires_at_ms,
+        }
+    }
+}
+
+/// The part of a recorded message that a rule decides.
+#[derive(Deserialize)]
+struct Recorded {
+    data: RecordedData,
+}
+
+#[derive(Deserialize)]
+struct RecordedData {
+    notification_type: String,
+    category: String,
+    priority: String,
+    payload: Box<RawValue>,
+    action_required: bool,
+    deadline_timestamp: Option<String>,
+    batch_id: Option<String>,
+    class_id: Option<String>,
+}
+
+impl Told {
+    /// As it stands in the log.
+    pub(super) fn recorded(entry: &LogEntry) -> Option<Self> {
+        let Recorded { data } = serde_json::from_slice(&entry.payload).ok()?;
+        Some(Self {
+            id: entry.event_id,
+            recipient: entry.event_key.clone(),
+            notification_type: data.notification_type,
+            category: data.category,
+            priority: data.priority,
+            payload: data.payload.get().to_owned(),
+            action_required: data.action_required,
+            deadline: data.deadline_timestamp,
+            batch_id: data.batch_id,
+            class_id: data.class_id,
+            expires_at_ms: entry.expires_at_ms,
+        })
+    }
+
+    /// In what another that has the same id differs.
+    pub(super) fn changes(&self, after: &Self) -> Vec<FieldChange> {
+        if self == after {
+            return Vec::new();
+        }
+        let text = |text: &Option<String>| text.clone().map_or(Value::Null, Value::String);
+        let fields: [(&str, Value, Value); 6] = [
+            ("category", self.category.clone().into(), after.category.clone().into()),
+            ("priority", self.priority.clone().into(), after.priority.clone().into()),
+            ("action_required", self.action_required.into(), after.action_required.into()),
+            ("deadline", text(&self.deadline), text(&after.deadline)),
+            ("batch_id", text(&self.batch_id), text(&after.batch_id)),
+            ("class_id", text(&self.class_id), text(&after.class_id)),
+        ];
+        let mut changes: Vec<FieldChange> = fields
+            .into_iter()
+            .filter(|(_, before, after)| before != after)
+            .map(|(field, before, after)| FieldChange { field: field.to_owned(), before, after })
+            .collect();
+        if self.expires_at_ms != after.expires_at_ms {
+            let (before, after) = (self.expires_at_ms.into(), after.expires_at_ms.into());
+            changes.push(FieldChange { field: "expires_at_ms".into(), before, after });
+        }
+        changes.extend(payload_changes(&self.payload, &after.payload));
+        changes
+    }
+}
+
+/// Numbers are compared by value, as in the cases of rules: `28` and `28.0` tell the same.
+fn payload_changes(before: &str, after: &str) -> Vec<FieldChange> {
+    if before == after {
+        return Vec::new();
+    }
+    let object = |text: &str| match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => object,
+        // Payloads are objects when they are accepted.
+        _ => serde_json::Map::new(),
+    };
+    let (before, after) = (object(before), object(after));
+    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+    let changed = names.filter_map(|name| {
+        let (before, after) = (before.get(name), after.get(name));
+        let numbers = before.and_then(Value::as_f64).zip(after.and_then(Value::as_f64));
+        let same = before == after || numbers.is_some_and(|(before, after)| before == after);
+        let value = |value: Option<&Value>| value.cloned().unwrap_or(Value::Null);
+        let (before, after) = (value(before), value(after));
+        (!same).then(|| FieldChange { field: format!("payload.{name}"), before, after })
+    });
+    changed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(payload: &str) -> Told {
+        Told {
+            id: Uuid::nil(),
+            recipient: "teacher-anna".into(),
+            notification_type: "batch_results_ready".into(),
+            category: "processing_results".into(),
+            priority: "standard".into(),
+            payload: payload.into(),
+            action_required: false,
+            deadline: None,
+            batch_id: None,
+            class_id: None,
+            expires_at_ms: None,
+        }
+    }
+
+    fn fields(before: &Told, after: &Told) -> Vec<String> {
+        before.changes(after).into_iter().map(|change| change.field).collect()
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let before = told(r#"{"title":"Done","count":28}"#);
+        assert!(before.changes(&before).is_empty());
+        assert_eq!(fields(&before, &Told { priority: "high".into(), ..before.clone() }), ["priority"]);
+        let after = Told { action_required: true, deadline: Some("x".into()), ..before.clone() };
+        assert_eq!(fields(&before, &after), ["action_required", "deadline"]);
+        assert_eq!(
+            fields(&before, &told(r#"{"count":28,"title":"Ready","more":1}"#)),
+            ["payload.title", "payload.more"]
+        );
+    }
+
+    #[test]
+    fn another_order_or_spelling_tells_the_same() {
+        let before = told(r#"{"title":"Done","count":28}"#);
+        assert!(fields(&before, &told(r#"{"count":28.0,"title":"Done"}"#)).is_empty());
+    }
+
+    #[test]
+    fn what_is_there_and_empty_is_not_what_is_not_there() {
+        assert_eq!(fields(&told("{}"), &told(r#"{"a":null}"#)), ["payload.a"]);
+    }
+}
