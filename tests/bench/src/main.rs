@@ -1,6 +1,6 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
-//! Run it with `make bench`; `belfry-bench calls neighbour` chooses parts: calls, neighbour, stream, clients, footprint on
+//! Run it with `make bench`; `belfry-bench calls neighbour` chooses parts: calls, neighbour, stream, clients, footprint, replay on
 //! SQLite; catch-up, latency, relay, submit, idle on PostgreSQL, Kafka and Redis. Every figure is the median of alternating
 //! rounds.
 
@@ -14,6 +14,7 @@ mod idle;
 mod latency;
 mod neighbour;
 mod relay;
+mod replay;
 mod servers;
 mod stream;
 mod submit;
@@ -46,6 +47,10 @@ async fn main() -> Result<()> {
     if wanted("footprint") {
         eprintln!("memory and start …");
         footprint::measure(&mut figures).await?;
+    }
+    if wanted("replay") {
+        eprintln!("recorded events through a candidate, against projecting alone …");
+        replay::measure(&mut figures).await?;
     }
     if wanted("relay") {
         eprintln!("the relay alone, against a bare loop …");

@@ -160,6 +160,24 @@ async fn flow(load: &Load, count: usize) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_begins_where_a_notifier_stands_that_lags() -> Result<()> {
+    let site = Site::new().await?;
+    let old = OldNotifier::new(site.kafka, &site.input, &site.output);
+    let running = old.start();
+    let load = Load::start(site.kafka, &site.input);
+    eventually("the old one tells", async || Ok(old.told()), |told| *told >= 80).await?;
+    running.stop().await?;
+    // All of this the old one still has to tell when Belfry begins.
+    flow(&load, 80).await?;
+    let replicas = site.observe(&old).await?;
+    site.stands_where_the_old_one_stands(&old).await?;
+    ensure!(site.observed().await? == 0, "it has observed what nobody has told");
+    stop(replicas).await?;
+    load.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_is_told_once() -> Result<()> {
     let site = Site::new().await?;
     let old = OldNotifier::new(site.kafka, &site.input, &site.output);

@@ -4,8 +4,9 @@ use crate::client::replay_report::ReplayReport;
 use crate::escape::escape;
 use crate::output::{counted, table};
 
-/// Examples that are shown; the page and JSON have more.
+/// Recipients, and examples of each kind, that are shown; the page and JSON have more.
 const SHOWN: usize = 5;
+const SAMPLES: usize = 2;
 
 pub(super) fn report(report: &ReplayReport) -> String {
     let mut parts = vec![headline(report)];
@@ -84,16 +85,20 @@ fn not_projected(report: &ReplayReport) -> Option<String> {
 }
 
 fn samples(report: &ReplayReport) -> String {
-    let of_kind = |kind: &'static str| report.samples.iter().filter(move |sample| sample.kind == kind).take(SHOWN);
-    let rows = ["removed", "added", "changed"].into_iter().flat_map(of_kind).map(|sample| {
-        let fields = sample.fields.iter().map(|field| format!("{}: {} → {}", field.field, field.before, field.after));
-        [
+    let of_kind = |kind: &'static str| report.samples.iter().filter(move |sample| sample.kind == kind).take(SAMPLES);
+    let rows = ["removed", "added", "changed"].into_iter().flat_map(of_kind).flat_map(|sample| {
+        let mut fields =
+            sample.fields.iter().map(|field| format!("{}: {} → {}", field.field, field.before, field.after));
+        let about = [
             sample.kind.clone(),
             sample.event_id.clone(),
             sample.recipient.clone(),
             sample.notification_type.clone(),
-            fields.collect::<Vec<_>>().join(", "),
-        ]
+            fields.next().unwrap_or_default(),
+        ];
+        let none = String::new;
+        // A field a line, or the lines become too long.
+        std::iter::once(about).chain(fields.map(|field| [none(), none(), none(), none(), field]).collect::<Vec<_>>())
     });
     table(["", "event", "recipient", "type", "fields"], rows)
 }

@@ -46,6 +46,8 @@ pub(super) struct Positions {
     pub(super) client: Client,
     pub(super) group: String,
     pub(super) start_at: Option<StartAt>,
+    /// The group that is followed; nothing begins ahead of it.
+    pub(super) behind: Option<String>,
     pub(super) runtime: Handle,
     /// Topics that were not there when this replica first looked. Everything in them is new.
     pub(super) newborn: Mutex<HashSet<String>>,
@@ -100,7 +102,8 @@ impl Positions {
         if new.is_empty() {
             return Ok(known);
         }
-        let starts = cluster.starts(topic, &new, self.start_of(topic, known.is_empty())?)?;
+        let mut starts = cluster.starts(topic, &new, self.start_of(topic, known.is_empty())?)?;
+        self.hold_back(topic, &mut starts)?;
         for (partition, position) in &starts {
             tracing::info!(topic, partition, position, group = self.group, "a partition is read for the first time");
         }
@@ -110,6 +113,19 @@ impl Positions {
         self.runtime.block_on(self.store.begin_sources(&starts))?;
         // Another replica may have been faster.
         Ok(self.of_topic(topic)?)
+    }
+
+    /// Whoever begins ahead of a group that lags would wait where the group may never come to, and could not follow it
+    /// without a gap.
+    fn hold_back(&self, topic: &str, starts: &mut [(i32, i64)]) -> Result<(), Unplaced> {
+        let Some(group) = &self.behind else { return Ok(()) };
+        let asked: Vec<(String, i32)> = starts.iter().map(|(partition, _)| (topic.to_owned(), *partition)).collect();
+        for (_, partition, committed) in self.client.cluster_as_group(group)?.committed(&asked)? {
+            if let Some((_, start)) = starts.iter_mut().find(|(number, _)| *number == partition) {
+                *start = committed.min(*start);
+            }
+        }
+        Ok(())
     }
 
     /// A partition that was added to a topic we read has only records that came since then; so has a topic that was not

@@ -67,6 +67,7 @@ impl KafkaSource {
             client: Client::new(&config.kafka, instance.as_deref())?,
             group: config.kafka.group.clone(),
             start_at,
+            behind: config.kafka.behind.clone(),
             runtime: Handle::current(),
             newborn: Mutex::default(),
         });
