@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use belfry_artifacts::{TEACHER_RESULTS, URGENT_FAILURES, programs};
 use belfry_tests::{Batch, BelfryProcess, Client, Posted, TestService, belfry, results_ready};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 async fn start(directory: &Path, settings: &[(&str, &str)]) -> Result<BelfryProcess> {
@@ -85,6 +86,23 @@ async fn what_was_compiled_elsewhere_is_refused_by_name() -> Result<()> {
     let refused = belfry.client().push(machine_code, &json!({})).await?;
     ensure!(refused.status == 422 && refused.body["type"] == "urn:belfry:problem:not-a-component", "{refused:?}");
     ensure!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("precompiled")), "{refused:?}");
+    belfry.terminate().await
+}
+
+#[tokio::test]
+async fn a_compilation_that_another_version_kept_is_made_anew() -> Result<()> {
+    let directory = TempDir::new()?;
+    start(directory.path(), &[]).await?.terminate().await?;
+    for kept in std::fs::read_dir(directory.path().join("compiled"))? {
+        let path = kept?.path();
+        // As it was before the time stood in it: a checksum and the machine code.
+        let machine_code = std::fs::read(&path)?.split_off(40);
+        let mut older = Sha256::digest(&machine_code).to_vec();
+        older.extend(&machine_code);
+        std::fs::write(&path, older)?;
+    }
+    let belfry = start(directory.path(), &[]).await?;
+    ensure!(belfry.log()?.contains("made anew"), "{}", belfry.log()?);
     belfry.terminate().await
 }
 

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Precompiled};
 
 use crate::admission::Digest;
 
+/// Raised with every change of what a file holds: versions of Belfry may share a directory.
+const FORMAT: u32 = 2;
 const CHECKSUM_BYTES: usize = 32;
 const TIME_BYTES: usize = 8;
 
@@ -33,7 +35,7 @@ impl Compiled {
 /// Keeps compiled components on disk, so that a restart need not compile them again.
 ///
 /// A file holds a SHA-256, how long compiling took, and then what the engine made of a component; its name tells the
-/// component's digest and the engine's version and settings. The directory is readable for its owner only: whoever can
+/// component's digest, the engine's version and settings, and this format. The directory is readable for its owner only: whoever can
 /// write there runs code in the host. Files from elsewhere are never taken.
 pub(crate) struct CompileCache {
     directory: PathBuf,
@@ -59,6 +61,10 @@ impl CompileCache {
         }
         let time = Duration::from_nanos(u64::from_le_bytes(*kept.first_chunk::<TIME_BYTES>()?));
         bytes.drain(..CHECKSUM_BYTES + TIME_BYTES);
+        if !matches!(Engine::detect_precompiled(&bytes), Some(Precompiled::Component)) {
+            tracing::warn!(%digest, "the cached compilation is of another kind and is made anew");
+            return None;
+        }
         Some(Compiled { code: bytes, time })
     }
 
@@ -82,6 +88,6 @@ impl CompileCache {
     fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        self.directory.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+        self.directory.join(format!("{digest}-{:016x}.{FORMAT}.cwasm", hasher.finish()))
     }
 }
