@@ -82,7 +82,8 @@ pub(crate) async fn run(
     };
     let (from_ms, to_ms) = (instant("from", &from)?, instant("to", &to)?);
     let wanted = Wanted { projector, candidate, baseline: baseline.into(), from_ms, to_ms, sample, subject };
-    tracing::info!(?wanted, by, "a replay begins");
+    // The subject may be a person.
+    tracing::info!(projector = wanted.projector, candidate, baseline = ?wanted.baseline, from, to, by, "a replay begins");
     let replay = api.replays.prepare(wanted).await?;
     let (lines, receiver) = mpsc::channel(LINES);
     let mut stopping = api.feeds.stopping.clone();

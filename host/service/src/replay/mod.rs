@@ -222,7 +222,11 @@ fn see(
             let ours = |row: &&LogEntry| {
                 row.release_id.and_then(projector_of).is_some_and(|projector| projector == plan.header.projector)
             };
-            Ok(notifications.iter().filter(ours).filter_map(Told::recorded).collect())
+            let issued: Vec<Told> = notifications.iter().filter(ours).filter_map(Told::recorded).collect();
+            if issued.is_empty() && !plan.candidate.wants(&envelope) {
+                return Seen::PassedOver;
+            }
+            Ok(issued)
         }
     };
     Seen::Compared(Compared {

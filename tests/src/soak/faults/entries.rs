@@ -20,13 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// At every position of a group an entry that the topic does not take: its key stops, the others go on. Then the topic
 /// takes it, and what waited follows in order, together with what comes for the key meanwhile.
-pub(super) async fn unsendable(cluster: &mut Cluster, _: Length, random: &mut Rng) -> Result<()> {
+pub(super) async fn unsendable(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
     let run = cluster.small.clone();
     let settings = StoreSettings { migrate: false, ..StoreSettings::new(&cluster.database.url) };
     let store = Store::open(&settings).await?;
     let filter = ParkedFilter { topic: Some(cluster.small.clone()), ..ParkedFilter::default() };
-    let mut position = 0;
-    while position < GROUP {
+    // A short round takes the first position and another.
+    let mut positions = length.of(vec![random.usize(1..GROUP), 0], (0..GROUP).rev().collect());
+    while let Some(position) = positions.last().copied() {
         let round = random.u64(..);
         // Others' keys, and the key that stops, alternate.
         let key =
@@ -58,7 +59,7 @@ pub(super) async fn unsendable(cluster: &mut Cluster, _: Length, random: &mut Rn
         ensure!(asked.body["entries"].as_u64() >= Some(behind as u64), "not all of the key were asked for: {asked:?}");
         posted?;
         wait_for_parked(&store, &filter, 0).await.with_context(|| format!("unparked at position {position}"))?;
-        position += 1;
+        positions.pop();
     }
     store.close().await;
     Ok(())

@@ -12,6 +12,8 @@ const PAST_LEASE: Duration = Duration::from_millis(15_500);
 /// How long a replica may take to come to the place at which it dies.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const WITHOUT_FAIL_POINTS: &str = "if belfry was built without fail points, `make soak` builds it with them";
+
 /// Where a replica that takes events may die.
 const WRITER: &[&str] =
     &["commit.before-lock", "commit.after-lock", "commit.after-insert", "commit.after-commit", "commit.after-wake"];
@@ -40,7 +42,7 @@ pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, r
         // A topic's offsets are told seldom.
         let passes = if SOURCE.contains(point) { 0 } else { random.u32(0..8) };
         cluster.start_replica(victim, &[die_at(point, passes)]).await?;
-        cluster.wait_until_dead(victim, PATIENCE).await.with_context(|| format!("{point} did not kill"))?;
+        cluster.wait_until_dead(victim, PATIENCE).await.with_context(|| format!("{point} did not kill; {WITHOUT_FAIL_POINTS}"))?;
         cluster.start_replica(victim, &[]).await?;
     }
     for point in RELAY {
@@ -60,7 +62,7 @@ pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, r
         for _ in 0..heirs.len() {
             cluster.age_lease().await?;
             let dead = cluster.wait_until_any_dead(&heirs, PATIENCE).await;
-            dead.with_context(|| format!("{point} did not kill"))?;
+            dead.with_context(|| format!("{point} did not kill; {WITHOUT_FAIL_POINTS}"))?;
         }
         cluster.start_all().await?;
         cluster.age_lease().await?;
