@@ -42,7 +42,10 @@ pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, r
         // A topic's offsets are told seldom.
         let passes = if SOURCE.contains(point) { 0 } else { random.u32(0..8) };
         cluster.start_replica(victim, &[die_at(point, passes)]).await?;
-        cluster.wait_until_dead(victim, PATIENCE).await.with_context(|| format!("{point} did not kill; {WITHOUT_FAIL_POINTS}"))?;
+        cluster
+            .wait_until_dead(victim, PATIENCE)
+            .await
+            .with_context(|| format!("{point} did not kill; {WITHOUT_FAIL_POINTS}"))?;
         cluster.start_replica(victim, &[]).await?;
     }
     for point in RELAY {
