@@ -55,9 +55,9 @@ impl Postgres {
 
     pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
         // Entries, end and incarnation are of one snapshot: whoever reads on after a standby took over must not take what
-        // it remembers of the log for what this one holds.
+        // it remembers of the log for what this one holds. A subquery is asked once, a function for each row.
         let rows = sqlx::query(concat!(
-            "SELECT entry.*, belfry.incarnation(), \
+            "SELECT entry.*, (SELECT belfry.incarnation()), \
                coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)) \
              FROM (SELECT) one LEFT JOIN LATERAL (",
             select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"),
