@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use belfry_tests::soak::{Arena, Fault, Length, Results, Stage, Verdict, round};
 
 /// Rounds in one cluster; then the checker's memory and the log begin anew.
@@ -45,6 +45,10 @@ async fn main() -> Result<ExitCode> {
 }
 
 fn wanted() -> Result<Wanted> {
+    ensure!(
+        std::env::args().len() == 1,
+        "takes no arguments: say what is wanted with FAULT, ROUNDS, MINUTES, SEED, RESULTS"
+    );
     let fault = std::env::var("FAULT").unwrap_or_else(|_| "all".into());
     let faults = if fault == "all" { Fault::ALL.to_vec() } else { vec![fault.parse()?] };
     let results = std::env::var("RESULTS").unwrap_or_else(|_| "soak-results.jsonl".into());

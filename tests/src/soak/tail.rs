@@ -81,7 +81,11 @@ fn high_watermark(consumer: &BaseConsumer, topic: &str, partition: i32) -> Resul
         match consumer.fetch_watermarks(topic, partition, REQUEST) {
             Ok((_, high)) => return Ok(high),
             Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) => {
+                // After a long silence the client knows no leader any more, and asks for none by itself.
+                let _ = consumer.fetch_metadata(Some(topic), REQUEST);
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
     }
 }

@@ -21,7 +21,8 @@ macro_rules! select_withheld {
 
 impl Postgres {
     pub(crate) async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
-        let event = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NULL ORDER BY id LIMIT 1"))
+        // Neither sorted nor limited, here and below: the planner would rather read the log in order than look the id up.
+        let event = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NULL"))
             .bind(event_id)
             .fetch_optional(&self.readers)
             .await?;
@@ -50,20 +51,17 @@ impl Postgres {
     }
 
     pub(crate) async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "SELECT id FROM belfry.outbox WHERE event_id = $1 AND source_event_id IS NULL ORDER BY id LIMIT 1",
-        )
-        .bind(event_id)
-        .fetch_optional(&self.readers)
-        .await?)
+        Ok(sqlx::query_scalar("SELECT id FROM belfry.outbox WHERE event_id = $1 AND source_event_id IS NULL")
+            .bind(event_id)
+            .fetch_optional(&self.readers)
+            .await?)
     }
 
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
-        let issued =
-            sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NOT NULL ORDER BY id LIMIT 1"))
-                .bind(notification_id)
-                .fetch_optional(&self.readers)
-                .await?;
+        let issued = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NOT NULL"))
+            .bind(notification_id)
+            .fetch_optional(&self.readers)
+            .await?;
         if let Some(row) = issued {
             return Ok(Some(NotificationHistory::Issued(entry(&row)?)));
         }
