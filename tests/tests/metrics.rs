@@ -246,6 +246,15 @@ impl Busy {
         for _ in 0..2 {
             self.kafka.produce(&self.topic, None, &[], Some(event(4).to_string().as_bytes())).await?;
         }
+        // One that fails while it is tried.
+        let trapping = json!({ "behaviour": "trap" });
+        let tried = self.one.client().push(belfry_artifacts::programs::HOSTILE, &trapping).await?.body;
+        let steps = json!([{ "percent": 100, "seconds": 600, "events": 1000 }]);
+        let canary = json!({ "release_id": tried["release_id"], "mode": "canary", "steps": steps });
+        self.one.client().post_to("/v1/projectors/hostile/trial", &canary).await?;
+        for number in 200..225 {
+            self.one.client().post(&event(number)).await?;
+        }
         // One that fails until it is taken out.
         let trap = json!({ "behaviour": "trap" });
         self.one.client().push_and_activate(belfry_artifacts::programs::HOSTILE, &trap).await?;

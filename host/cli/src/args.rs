@@ -21,6 +21,7 @@ use crate::commands::replay::ReplayArgs;
 use crate::commands::serve::ConfigArgs;
 use crate::commands::token::TokenCommand;
 use crate::commands::topics::TopicsCommand;
+use crate::commands::trial::TrialCommand;
 use crate::output::Format;
 
 const EXIT_CODES: &str = "\
@@ -85,6 +86,9 @@ pub enum Command {
     Release(ReleaseCommand),
     /// See what a release would have made of recorded events
     Replay(ReplayArgs),
+    /// Try a release beside the one that serves
+    #[command(subcommand)]
+    Trial(TrialCommand),
     /// Bring a rule, a sink or all notifications to a halt, and let them go on
     #[command(subcommand)]
     Pause(PauseCommand),

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod json_stream;
 pub mod output;
 pub mod priority;
+pub mod when;
 
 pub use args::Cli;
 pub use exit::Exit;
@@ -68,6 +69,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Migrate(args) => commands::migrate::run(args, output).await,
         Command::Demo(args) => commands::demo::run(args, output).await,
+        Command::Trial(command) => commands::trial::run(command, &client()?, output).await,
         Command::Pause(command) => commands::pause::run(command, &client()?, output).await,
         Command::Token(command) => commands::token::run(command, &cli.options, output).await,
         Command::Position(command) => commands::position::run(command, output).await,

@@ -25,11 +25,13 @@ pub mod releases;
 pub mod telemetry;
 
 mod clock;
+mod comparison;
 mod heartbeat;
 mod lease;
 mod redis;
 mod replay;
 mod retention;
 mod service;
+mod stopping;
 
 pub use service::{Service, ServiceSettings, StartError};

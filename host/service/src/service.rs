@@ -22,7 +22,7 @@ use crate::http::{self, Api, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
 use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Shadow};
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
 use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::replay::Replays;
@@ -180,6 +180,8 @@ impl Service {
         sinks.push(tokio::spawn(retention));
         let follow = releases::follow(registry.clone(), known_rollout, heartbeat.seen(), finishing.clone());
         sinks.push(tokio::spawn(follow));
+        let trials = releases::trial::watch(registry.clone(), store.clone(), heartbeat.owner(), finishing.clone());
+        sinks.push(tokio::spawn(trials));
         sinks.push(tokio::spawn(access.clone().follow(heartbeat.seen(), finishing.clone())));
         // The heartbeat renews the leases of relays that still have something to hand over.
         let (rest, rests) = watch::channel(false);
@@ -195,12 +197,14 @@ impl Service {
         }
         let committed = writer.committed();
         let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
+        let messages = Arc::new(message_settings(&config));
         let pipeline = Pipeline {
             store: store.clone(),
             writer,
             registry: registry.clone(),
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
-            messages: Arc::new(message_settings(&config)),
+            shadow: Shadow::start(messages.clone()),
+            messages,
             mode: config.delivery.mode,
             topics,
         };

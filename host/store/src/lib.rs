@@ -19,6 +19,7 @@ mod store;
 mod submission;
 mod submitted;
 mod token;
+mod trial;
 mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
@@ -44,4 +45,5 @@ pub use submission::{
 };
 pub use submitted::{Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
 pub use token::{NewToken, Token};
+pub use trial::{Candidate, Trial, TrialChange, TrialStep};
 pub use writer::{PendingReceipt, Writer, WriterGone, WriterSettings};

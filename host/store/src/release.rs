@@ -1,5 +1,7 @@
 use bytes::Bytes;
 
+use crate::Candidate;
+
 /// A release to be added.
 #[derive(Clone, Debug)]
 pub struct NewRelease {
@@ -79,9 +81,11 @@ pub enum Added {
     Existing,
 }
 
-/// Which release serves a projector.
+/// Which release serves a projector, and which is tried beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
+    /// The change that made it so.
+    pub id: i64,
     /// The projector's name.
     pub projector: String,
     /// The release that serves it.
@@ -90,6 +94,8 @@ pub struct Rollout {
     pub previous_release_id: Option<i64>,
     /// The one that was taken out by this. If it is the same, none serves.
     pub suspended_release_id: Option<i64>,
+    /// The one that is tried beside it.
+    pub candidate: Option<Candidate>,
     /// Why that was decided.
     pub reason: Option<String>,
     /// Who decided that.

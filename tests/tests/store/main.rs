@@ -145,6 +145,7 @@ on_every_store! {
     crate::relays::a_heartbeat_tells_what_is_new as a_heartbeat_tells_what_is_new,
     crate::releases::a_set_of_releases_is_switched_as_one as a_set_of_releases_is_switched_as_one,
     crate::releases::a_suspension_goes_back_to_the_last_that_was_not_suspended as a_suspension_goes_back_to_the_last_that_was_not_suspended,
+    crate::releases::a_trial_is_changed_only_by_who_knows_how_it_stands as a_trial_is_changed_only_by_who_knows_how_it_stands,
     crate::releases::what_is_paused_goes_on_when_somebody_says_so as what_is_paused_goes_on_when_somebody_says_so,
     crate::tokens::a_name_has_one_token_that_counts as a_name_has_one_token_that_counts,
     crate::tokens::a_heartbeat_tells_that_tokens_changed as a_heartbeat_tells_that_tokens_changed,

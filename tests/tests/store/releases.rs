@@ -1,7 +1,8 @@
 //! Releases, who vouches for them, and which of them serve.
 
-use belfry_store::{AddRelease, Added, ComponentSignature, NewRelease, Paused, Release};
+use belfry_store::{AddRelease, Added, Candidate, ComponentSignature, NewRelease, Paused, Release, TrialChange};
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::Opened;
 
@@ -128,4 +129,50 @@ pub(crate) async fn what_is_paused_goes_on_when_somebody_says_so(opened: Opened)
     assert!(!paused().await);
     let left = store.pauses().await.expect("a query");
     assert!(left.len() == 2 && left.iter().all(|pause| pause.what != sink), "{left:?}");
+}
+
+pub(crate) async fn a_trial_is_changed_only_by_who_knows_how_it_stands(opened: Opened) {
+    let store = &opened.store;
+    let (_, serving) = add(&opened, &new(1, "1")).await;
+    let (_, tried) = add(&opened, &new(1, "2")).await;
+    store.activate(&[&serving], "test", 0).await.expect("an activation");
+    assert!(store.trial("p").await.expect("a query").is_none());
+    let first = store.rollouts().await.expect("a query").remove(0);
+    let shadow = Candidate { release_id: tried.id, share: None, plan: None, step: None };
+    let begin = TrialChange {
+        projector: "p",
+        after: first.id,
+        release_id: serving.id,
+        candidate: Some(&shadow),
+        suspended_release_id: None,
+        reason: None,
+        created_by: "test",
+    };
+    assert!(store.change_trial(&begin, 1).await.expect("a change"));
+    assert!(!store.change_trial(&begin, 2).await.expect("an answer"), "it stands elsewhere now");
+    let begun = store.rollouts().await.expect("a query").remove(0);
+    assert_eq!((begun.release_id, begun.candidate.as_ref()), (serving.id, Some(&shadow)));
+    let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for (replica, tally) in [(one, "early"), (one, "late"), (other, "elsewhere")] {
+        store.keep_tally(begun.id, replica, tally, 3).await.expect("it is kept");
+    }
+    let plan = Some("{}".to_owned());
+    let canary = Candidate { release_id: tried.id, share: Some(100), plan, step: Some(0) };
+    let grow = TrialChange { after: begun.id, candidate: Some(&canary), ..begin.clone() };
+    assert!(store.change_trial(&grow, 4).await.expect("a change"));
+    let grown = store.rollouts().await.expect("a query").remove(0);
+    let suspended_release_id = Some(tried.id);
+    let end = TrialChange { after: grown.id, candidate: None, suspended_release_id, reason: Some("why"), ..begin };
+    assert!(store.change_trial(&end, 5).await.expect("a change"));
+    store.activate(&[&serving], "test", 6).await.expect("an activation");
+    let trial = store.trial("p").await.expect("a query").expect("a trial");
+    assert_eq!(trial.steps.len(), 2);
+    let mut tallies = trial.steps[0].tallies.clone();
+    tallies.sort();
+    assert_eq!(tallies, ["elsewhere", "late"]);
+    assert_eq!(trial.steps[1].rollout.candidate.as_ref(), Some(&canary));
+    let ended = trial.end.expect("an end");
+    assert_eq!((ended.reason.as_deref(), ended.suspended_release_id), (Some("why"), Some(tried.id)));
+    let now = store.rollouts().await.expect("a query").remove(0);
+    assert_eq!((now.candidate, now.previous_release_id), (None, None), "what was only tried is nothing to go back to");
 }

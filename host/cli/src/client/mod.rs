@@ -13,6 +13,7 @@ mod releases;
 pub mod replay_report;
 mod replays;
 mod tokens;
+mod trials;
 pub mod wire;
 
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ pub use parked::ParkedQuery;
 pub use problem::Problem;
 pub use releases::{Pushed, Upload};
 pub use replays::{ReplayProgress, ReplayQuery};
+pub use trials::{Trial, TrialComparison, TrialLimits, TrialSample, TrialSide, TrialStep};
 
 use wire::{EventHistory, NotificationHistory};
 

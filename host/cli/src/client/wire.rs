@@ -347,6 +347,9 @@ pub struct Rollout {
     /// Why the rule is not asked now, if it is not.
     #[serde(default)]
     pub halted: Option<Halt>,
+    /// What is tried beside it.
+    #[serde(default)]
+    pub candidate: Option<String>,
 }
 
 /// Why a rule is not asked: its events become dead letters of this cause.

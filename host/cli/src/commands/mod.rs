@@ -20,3 +20,4 @@ pub mod serve;
 pub mod tail;
 pub mod token;
 pub mod topics;
+pub mod trial;

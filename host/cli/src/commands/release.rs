@@ -105,7 +105,11 @@ fn serves(rollout: &Rollout) -> String {
         Some(previous) => format!("before it was #{previous}; to go back: belfry release rollback {}", rollout.name),
         None => "nothing served before".to_owned(),
     };
-    format!("{} serves {} from now on; {before}", rollout.active.label, rollout.name)
+    let tried = match &rollout.candidate {
+        Some(candidate) => format!("; {candidate} is tried beside it"),
+        None => String::new(),
+    };
+    format!("{} serves {} from now on; {before}{tried}", rollout.active.label, rollout.name)
 }
 
 #[cfg(test)]

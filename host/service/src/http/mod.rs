@@ -13,6 +13,7 @@ mod releases;
 mod replays;
 mod routes;
 mod tokens;
+mod trials;
 mod wire;
 
 pub(crate) use ops::{Ops, router as ops};

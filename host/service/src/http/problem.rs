@@ -165,6 +165,7 @@ impl From<ReleaseError> for Problem {
                 };
                 Self::new(name, title, StatusCode::UNPROCESSABLE_ENTITY, detail)
             }
+            ReleaseError::Refused(_) => Self::new("refused", "Refused", StatusCode::CONFLICT, detail),
             ReleaseError::VersionTaken { .. } => {
                 Self::new("version-taken", "Version taken", StatusCode::CONFLICT, detail)
             }

@@ -66,6 +66,7 @@ pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors
         let release = releases.remove(&rollout.release_id)?;
         Some(ProjectorView {
             halted: halted(&api, &rollout.projector),
+            candidate: candidate(&api, &rollout.projector),
             name: rollout.projector,
             active: ReleaseView::of(release, &api.registry, &signers),
             previous_release_id: rollout.previous_release_id,
@@ -152,6 +153,7 @@ pub(crate) async fn activate_all(
     let view = |RolledOut { release, previous_release_id }| ProjectorView {
         name: release.projector.clone(),
         halted: halted(&api, &release.projector),
+        candidate: candidate(&api, &release.projector),
         active: ReleaseView::of(release, &api.registry, &signers),
         previous_release_id,
         suspended_release_id: None,
@@ -183,13 +185,18 @@ pub(super) async fn to_its_end<T: Send + 'static>(
 async fn view(name: String, changed: RolledOut, api: &Api) -> Result<Json<ProjectorView>, Problem> {
     let RolledOut { release, previous_release_id } = changed;
     let active = ReleaseView::of(release, &api.registry, &api.registry.signers().await?);
-    let halted = halted(api, &name);
-    Ok(Json(ProjectorView { name, active, previous_release_id, suspended_release_id: None, reason: None, halted }))
+    let (halted, candidate) = (halted(api, &name), candidate(api, &name));
+    let (suspended_release_id, reason) = (None, None);
+    Ok(Json(ProjectorView { name, active, previous_release_id, suspended_release_id, reason, halted, candidate }))
+}
+
+/// What is tried beside a release that serves, if anything is.
+fn candidate(api: &Api, projector: &str) -> Option<String> {
+    api.registry.serving().candidate(projector).map(|candidate| candidate.release.label.clone())
 }
 
 /// Why a projector is not asked now, if it is not.
 fn halted(api: &Api, projector: &str) -> Option<HaltView> {
-    let active = api.registry.active();
-    let halt = active.iter().find(|active| active.name == projector)?.halt.clone()?;
+    let halt = api.registry.serving().of(projector)?.halt.clone()?;
     Some(HaltView { cause: halt.cause.as_str(), detail: halt.detail })
 }

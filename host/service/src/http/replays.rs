@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use belfry_model::parse_instant_ms;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -18,6 +18,7 @@ use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
 use crate::replay::{Baseline, Progress, Replay, ReplayError, Report, Wanted};
+use crate::stopping::stopped;
 
 /// Lines that wait for a slow reader.
 const LINES: usize = 4;
@@ -103,24 +104,10 @@ pub(crate) async fn run(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
-}
-
 async fn tell(replay: Replay, lines: &mpsc::Sender<Line>) {
-    let (progress, mut steps) = mpsc::channel(1);
-    let report = async {
-        let report = replay.run(&progress).await;
-        drop(progress);
-        report
-    };
-    let steps = async {
-        while let Some(step) = steps.recv().await {
-            // A reader that is gone ends all of this.
-            let _ = lines.send(Line::Progress(step)).await;
-        }
-    };
-    let last = match tokio::join!(report, steps).0 {
+    // A slow reader does not have to see each step.
+    let progress = |step| drop(lines.try_send(Line::Progress(step)));
+    let last = match replay.run(progress).await {
         Ok(report) => Line::Report(Box::new(report)),
         Err(error) => Line::Problem(error.into()),
     };

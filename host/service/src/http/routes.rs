@@ -7,7 +7,9 @@ use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Api, OPENAPI, auth, events, feed, histories, ops, parked, pauses, problem, releases, replays, tokens};
+use super::{
+    Api, OPENAPI, auth, events, feed, histories, ops, parked, pauses, problem, releases, replays, tokens, trials,
+};
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
 
@@ -64,6 +66,9 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::changes("/v1/projectors/{name}/rollout", Operator, releases::activate),
         Endpoint::changes("/v1/projectors/{name}/rollback", Operator, releases::roll_back),
         Endpoint::changes("/v1/projectors/{name}/replays", Operator, replays::run),
+        Endpoint::reads("/v1/projectors/{name}/trial", Viewer, trials::show),
+        Endpoint::changes("/v1/projectors/{name}/trial", Operator, trials::begin),
+        Endpoint::changes("/v1/projectors/{name}/trial/end", Operator, trials::end),
         Endpoint::changes("/v1/rollout", Operator, releases::activate_all),
         Endpoint::reads("/v1/pauses", Viewer, pauses::list),
         Endpoint::changes("/v1/pauses/{kind}/{name}", Operator, pauses::pause),
@@ -95,6 +100,7 @@ pub(crate) fn api(api: Api) -> Router {
             Some(role) => handler.route_layer(from_fn_with_state((api.clone(), role), auth::authorize)),
             None => handler,
         };
+        // Two methods of one path are two entries.
         router = router.route(route.path, handler);
     }
     router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page).with_state(api)

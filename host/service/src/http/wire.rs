@@ -282,7 +282,7 @@ impl ReleaseView {
     pub(crate) fn of(release: Release, registry: &Registry, signers: &HashMap<[u8; 32], String>) -> Self {
         Self {
             signed_by: signers.get(&release.digest).cloned(),
-            active: registry.active().iter().any(|active| active.release_id == release.id),
+            active: registry.serving().active.iter().any(|active| active.release_id == release.id),
             release_id: release.id,
             label: label(&release),
             admission: release.admission.and_then(|report| RawValue::from_string(report).ok()),
@@ -310,6 +310,8 @@ pub(crate) struct ProjectorView {
     pub(crate) reason: Option<String>,
     /// Why it is not asked now, if it is not.
     pub(crate) halted: Option<HaltView>,
+    /// The label of what is tried beside it.
+    pub(crate) candidate: Option<String>,
 }
 
 /// Why a projector is not asked: its events become dead letters of this cause.

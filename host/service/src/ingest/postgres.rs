@@ -20,6 +20,7 @@ use crate::heartbeat::Heartbeat;
 use crate::lease;
 use crate::pipeline::{NotTaken, Pipeline, Reading, Taken};
 use crate::redis::Others;
+use crate::stopping::stopped;
 
 /// Rows read at once, and what their envelopes may have together.
 const READ_ROWS: u32 = 500;
@@ -266,9 +267,4 @@ fn count_taken(taken: &Taken) {
         Taken::Conflict => "conflict",
         Taken::Unsendable(unsendable) => unsendable.outcome(),
     });
-}
-
-/// Wait until the service stops.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

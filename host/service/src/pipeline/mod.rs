@@ -6,6 +6,7 @@
 
 mod project;
 mod record;
+mod shadow;
 
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use crate::config::DeliveryMode;
 use crate::ingest::{Arrival, Incoming};
 use crate::kafka::{TopicLimits, Unsendable};
 use crate::releases::Registry;
+
+pub(crate) use shadow::Shadow;
 
 /// Log entries that are handed to the writer at once.
 const GROUP_ENTRIES: usize = 500;
@@ -107,6 +110,7 @@ pub struct Pipeline {
     pub(crate) writer: Writer,
     pub(crate) registry: Registry,
     pub(crate) executor: Executor,
+    pub(crate) shadow: Shadow,
     pub(crate) messages: Arc<MessageSettings>,
     /// Whether what is recorded is to be sent.
     pub(crate) mode: DeliveryMode,

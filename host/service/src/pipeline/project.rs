@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refusal};
 use belfry_sandbox::{Answer, Failure, Overloaded, Projection, Timings};
@@ -10,7 +11,9 @@ use belfry_store::StoreError;
 use futures_util::future::try_join_all;
 
 use super::{NotTaken, Pipeline, record};
+use crate::comparison::{Made, Told};
 use crate::ingest::Incoming;
+use crate::releases::trial::{Candidate, Side};
 use crate::releases::{Active, Halt, ReleaseError};
 
 /// Events that one thread takes at once from one release.
@@ -20,12 +23,26 @@ const LOT: usize = 16;
 pub(super) struct Projected {
     pub(super) active: Arc<Active>,
     pub(super) answer: Result<Vec<(Notification, Message)>, NotProjected>,
+    /// How long that took.
+    took: Duration,
 }
 
 impl Projected {
     /// Whether it failed; what the rule rejects it did not fail on.
     fn is_failure(&self) -> bool {
         !matches!(self.outcome(), Outcome::Notifications | Outcome::Rejected)
+    }
+
+    fn note(&self, side: &mut Side) {
+        side.note(self.outcome(), self.answer.as_ref().map_or(0, Vec::len), self.took);
+    }
+
+    /// The same as a shadow's answer is compared with.
+    fn told(&self) -> Made {
+        match &self.answer {
+            Ok(made) => Ok(made.iter().map(|(notification, _)| Told::from(notification.clone())).collect()),
+            Err(failed) => Err(failed.outcome),
+        }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -45,11 +62,18 @@ pub(super) struct NotProjected {
 /// How often the events of one call are projected again because the release that they met was taken out.
 const MAX_REPLACEMENTS: usize = 8;
 
+/// Projected events, by their places among those of the call.
+type Places = Vec<(usize, Projected)>;
+
 /// Project each event with every projector that wants it, in the order of the projectors' names.
 pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, NotTaken> {
     let mut projected: Vec<Vec<Projected>> = events.iter().map(|_| Vec::new()).collect();
-    let active = pipeline.registry.active();
-    let of_each = active.iter().map(|active| with_one(pipeline, active.clone(), events));
+    let serving = pipeline.registry.serving();
+    let of_each = serving.active.iter().map(|active| {
+        // What is at a halt has nothing that could be tried beside it.
+        let candidate = serving.candidate(&active.name).filter(|_| active.halt.is_none());
+        with_one(pipeline, active.clone(), candidate, events)
+    });
     for of_one in try_join_all(of_each).await? {
         for (event, made) in of_one {
             projected[event].push(made);
@@ -58,15 +82,82 @@ pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<
     Ok(projected)
 }
 
-/// Project the events that a projector wants. If its release turns out to fail again and again it is taken out, and what it
-/// failed on is projected with the one that serves then: the failures that nobody has written down yet never become dead
-/// letters.
+/// Project the events that a projector wants: a canary's subjects with the canary, all others with the release that serves.
 async fn with_one(
     pipeline: &Pipeline,
     active: Arc<Active>,
+    candidate: Option<&Arc<Candidate>>,
     events: &[Incoming],
-) -> Result<Vec<(usize, Projected)>, NotTaken> {
-    let wanted: Vec<usize> = (0..events.len()).filter(|event| active.wants(&events[*event].envelope)).collect();
+) -> Result<Places, NotTaken> {
+    let Some(candidate) = candidate else {
+        let wanted = (0..events.len()).filter(|event| active.wants(&events[*event].envelope)).collect();
+        return with_active(pipeline, active, wanted, events).await;
+    };
+    let (tried, others): (Vec<usize>, Vec<usize>) =
+        (0..events.len()).partition(|event| candidate.serves(&active, &events[*event].envelope));
+    let mut made = with_canary(pipeline, &active, candidate, tried, events).await?;
+    let wanted = others.iter().copied().filter(|event| active.wants(&events[*event].envelope)).collect();
+    let beside = with_active(pipeline, active, wanted, events).await?;
+    if candidate.is_shadow() {
+        offer_to_shadow(pipeline, candidate, &others, &beside, events);
+    } else {
+        candidate.note(|tally| beside.iter().for_each(|(_, made)| made.note(&mut tally.active)));
+    }
+    made.extend(beside);
+    Ok(made)
+}
+
+/// What the canary fails on, the release beside it projects: nobody misses a notification because something is tried.
+async fn with_canary(
+    pipeline: &Pipeline,
+    active: &Arc<Active>,
+    candidate: &Candidate,
+    tried: Vec<usize>,
+    events: &[Incoming],
+) -> Result<Places, NotTaken> {
+    let wanted: Vec<usize> =
+        tried.into_iter().filter(|event| candidate.release.wants(&events[*event].envelope)).collect();
+    if wanted.is_empty() {
+        return Ok(Places::new());
+    }
+    let tried = run_lots(pipeline, &candidate.release, &wanted, events).await?;
+    candidate.note(|tally| tried.iter().for_each(|(_, made)| made.note(&mut tally.candidate)));
+    if let Some(finding) = candidate.release.health.finding() {
+        // Later events go to the release beside it at once, on this replica; those of this call below.
+        pipeline.registry.take_back(candidate, &finding).await.map_err(not_replaced)?;
+    }
+    let (failed, mut made): (Places, Places) = tried.into_iter().partition(|(_, projected)| projected.is_failure());
+    let again = failed.into_iter().map(|(event, _)| event).filter(|event| active.wants(&events[*event].envelope));
+    made.extend(with_active(pipeline, active.clone(), again.collect(), events).await?);
+    Ok(made)
+}
+
+/// Let a shadow project what the release beside it was asked for, and what only the shadow wants.
+fn offer_to_shadow(
+    pipeline: &Pipeline,
+    candidate: &Arc<Candidate>,
+    others: &[usize],
+    beside: &[(usize, Projected)],
+    events: &[Incoming],
+) {
+    for event in others {
+        let made = beside.iter().find(|(place, _)| place == event).map(|(_, made)| made);
+        if made.is_none() && !candidate.release.wants(&events[*event].envelope) {
+            continue;
+        }
+        let (told, took) = made.map_or((Ok(Vec::new()), Duration::ZERO), |made| (made.told(), made.took));
+        pipeline.shadow.offer(candidate, &events[*event], told, took);
+    }
+}
+
+/// Project events with the release that serves. If it turns out to fail again and again it is taken out, and what it failed
+/// on is projected with the one that serves then: the failures that nobody has written down yet never become dead letters.
+async fn with_active(
+    pipeline: &Pipeline,
+    active: Arc<Active>,
+    wanted: Vec<usize>,
+    events: &[Incoming],
+) -> Result<Places, NotTaken> {
     let mut made = run_lots(pipeline, &active, &wanted, events).await?;
     let mut failing = active;
     for _ in 0..MAX_REPLACEMENTS {
@@ -97,7 +188,7 @@ async fn run_lots(
     active: &Arc<Active>,
     wanted: &[usize],
     events: &[Incoming],
-) -> Result<Vec<(usize, Projected)>, Overloaded> {
+) -> Result<Places, Overloaded> {
     let lots = wanted.chunks(LOT).map(|lot| run_lot(pipeline, active.clone(), lot.to_vec(), events));
     Ok(try_join_all(lots).await?.into_iter().flatten().collect())
 }
@@ -107,7 +198,7 @@ async fn run_lot(
     active: Arc<Active>,
     lot: Vec<usize>,
     events: &[Incoming],
-) -> Result<Vec<(usize, Projected)>, Overloaded> {
+) -> Result<Places, Overloaded> {
     let events: Vec<Incoming> = lot.iter().map(|event| events[*event].clone()).collect();
     let messages = pipeline.messages.clone();
     // What the broker would never take, no sink has to refuse.
@@ -122,7 +213,7 @@ async fn run_lot(
 fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, limit: Option<usize>) -> Projected {
     if let Some(Halt { cause, detail }) = &active.halt {
         let answer = Err(NotProjected { outcome: *cause, detail: detail.clone() });
-        return Projected { active: active.clone(), answer };
+        return Projected { active: active.clone(), answer, took: Duration::ZERO };
     }
     // A fault of ours around a rule must cost that rule's notifications only, like one of its own.
     let call = || active.projector.project(&active.configuration, &event.envelope, &event.event);
@@ -140,9 +231,10 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
         }),
         Answer::Failed(Failure { outcome, detail }) => Err(NotProjected { outcome, detail }),
     };
-    let projected = Projected { active: active.clone(), answer };
+    let took = timings.instantiate + timings.call + timings.drop;
+    let projected = Projected { active: active.clone(), answer, took };
     active.health.note(projected.outcome());
-    observe(&projected, &timings, log.len());
+    observe(&projected, log.len());
     projected
 }
 
@@ -176,9 +268,9 @@ fn finish(
 }
 
 /// What a rule writes to its log may quote the event, so only its amount is told.
-fn observe(projected: &Projected, timings: &Timings, log_lines: usize) {
+fn observe(projected: &Projected, log_lines: usize) {
     let outcome = projected.outcome().as_str();
     metrics::histogram!("belfry_project_seconds", "projector" => projected.active.name.clone(), "outcome" => outcome)
-        .record(timings.instantiate + timings.call + timings.drop);
+        .record(projected.took);
     tracing::debug!(release = %projected.active.label, outcome, log_lines, "projected");
 }

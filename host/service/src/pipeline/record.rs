@@ -79,7 +79,7 @@ pub(super) fn submission(
     let mut notifications = Vec::new();
     let mut dead_letters = Vec::new();
     let mut summary = Summary { notifications: Vec::new(), dead_letters: Vec::new() };
-    for Projected { active, answer } in projected {
+    for Projected { active, answer, .. } in projected {
         match answer {
             Ok(made) => {
                 for (notification, message) in made {

@@ -1,10 +1,15 @@
-//! Serving what another replica lets serve.
+//! Serving what the database says, whoever changed it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use belfry_model::Outcome;
+use belfry_store::{Pause, Paused, Rollout};
 use tokio::sync::watch;
 
-use super::Registry;
+use super::trial::Candidate;
+use super::{Active, Halt, Registry, ReleaseError, Serving};
 use crate::heartbeat::Seen;
 
 /// How soon it is tried again.
@@ -33,4 +38,126 @@ pub(crate) async fn follow(
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
     }
+}
+
+impl Registry {
+    /// Serve what the database says. A release that cannot be loaded leaves the one before of its projector in place; the
+    /// others change all the same.
+    pub async fn refresh(&self) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        self.take_over(Vec::new()).await
+    }
+
+    /// The same, with what was loaded for it before.
+    pub(super) async fn take_over(&self, loaded: Vec<Arc<Active>>) -> Result<(), ReleaseError> {
+        self.read_names().await?;
+        let current = self.serving();
+        let pauses = self.shared.store.pauses().await?;
+        self.shared.muted.store(pauses.iter().any(|pause| pause.what == Paused::Notifications), Ordering::Relaxed);
+        let (mut active, mut candidates) = (Vec::with_capacity(current.active.len()), Vec::new());
+        let mut failed = Ok(());
+        for rollout in self.shared.store.rollouts().await? {
+            match self.serve_one(&rollout, &current, &loaded, &pauses).await {
+                Ok(serving) => active.push(serving),
+                Err(error) => {
+                    failed = Err(error);
+                    active.extend(current.of(&rollout.projector).cloned());
+                }
+            }
+            match self.try_one(&rollout, &current, &loaded).await {
+                Ok(candidate) => candidates.extend(candidate),
+                // Its subjects are served by the release beside it.
+                Err(error) => failed = Err(error),
+            }
+        }
+        active.sort_by(|one, other| one.name.cmp(&other.name));
+        let before = before(&current, &active);
+        self.shared.serving.store(Arc::new(Serving { active: Arc::new(active), candidates, before }));
+        failed
+    }
+
+    async fn serve_one(
+        &self,
+        rollout: &Rollout,
+        current: &Serving,
+        loaded: &[Arc<Active>],
+        pauses: &[Pause],
+    ) -> Result<Arc<Active>, ReleaseError> {
+        let halt = halt(rollout, pauses);
+        if let Some(serving) = current.of(&rollout.projector).filter(|one| one.release_id == rollout.release_id) {
+            return Ok(if serving.halt == halt { serving.clone() } else { Arc::new(serving.with(halt)) });
+        }
+        let found = self.find_loaded(rollout.release_id, current, loaded).await?;
+        tracing::info!(release = found.label, "release serves");
+        // What it did before does not count.
+        Ok(Arc::new(found.with(halt)))
+    }
+
+    async fn try_one(
+        &self,
+        rollout: &Rollout,
+        current: &Serving,
+        loaded: &[Arc<Active>],
+    ) -> Result<Option<Arc<Candidate>>, ReleaseError> {
+        let Some(wanted) = &rollout.candidate else { return Ok(None) };
+        let tried = current.candidate(&rollout.projector);
+        if let Some(tried) = tried.filter(|tried| tried.rollout_id == rollout.id) {
+            return Ok(Some(tried.clone()));
+        }
+        let release = match tried.filter(|tried| tried.release.release_id == wanted.release_id) {
+            // Its failures count on from step to step.
+            Some(tried) => tried.release.clone(),
+            None => Arc::new(self.find_loaded(wanted.release_id, current, loaded).await?.with(None)),
+        };
+        let label = release.label.clone();
+        let candidate = Candidate::of(rollout, release);
+        match &candidate {
+            Some(candidate) => tracing::info!(release = label, mode = ?candidate.mode, "release is tried"),
+            None => tracing::error!(release = label, "how a release is to be tried was written by another version"),
+        }
+        Ok(candidate.map(Arc::new))
+    }
+
+    async fn find_loaded(
+        &self,
+        release_id: i64,
+        current: &Serving,
+        loaded: &[Arc<Active>],
+    ) -> Result<Arc<Active>, ReleaseError> {
+        let there = loaded.iter().find(|active| active.release_id == release_id).or(current.loaded(release_id));
+        match there {
+            Some(there) => Ok(there.clone()),
+            None => Ok(Arc::new(self.load_by_id(release_id).await?)),
+        }
+    }
+}
+
+/// Of each projector the release that served until now, or if that has not changed, the one before.
+fn before(current: &Serving, active: &[Arc<Active>]) -> Vec<Arc<Active>> {
+    let of = |serving: &Arc<Active>| {
+        let last = current.of(&serving.name)?;
+        if last.release_id != serving.release_id {
+            return Some(last.clone());
+        }
+        current.before.iter().find(|before| before.name == serving.name).cloned()
+    };
+    active.iter().filter_map(of).collect()
+}
+
+/// Why the release that is its projector's is not asked.
+fn halt(rollout: &Rollout, pauses: &[Pause]) -> Option<Halt> {
+    let projector = Paused::Projector(rollout.projector.clone());
+    if let Some(pause) = pauses.iter().find(|pause| pause.what == projector) {
+        let detail = format!(
+            "paused by {}: {}; it is not projected until somebody gives it another try",
+            pause.created_by, pause.reason
+        );
+        return Some(Halt { cause: Outcome::Paused, detail });
+    }
+    if rollout.suspended_release_id != Some(rollout.release_id) {
+        return None;
+    }
+    let reason = rollout.reason.as_deref().unwrap_or("it failed");
+    let detail = format!("the release was suspended, and there is none to go back to: {reason}");
+    Some(Halt { cause: Outcome::Suspended, detail })
 }

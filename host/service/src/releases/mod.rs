@@ -1,9 +1,15 @@
 //! Which release serves which projector, now and for the next event.
 
+mod changes;
 mod follow;
 mod health;
+mod loading;
 mod registry;
+mod serving;
 pub mod signature;
+pub(crate) mod trial;
+mod trials;
+mod vouching;
 
 use std::sync::Arc;
 
@@ -15,6 +21,7 @@ pub(crate) use follow::follow;
 pub(crate) use health::Health;
 pub(crate) use registry::RegistrySettings;
 pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
+pub(crate) use serving::Serving;
 pub(crate) use signature::TrustedKeys;
 
 /// A release that serves.
@@ -97,6 +104,9 @@ pub enum ReleaseError {
     /// Two releases of one projector cannot both serve.
     #[error("{0} and {1} are of one projector; name one release of each")]
     Twice(String, String),
+    /// It does not go with what serves now.
+    #[error("{0}")]
+    Refused(String),
     /// There is no such release, or projector, or nothing to go back to.
     #[error("{0}")]
     Unknown(String),

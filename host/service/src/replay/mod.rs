@@ -5,7 +5,6 @@
 
 mod plan;
 mod report;
-mod told;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,17 +14,17 @@ use belfry_model::{Envelope, Event, MessageSettings};
 use belfry_store::{LogEntry, Store, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub(crate) use plan::{Baseline, Plan, Wanted};
 pub(crate) use report::Report;
 
-use crate::releases::{Registry, ReleaseError};
+use crate::comparison::{Told, project};
+use crate::releases::{Active, Registry, ReleaseError};
 use plan::Against;
 use report::{Compared, Findings, Seen};
-use told::Told;
 
 /// Rows of the log that are read at once.
 const PAGE: u32 = 4000;
@@ -105,8 +104,8 @@ impl Replays {
 }
 
 impl Replay {
-    /// Go through the events; the progress is told to whoever listens.
-    pub(crate) async fn run(self, progress: &mpsc::Sender<Progress>) -> Result<Report, ReplayError> {
+    /// Go through the events. `progress` is told now and then.
+    pub(crate) async fn run(self, progress: impl Fn(Progress)) -> Result<Report, ReplayError> {
         let Self { replays, plan, _turn } = &self;
         let (began, mut told_at) = (Instant::now(), Instant::now());
         let mut findings = Findings::new(plan.header.clone());
@@ -116,7 +115,8 @@ impl Replay {
         let mut under_way = FuturesOrdered::new();
         loop {
             while under_way.len() <= replays.threads {
-                if lots.is_empty() && position < plan.up_to {
+                // A page may hold nothing but notifications of an event before it.
+                while lots.is_empty() && position < plan.up_to {
                     (lots, position) = replays.read_page(plan, position).await?;
                 }
                 let Some(lot) = lots.pop_front() else { break };
@@ -127,9 +127,7 @@ impl Replay {
             if told_at.elapsed() >= TELL_EVERY {
                 told_at = Instant::now();
                 let (added, removed, changed) = findings.differences();
-                // Nobody has to see each step.
-                let _ =
-                    progress.try_send(Progress { events: findings.seen(), of: plan.events, added, removed, changed });
+                progress(Progress { events: findings.seen(), of: plan.events, added, removed, changed });
             }
         }
         Ok(findings.report(began.elapsed().as_secs_f64()))
@@ -212,12 +210,12 @@ fn see(
         return Seen::PassedOver;
     }
     let envelope = Arc::new(envelope);
-    let project = |active: &crate::releases::Active| {
-        if active.wants(&envelope) { told::project(active, &envelope, &event, messages) } else { Ok(Vec::new()) }
+    let made_by = |active: &Active| {
+        if active.wants(&envelope) { project(active, &envelope, &event, messages) } else { Ok(Vec::new()) }
     };
-    let candidate = project(&plan.candidate);
+    let candidate = made_by(&plan.candidate);
     let baseline = match &plan.baseline {
-        Against::Release(active) => project(active),
+        Against::Release(active) => made_by(active),
         Against::Recorded => {
             let ours = |row: &&LogEntry| {
                 row.release_id.and_then(projector_of).is_some_and(|projector| projector == plan.header.projector)

@@ -90,27 +90,26 @@ impl Plan {
             return Err(ReplayError::Wrong("sample: must be one event at least".into()));
         }
         let candidate = registry.loaded(candidate, &projector).await?;
-        let (against, called) = match baseline {
-            Baseline::Recorded => (Against::Recorded, "recorded".to_owned()),
+        let baseline = match baseline {
+            Baseline::Recorded => Against::Recorded,
             Baseline::Active => {
-                let serving = registry.active().iter().find(|active| active.name == projector).cloned();
-                let serving = serving.ok_or_else(|| {
+                let serving = registry.serving().of(&projector).cloned();
+                Against::Release(serving.ok_or_else(|| {
                     ReplayError::Wrong(format!("baseline: no release of {projector} serves; name one, or say recorded"))
-                })?;
-                let called = serving.label.clone();
-                (Against::Release(serving), called)
+                })?)
             }
-            Baseline::Release(release_id) => {
-                let release = registry.loaded(release_id, &projector).await?;
-                let called = release.label.clone();
-                (Against::Release(release), called)
-            }
+            Baseline::Release(release_id) => Against::Release(registry.loaded(release_id, &projector).await?),
+        };
+        let called = match &baseline {
+            Against::Recorded => "recorded",
+            Against::Release(release) => &release.label,
         };
         let (after, up_to) = (store.position_at(from_ms).await?, store.position_at(to_ms).await?);
         let events = store.count_events(after, up_to).await?;
-        let header = Header { projector, candidate: candidate.label.clone(), baseline: called, from_ms, to_ms };
+        let (candidate_called, baseline_called) = (candidate.label.clone(), called.to_owned());
+        let header = Header { projector, candidate: candidate_called, baseline: baseline_called, from_ms, to_ms };
         let choice = Choice::of(sample, events);
-        Ok(Self { header, candidate, baseline: against, after, up_to, events, choice, subject })
+        Ok(Self { header, candidate, baseline, after, up_to, events, choice, subject })
     }
 
     /// Whether either side subscribes to a type. What was recorded came of what the candidate subscribes to, or of types

@@ -1,5 +1,6 @@
 //! What a replay found. The same events and the same releases give the same report, but for how long it took.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use belfry_model::format_instant_ms;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::told::{FieldChange, Made, Told};
+use crate::comparison::{Difference, FieldChange, Made, Pair, Told, pairs};
 
 /// Examples of each kind that are kept.
 const SAMPLES: usize = 20;
@@ -104,9 +105,29 @@ struct ChangedField {
 #[derive(Clone, Debug, Serialize)]
 struct Recipient {
     recipient: String,
+    #[serde(flatten)]
+    differences: Differences,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Differences {
     added: u64,
     removed: u64,
     changed: u64,
+}
+
+impl Differences {
+    fn count(&mut self, difference: Difference) {
+        *match difference {
+            Difference::Added => &mut self.added,
+            Difference::Removed => &mut self.removed,
+            Difference::Changed => &mut self.changed,
+        } += 1;
+    }
+
+    fn all(&self) -> u64 {
+        self.added + self.removed + self.changed
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -119,8 +140,7 @@ struct Span {
 
 #[derive(Clone, Debug, Serialize)]
 struct Sample {
-    /// `added`, `removed` or `changed`.
-    kind: &'static str,
+    kind: Difference,
     event_id: Uuid,
     position: i64,
     notification_id: Uuid,
@@ -175,9 +195,9 @@ pub(super) struct Findings {
     kinds: BTreeMap<(String, String), Sums>,
     priority_moves: BTreeMap<(String, String), u64>,
     changed_fields: BTreeMap<String, u64>,
-    recipients: BTreeMap<String, [u64; 3]>,
+    recipients: BTreeMap<String, Differences>,
     volume: [[u64; 2]; SPANS],
-    samples: BTreeMap<&'static str, Vec<Sample>>,
+    samples: BTreeMap<Difference, Vec<Sample>>,
 }
 
 impl Findings {
@@ -235,36 +255,44 @@ impl Findings {
         let after = compared.candidate.as_ref().unwrap_or(&none);
         // Two sides that fail in different ways differ as well.
         let mut differs = compared.baseline.as_ref().err() != compared.candidate.as_ref().err();
-        for told in before {
-            self.count(told, |sums| sums.baseline += 1);
-            match after.iter().find(|other| other.id == told.id) {
-                None => {
-                    differs = true;
-                    self.count(told, |sums| sums.removed += 1);
-                    self.differs(compared, "removed", told, Vec::new());
-                }
-                Some(other) => {
-                    let changes = told.changes(other);
-                    if changes.is_empty() {
-                        self.count(told, |sums| sums.same += 1);
-                    } else {
-                        differs = true;
-                        self.count(told, |sums| sums.changed += 1);
-                        self.changed(told, other, &changes);
-                        self.differs(compared, "changed", other, changes);
-                    }
-                }
-            }
-        }
-        for told in after {
-            self.count(told, |sums| sums.candidate += 1);
-            if !before.iter().any(|other| other.id == told.id) {
-                differs = true;
-                self.count(told, |sums| sums.added += 1);
-                self.differs(compared, "added", told, Vec::new());
-            }
+        for pair in pairs(before, after) {
+            differs |= !matches!(pair, Pair::Same(_));
+            self.count_pair(compared, pair);
         }
         self.events.differing += u64::from(differs);
+    }
+
+    fn count_pair(&mut self, compared: &Compared, pair: Pair<'_>) {
+        match pair {
+            Pair::Same(told) => self.sum(told, |sums| {
+                sums.baseline += 1;
+                sums.candidate += 1;
+                sums.same += 1;
+            }),
+            Pair::Removed(told) => {
+                self.sum(told, |sums| {
+                    sums.baseline += 1;
+                    sums.removed += 1;
+                });
+                self.differs(compared, Difference::Removed, told, Vec::new());
+            }
+            Pair::Changed { before, after, fields } => {
+                self.sum(before, |sums| {
+                    sums.baseline += 1;
+                    sums.changed += 1;
+                });
+                self.sum(after, |sums| sums.candidate += 1);
+                self.changed(before, after, &fields);
+                self.differs(compared, Difference::Changed, after, fields);
+            }
+            Pair::Added(told) => {
+                self.sum(told, |sums| {
+                    sums.candidate += 1;
+                    sums.added += 1;
+                });
+                self.differs(compared, Difference::Added, told, Vec::new());
+            }
+        }
     }
 
     fn span(&self, recorded_ms: i64) -> usize {
@@ -273,7 +301,7 @@ impl Findings {
         ((share * SPANS as f64) as usize).min(SPANS - 1)
     }
 
-    fn count(&mut self, told: &Told, add: impl Fn(&mut Sums)) {
+    fn sum(&mut self, told: &Told, add: impl Fn(&mut Sums)) {
         add(&mut self.sums);
         let kind = (told.category.clone(), told.notification_type.clone());
         add(self.kinds.entry(kind).or_default());
@@ -289,10 +317,9 @@ impl Findings {
         }
     }
 
-    fn differs(&mut self, compared: &Compared, kind: &'static str, told: &Told, changes: Vec<FieldChange>) {
-        let place = ["added", "removed", "changed"].iter().position(|known| *known == kind).unwrap_or(0);
+    fn differs(&mut self, compared: &Compared, kind: Difference, told: &Told, changes: Vec<FieldChange>) {
         if self.recipients.len() < RECIPIENTS_COUNTED || self.recipients.contains_key(&told.recipient) {
-            self.recipients.entry(told.recipient.clone()).or_default()[place] += 1;
+            self.recipients.entry(told.recipient.clone()).or_default().count(kind);
         }
         let samples = self.samples.entry(kind).or_default();
         if samples.len() == SAMPLES {
@@ -318,14 +345,11 @@ impl Findings {
         let time = |ms: i64| format_instant_ms(ms).unwrap_or_else(|_| ms.to_string());
         let mut changed_fields: Vec<ChangedField> =
             self.changed_fields.into_iter().map(|(field, count)| ChangedField { field, count }).collect();
-        changed_fields.sort_by_key(|field| std::cmp::Reverse(field.count));
+        changed_fields.sort_by_key(|field| Reverse(field.count));
         let recipients_affected = self.recipients.len();
-        let mut recipients: Vec<Recipient> = self
-            .recipients
-            .into_iter()
-            .map(|(recipient, [added, removed, changed])| Recipient { recipient, added, removed, changed })
-            .collect();
-        recipients.sort_by_key(|of| std::cmp::Reverse(of.added + of.removed + of.changed));
+        let mut recipients: Vec<Recipient> =
+            self.recipients.into_iter().map(|(recipient, differences)| Recipient { recipient, differences }).collect();
+        recipients.sort_by_key(|of| Reverse(of.differences.all()));
         recipients.truncate(RECIPIENTS);
         let step = (to_ms - from_ms).max(1) as f64 / SPANS as f64;
         let span = |(number, [baseline, candidate]): (usize, [u64; 2])| Span {

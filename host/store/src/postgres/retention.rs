@@ -28,6 +28,10 @@ impl Postgres {
             let done = sqlx::query(statement).bind(log_before_ms).bind(i64::from(limit)).execute(&self.readers).await?;
             log += done.rows_affected();
         }
+        // What was seen of candidates quotes events, if masked.
+        sqlx::query("DELETE FROM belfry.trial_tally WHERE updated_at < clock_timestamp() - interval '7 days'")
+            .execute(&self.readers)
+            .await?;
         let mut inbox = 0;
         for statement in [
             "DELETE FROM belfry.inbox WHERE ctid = ANY (ARRAY (SELECT ctid FROM belfry.inbox \

@@ -3,10 +3,12 @@
 //! Replicas look at the highest number of these rows to learn of a change. So changes come one after another, under a
 //! lock that is taken before a number is drawn: one that was drawn earlier and committed later would go unnoticed.
 
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use super::Postgres;
-use crate::{Pause, Paused, Release, Rollout, StoreError};
+use crate::{Candidate, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
 /// The last release before the present one that was not suspended since.
 macro_rules! before {
@@ -17,6 +19,43 @@ macro_rules! before {
                               AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
            ORDER BY before.id DESC LIMIT 1)"
     };
+}
+
+/// A query for changes of what serves; [`rollout`] reads the columns.
+macro_rules! select_rollouts {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, ",
+            before!(),
+            ", suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step \
+             FROM belfry.rollout AS now ",
+            $condition
+        )
+    };
+}
+
+fn rollout(row: &PgRow) -> Result<Rollout, StoreError> {
+    let candidate = row.try_get::<Option<i64>, _>(8)?.map(|release_id| {
+        let share: Option<i32> = row.try_get(9)?;
+        let step: Option<i32> = row.try_get(11)?;
+        Ok::<_, StoreError>(Candidate {
+            release_id,
+            share: share.map(i32::unsigned_abs),
+            plan: row.try_get(10)?,
+            step: step.map(i32::unsigned_abs),
+        })
+    });
+    Ok(Rollout {
+        id: row.try_get(0)?,
+        projector: row.try_get(1)?,
+        release_id: row.try_get(2)?,
+        created_by: row.try_get(3)?,
+        created_at_ms: row.try_get(4)?,
+        previous_release_id: row.try_get(5)?,
+        suspended_release_id: row.try_get(6)?,
+        candidate: candidate.transpose()?,
+        reason: row.try_get(7)?,
+    })
 }
 
 async fn one_at_a_time(transaction: &mut PgConnection) -> Result<(), StoreError> {
@@ -96,28 +135,87 @@ impl Postgres {
     }
 
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(concat!(
-            "SELECT projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, ",
-            before!(),
-            ", suspended_release_id, reason FROM belfry.rollout AS now \
-             WHERE id = (SELECT max(id) FROM belfry.rollout AS latest WHERE latest.projector = now.projector) \
+        let rows = sqlx::query(select_rollouts!(
+            "WHERE id = (SELECT max(id) FROM belfry.rollout AS latest WHERE latest.projector = now.projector) \
              ORDER BY projector"
         ))
         .fetch_all(&self.readers)
         .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Rollout {
-                    projector: row.try_get(0)?,
-                    release_id: row.try_get(1)?,
-                    created_by: row.try_get(2)?,
-                    created_at_ms: row.try_get(3)?,
-                    previous_release_id: row.try_get(4)?,
-                    suspended_release_id: row.try_get(5)?,
-                    reason: row.try_get(6)?,
-                })
-            })
-            .collect()
+        rows.iter().map(rollout).collect()
+    }
+
+    pub(crate) async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
+        let TrialChange { projector, after, release_id, candidate, suspended_release_id, reason, created_by } = *change;
+        let mut transaction = self.readers.begin().await?;
+        one_at_a_time(&mut transaction).await?;
+        // A release that was taken out with none to go back to stays so.
+        let done = sqlx::query(
+            "INSERT INTO belfry.rollout (projector, release_id, suspended_release_id, candidate_id, candidate_share, \
+                                         candidate_plan, candidate_step, reason, created_by, created_at) \
+             SELECT now.projector, $3, \
+                    coalesce($4, CASE WHEN now.suspended_release_id = $3 THEN now.suspended_release_id END), \
+                    $5, $6, $7, $8, $9, $10, to_timestamp($11 / 1000.0) \
+               FROM belfry.rollout AS now \
+              WHERE now.id = $2 AND now.id = (SELECT max(id) FROM belfry.rollout WHERE projector = $1)",
+        )
+        .bind(projector)
+        .bind(after)
+        .bind(release_id)
+        .bind(suspended_release_id)
+        .bind(candidate.map(|candidate| candidate.release_id))
+        .bind(candidate.and_then(|candidate| candidate.share).map(u32::cast_signed))
+        .bind(candidate.and_then(|candidate| candidate.plan.as_deref()))
+        .bind(candidate.and_then(|candidate| candidate.step).map(u32::cast_signed))
+        .bind(reason)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn keep_tally(
+        &self,
+        rollout_id: i64,
+        replica: Uuid,
+        tally: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO belfry.trial_tally (rollout_id, replica, tally, updated_at) \
+             VALUES ($1, $2, $3, to_timestamp($4 / 1000.0)) \
+             ON CONFLICT (rollout_id, replica) DO UPDATE SET tally = excluded.tally, updated_at = excluded.updated_at",
+        )
+        .bind(rollout_id)
+        .bind(replica)
+        .bind(tally)
+        .bind(now_ms)
+        .execute(&self.readers)
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn trial(&self, projector: &str) -> Result<(Vec<Rollout>, Vec<(i64, String)>), StoreError> {
+        let rows = sqlx::query(select_rollouts!(
+            "WHERE projector = $1 AND id > coalesce( \
+               (SELECT max(other.id) FROM belfry.rollout AS other, \
+                       (SELECT id, candidate_id FROM belfry.rollout WHERE projector = $1 AND candidate_id IS NOT NULL \
+                         ORDER BY id DESC LIMIT 1) AS last \
+                 WHERE other.projector = $1 AND other.id < last.id \
+                   AND other.candidate_id IS DISTINCT FROM last.candidate_id), 0) \
+             ORDER BY id"
+        ))
+        .bind(projector)
+        .fetch_all(&self.readers)
+        .await?;
+        let rollouts: Vec<Rollout> = rows.iter().map(rollout).collect::<Result<_, _>>()?;
+        let ids: Vec<i64> = rollouts.iter().map(|rollout| rollout.id).collect();
+        let tallies = sqlx::query_as("SELECT rollout_id, tally FROM belfry.trial_tally WHERE rollout_id = ANY ($1)")
+            .bind(&ids)
+            .fetch_all(&self.readers)
+            .await?;
+        Ok((rollouts, tallies))
     }
 
     pub(crate) async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {

@@ -33,6 +33,10 @@ impl Sqlite {
             let done = sqlx::query(statement).bind(log_before_ms).bind(limit).execute(&mut *transaction).await?;
             log += done.rows_affected();
         }
+        // What was seen of candidates quotes events, if masked.
+        sqlx::query("DELETE FROM trial_tally WHERE updated_at_ms < (unixepoch() - 7 * 86400) * 1000")
+            .execute(&mut *transaction)
+            .await?;
         let mut inbox = 0;
         for statement in [
             "DELETE FROM inbox WHERE position IN (SELECT position FROM inbox ORDER BY position LIMIT $2) AND received_at_ms < $1",

@@ -1,9 +1,46 @@
 //! Which releases serve, and what is at a halt.
 
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{Pause, Paused, Release, Rollout, StoreError};
+use crate::{Candidate, Pause, Paused, Release, Rollout, StoreError, TrialChange};
+
+/// A query for changes of what serves; [`rollout`] reads the columns.
+macro_rules! select_rollouts {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, projector, release_id, created_by, created_at_ms, \
+                    (SELECT before.release_id FROM rollout AS before \
+                      WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
+                        AND NOT EXISTS (SELECT 1 FROM rollout AS out WHERE out.projector = now.projector \
+                                         AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
+                      ORDER BY before.id DESC LIMIT 1), \
+                    suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step \
+             FROM rollout AS now ",
+            $condition
+        )
+    };
+}
+
+fn rollout(row: &SqliteRow) -> Result<Rollout, StoreError> {
+    let candidate = row.try_get::<Option<i64>, _>(8)?.map(|release_id| {
+        let (share, plan, step) = (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
+        Ok::<_, StoreError>(Candidate { release_id, share, plan, step })
+    });
+    Ok(Rollout {
+        id: row.try_get(0)?,
+        projector: row.try_get(1)?,
+        release_id: row.try_get(2)?,
+        created_by: row.try_get(3)?,
+        created_at_ms: row.try_get(4)?,
+        previous_release_id: row.try_get(5)?,
+        suspended_release_id: row.try_get(6)?,
+        candidate: candidate.transpose()?,
+        reason: row.try_get(7)?,
+    })
+}
 
 impl Sqlite {
     pub(crate) async fn activate(
@@ -71,32 +108,85 @@ impl Sqlite {
     }
 
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT projector, release_id, created_by, created_at_ms, \
-                    (SELECT before.release_id FROM rollout AS before \
-                      WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
-                        AND NOT EXISTS (SELECT 1 FROM rollout AS out WHERE out.projector = now.projector \
-                                         AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
-                      ORDER BY before.id DESC LIMIT 1), \
-                    suspended_release_id, reason \
-             FROM rollout AS now \
-             WHERE id = (SELECT max(id) FROM rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector",
-        )
+        let rows = sqlx::query(select_rollouts!(
+            "WHERE id = (SELECT max(id) FROM rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector"
+        ))
         .fetch_all(&self.readers)
         .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Rollout {
-                    projector: row.try_get(0)?,
-                    release_id: row.try_get(1)?,
-                    created_by: row.try_get(2)?,
-                    created_at_ms: row.try_get(3)?,
-                    previous_release_id: row.try_get(4)?,
-                    suspended_release_id: row.try_get(5)?,
-                    reason: row.try_get(6)?,
-                })
-            })
-            .collect()
+        rows.iter().map(rollout).collect()
+    }
+
+    pub(crate) async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
+        let TrialChange { projector, after, release_id, candidate, suspended_release_id, reason, created_by } = *change;
+        // A release that was taken out with none to go back to stays so.
+        let done = sqlx::query(
+            "INSERT INTO rollout (projector, release_id, suspended_release_id, candidate_id, candidate_share, \
+                                  candidate_plan, candidate_step, reason, created_by, created_at_ms) \
+             SELECT now.projector, $3, \
+                    coalesce($4, CASE WHEN now.suspended_release_id = $3 THEN now.suspended_release_id END), \
+                    $5, $6, $7, $8, $9, $10, $11 \
+               FROM rollout AS now \
+              WHERE now.id = $2 AND now.id = (SELECT max(id) FROM rollout WHERE projector = $1)",
+        )
+        .bind(projector)
+        .bind(after)
+        .bind(release_id)
+        .bind(suspended_release_id)
+        .bind(candidate.map(|candidate| candidate.release_id))
+        .bind(candidate.and_then(|candidate| candidate.share))
+        .bind(candidate.and_then(|candidate| candidate.plan.as_deref()))
+        .bind(candidate.and_then(|candidate| candidate.step))
+        .bind(reason)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&self.writer)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn keep_tally(
+        &self,
+        rollout_id: i64,
+        replica: Uuid,
+        tally: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO trial_tally (rollout_id, replica, tally, updated_at_ms) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (rollout_id, replica) DO UPDATE SET tally = excluded.tally, updated_at_ms = excluded.updated_at_ms",
+        )
+        .bind(rollout_id)
+        .bind(replica)
+        .bind(tally)
+        .bind(now_ms)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn trial(&self, projector: &str) -> Result<(Vec<Rollout>, Vec<(i64, String)>), StoreError> {
+        let rows = sqlx::query(select_rollouts!(
+            "WHERE projector = $1 AND id > coalesce( \
+               (SELECT max(other.id) FROM rollout AS other, \
+                       (SELECT id, candidate_id FROM rollout WHERE projector = $1 AND candidate_id IS NOT NULL \
+                         ORDER BY id DESC LIMIT 1) AS last \
+                 WHERE other.projector = $1 AND other.id < last.id AND other.candidate_id IS NOT last.candidate_id), 0) \
+             ORDER BY id"
+        ))
+        .bind(projector)
+        .fetch_all(&self.readers)
+        .await?;
+        let rollouts: Vec<Rollout> = rows.iter().map(rollout).collect::<Result<_, _>>()?;
+        let Some(first) = rollouts.first() else { return Ok((Vec::new(), Vec::new())) };
+        let tallies = sqlx::query_as(
+            "SELECT rollout_id, tally FROM trial_tally JOIN rollout ON rollout.id = rollout_id \
+              WHERE rollout.projector = $1 AND rollout_id >= $2",
+        )
+        .bind(projector)
+        .bind(first.id)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok((rollouts, tallies))
     }
 
     pub(crate) async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {

@@ -18,19 +18,22 @@ const fn named(name: &'static str, act: fn(&Context) -> Answer) -> Behaviour {
     Behaviour { name, act }
 }
 
-static ALL: [Behaviour; 35] = [
+static ALL: [Behaviour; 39] = [
     named("quiet", ending::quiet),
     named("notify", ending::notify),
     named("reject", ending::reject),
     named("trap", ending::trap),
     named("trap-on-even", ending::trap_on_even),
+    named("trap-on-one-in-twenty", ending::trap_on_one_in_twenty),
     named("exit", ending::exit),
     named("endless-loop", time::endless_loop),
+    named("slow", time::slow),
     named("sleep", time::sleep),
     named("oversleep", time::oversleep),
     named("memory-hog", memory::memory_hog),
     named("stack-overflow", memory::stack_overflow),
     named("leaky-state", memory::leaky_state),
+    named("ten", size::ten),
     named("many", size::many),
     named("huge-result", size::huge_result),
     named("huge-memory-result", size::huge_memory_result),
@@ -40,6 +43,7 @@ static ALL: [Behaviour; 35] = [
     named("array-payload", payload::array_payload),
     named("deep-payload", payload::deep_payload),
     named("large-payload", payload::large_payload),
+    named("urgent", fields::urgent),
     named("same-identity", fields::same_identity),
     named("nul-recipient", fields::nul_recipient),
     named("empty-recipient", fields::empty_recipient),

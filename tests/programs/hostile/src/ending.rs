@@ -30,6 +30,13 @@ pub(crate) fn trap_on_even(context: &Context) -> Answer {
     if context.subject == "even" { trap(context) } else { notify(context) }
 }
 
+/// The same for one event in twenty.
+pub(crate) fn trap_on_one_in_twenty(context: &Context) -> Answer {
+    let end = context.event_id.len() - 4;
+    let number = u32::from_str_radix(&context.event_id[end..], 16).unwrap_or_default();
+    if number.is_multiple_of(20) { trap(context) } else { notify(context) }
+}
+
 /// End the whole process, which in a component is the host's.
 pub(crate) fn exit(_: &Context) -> Answer {
     std::process::exit(3)

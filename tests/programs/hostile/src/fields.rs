@@ -53,3 +53,8 @@ pub(crate) fn expired(context: &Context) -> Answer {
 pub(crate) fn expires_later(_: &Context) -> Answer {
     Ok(vec![well_formed().expires_at(YEAR_2100_MS)])
 }
+
+/// The same as a healthy rule's, but urgent.
+pub(crate) fn urgent(_: &Context) -> Answer {
+    Ok(vec![well_formed().priority(Priority::Immediate)])
+}

@@ -3,8 +3,13 @@
 use belfry_sdk::prelude::*;
 
 use crate::Answer;
-use crate::answer::with_payload_text;
+use crate::answer::{well_formed, with_payload_text};
 use crate::payload::object_of_bytes;
+
+/// Ten where others have one.
+pub(crate) fn ten(_: &Context) -> Answer {
+    Ok((1..=10).map(|number| well_formed().key(format!("{number}"))).collect())
+}
 
 /// Legitimate: one notification for each of 400 essays, 2.5 KB each.
 pub(crate) fn many(_: &Context) -> Answer {

@@ -15,6 +15,14 @@ pub(crate) fn endless_loop(_: &Context) -> Answer {
     }
 }
 
+/// Answers, but takes many times as long as others.
+pub(crate) fn slow(_: &Context) -> Answer {
+    (0..20_000_000u32).for_each(|round| {
+        std::hint::black_box(round);
+    });
+    Ok(vec![well_formed()])
+}
+
 /// Answers after an hour, by its own clock: a host in which sleeping returns at once gets the notification at once.
 pub(crate) fn sleep(_: &Context) -> Answer {
     std::thread::sleep(Duration::from_secs(60 * 60));

@@ -7,10 +7,9 @@ mod table;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use belfry_model::{format_instant_ms, parse_instant_ms};
 use clap::Args;
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -19,6 +18,7 @@ use super::release::{ReleaseReference, find};
 use crate::client::{Client, ReplayProgress, ReplayQuery};
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output};
+use crate::when::When;
 
 pub use gate::Gate;
 
@@ -92,49 +92,6 @@ impl FromStr for Baseline {
     }
 }
 
-/// A point in time, given as such or by how long ago it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Milliseconds since the epoch.
-    At(i64),
-    /// So long ago.
-    Ago(Duration),
-}
-
-impl FromStr for When {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str =
-            "must be a time, such as 2026-03-02T09:15:00Z, or how long ago, such as 90s, 30m, 12h or 7d";
-        if let Ok(ms) = parse_instant_ms(text) {
-            return Ok(Self::At(ms));
-        }
-        let unit = text.chars().next_back().ok_or(WRONG)?;
-        let seconds: u64 = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return Err(WRONG),
-        };
-        let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| WRONG)?;
-        // A century is as good as for ever.
-        let ago = number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86_400).ok_or(WRONG)?;
-        Ok(Self::Ago(Duration::from_secs(ago)))
-    }
-}
-
-impl When {
-    fn written(self, now_ms: i64) -> anyhow::Result<String> {
-        let ms = match self {
-            Self::At(ms) => ms,
-            Self::Ago(ago) => now_ms - i64::try_from(ago.as_millis()).unwrap_or(i64::MAX),
-        };
-        format_instant_ms(ms).map_err(|error| anyhow::anyhow!("a time is {error}"))
-    }
-}
-
 /// Show what a release would have made of recorded events.
 pub async fn run(args: &ReplayArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let candidate = find(&args.candidate, client).await?;
@@ -143,12 +100,11 @@ pub async fn run(args: &ReplayArgs, client: &Client, output: &Output) -> anyhow:
         Baseline::Recorded => "recorded".into(),
         Baseline::Release(reference) => find(reference, client).await?.release_id.into(),
     };
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
     let query = ReplayQuery {
         candidate: candidate.release_id,
         baseline,
-        from: args.from.written(now_ms)?,
-        to: args.to.written(now_ms)?,
+        from: args.from.written()?,
+        to: args.to.written()?,
         sample: args.sample,
         subject: args.subject.clone(),
     };
@@ -198,17 +154,6 @@ fn progress(step: ReplayProgress, elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_given_or_counted_back() {
-        assert_eq!("7d".parse(), Ok(When::Ago(Duration::from_secs(7 * 86_400))));
-        assert_eq!("90s".parse(), Ok(When::Ago(Duration::from_secs(90))));
-        assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(When::At(1000)));
-        for text in ["", "7", "d", "7w", "-7d", "yesterday", "99999999999d", "7ü"] {
-            assert!(text.parse::<When>().is_err(), "{text}");
-        }
-        assert_eq!(When::Ago(Duration::from_secs(1)).written(2000).expect("a time"), "1970-01-01T00:00:01Z");
-    }
 
     #[test]
     fn a_baseline_is_a_word_or_a_release() {

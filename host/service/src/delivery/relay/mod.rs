@@ -23,6 +23,7 @@ use super::outlet::{OutletError, OutletSettings};
 use crate::heartbeat::Heartbeat;
 use crate::lease;
 use crate::redis::Others;
+use crate::stopping::stopped;
 use session::Session;
 use suspects::Suspects;
 
@@ -140,9 +141,4 @@ impl Relay {
             () = stopped(stopping) => {}
         }
     }
-}
-
-/// Wait until the service stops.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -9,11 +9,12 @@ use tokio::sync::{mpsc, watch};
 use super::in_flight::InFlight;
 use super::reader::read;
 use super::suspects::Refusals;
-use super::{End, Failure, Relay, stopped};
+use super::{End, Failure, Relay};
 use crate::clock::now_ms;
 use crate::delivery::breaker::Breaker;
 use crate::delivery::outlet::{Ack, Outlet, OutletError, Refused};
 use crate::heartbeat::{Seen, lease_deadline};
+use crate::stopping::stopped;
 
 /// How often progress is noted while there is any. What was not noted is sent again after a crash.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);

@@ -187,8 +187,7 @@ impl KafkaSource {
         match &self.wanted {
             SourceTopics::These(topics) => topics.iter().cloned().collect(),
             SourceTopics::Subscribed(_) => {
-                let active = self.settings.pipeline.registry.active();
-                active.iter().flat_map(|active| active.event_types().map(str::to_owned)).collect()
+                self.settings.pipeline.registry.serving().event_types().map(str::to_owned).collect()
             }
         }
     }

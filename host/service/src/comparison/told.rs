@@ -15,35 +15,35 @@ use crate::releases::Active;
 /// One notification. Its id follows from event, projector, recipient, type and key, so two that have the same id are the
 /// same notification, however it reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
-    pub(super) id: Uuid,
-    pub(super) recipient: String,
-    pub(super) notification_type: String,
-    pub(super) category: String,
-    pub(super) priority: String,
+pub(crate) struct Told {
+    pub(crate) id: Uuid,
+    pub(crate) recipient: String,
+    pub(crate) notification_type: String,
+    pub(crate) category: String,
+    pub(crate) priority: String,
     /// The text of a JSON object.
-    pub(super) payload: String,
-    pub(super) action_required: bool,
-    pub(super) deadline: Option<String>,
-    pub(super) batch_id: Option<String>,
-    pub(super) class_id: Option<String>,
-    pub(super) expires_at_ms: Option<i64>,
+    pub(crate) payload: String,
+    pub(crate) action_required: bool,
+    pub(crate) deadline: Option<String>,
+    pub(crate) batch_id: Option<String>,
+    pub(crate) class_id: Option<String>,
+    pub(crate) expires_at_ms: Option<i64>,
 }
 
 /// What came of an event: notifications, or why there are none.
-pub(super) type Made = Result<Vec<Told>, Outcome>;
+pub(crate) type Made = Result<Vec<Told>, Outcome>;
 
 /// One that tells two notifications of the same id apart.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct FieldChange {
+pub(crate) struct FieldChange {
     /// The field's name; of the payload `payload.NAME`.
-    pub(super) field: String,
-    pub(super) before: Value,
-    pub(super) after: Value,
+    pub(crate) field: String,
+    pub(crate) before: Value,
+    pub(crate) after: Value,
 }
 
 /// Let a release project an event. Nothing is recorded, sent or counted as the release's doing.
-pub(super) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
+pub(crate) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
     let projection = active.projector.project(&active.configuration, envelope, event);
     let notifications = match projection.answer {
         Answer::Notifications(notifications) => notifications,
@@ -77,7 +77,7 @@ impl From<Notification> for Told {
 
 /// The part of a recorded message that a rule decides.
 #[derive(Deserialize)]
-struct Recorded {
+struct RecordedMessage {
     data: RecordedData,
 }
 
@@ -95,8 +95,8 @@ struct RecordedData {
 
 impl Told {
     /// As it stands in the log.
-    pub(super) fn recorded(entry: &LogEntry) -> Option<Self> {
-        let Recorded { data } = serde_json::from_slice(&entry.payload).ok()?;
+    pub(crate) fn recorded(entry: &LogEntry) -> Option<Self> {
+        let RecordedMessage { data } = serde_json::from_slice(&entry.payload).ok()?;
         Some(Self {
             id: entry.event_id,
             recipient: entry.event_key.clone(),
@@ -113,7 +113,7 @@ impl Told {
     }
 
     /// In what another that has the same id differs.
-    pub(super) fn changes(&self, after: &Self) -> Vec<FieldChange> {
+    pub(crate) fn changes(&self, after: &Self) -> Vec<FieldChange> {
         if self == after {
             return Vec::new();
         }

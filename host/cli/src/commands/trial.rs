@@ -1,0 +1,258 @@
+//! `belfry trial`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::release::{ReleaseReference, find};
+use crate::Exit;
+use crate::client::{Client, Trial, TrialLimits, TrialSample, TrialSide, TrialStep};
+use crate::escape::escape;
+use crate::exit::Fault;
+use crate::output::{Format, Output, counted, table};
+use crate::when::Span;
+
+/// How often a trial is looked at that is waited for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What to try, and what has become of it.
+#[derive(Debug, Subcommand)]
+pub enum TrialCommand {
+    /// Let a release project live events too, and compare; nothing of its own is sent
+    Shadow(ShadowArgs),
+    /// Let a release serve a growing share of the subjects; it is taken back if it does worse
+    Canary(CanaryArgs),
+    /// Show what was seen of the last trial of a rule
+    Show(ShowArgs),
+    /// End the trial of a rule: the release that serves goes on alone
+    End(EndArgs),
+}
+
+/// Arguments of `trial shadow`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  belfry trial shadow 8 && sleep 600 && belfry trial show teacher-results
+
+The shadow takes a quarter of a processor at most on each replica; events for which that is not enough are passed over
+and counted. It goes on until it is ended, another trial begins, or a release is activated.")]
+pub struct ShadowArgs {
+    /// The release's number, or its label such as teacher-results@1.2.0#8
+    pub release: ReleaseReference,
+}
+
+/// Arguments of `trial canary`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  belfry trial canary 8
+  belfry trial canary 8 --steps 5,25,100 --step-time 1h --step-events 1000 --wait
+  belfry trial canary 8 --steps 10
+
+A subject that is served by the canary stays with it: a larger share only gains subjects. After a last step of 100 the
+release serves all; after a smaller one it stays there until somebody decides. What the canary fails on is projected by
+the release that serves, so nobody misses a notification. With --wait it ends with 3 if the canary is taken back.")]
+pub struct CanaryArgs {
+    /// The release's number, or its label such as teacher-results@1.2.0#8
+    pub release: ReleaseReference,
+    /// Growing shares of the subjects, in percent
+    #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', default_value = "1,10,50,100")]
+    pub steps: Vec<f64>,
+    /// How long each step takes at least
+    #[arg(long, value_name = "SPAN", default_value = "10m")]
+    pub step_time: Span,
+    /// How many events it must have projected in each step
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub step_events: u64,
+    /// Taken back beyond so many percent of events that it fails on
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
+    pub max_failed: f64,
+    /// Taken back if it rejects so many percent more than the release that serves
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    pub max_rejected: f64,
+    /// Taken back if it makes so many times as many notifications per event, or as few
+    #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
+    pub max_notifications: f64,
+    /// Taken back if half or 99 of 100 events take up to so many times as long
+    #[arg(long, value_name = "FACTOR", default_value_t = 4.0)]
+    pub max_time: f64,
+    /// Wait until it serves all, or is taken back
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Arguments of `trial show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// The rule's name
+    pub projector: String,
+}
+
+/// Arguments of `trial end`.
+#[derive(Args, Debug)]
+pub struct EndArgs {
+    /// The rule's name
+    pub projector: String,
+    /// Why, in a line
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// Try a release, or look at what is tried.
+pub async fn run(command: &TrialCommand, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        TrialCommand::Shadow(args) => {
+            let release = find(&args.release, client).await?;
+            let trial = client.shadow(&release.projector, release.release_id).await?;
+            begun(&trial, output)
+        }
+        TrialCommand::Canary(args) => canary(args, client, output).await,
+        TrialCommand::Show(args) => show(&client.trial(&args.projector).await?, output),
+        TrialCommand::End(args) => show(&client.end_trial(&args.projector, &args.reason).await?, output),
+    }
+}
+
+async fn canary(args: &CanaryArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let release = find(&args.release, client).await?;
+    let (seconds, events) = (args.step_time.0.as_secs(), args.step_events);
+    let steps: Vec<TrialStep> =
+        args.steps.iter().map(|percent| TrialStep { percent: *percent, seconds, events }).collect();
+    let limits = TrialLimits {
+        failed_percent: args.max_failed,
+        rejected_percent: args.max_rejected,
+        notifications_factor: args.max_notifications,
+        time_factor: args.max_time,
+    };
+    let trial = client.canary(&release.projector, release.release_id, &steps, &limits).await?;
+    if !args.wait {
+        return begun(&trial, output);
+    }
+    let ended = wait(&release.projector, client, output).await?;
+    show(&ended, output)?;
+    match ended.status.as_str() {
+        "promoted" => Ok(Exit::Ok),
+        _ => {
+            let reason = ended.reason.as_deref().unwrap_or("it was ended");
+            Err(Fault::new(Exit::Check, format!("{} does not serve: {reason}", ended.candidate)).into())
+        }
+    }
+}
+
+async fn wait(projector: &str, client: &Client, output: &Output) -> anyhow::Result<Trial> {
+    loop {
+        let trial = client.trial(projector).await?;
+        if trial.status != "running" {
+            output.progress("");
+            return Ok(trial);
+        }
+        output.progress(&format!(
+            "{} serves {} % since {}: {}, {} failed",
+            trial.candidate,
+            trial.percent.unwrap_or_default(),
+            trial.since,
+            counted(usize::try_from(trial.tried.events).unwrap_or(usize::MAX), "event"),
+            trial.tried.failed
+        ));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn begun(trial: &Trial, output: &Output) -> anyhow::Result<Exit> {
+    if output.format() == Format::Json {
+        output.json(trial)?;
+        return Ok(Exit::Ok);
+    }
+    let does = match trial.percent {
+        None => "is asked what it would tell, and nothing of it is sent".to_owned(),
+        Some(percent) => format!("serves {percent} % of the subjects"),
+    };
+    let Trial { candidate, beside, projector, .. } = trial;
+    let text = format!("{candidate} {does}, beside {beside}; see belfry trial show {projector}");
+    output.text(&escape(&text))?;
+    Ok(Exit::Ok)
+}
+
+fn show(trial: &Trial, output: &Output) -> anyhow::Result<Exit> {
+    match output.format() {
+        Format::Json => output.json(trial)?,
+        Format::Text => output.text(&text(trial))?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn text(trial: &Trial) -> String {
+    let mut parts = vec![escape(&story(trial))];
+    let row = |name: &str, side: &TrialSide| {
+        [
+            name.to_owned(),
+            side.events.to_string(),
+            side.notifications.to_string(),
+            format!("{:.2}", side.notifications_per_event),
+            side.rejected.to_string(),
+            side.failed.to_string(),
+            format!("{:.0} µs", side.median_us),
+            format!("{:.0} µs", side.p99_us),
+        ]
+    };
+    let header = ["release", "events", "notifications", "per event", "rejected", "failed", "median", "p99"];
+    parts.push(table(header, [row(&trial.beside, &trial.active), row(&trial.candidate, &trial.tried)]));
+    if trial.mode == "shadow" {
+        parts.push(compared(trial));
+    }
+    parts.join("\n\n")
+}
+
+fn story(trial: &Trial) -> String {
+    let Trial { candidate, beside, mode, begun_by, began_at, since, .. } = trial;
+    let mut story = format!("{mode} of {candidate} beside {beside}, begun by {begun_by} at {began_at}");
+    if let (Some(percent), Some(step)) = (trial.percent, trial.step) {
+        story += &format!("\nstep {step} of {}: {percent} % of the subjects since {since}", trial.steps.len());
+    }
+    let status = match trial.status.as_str() {
+        "promoted" => "it serves all",
+        "taken_back" => "TAKEN BACK",
+        "ended" => "ended",
+        _ => return story,
+    };
+    let by = trial.ended_by.as_deref().unwrap_or("somebody");
+    let reason = trial.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    story + &format!("\n{status}, by {by} at {}{reason}", trial.ended_at.as_deref().unwrap_or("an unknown time"))
+}
+
+fn compared(trial: &Trial) -> String {
+    let of = &trial.compared;
+    let mut parts = vec![format!(
+        "notifications: {} the same, {} changed, {} added, {} removed; of {} ({} passed over)",
+        of.same,
+        of.changed,
+        of.added,
+        of.removed,
+        counted(usize::try_from(of.events).unwrap_or(usize::MAX), "event"),
+        of.passed_over
+    )];
+    if !of.fields.is_empty() {
+        let fields = of.fields.iter().map(|(field, count)| [field.clone(), count.to_string()]);
+        parts.push(table(["field", "differs"], fields));
+    }
+    if !of.samples.is_empty() {
+        let rows = of.samples.iter().map(|sample| {
+            [
+                sample.difference.clone(),
+                sample.event_id.clone(),
+                sample.recipient.clone(),
+                sample.notification_type.clone(),
+                sample.priority.clone(),
+                changes(sample),
+            ]
+        });
+        parts.push(table(["for example", "event", "to", "type", "priority", "fields"], rows));
+    }
+    parts.join("\n\n")
+}
+
+fn changes(sample: &TrialSample) -> String {
+    let change = |field: &serde_json::Value| {
+        format!("{}: {} → {}", field["field"].as_str().unwrap_or_default(), field["before"], field["after"])
+    };
+    sample.fields.iter().map(change).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,37 @@
+//! What two releases make of the same event, side by side: in replays, of a shadow, and when an event is looked at again.
+
+mod told;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use told::{FieldChange, Made, Told, project};
+
+/// A notification that one side tells or both do. Those of the same id belong together.
+pub(crate) enum Pair<'a> {
+    Same(&'a Told),
+    Changed { before: &'a Told, after: &'a Told, fields: Vec<FieldChange> },
+    Removed(&'a Told),
+    Added(&'a Told),
+}
+
+/// How a notification differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Difference {
+    Added,
+    Changed,
+    Removed,
+}
+
+/// Both sides' notifications: what stands before in its order, then what is new.
+pub(crate) fn pairs<'a>(before: &'a [Told], after: &'a [Told]) -> impl Iterator<Item = Pair<'a>> {
+    let known = before.iter().map(|told| match after.iter().find(|other| other.id == told.id) {
+        None => Pair::Removed(told),
+        Some(other) => match told.changes(other) {
+            fields if fields.is_empty() => Pair::Same(told),
+            fields => Pair::Changed { before: told, after: other, fields },
+        },
+    });
+    let new = after.iter().filter(|told| !before.iter().any(|other| other.id == told.id)).map(Pair::Added);
+    known.chain(new)
+}

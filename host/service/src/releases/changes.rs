@@ -1,0 +1,113 @@
+//! Changes of what serves: each is a row, then every replica follows it.
+
+use std::sync::Arc;
+
+use belfry_store::{Paused, Release};
+
+use super::{Active, Registry, ReleaseError, RolledOut, label};
+use crate::clock::now_ms;
+
+impl Registry {
+    /// Let a release serve its projector from the next event on. `projector`, if given, must be the release's.
+    pub async fn activate(
+        &self,
+        release_id: i64,
+        projector: Option<&str>,
+        by: &str,
+    ) -> Result<RolledOut, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let release = self.release(release_id).await?;
+        if let Some(projector) = projector.filter(|projector| *projector != release.projector) {
+            return Err(ReleaseError::Unknown(format!(
+                "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
+                release.projector
+            )));
+        }
+        self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
+    }
+
+    /// Let several releases serve their projectors from the same event on: all of them, or none.
+    pub async fn activate_all(&self, release_ids: &[i64], by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let mut releases: Vec<Release> = Vec::with_capacity(release_ids.len());
+        for release_id in release_ids {
+            let release = self.release(*release_id).await?;
+            if let Some(other) = releases.iter().find(|other| other.projector == release.projector) {
+                return Err(ReleaseError::Twice(label(other), label(&release)));
+            }
+            releases.push(release);
+        }
+        self.serve(releases, by).await
+    }
+
+    /// Let the release serve again that served before. While a canary serves some, it is the canary that is taken back.
+    pub async fn roll_back(&self, projector: &str, by: &str) -> Result<RolledOut, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let rollout = self.rollout(projector).await?;
+        if rollout.candidate.as_ref().is_some_and(|candidate| candidate.plan.is_some()) {
+            let release = self.release(rollout.release_id).await?;
+            self.end(&rollout, "rolled back", by).await?;
+            return Ok(RolledOut { release, previous_release_id: rollout.previous_release_id });
+        }
+        let Some(previous) = rollout.previous_release_id else {
+            return Err(ReleaseError::Unknown(format!(
+                "{projector} has had one release only: there is none to go back to"
+            )));
+        };
+        let release = self.release(previous).await?;
+        self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
+    }
+
+    /// Nothing is changed unless all of them can be loaded.
+    async fn serve(&self, releases: Vec<Release>, by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
+        let current = self.serving();
+        let mut loaded = Vec::with_capacity(releases.len());
+        for release in &releases {
+            self.ensure_vouched_for(release).await?;
+            loaded.push(self.load_once(release).await?);
+        }
+        self.shared.store.activate(&releases.iter().collect::<Vec<_>>(), by, now_ms()).await?;
+        self.shared.others.rollout_changed();
+        self.take_over(loaded).await?;
+        let rolled_out = |release: Release| {
+            let previous = current.of(&release.projector).map(|active| active.release_id);
+            tracing::info!(release = label(&release), previous, by, "release activated");
+            let previous_release_id = previous.filter(|previous| *previous != release.id);
+            RolledOut { release, previous_release_id }
+        };
+        Ok(releases.into_iter().map(rolled_out).collect())
+    }
+
+    /// Take a release out that fails. Gives what serves its projector now. Whoever comes second finds it done.
+    pub(crate) async fn suspend(&self, failing: &Active) -> Result<Option<Arc<Active>>, ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let serving = || self.serving().of(&failing.name).cloned();
+        let still =
+            serving().is_some_and(|active| active.release_id == failing.release_id && active.health.is_failing());
+        if !still {
+            return Ok(serving());
+        }
+        let release = self.release(failing.release_id).await?;
+        let reason = failing.health.finding().unwrap_or_else(|| "it failed".into());
+        if self.shared.store.suspend(&release, &reason, now_ms()).await? {
+            metrics::counter!("belfry_suspensions_total", "projector" => failing.name.clone()).increment(1);
+            tracing::error!(release = failing.label, reason, "release suspended");
+            self.shared.others.rollout_changed();
+        }
+        if let Err(error) = self.take_over(Vec::new()).await {
+            // Events must go on: what fails becomes a dead letter meanwhile.
+            tracing::error!(%error, "what should serve instead cannot be loaded");
+            return Ok(None);
+        }
+        Ok(serving())
+    }
+
+    /// Bring something to a halt with a reason, or let it go on.
+    pub async fn pause(&self, what: &Paused, reason: Option<&str>, by: &str) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        self.shared.store.pause(what, reason, by, now_ms()).await?;
+        tracing::info!(?what, reason, by, "{}", if reason.is_some() { "brought to a halt" } else { "goes on" });
+        self.shared.others.rollout_changed();
+        self.take_over(Vec::new()).await
+    }
+}

@@ -1,0 +1,77 @@
+//! From a release's bytes to a projector that can be asked.
+
+use std::sync::Arc;
+
+use belfry_sandbox::{NotAdmitted, Projector, Sandbox};
+use belfry_store::Release;
+use serde_json::{Map, Value};
+
+use super::{Active, Health, Registry, ReleaseError, label};
+
+impl Registry {
+    /// A release to try out: one that is loaded already, or any other of the projector, loaded beside it.
+    pub(crate) async fn loaded(&self, release_id: i64, projector: &str) -> Result<Arc<Active>, ReleaseError> {
+        let serving = self.serving().loaded(release_id).cloned();
+        let active = match serving {
+            Some(serving) => serving,
+            None => Arc::new(self.load_by_id(release_id).await?),
+        };
+        if active.name == projector {
+            return Ok(active);
+        }
+        Err(ReleaseError::Unknown(format!(
+            "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
+            active.name
+        )))
+    }
+
+    /// One that is loaded already, or loaded now.
+    pub(super) async fn load_once(&self, release: &Release) -> Result<Arc<Active>, ReleaseError> {
+        match self.serving().loaded(release.id) {
+            Some(loaded) => Ok(loaded.clone()),
+            None => Ok(Arc::new(self.load(release).await?)),
+        }
+    }
+
+    pub(super) async fn load_by_id(&self, release_id: i64) -> Result<Active, ReleaseError> {
+        let release = self.release(release_id).await?;
+        self.load(&release).await
+    }
+
+    async fn load(&self, release: &Release) -> Result<Active, ReleaseError> {
+        let component = self.shared.store.component(&release.digest).await?.ok_or_else(|| {
+            ReleaseError::Unknown(format!(
+                "the component of release {} is missing from the store; upload it again",
+                release.id
+            ))
+        })?;
+        let config: Map<String, Value> = serde_json::from_str(&release.config).unwrap_or_default();
+        let (projector, configuration) = self
+            .blocking(move |sandbox| {
+                let projector: Projector = sandbox.load(&component)?;
+                let configuration = projector.configure(&config)?;
+                Ok((projector, configuration))
+            })
+            .await?;
+        Ok(Active {
+            release_id: release.id,
+            name: release.projector.clone(),
+            label: label(release),
+            projector,
+            configuration: Arc::new(configuration),
+            halt: None,
+            health: Health::default(),
+        })
+    }
+
+    /// Compiling takes up to seconds, so it happens where that holds up nobody.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Sandbox) -> Result<T, NotAdmitted> + Send + 'static,
+    ) -> Result<T, ReleaseError> {
+        let _room = self.shared.loading.acquire().await.map_err(|_| ReleaseError::Unknown("stopping".into()))?;
+        let sandbox = self.shared.sandbox.clone();
+        let done = tokio::task::spawn_blocking(move || work(&sandbox)).await;
+        Ok(done.map_err(|error| ReleaseError::Unknown(format!("loading the component was cut off: {error}")))??)
+    }
+}

@@ -1,0 +1,127 @@
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::comparison::{Difference, FieldChange, Told};
+
+/// Of each difference so many are kept; later ones take the place of earlier ones.
+const SAMPLES: usize = 10;
+/// What is older is not kept.
+const DAYS: i64 = 7;
+const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
+/// How much of a recipient's name is shown.
+const SHOWN: usize = 2;
+
+/// An example of a difference, without what it says of whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) difference: Difference,
+    pub(crate) event_id: Uuid,
+    pub(crate) notification_id: Uuid,
+    /// The first letters.
+    pub(crate) recipient: String,
+    pub(crate) notification_type: String,
+    pub(crate) priority: String,
+    pub(crate) fields: Vec<MaskedField>,
+    pub(crate) seen_at_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MaskedField {
+    field: String,
+    before: Value,
+    after: Value,
+}
+
+impl Sample {
+    pub(super) fn of(
+        difference: Difference,
+        event_id: Uuid,
+        told: &Told,
+        fields: Vec<FieldChange>,
+        seen_at_ms: i64,
+    ) -> Self {
+        let masked = |FieldChange { field, before, after }| {
+            // What a notification is, is no secret; what it says may be.
+            let plain = !field.starts_with("payload.");
+            let mask = |value: Value| if plain { value } else { mask(value) };
+            MaskedField { field, before: mask(before), after: mask(after) }
+        };
+        Self {
+            difference,
+            event_id,
+            notification_id: told.id,
+            recipient: told.recipient.chars().take(SHOWN).chain(['…']).collect(),
+            notification_type: told.notification_type.clone(),
+            priority: told.priority.clone(),
+            fields: fields.into_iter().map(masked).collect(),
+            seen_at_ms,
+        }
+    }
+}
+
+/// Texts and whatever holds them are told by their size; numbers show what a rule counts.
+fn mask(value: Value) -> Value {
+    match value {
+        Value::String(text) => format!("a text of {} characters", text.chars().count()).into(),
+        Value::Array(values) => format!("a list of {}", values.len()).into(),
+        Value::Object(fields) => format!("an object of {} fields", fields.len()).into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
+}
+
+/// Keep a sample, and let go of the one that it replaces and of those that are old.
+pub(super) fn keep(samples: &mut Vec<Sample>, new: Sample) {
+    let oldest = new.seen_at_ms - DAYS * MS_PER_DAY;
+    samples.retain(|sample| sample.seen_at_ms >= oldest);
+    let alike = |sample: &Sample| sample.difference == new.difference;
+    if samples.iter().filter(|sample| alike(sample)).count() >= SAMPLES {
+        let replaced = samples.iter().position(alike).expect("there are some");
+        samples.remove(replaced);
+    }
+    samples.push(new);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(difference: Difference, seen_at_ms: i64) -> Sample {
+        Sample {
+            difference,
+            event_id: Uuid::nil(),
+            notification_id: Uuid::nil(),
+            recipient: "te…".into(),
+            notification_type: "done".into(),
+            priority: "high".into(),
+            fields: Vec::new(),
+            seen_at_ms,
+        }
+    }
+
+    #[test]
+    fn a_few_of_each_difference_are_kept_the_latest() {
+        let mut samples = Vec::new();
+        for ms in 0..100 {
+            keep(&mut samples, sample(Difference::Added, ms));
+        }
+        keep(&mut samples, sample(Difference::Removed, 100));
+        assert_eq!(samples.len(), SAMPLES + 1);
+        assert_eq!(samples[0].seen_at_ms, 90);
+    }
+
+    #[test]
+    fn what_is_old_goes() {
+        let mut samples = Vec::new();
+        keep(&mut samples, sample(Difference::Added, 0));
+        keep(&mut samples, sample(Difference::Added, 8 * MS_PER_DAY));
+        assert_eq!(samples.len(), 1);
+    }
+
+    #[test]
+    fn what_a_notification_says_is_masked() {
+        assert_eq!(mask("Anna was ill".into()), Value::from("a text of 12 characters"));
+        assert_eq!(mask(serde_json::json!(["Anna"])), Value::from("a list of 1"));
+        assert_eq!(mask(28.into()), Value::from(28));
+    }
+}

@@ -1,0 +1,216 @@
+//! What was seen of a candidate and of the release beside it, in sums that can be added up over replicas.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use belfry_model::Outcome;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::sample::{Sample, keep};
+use crate::comparison::{Difference, Made, Pair, pairs};
+
+/// Steps of time within a doubling: what is read from them is at most a fifth too high.
+const STEPS_PER_DOUBLING: f64 = 4.0;
+
+/// Everything that is noted during a trial.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Tally {
+    /// The release that serves: of a canary, on the other subjects; of a shadow, on the same events.
+    pub(crate) active: Side,
+    pub(crate) candidate: Side,
+    /// Of a shadow.
+    pub(crate) compared: Compared,
+}
+
+/// What one release did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Side {
+    pub(crate) events: u64,
+    pub(crate) notifications: u64,
+    pub(crate) rejected: u64,
+    pub(crate) failed: u64,
+    /// By outcome.
+    pub(crate) outcomes: BTreeMap<String, u64>,
+    times: Times,
+}
+
+/// How long projecting took: how often it fell into which step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Times {
+    steps: BTreeMap<u16, u64>,
+}
+
+/// How the answers of a shadow differ.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Compared {
+    pub(crate) events: u64,
+    /// Events for which there was no time.
+    pub(crate) passed_over: u64,
+    /// Of notifications.
+    pub(crate) same: u64,
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    pub(crate) changed: u64,
+    /// How often each field differs.
+    pub(crate) fields: BTreeMap<String, u64>,
+    pub(crate) samples: Vec<Sample>,
+}
+
+impl Tally {
+    /// Add another replica's, or another step's.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.active.add(other.active);
+        self.candidate.add(other.candidate);
+        self.compared.add(other.compared);
+    }
+}
+
+impl Side {
+    pub(crate) fn note(&mut self, outcome: Outcome, notifications: usize, took: Duration) {
+        self.events += 1;
+        self.notifications += notifications as u64;
+        match outcome {
+            Outcome::Notifications => {}
+            Outcome::Rejected => self.rejected += 1,
+            _ => self.failed += 1,
+        }
+        *self.outcomes.entry(outcome.as_str().to_owned()).or_default() += 1;
+        self.times.note(took);
+    }
+
+    fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.notifications += other.notifications;
+        self.rejected += other.rejected;
+        self.failed += other.failed;
+        for (outcome, count) in other.outcomes {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
+        for (step, count) in other.times.steps {
+            *self.times.steps.entry(step).or_default() += count;
+        }
+    }
+
+    /// Of its events, in percent.
+    pub(crate) fn percent(&self, count: u64) -> f64 {
+        if self.events == 0 { 0.0 } else { count as f64 * 100.0 / self.events as f64 }
+    }
+
+    pub(crate) fn notifications_per_event(&self) -> f64 {
+        if self.events == 0 { 0.0 } else { self.notifications as f64 / self.events as f64 }
+    }
+
+    /// The time within which half of the events were projected, in microseconds.
+    pub(crate) fn median_us(&self) -> f64 {
+        self.times.quantile_us(0.5)
+    }
+
+    /// The time within which 99 of 100 events were projected, in microseconds.
+    pub(crate) fn p99_us(&self) -> f64 {
+        self.times.quantile_us(0.99)
+    }
+}
+
+impl Times {
+    fn note(&mut self, took: Duration) {
+        let step = (took.as_secs_f64() * 1e6).max(1.0).log2() * STEPS_PER_DOUBLING;
+        *self.steps.entry(step as u16).or_default() += 1;
+    }
+
+    /// The upper end of the step in which it lies.
+    fn quantile_us(&self, share: f64) -> f64 {
+        let all: u64 = self.steps.values().sum();
+        let wanted = (all as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        for (step, count) in &self.steps {
+            seen += count;
+            if seen >= wanted {
+                return ((f64::from(*step) + 1.0) / STEPS_PER_DOUBLING).exp2();
+            }
+        }
+        0.0
+    }
+}
+
+impl Compared {
+    /// Note both answers to an event.
+    pub(crate) fn note(&mut self, event_id: Uuid, active: &Made, candidate: &Made, now_ms: i64) {
+        self.events += 1;
+        let none = Vec::new();
+        let (before, after) = (active.as_ref().unwrap_or(&none), candidate.as_ref().unwrap_or(&none));
+        for pair in pairs(before, after) {
+            let (difference, told, fields) = match pair {
+                Pair::Same(_) => {
+                    self.same += 1;
+                    continue;
+                }
+                Pair::Added(told) => (Difference::Added, told, Vec::new()),
+                Pair::Removed(told) => (Difference::Removed, told, Vec::new()),
+                Pair::Changed { after, fields, .. } => (Difference::Changed, after, fields),
+            };
+            *match difference {
+                Difference::Added => &mut self.added,
+                Difference::Removed => &mut self.removed,
+                Difference::Changed => &mut self.changed,
+            } += 1;
+            for change in &fields {
+                *self.fields.entry(change.field.clone()).or_default() += 1;
+            }
+            keep(&mut self.samples, Sample::of(difference, event_id, told, fields, now_ms));
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.passed_over += other.passed_over;
+        self.same += other.same;
+        self.added += other.added;
+        self.removed += other.removed;
+        self.changed += other.changed;
+        for (field, count) in other.fields {
+            *self.fields.entry(field).or_default() += count;
+        }
+        for sample in other.samples {
+            keep(&mut self.samples, sample);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_at_most_a_fifth_too_high() {
+        let mut side = Side::default();
+        for us in 1..=1000 {
+            side.note(Outcome::Notifications, 1, Duration::from_micros(us));
+        }
+        let p99 = side.p99_us();
+        assert!((990.0..1190.0).contains(&p99), "{p99}");
+    }
+
+    #[test]
+    fn what_replicas_saw_adds_up() {
+        let mut one = Tally::default();
+        one.candidate.note(Outcome::Trapped, 0, Duration::from_micros(10));
+        one.compared.passed_over = 3;
+        let mut sum = one.clone();
+        sum.add(one);
+        assert_eq!((sum.candidate.events, sum.candidate.failed, sum.compared.passed_over), (2, 2, 6));
+        assert_eq!(sum.candidate.outcomes["trapped"], 2);
+    }
+
+    #[test]
+    fn what_was_written_down_is_read_again() {
+        let mut tally = Tally::default();
+        tally.active.note(Outcome::Rejected, 0, Duration::from_millis(3));
+        let text = serde_json::to_string(&tally).unwrap();
+        assert_eq!(serde_json::from_str::<Tally>(&text).unwrap(), tally);
+    }
+}

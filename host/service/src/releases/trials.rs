@@ -1,0 +1,154 @@
+//! Changes of what is tried beside a release that serves.
+
+use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange};
+
+use super::trial::{Candidate, Mode, Plan};
+use super::{Registry, ReleaseError, label};
+use crate::clock::now_ms;
+
+/// Who decides what the plan of a canary says.
+const BELFRY: &str = "belfry";
+
+impl Registry {
+    /// Try a release beside the one that serves its projector; in place of another that is tried. Without a plan its
+    /// notifications are compared and never issued; with one it serves a share of the subjects.
+    pub(crate) async fn try_out(
+        &self,
+        release_id: i64,
+        projector: &str,
+        plan: Option<&Plan>,
+        by: &str,
+    ) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let release = self.release(release_id).await?;
+        if release.projector != projector {
+            return Err(ReleaseError::Unknown(format!(
+                "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
+                release.projector
+            )));
+        }
+        let rollout = self.rollout(projector).await?;
+        if rollout.release_id == release_id {
+            let detail = format!("{} serves already; there is nothing to try beside it", label(&release));
+            return Err(ReleaseError::Refused(detail));
+        }
+        if rollout.suspended_release_id == Some(rollout.release_id) {
+            let detail = format!("what serves {projector} is suspended; activate a release that works instead");
+            return Err(ReleaseError::Refused(detail));
+        }
+        self.ensure_vouched_for(&release).await?;
+        let loaded = self.load_once(&release).await?;
+        let candidate = plan
+            .map_or(CandidateRow { release_id, share: None, plan: None, step: None }, |plan| row(release_id, plan, 0));
+        let change = TrialChange { candidate: Some(&candidate), created_by: by, ..unchanged(&rollout) };
+        self.change_trial(&change, vec![loaded]).await?;
+        tracing::info!(release = label(&release), by, "a trial begins");
+        Ok(())
+    }
+
+    /// End what is tried; the release beside it serves all again.
+    pub(crate) async fn end_trial(&self, projector: &str, reason: &str, by: &str) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let rollout = self.rollout(projector).await?;
+        if rollout.candidate.is_none() {
+            return Err(ReleaseError::Refused(format!("nothing is tried for {projector} now")));
+        }
+        self.end(&rollout, reason, by).await
+    }
+
+    pub(super) async fn end(&self, rollout: &Rollout, reason: &str, by: &str) -> Result<(), ReleaseError> {
+        let change = TrialChange { reason: Some(reason), created_by: by, ..unchanged(rollout) };
+        self.change_trial(&change, Vec::new()).await?;
+        tracing::info!(projector = rollout.projector, reason, by, "a trial is ended");
+        Ok(())
+    }
+
+    /// Take a canary back that is beyond its limits. Whoever comes second finds it done.
+    pub(crate) async fn take_back(&self, candidate: &Candidate, reason: &str) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let Some(rollout) = self.still(candidate).await? else { return Ok(()) };
+        let release = &candidate.release;
+        let suspended_release_id = Some(release.release_id);
+        let change = TrialChange { suspended_release_id, reason: Some(reason), ..unchanged(&rollout) };
+        if self.change_trial(&change, Vec::new()).await? {
+            metrics::counter!("belfry_rollbacks_total", "projector" => release.name.clone()).increment(1);
+            tracing::error!(release = release.label, reason, "canary taken back");
+        }
+        Ok(())
+    }
+
+    /// Let a canary go on: to a larger share, or to serve all. Whoever comes second finds it done.
+    pub(crate) async fn next_step(&self, candidate: &Candidate) -> Result<(), ReleaseError> {
+        let _one_at_a_time = self.shared.change.lock().await;
+        let Mode::Canary { plan, step } = &candidate.mode else { return Ok(()) };
+        let Some(rollout) = self.still(candidate).await? else { return Ok(()) };
+        let release = &candidate.release;
+        if let Some(next) = plan.steps.get(step + 1) {
+            let larger = row(release.release_id, plan, step + 1);
+            let change = TrialChange { candidate: Some(&larger), ..unchanged(&rollout) };
+            if self.change_trial(&change, Vec::new()).await? {
+                tracing::info!(release = release.label, percent = next.percent, "canary grows");
+            }
+        } else if plan.serves_all_in_the_end() {
+            let reason = Some("its canary came to its end");
+            let change = TrialChange { release_id: release.release_id, reason, ..unchanged(&rollout) };
+            if self.change_trial(&change, Vec::new()).await? {
+                tracing::info!(release = release.label, "canary came to its end; the release serves all");
+            }
+        }
+        Ok(())
+    }
+
+    /// What serves a projector.
+    pub(super) async fn rollout(&self, projector: &str) -> Result<Rollout, ReleaseError> {
+        let rollouts = self.shared.store.rollouts().await?;
+        rollouts.into_iter().find(|rollout| rollout.projector == projector).ok_or_else(|| {
+            ReleaseError::Unknown(format!("no release of {projector} serves; see `belfry release list`"))
+        })
+    }
+
+    /// What serves, if nothing was changed since the candidate is tried in this way.
+    async fn still(&self, candidate: &Candidate) -> Result<Option<Rollout>, ReleaseError> {
+        let rollout = self.rollout(&candidate.release.name).await?;
+        Ok((rollout.id == candidate.rollout_id).then_some(rollout))
+    }
+
+    async fn change_trial(
+        &self,
+        change: &TrialChange<'_>,
+        loaded: Vec<std::sync::Arc<super::Active>>,
+    ) -> Result<bool, ReleaseError> {
+        let done = self.shared.store.change_trial(change, now_ms()).await?;
+        if done {
+            self.shared.others.rollout_changed();
+        }
+        self.take_over(loaded).await?;
+        if !done && change.created_by != BELFRY {
+            let detail = format!("what serves {} was changed meanwhile; look and try again", change.projector);
+            return Err(ReleaseError::Refused(detail));
+        }
+        Ok(done)
+    }
+}
+
+/// The same release as before, and nothing tried beside it.
+fn unchanged(rollout: &Rollout) -> TrialChange<'_> {
+    TrialChange {
+        projector: &rollout.projector,
+        after: rollout.id,
+        release_id: rollout.release_id,
+        candidate: None,
+        suspended_release_id: None,
+        reason: None,
+        created_by: BELFRY,
+    }
+}
+
+fn row(release_id: i64, plan: &Plan, step: usize) -> CandidateRow {
+    CandidateRow {
+        release_id,
+        share: Some(plan.steps[step].parts()),
+        plan: Some(serde_json::to_string(plan).expect("a plan is numbers")),
+        step: Some(step as u32),
+    }
+}

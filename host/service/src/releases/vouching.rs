@@ -1,0 +1,39 @@
+//! Who vouches for a release's component.
+
+use std::collections::HashMap;
+
+use belfry_sandbox::Digest;
+use belfry_store::{ComponentSignature, Release, StoreError};
+
+use super::{Registry, ReleaseError, label};
+
+impl Registry {
+    /// Signatures are asked for at the upload, and again here: keys come and go.
+    pub(super) async fn ensure_vouched_for(&self, release: &Release) -> Result<(), ReleaseError> {
+        let component = Digest(release.digest);
+        if !self.shared.trusted.required() || component == self.shared.default {
+            return Ok(());
+        }
+        if self.signers().await?.contains_key(&release.digest) {
+            return Ok(());
+        }
+        Err(ReleaseError::NotVouchedFor(format!(
+            "nobody who is trusted now has signed the component of {}; sign it with `belfry plugin sign` and push it again \
+             with --signature",
+            label(release)
+        )))
+    }
+
+    /// The owners of trusted keys that components were signed with, by the components' digests.
+    pub(crate) async fn signers(&self) -> Result<HashMap<[u8; 32], String>, StoreError> {
+        let mut kept: HashMap<[u8; 32], Vec<ComponentSignature>> = HashMap::new();
+        for (component, signature) in self.shared.store.component_signatures().await? {
+            kept.entry(component).or_default().push(signature);
+        }
+        let trusted = &self.shared.trusted;
+        let signer = |(component, signatures): ([u8; 32], Vec<_>)| {
+            Some((component, trusted.signer(&Digest(component), &signatures)?))
+        };
+        Ok(kept.into_iter().filter_map(signer).collect())
+    }
+}
