@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use belfry_tests::servers::Postgres;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::setup::{Setup, metric, until};
@@ -86,5 +89,51 @@ async fn a_database_that_is_killed_loses_and_doubles_nothing() -> Result<()> {
     setup.all_is_read().await?;
     setup.each_is_recorded_once(written?).await?;
     ensure!(setup.count("belfry.dead_letter").await? == 0);
+    belfry.terminate().await
+}
+
+/// A member of the group that comes, is given a partition, and goes.
+fn guest(setup: &Setup) -> Result<BaseConsumer> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", setup.kafka.bootstrap())
+        .set("group.id", &setup.group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.auto.commit", "false")
+        .create()?;
+    consumer.subscribe(&[&setup.topic])?;
+    Ok(consumer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_was_taken_away_while_it_was_paused_is_read_when_it_comes_back() -> Result<()> {
+    const EVENTS: u64 = 6000;
+    let setup = Setup::new(4).await?;
+    let belfry = setup.start_with(&[("store.lock_timeout_ms", "30000")]).await?;
+    setup.produce_numbers(0..100).await?;
+    setup.all_is_read().await?;
+    // Nothing can be committed, so more is read than can be handed over, and the reader pauses its partitions.
+    let mut blocker = PgConnection::connect(&setup.store).await?;
+    let mut order = blocker.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)").execute(&mut *order).await?;
+    setup.produce_numbers(100..EVENTS).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let guest = guest(&setup)?;
+    let given = tokio::task::spawn_blocking(move || {
+        for _ in 0..600 {
+            // What it reads is nobody's: the database says where the partition stands.
+            let _ = guest.poll(Duration::from_millis(50));
+            if guest.assignment()?.count() > 0 {
+                return Ok(guest);
+            }
+        }
+        anyhow::bail!("the guest was given no partition")
+    });
+    // Long enough that the reader is told to give one away.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    order.rollback().await?;
+    let guest = given.await?.context("a partition is given away")?;
+    tokio::task::spawn_blocking(move || drop(guest)).await?;
+    setup.all_is_read().await?;
+    setup.each_is_recorded_once(EVENTS).await?;
     belfry.terminate().await
 }

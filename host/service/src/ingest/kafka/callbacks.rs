@@ -94,9 +94,11 @@ impl Callbacks {
             self.assignment.add(place, position);
         }
         match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&starts),
-            _ => consumer.assign(&starts),
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&starts)?,
+            _ => consumer.assign(&starts)?,
         }
+        // One that was paused when it was taken away is still paused when it comes back, and nobody would ever resume it.
+        consumer.resume(partitions)
     }
 
     fn revoke(&self, consumer: &Consuming, partitions: &TopicPartitionList) -> KafkaResult<()> {
