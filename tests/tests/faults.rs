@@ -1,28 +1,54 @@
 //! Faults under load with three replicas, a short round of each; `make soak` runs many long ones.
 //!
-//! The tests do harm to servers that they share, so they take turns.
+//! The tests do harm to their servers, so only so many run at once, each on a stage of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use belfry_tests::soak::{Arena, Fault, Length, Meanwhile, Stage, promotion, round};
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-static TURN: Mutex<()> = Mutex::const_new(());
+/// A round is waiting for most of its time.
+const AT_ONCE: usize = 2;
 
-async fn stage() -> Result<(Arc<Stage>, MutexGuard<'static, ()>)> {
-    static STAGE: OnceCell<Arc<Stage>> = OnceCell::const_new();
-    let turn = TURN.lock().await;
-    let stage = STAGE.get_or_try_init(async || Stage::start().await.map(Arc::new)).await?.clone();
-    Ok((stage, turn))
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+/// Stages that nobody plays on.
+static FREE: Mutex<Vec<Arc<Stage>>> = Mutex::new(Vec::new());
+
+fn free() -> std::sync::MutexGuard<'static, Vec<Arc<Stage>>> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stage for as long as a test plays on it. The next one starts nothing.
+struct Turn {
+    stage: Arc<Stage>,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl Turn {
+    async fn take() -> Result<Self> {
+        let permit = TURNS.acquire().await?;
+        let there = free().pop();
+        let stage = match there {
+            Some(stage) => stage,
+            None => Arc::new(Stage::start().await?),
+        };
+        Ok(Self { stage, _permit: permit })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        free().push(self.stage.clone());
+    }
 }
 
 async fn survive(fault: Fault) -> Result<()> {
-    let (stage, _turn) = stage().await?;
+    let turn = Turn::take().await?;
     let seed = 1;
     let mut random = fastrand::Rng::with_seed(seed);
     let began = std::time::Instant::now();
-    let mut arena = Arena::open(stage, fault.name(), seed).await?;
+    let mut arena = Arena::open(turn.stage.clone(), fault.name(), seed).await?;
     let verdict = round(&mut arena, fault, Length::Short, &mut random).await?;
     eprintln!("{fault}: {verdict}; {:.1} s", began.elapsed().as_secs_f64());
     ensure!(verdict.is_good() && verdict.acknowledged > 0, "{fault}, seed {seed}: {verdict}");
@@ -69,7 +95,7 @@ survives! {
 /// What the standby had not received is lost, and known by name. Nothing that the new primary has is passed over.
 async fn take_over(meanwhile: Meanwhile) -> Result<()> {
     // It has servers of its own, and would slow down the others.
-    let _turn = TURN.lock().await;
+    let _permit = TURNS.acquire().await?;
     let promoted = promotion(meanwhile, 1).await?;
     let verdict = &promoted.verdict;
     eprintln!("promotion, {meanwhile:?}: {verdict}; lost with it {}", promoted.lost_with_the_old_primary.len());

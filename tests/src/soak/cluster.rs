@@ -84,7 +84,8 @@ impl Cluster {
         let settings = vec![
             ("preset", "testing".to_owned()),
             ("store.url", database.url_through(stage.postgres_proxy.port(), "postgres")),
-            ("store.partition_entries", "1000".to_owned()),
+            // A range every few seconds; a production has one in days, and hundreds of them cost every statement.
+            ("store.partition_entries", "5000".to_owned()),
             ("kafka.brokers", stage.kafka.bootstrap()),
             ("kafka.group", run.to_owned()),
             ("kafka.topics", format!("[\"{input}\"]")),

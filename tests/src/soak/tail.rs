@@ -12,53 +12,97 @@ use crate::servers::KafkaRecord;
 const PATIENCE: Duration = Duration::from_secs(60);
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// How long a client may take to learn where topics end, before it is replaced: one that has lived through a broker that
+/// stood still may not know its topics any more, for as long as it lives.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Reads topics from their beginning, bit by bit.
 pub(super) struct Tail {
+    bootstrap: String,
     consumer: Arc<BaseConsumer>,
     topics: Vec<String>,
     partitions: Vec<(usize, i32)>,
+    /// Of each partition, the first offset that was not read.
+    next: Vec<i64>,
 }
 
 impl Tail {
     pub(super) fn new(bootstrap: &str, topics: &[&str]) -> Result<Self> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", bootstrap)
-            .set("group.id", "belfry-tests-tail")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "20")
-            .set("queued.max.messages.kbytes", "4096")
-            .set("reconnect.backoff.max.ms", "500")
-            .set_log_level(rdkafka::config::RDKafkaLogLevel::Critical)
-            .create()?;
-        let (mut assignment, mut partitions) = (TopicPartitionList::new(), Vec::new());
+        let consumer = client(bootstrap)?;
+        let mut partitions = Vec::new();
         for (number, topic) in topics.iter().enumerate() {
             let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-            for partition in metadata.topics().first().context("a topic")?.partitions() {
-                assignment.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
-                partitions.push((number, partition.id()));
-            }
+            let known = metadata.topics().first().context("a topic")?.partitions();
+            partitions.extend(known.iter().map(|partition| (number, partition.id())));
         }
-        consumer.assign(&assignment)?;
-        let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        Ok(Self { consumer: Arc::new(consumer), topics, partitions })
+        let mut tail = Self {
+            bootstrap: bootstrap.to_owned(),
+            consumer: Arc::new(consumer),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            next: vec![0; partitions.len()],
+            partitions,
+        };
+        tail.begin()?;
+        Ok(tail)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let mut assignment = TopicPartitionList::new();
+        for ((topic, partition), next) in self.partitions.iter().zip(&self.next) {
+            assignment.add_partition_offset(&self.topics[*topic], *partition, Offset::Offset(*next))?;
+        }
+        Ok(self.consumer.assign(&assignment)?)
     }
 
     /// All that is new up to where each partition ends now, in each partition's order.
     pub(super) async fn read(&mut self) -> Result<Vec<Seen>> {
+        let ends = match self.ends(CLIENT_PATIENCE).await {
+            Ok(ends) => ends,
+            Err(_) => {
+                self.consumer = Arc::new(client(&self.bootstrap)?);
+                self.begin()?;
+                self.ends(PATIENCE).await?
+            }
+        };
         let (consumer, topics, partitions) = (self.consumer.clone(), self.topics.clone(), self.partitions.clone());
-        tokio::task::spawn_blocking(move || read_blocking(&consumer, &topics, &partitions)).await?
+        let read = tokio::task::spawn_blocking(move || {
+            let seen = read_to(&ends, &consumer, &topics, &partitions)?;
+            Ok::<_, anyhow::Error>((seen, positions(&consumer, &topics, &partitions)?))
+        });
+        let (seen, next) = read.await??;
+        // Where nothing was read yet, no position is known.
+        self.next = next.into_iter().zip(&self.next).map(|(next, before)| next.max(*before)).collect();
+        Ok(seen)
+    }
+
+    async fn ends(&self, patience: Duration) -> Result<Vec<i64>> {
+        let (consumer, topics, partitions) = (self.consumer.clone(), self.topics.clone(), self.partitions.clone());
+        let ask = move || {
+            let end =
+                |(topic, partition): &(usize, i32)| high_watermark(&consumer, &topics[*topic], *partition, patience);
+            partitions.iter().map(end).collect()
+        };
+        tokio::task::spawn_blocking(ask).await?
     }
 }
 
-fn read_blocking(consumer: &BaseConsumer, topics: &[String], partitions: &[(usize, i32)]) -> Result<Vec<Seen>> {
-    let mut ends = Vec::with_capacity(partitions.len());
-    for (topic, partition) in partitions {
-        ends.push(high_watermark(consumer, &topics[*topic], *partition)?);
-    }
+fn client(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "belfry-tests-tail")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("fetch.wait.max.ms", "20")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("reconnect.backoff.max.ms", "500")
+        .set_log_level(rdkafka::config::RDKafkaLogLevel::Critical)
+        .create()?)
+}
+
+fn read_to(ends: &[i64], consumer: &BaseConsumer, topics: &[String], partitions: &[(usize, i32)]) -> Result<Vec<Seen>> {
     let mut seen = Vec::new();
     let mut last = Instant::now();
-    while !has_read(consumer, topics, partitions, &ends)? {
+    while positions(consumer, topics, partitions)?.iter().zip(ends).any(|(at, end)| *end != 0 && at < end) {
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => {
                 use rdkafka::Message;
@@ -75,26 +119,23 @@ fn read_blocking(consumer: &BaseConsumer, topics: &[String], partitions: &[(usiz
     Ok(seen)
 }
 
-fn high_watermark(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<i64> {
+fn high_watermark(consumer: &BaseConsumer, topic: &str, partition: i32, patience: Duration) -> Result<i64> {
     let began = Instant::now();
     loop {
         match consumer.fetch_watermarks(topic, partition, REQUEST) {
             Ok((_, high)) => return Ok(high),
-            Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => {
-                // After a long silence the client knows no leader any more, and asks for none by itself.
-                let _ = consumer.fetch_metadata(Some(topic), REQUEST);
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            Err(error) if began.elapsed() > patience => return Err(error.into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
 }
 
-fn has_read(consumer: &BaseConsumer, topics: &[String], partitions: &[(usize, i32)], ends: &[i64]) -> Result<bool> {
+/// Of each partition, the first offset that the client has not given; -1 if it has given none.
+fn positions(consumer: &BaseConsumer, topics: &[String], partitions: &[(usize, i32)]) -> Result<Vec<i64>> {
     let positions = consumer.position()?;
-    let at = |topic: usize, partition: i32| {
-        let found = positions.find_partition(&topics[topic], partition);
+    let at = |(topic, partition): &(usize, i32)| {
+        let found = positions.find_partition(&topics[*topic], *partition);
         found.and_then(|found| found.offset().to_raw()).unwrap_or(-1)
     };
-    Ok(partitions.iter().zip(ends).all(|((topic, partition), end)| *end == 0 || at(*topic, *partition) >= *end))
+    Ok(partitions.iter().map(at).collect())
 }

@@ -142,7 +142,7 @@ pub(crate) async fn begin(
         return Err(Problem::bad_request(fault));
     }
     let (registry, name) = (api.registry.clone(), projector.clone());
-    to_its_end(async move { registry.try_out(release_id, &name, plan.as_ref(), &by).await }).await?;
+    to_its_end(async move { registry.begin_trial(release_id, &name, plan.as_ref(), &by).await }).await?;
     api.heartbeat.look();
     view(&api, &projector).await
 }

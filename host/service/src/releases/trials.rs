@@ -12,7 +12,7 @@ const BELFRY: &str = "belfry";
 impl Registry {
     /// Try a release beside the one that serves its projector; in place of another that is tried. Without a plan its
     /// notifications are compared and never issued; with one it serves a share of the subjects.
-    pub(crate) async fn try_out(
+    pub(crate) async fn begin_trial(
         &self,
         release_id: i64,
         projector: &str,

@@ -22,10 +22,12 @@ pub(super) async fn open_snapshot(cluster: &mut Cluster, length: Length, random:
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     sqlx::query("SELECT count(*) FROM belfry.outbox").execute(&mut *snapshot).await?;
     tokio::time::sleep(Duration::from_secs(length.of(10, 600))).await;
-    let during = throughput_again(cluster, length, before).await;
+    let during = throughput(cluster, length).await;
     snapshot.rollback().await?;
+    eprintln!("{during:.0} events a second while the transaction was open");
     work(random, 500).await;
-    steady(cluster, length, slowest_before, [before, during])
+    let after = throughput_again(cluster, length, before).await;
+    steady(cluster, length, slowest_before, [before, after])
 }
 
 /// What `pg_dump` holds while the log's oldest range should be retired, and `pg_dump` itself.
