@@ -68,7 +68,13 @@ impl Trial {
             let own: Vec<(i64, String)> = own;
             trial.steps.push(TrialStep { rollout, tallies: own.into_iter().map(|(_, tally)| tally).collect() });
         }
-        (!trial.steps.is_empty()).then_some(trial)
+        // A canary after a shadow of the same release is a trial of its own.
+        let plan_of = |step: &TrialStep| step.rollout.candidate.as_ref().and_then(|candidate| candidate.plan.clone());
+        let plan = plan_of(trial.steps.last()?);
+        if let Some(other) = trial.steps.iter().rposition(|step| plan_of(step) != plan) {
+            trial.steps.drain(..=other);
+        }
+        Some(trial)
     }
 }
 

@@ -12,6 +12,8 @@ use crate::exit::Fault;
 use crate::output::{Format, Output, counted, table};
 use crate::when::Span;
 
+/// Examples of each difference that people see; programs get all.
+const SAMPLES: usize = 3;
 /// How often a trial is looked at that is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -181,7 +183,7 @@ fn show(trial: &Trial, output: &Output) -> anyhow::Result<Exit> {
 }
 
 fn text(trial: &Trial) -> String {
-    let mut parts = vec![escape(&story(trial))];
+    let mut parts = vec![story(trial).iter().map(|line| escape(line)).collect::<Vec<_>>().join("\n")];
     let row = |name: &str, side: &TrialSide| {
         [
             name.to_owned(),
@@ -202,11 +204,11 @@ fn text(trial: &Trial) -> String {
     parts.join("\n\n")
 }
 
-fn story(trial: &Trial) -> String {
+fn story(trial: &Trial) -> Vec<String> {
     let Trial { candidate, beside, mode, begun_by, began_at, since, .. } = trial;
-    let mut story = format!("{mode} of {candidate} beside {beside}, begun by {begun_by} at {began_at}");
+    let mut story = vec![format!("{mode} of {candidate} beside {beside}, begun by {begun_by} at {began_at}")];
     if let (Some(percent), Some(step)) = (trial.percent, trial.step) {
-        story += &format!("\nstep {step} of {}: {percent} % of the subjects since {since}", trial.steps.len());
+        story.push(format!("step {step} of {}: {percent} % of the subjects since {since}", trial.steps.len()));
     }
     let status = match trial.status.as_str() {
         "promoted" => "it serves all",
@@ -216,7 +218,8 @@ fn story(trial: &Trial) -> String {
     };
     let by = trial.ended_by.as_deref().unwrap_or("somebody");
     let reason = trial.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-    story + &format!("\n{status}, by {by} at {}{reason}", trial.ended_at.as_deref().unwrap_or("an unknown time"))
+    story.push(format!("{status}, by {by} at {}{reason}", trial.ended_at.as_deref().unwrap_or("an unknown time")));
+    story
 }
 
 fn compared(trial: &Trial) -> String {
@@ -235,7 +238,9 @@ fn compared(trial: &Trial) -> String {
         parts.push(table(["field", "differs"], fields));
     }
     if !of.samples.is_empty() {
-        let rows = of.samples.iter().map(|sample| {
+        let kinds = ["added", "changed", "removed"];
+        let of_kind = |kind| of.samples.iter().filter(move |sample| sample.difference == kind).take(SAMPLES);
+        let rows = kinds.into_iter().flat_map(of_kind).map(|sample| {
             [
                 sample.difference.clone(),
                 sample.event_id.clone(),
@@ -251,8 +256,10 @@ fn compared(trial: &Trial) -> String {
 }
 
 fn changes(sample: &TrialSample) -> String {
-    let change = |field: &serde_json::Value| {
-        format!("{}: {} → {}", field["field"].as_str().unwrap_or_default(), field["before"], field["after"])
+    let change = |field: &serde_json::Value| match field["field"].as_str().unwrap_or_default() {
+        // What is masked says little.
+        name if name.starts_with("payload.") => name.to_owned(),
+        name => format!("{name}: {} → {}", field["before"], field["after"]),
     };
     sample.fields.iter().map(change).collect::<Vec<_>>().join("; ")
 }
