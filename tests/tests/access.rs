@@ -27,6 +27,11 @@ const MATRIX: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/events/{event_id}", Some(Role::Viewer)),
     ("GET", "/v1/notifications/{event_id}", Some(Role::Viewer)),
     ("GET", "/v1/feed", Some(Role::Viewer)),
+    ("GET", "/v1/dead-letters", Some(Role::Viewer)),
+    ("GET", "/v1/dead-letters/groups", Some(Role::Viewer)),
+    ("GET", "/v1/dead-letters/{id}", Some(Role::Viewer)),
+    ("POST", "/v1/dead-letters/redrive", Some(Role::Operator)),
+    ("POST", "/v1/dead-letters/discard", Some(Role::Operator)),
     ("GET", "/v1/parked", Some(Role::Viewer)),
     ("POST", "/v1/parked/unpark", Some(Role::Operator)),
     ("POST", "/v1/parked/discard", Some(Role::Operator)),
@@ -94,6 +99,7 @@ async fn every_route_has_its_role() -> Result<()> {
     for (method, path, needed) in MATRIX {
         let filled = path
             .replace("{event_id}", &Uuid::nil().to_string())
+            .replace("{id}", "1")
             .replace("{release_id}", "9")
             .replace("{name}", "x")
             .replace("{kind}", "y");
@@ -274,8 +280,12 @@ async fn the_api_description_names_routes_that_exist() -> Result<()> {
     let paths = described["paths"].as_object().context("paths")?;
     ensure!(paths.len() >= 9, "{} paths", paths.len());
     for (path, methods) in paths.iter().filter(|(path, _)| path.starts_with("/v1")) {
-        let filled =
-            path.replace("{event_id}", "x").replace("{release_id}", "x").replace("{name}", "x").replace("{kind}", "x");
+        let filled = path
+            .replace("{event_id}", "x")
+            .replace("{release_id}", "x")
+            .replace("{name}", "x")
+            .replace("{kind}", "x")
+            .replace("{id}", "x");
         for method in
             methods.as_object().context("methods")?.keys().filter(|key| ["get", "post"].contains(&key.as_str()))
         {

@@ -10,6 +10,7 @@ use crate::commands::audit::AuditArgs;
 use crate::commands::compare::CompareArgs;
 use crate::commands::compile_component::CompileArgs;
 use crate::commands::config::ConfigCommand;
+use crate::commands::dead_letter::DeadLetterCommand;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::migrate::MigrateArgs;
@@ -103,6 +104,9 @@ pub enum Command {
     Topics(TopicsCommand),
     /// Bring the store's schema up to date, or install belfry.submit for another service
     Migrate(MigrateArgs),
+    /// Look at events that rules could not project, try them again or discard them
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
     /// Look at what a sink refused, send it again or discard it
     #[command(subcommand)]
     Parked(ParkedCommand),

@@ -60,6 +60,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
             commands::release::roll_back(args, &client()?, output).await
         }
         Command::Replay(args) => commands::replay::run(args, &client()?, output).await,
+        Command::DeadLetter(command) => commands::dead_letter::run(command, &client()?, output).await,
         Command::Parked(ParkedCommand::List(args)) => commands::parked::list(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Unpark(args)) => commands::parked::unpark(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Discard(args)) => commands::parked::discard(args, &client()?, output).await,

@@ -26,6 +26,7 @@ pub mod telemetry;
 
 mod clock;
 mod comparison;
+mod dead_letters;
 mod heartbeat;
 mod lease;
 mod redis;

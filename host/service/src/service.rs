@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::access::Access;
 use crate::config::{Config, DeliveryMode, SecretError, Tokens, TokensError, without_secrets};
+use crate::dead_letters::DeadLetters;
 use crate::delivery::feed::Feeds;
 use crate::delivery::{OutletSettings, Relay, SinkHealth};
 use crate::heartbeat::Heartbeat;
@@ -220,6 +221,7 @@ impl Service {
         }
         let api = Api {
             replays: Replays::new(store.clone(), registry.clone(), pipeline.messages.clone()),
+            dead_letters: DeadLetters { pipeline: pipeline.clone(), heartbeat: heartbeat.clone() },
             pipeline,
             store: store.clone(),
             registry,

@@ -6,6 +6,7 @@
 mod audit;
 mod batch;
 mod crash_point;
+mod dead_letter;
 mod error;
 mod log_entry;
 mod pause;
@@ -25,10 +26,11 @@ mod writer;
 pub use audit::{AuditEntry, SinkReach};
 pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, Unreadable};
 pub use crash_point::{arm_crash_points, sabotaged};
+pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Redrive, RedriveOutcome, Redriven, Settled};
 pub use error::{OpenError, StoreError};
 #[doc(hidden)]
 pub use fail;
-pub use log_entry::{DeadLetter, EventHistory, LogEntry, NotificationHistory, Withheld};
+pub use log_entry::{EventHistory, LogEntry, NotificationHistory, Withheld};
 pub use pause::{Pause, Paused};
 pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,

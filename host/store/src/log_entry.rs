@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use crate::Origin;
+use crate::DeadLetter;
 
 /// A row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,27 +43,6 @@ pub struct Withheld {
     /// Why not.
     pub reason: String,
     /// When that was decided.
-    pub created_at_ms: i64,
-}
-
-/// An event that a projector could not project, or a record that is no new event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its number.
-    pub id: i64,
-    /// The event.
-    pub event_id: Uuid,
-    /// The projector; none if no projector saw it.
-    pub projector: Option<String>,
-    /// Its release.
-    pub release_id: Option<i64>,
-    /// Of a record: where it was read.
-    pub origin: Option<Origin>,
-    /// From the vocabulary of outcomes.
-    pub cause: String,
-    /// In words for operators.
-    pub detail: String,
-    /// When it was recorded.
     pub created_at_ms: i64,
 }
 

@@ -127,32 +127,59 @@ impl<'a> Plan<'a> {
             let event_id = submission.event.event_id;
             let row = plan.rows.len();
             plan.rows.push(LogRow::Event(&submission.event));
-            let mut notifications = Vec::with_capacity(submission.notifications.len());
-            for notification in &submission.notifications {
-                // An expired one is not issued: were its time put right, it could still be told.
-                let withheld = if submission.muted {
-                    Some(WITHHELD_MUTED)
-                } else if notification.expired(now_ms) {
-                    Some(WITHHELD_EXPIRED)
-                } else if issued.insert(notification.notification_id) {
-                    None
-                } else {
-                    Some(WITHHELD_ISSUED)
-                };
-                notifications.push(match withheld {
-                    Some(reason) => {
-                        plan.withheld.push((notification, event_id, reason));
-                        Err(reason)
-                    }
-                    None => {
-                        plan.rows.push(LogRow::Notification(notification, event_id));
-                        Ok(plan.rows.len() - 1)
-                    }
-                });
-            }
+            let notifications =
+                plan.add_notifications(event_id, &submission.notifications, submission.muted, &mut issued, now_ms);
             plan.accepted.push(Planned { row, notifications, dead_letters: submission.dead_letters.len() });
         }
         plan
+    }
+
+    /// What another try of an event adds. `issued` are the notifications that were issued before.
+    pub(crate) fn of_redrive(
+        event_id: Uuid,
+        new: &'a [NewNotification],
+        muted: bool,
+        mut issued: HashSet<Uuid>,
+        now_ms: i64,
+    ) -> (Self, Vec<Result<usize, &'static str>>) {
+        let mut plan = Self { rows: Vec::new(), withheld: Vec::new(), accepted: Vec::new() };
+        let notifications = plan.add_notifications(event_id, new, muted, &mut issued, now_ms);
+        (plan, notifications)
+    }
+
+    /// Gives for each notification its place among the rows, or why it is withheld.
+    fn add_notifications(
+        &mut self,
+        event_id: Uuid,
+        new: &'a [NewNotification],
+        muted: bool,
+        issued: &mut HashSet<Uuid>,
+        now_ms: i64,
+    ) -> Vec<Result<usize, &'static str>> {
+        let mut notifications = Vec::with_capacity(new.len());
+        for notification in new {
+            // An expired one is not issued: were its time put right, it could still be told.
+            let withheld = if muted {
+                Some(WITHHELD_MUTED)
+            } else if notification.expired(now_ms) {
+                Some(WITHHELD_EXPIRED)
+            } else if issued.insert(notification.notification_id) {
+                None
+            } else {
+                Some(WITHHELD_ISSUED)
+            };
+            notifications.push(match withheld {
+                Some(reason) => {
+                    self.withheld.push((notification, event_id, reason));
+                    Err(reason)
+                }
+                None => {
+                    self.rows.push(LogRow::Notification(notification, event_id));
+                    Ok(self.rows.len() - 1)
+                }
+            });
+        }
+        notifications
     }
 
     /// What is told to whom, given the positions of the rows and the ids of the dead letters.

@@ -1,8 +1,8 @@
 //! Events, their notifications, and what is retired.
 
 use belfry_store::{
-    NewDeadLetter, NewNotification, NotificationHistory, Receipt, Retired, Submission, WITHHELD_EXPIRED,
-    WITHHELD_ISSUED,
+    DeadLetterFilter, NewDeadLetter, NewNotification, NotificationHistory, Receipt, Redrive, RedriveOutcome, Redriven,
+    Retired, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
 };
 use uuid::Uuid;
 
@@ -70,6 +70,42 @@ pub(crate) async fn a_notification_is_issued_once_whatever_leads_to_it(opened: O
     assert_eq!(opened.commit(again).await, [accepted(3, &[Err(WITHHELD_ISSUED), Ok(4), Err(WITHHELD_ISSUED)])]);
     let history = opened.store.event(Uuid::from_u128(2)).await.expect("a query").expect("the event");
     assert_eq!(history.withheld.iter().map(|one| one.reason.as_str()).collect::<Vec<_>>(), [WITHHELD_ISSUED; 2]);
+}
+
+pub(crate) async fn another_try_tells_what_was_not_told_before_and_once(opened: Opened) {
+    let store = &opened.store;
+    let letter =
+        || NewDeadLetter { projector: "p".into(), release_id: 1, cause: "rejected", detail: "odd: why".into() };
+    let failed = Submission { dead_letters: vec![letter(), letter()], ..submission(1, vec![notification(11)]) };
+    opened.commit(vec![failed, submission(2, vec![])]).await;
+    let groups = store.dead_letter_groups(&DeadLetterFilter::default()).await.expect("a query");
+    assert_eq!((groups.len(), groups[0].count, groups[0].code.as_deref()), (1, 2, Some("odd")));
+    let try_again = |id, outcome| Redrive { id, event: Uuid::from_u128(1), outcome, by: "test".into() };
+    let still = RedriveOutcome::StillDead { release_id: 2, cause: "trapped", detail: "again".into() };
+    let answer = store.redrive(&try_again(1, still), now_ms()).await.expect("an answer");
+    assert_eq!(answer, Redriven::StillDead);
+    let trapped = DeadLetterFilter { cause: Some("trapped".into()), ..DeadLetterFilter::default() };
+    let waiting = store.dead_letters(&trapped, 0, 10).await.expect("a query");
+    assert_eq!((waiting.len(), waiting[0].id, waiting[0].release_id), (1, 1, Some(2)));
+    let made = || RedriveOutcome::Notifications {
+        notifications: vec![notification(11), notification(12), notification(13)],
+        muted: false,
+    };
+    let answer = store.redrive(&try_again(1, made()), now_ms()).await.expect("an answer");
+    assert_eq!(answer, Redriven::Told(vec![Err(WITHHELD_ISSUED), Ok(4), Ok(5)]));
+    let answer = store.redrive(&try_again(1, made()), now_ms()).await.expect("an answer");
+    assert_eq!(answer, Redriven::Settled);
+    let history = store.event(Uuid::from_u128(1)).await.expect("a query").expect("the event");
+    let positions: Vec<i64> = history.notifications.iter().map(|entry| entry.position).collect();
+    assert_eq!(positions, [2, 4, 5]);
+    assert_eq!(history.withheld.len(), 1);
+    let settled = store.dead_letter(1).await.expect("a query").expect("it").settled.expect("it is settled");
+    assert_eq!((settled.how.as_str(), settled.notifications), ("redriven", Some((4, 2))));
+    let all = DeadLetterFilter::default();
+    assert_eq!(store.discard_dead_letters(&all, "test", "why", now_ms()).await.expect("an answer"), 1);
+    assert!(store.dead_letters(&all, 0, 10).await.expect("a query").is_empty());
+    let discarded = store.dead_letter(2).await.expect("a query").expect("it").settled.expect("it is settled");
+    assert_eq!((discarded.how.as_str(), discarded.reason.as_deref()), ("discarded", Some("why")));
 }
 
 pub(crate) async fn an_expired_notification_is_withheld_and_not_issued(opened: Opened) {

@@ -129,6 +129,7 @@ on_every_store! {
     crate::events::an_event_id_is_taken_once as an_event_id_is_taken_once,
     crate::events::a_notification_is_issued_once_whatever_leads_to_it as a_notification_is_issued_once_whatever_leads_to_it,
     crate::events::an_expired_notification_is_withheld_and_not_issued as an_expired_notification_is_withheld_and_not_issued,
+    crate::events::another_try_tells_what_was_not_told_before_and_once as another_try_tells_what_was_not_told_before_and_once,
     crate::events::dead_letters_are_kept_with_their_event as dead_letters_are_kept_with_their_event,
     crate::events::what_is_old_is_retired_but_not_before_the_sinks_have_it as what_is_old_is_retired_but_not_before_the_sinks_have_it,
     crate::releases::a_version_names_one_component as a_version_names_one_component,

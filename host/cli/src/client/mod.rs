@@ -3,6 +3,7 @@
 //! [`Client`] has a function for each request; the types are the API's own, in [`wire`]. [`Feed`] follows the
 //! notifications and connects again by itself.
 
+mod dead_letters;
 mod error;
 mod feed;
 mod parked;
@@ -24,6 +25,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+pub use dead_letters::{DeadLetter, DeadLetterGroup, DeadLetterQuery, RedriveSummary, SettledDeadLetter};
 pub use error::ClientError;
 pub use feed::{Feed, FeedItem, FeedNotification, FeedQuery, Start};
 pub use parked::ParkedQuery;

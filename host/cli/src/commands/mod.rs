@@ -5,6 +5,7 @@ pub mod compare;
 pub mod compile_component;
 pub mod completions;
 pub mod config;
+pub mod dead_letter;
 pub mod demo;
 pub mod doctor;
 pub mod explain;

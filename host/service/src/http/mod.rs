@@ -1,6 +1,7 @@
 //! The HTTP API, on two listeners: `[http]` for those who post and read, `[ops]` for those who watch.
 
 mod auth;
+mod dead_letters;
 mod events;
 mod feed;
 mod histories;
@@ -26,6 +27,7 @@ use belfry_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
+use crate::dead_letters::DeadLetters;
 use crate::delivery::feed::Feeds;
 use crate::heartbeat::Heartbeat;
 use crate::pipeline::Pipeline;
@@ -51,4 +53,5 @@ pub(crate) struct Api {
     pub(crate) max_event_bytes: usize,
     pub(crate) access: Access,
     pub(crate) replays: Replays,
+    pub(crate) dead_letters: DeadLetters,
 }

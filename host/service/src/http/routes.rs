@@ -8,7 +8,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    Api, OPENAPI, auth, events, feed, histories, ops, parked, pauses, problem, releases, replays, tokens, trials,
+    Api, OPENAPI, auth, dead_letters, events, feed, histories, ops, parked, pauses, problem, releases, replays, tokens,
+    trials,
 };
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
@@ -56,6 +57,11 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::reads("/v1/events/{event_id}", Viewer, histories::event),
         Endpoint::reads("/v1/notifications/{event_id}", Viewer, histories::notification),
         Endpoint::reads("/v1/feed", Viewer, feed::get),
+        Endpoint::reads("/v1/dead-letters", Viewer, dead_letters::list),
+        Endpoint::reads("/v1/dead-letters/groups", Viewer, dead_letters::groups),
+        Endpoint::reads("/v1/dead-letters/{id}", Viewer, dead_letters::one),
+        Endpoint::changes("/v1/dead-letters/redrive", Operator, dead_letters::redrive),
+        Endpoint::changes("/v1/dead-letters/discard", Operator, dead_letters::discard),
         Endpoint::reads("/v1/parked", Viewer, parked::list),
         Endpoint::changes("/v1/parked/unpark", Operator, parked::unpark),
         Endpoint::changes("/v1/parked/discard", Operator, parked::discard),

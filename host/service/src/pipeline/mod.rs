@@ -13,15 +13,15 @@ use std::sync::Arc;
 use belfry_model::MessageSettings;
 use belfry_sandbox::{Executor, Overloaded};
 use belfry_store::{
-    Advance, Batch, BatchReceipt, PendingReceipt, Receipt, Run, Store, StoreError, Submission, Unreadable, Writer,
-    WriterGone,
+    Advance, Batch, BatchReceipt, PendingReceipt, Receipt, RedriveOutcome, Run, Store, StoreError, Submission,
+    Unreadable, Writer, WriterGone,
 };
 use uuid::Uuid;
 
 use crate::config::DeliveryMode;
 use crate::ingest::{Arrival, Incoming};
 use crate::kafka::{TopicLimits, Unsendable};
-use crate::releases::Registry;
+use crate::releases::{Active, Registry};
 
 pub(crate) use shadow::Shadow;
 
@@ -183,6 +183,12 @@ impl Pipeline {
             .map(|(event, projected)| record::submission(event, projected, self.mode, muted))
             .unzip();
         Ok(Prepared { fates, submissions, summaries, conflicts })
+    }
+
+    /// What the release makes of an event that was taken long ago.
+    pub(crate) async fn project_again(&self, active: Arc<Active>, event: Incoming) -> Result<RedriveOutcome, NotTaken> {
+        let projected = project::one(self, active, &event).await?;
+        Ok(record::redriven(&event, projected, self.mode, self.registry.is_muted()))
     }
 
     /// Why an event could never be published. One that is not published anyway can always be taken.

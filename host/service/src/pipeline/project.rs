@@ -176,6 +176,12 @@ async fn with_active(
     Ok(made)
 }
 
+/// Project an event that stands in the log already. How a release does there does not count for or against it.
+pub(super) async fn one(pipeline: &Pipeline, active: Arc<Active>, event: &Incoming) -> Result<Projected, Overloaded> {
+    let made = run_lot(pipeline, active, vec![0], std::slice::from_ref(event)).await?;
+    Ok(made.into_iter().next().expect("one for one event").1)
+}
+
 fn not_replaced(error: ReleaseError) -> NotTaken {
     match error {
         ReleaseError::Store(error) => NotTaken::Store(error),

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use belfry_model::{Envelope, Message};
-use belfry_store::{NewDeadLetter, NewEvent, NewNotification, Submission};
+use belfry_model::{Envelope, Message, Notification};
+use belfry_store::{NewDeadLetter, NewEvent, NewNotification, RedriveOutcome, Submission};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -83,24 +83,13 @@ pub(super) fn submission(
         match answer {
             Ok(made) => {
                 for (notification, message) in made {
-                    let headers = headers(&incoming.envelope, message.id, &message.topic, &message.source_service, 1);
-                    let priority = notification.priority.as_str();
                     let noted = Noted {
                         notification_id: message.id,
                         projector: active.name.clone(),
                         recipient: notification.recipient.clone(),
                     };
-                    summary.notifications.push((noted, priority));
-                    notifications.push(NewNotification {
-                        notification_id: message.id,
-                        topic: (mode == DeliveryMode::Send).then(|| message.topic.clone()),
-                        event_type: message.topic,
-                        recipient: notification.recipient,
-                        payload: message.text.into(),
-                        headers,
-                        release_id: active.release_id,
-                        expires_at_ms: notification.expires_at_ms,
-                    });
+                    summary.notifications.push((noted, notification.priority.as_str()));
+                    notifications.push(new_notification(&incoming, notification, message, active.release_id, mode));
                 }
             }
             Err(failed) => {
@@ -117,6 +106,42 @@ pub(super) fn submission(
     }
     let origin = incoming.arrival.origin().cloned();
     (Submission { event, notifications, dead_letters, muted, origin }, summary)
+}
+
+fn new_notification(
+    incoming: &Incoming,
+    notification: Notification,
+    message: Message,
+    release_id: i64,
+    mode: DeliveryMode,
+) -> NewNotification {
+    let headers = headers(&incoming.envelope, message.id, &message.topic, &message.source_service, 1);
+    NewNotification {
+        notification_id: message.id,
+        topic: (mode == DeliveryMode::Send).then(|| message.topic.clone()),
+        event_type: message.topic,
+        recipient: notification.recipient,
+        payload: message.text.into(),
+        headers,
+        release_id,
+        expires_at_ms: notification.expires_at_ms,
+    }
+}
+
+/// What came of another try.
+pub(super) fn redriven(incoming: &Incoming, projected: Projected, mode: DeliveryMode, muted: bool) -> RedriveOutcome {
+    let Projected { active, answer, .. } = projected;
+    let release_id = active.release_id;
+    match answer {
+        Ok(made) => {
+            let new = |(notification, message)| new_notification(incoming, notification, message, release_id, mode);
+            RedriveOutcome::Notifications { notifications: made.into_iter().map(new).collect(), muted }
+        }
+        Err(failed) => {
+            let (cause, detail) = (failed.outcome.as_str(), failed.detail);
+            RedriveOutcome::StillDead { release_id, cause, detail }
+        }
+    }
 }
 
 fn projection(projected: &Projected) -> ProjectionRecord {

@@ -220,6 +220,14 @@ async fn issue(transaction: &mut PgConnection, new: &[&Submission], now_ms: i64)
         let live = submission.notifications.iter().filter(|notification| !notification.expired(now_ms));
         ids.extend(live.map(|notification| notification.notification_id));
     }
+    issue_ids(transaction, ids).await
+}
+
+/// The same of these.
+pub(super) async fn issue_ids(
+    transaction: &mut PgConnection,
+    mut ids: Vec<Uuid>,
+) -> Result<HashSet<Uuid>, sqlx::Error> {
     if !sabotaged("sorted-inserts") {
         ids.sort_unstable();
     }
@@ -243,7 +251,7 @@ async fn issue(transaction: &mut PgConnection, new: &[&Submission], now_ms: i64)
 
 /// Wait for the order lock: a statement of its own, so that the next one sees what its last holder committed. Gives the
 /// transaction's id as well; should the answer to COMMIT be lost, it tells what became of it.
-async fn lock_order(transaction: &mut PgConnection) -> Result<String, sqlx::Error> {
+pub(super) async fn lock_order(transaction: &mut PgConnection) -> Result<String, sqlx::Error> {
     let row = sqlx::query(if sabotaged("order-lock") {
         "SELECT pg_current_xact_id()::text"
     } else {

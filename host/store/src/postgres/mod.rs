@@ -7,6 +7,7 @@ mod activity;
 mod audit;
 mod commit;
 mod connect;
+mod dead_letters;
 mod doctor;
 mod entries;
 mod history;

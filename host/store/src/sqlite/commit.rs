@@ -120,10 +120,16 @@ pub(super) async fn known(
 
 /// Of the notifications that these events lead to, those whose identity was notified before.
 async fn already_issued(transaction: &mut SqliteConnection, new: &[&Submission]) -> Result<HashSet<Uuid>, StoreError> {
-    let mut ids = Vec::new();
-    for submission in new {
-        ids.extend(submission.notifications.iter().map(|notification| notification.notification_id));
-    }
+    let notifications = new.iter().flat_map(|submission| &submission.notifications);
+    issued_before(transaction, &notifications.map(|notification| notification.notification_id).collect::<Vec<_>>())
+        .await
+}
+
+/// The same of these.
+pub(super) async fn issued_before(
+    transaction: &mut SqliteConnection,
+    ids: &[Uuid],
+) -> Result<HashSet<Uuid>, StoreError> {
     let mut issued = HashSet::new();
     for chunk in ids.chunks(ROWS) {
         let mut query = QueryBuilder::<Driver>::new("SELECT notification_id FROM issued WHERE notification_id IN (");
@@ -139,7 +145,7 @@ async fn already_issued(transaction: &mut SqliteConnection, new: &[&Submission])
     Ok(issued)
 }
 
-async fn issue(
+pub(super) async fn issue(
     transaction: &mut SqliteConnection,
     positions: &[i64],
     rows: &[LogRow<'_>],
@@ -162,13 +168,13 @@ async fn issue(
 }
 
 /// The position that the next row of the log gets. Nobody else can take it: the transaction holds the order lock.
-async fn next_position(transaction: &mut SqliteConnection) -> Result<i64, StoreError> {
+pub(super) async fn next_position(transaction: &mut SqliteConnection) -> Result<i64, StoreError> {
     let last: Option<i64> =
         sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetch_optional(transaction).await?;
     Ok(last.unwrap_or(0) + 1)
 }
 
-async fn append(
+pub(super) async fn append(
     transaction: &mut SqliteConnection,
     positions: &[i64],
     rows: &[LogRow<'_>],
@@ -217,7 +223,7 @@ async fn append(
     Ok(())
 }
 
-async fn withhold(
+pub(super) async fn withhold(
     transaction: &mut SqliteConnection,
     withheld: &[WithheldRow<'_>],
     now_ms: i64,

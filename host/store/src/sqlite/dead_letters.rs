@@ -1,8 +1,61 @@
 //! What projectors could not project, and what sources could not read.
 
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
-use crate::{NewDeadLetter, StoreError, Submission, Unreadable};
+use super::Sqlite;
+use super::commit::{append, issue, issued_before, next_position, withhold};
+use crate::plan::Plan;
+use crate::{
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, NewDeadLetter, Origin, Redrive, RedriveOutcome, Redriven, Settled,
+    StoreError, Submission, Unreadable,
+};
+
+/// A query for dead letters; [`dead_letter`] reads the columns. The payload is another expression.
+macro_rules! select_dead_letters {
+    ($payload:literal, $condition:literal) => {
+        concat!(
+            "SELECT id, event_id, projector, release_id, source_topic, source_partition, source_offset, ",
+            $payload,
+            " AS payload, cause, detail, created_at_ms, settled, settled_by, settled_at_ms, settled_reason, first_position, \
+             notifications FROM dead_letter ",
+            $condition
+        )
+    };
+}
+pub(super) use select_dead_letters;
+
+/// What a rule says at the beginning of a rejection's detail.
+macro_rules! code {
+    () => {
+        "CASE WHEN cause = 'rejected' AND instr(detail, ':') > 0 THEN substr(detail, 1, instr(detail, ':') - 1) END"
+    };
+}
+
+/// Those that wait and that a filter means; its values are the parameters 1 to 6.
+macro_rules! waiting {
+    () => {
+        concat!(
+            "settled IS NULL AND ($1 IS NULL OR id = $1) AND ($2 IS NULL OR projector = $2) \
+             AND ($3 IS NULL OR release_id = $3) AND ($4 IS NULL OR cause = $4) AND ($5 IS NULL OR ",
+            code!(),
+            " = $5) AND ($6 IS NULL OR created_at_ms >= $6)"
+        )
+    };
+}
+
+/// Bind a filter's values as the parameters 1 to 6.
+macro_rules! bind_filter {
+    ($query:expr, $filter:expr) => {
+        $query
+            .bind($filter.id)
+            .bind($filter.projector.as_deref())
+            .bind($filter.release_id)
+            .bind($filter.cause.as_deref())
+            .bind($filter.code.as_deref())
+            .bind($filter.since_ms)
+    };
+}
 
 /// Keep what projectors could not project; gives the dead letters' ids in order. They are rare, so each is a statement.
 pub(super) async fn bury(
@@ -54,4 +107,151 @@ pub(super) async fn bury_unreadable(
         .await?;
     }
     Ok(())
+}
+
+impl Sqlite {
+    pub(crate) async fn dead_letter_groups(
+        &self,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<DeadLetterGroup>, StoreError> {
+        let query = sqlx::query(concat!(
+            "SELECT projector, release_id, cause, ",
+            code!(),
+            " AS code, count(*), min(created_at_ms), max(created_at_ms), max(id) FROM dead_letter WHERE ",
+            waiting!(),
+            " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 8 DESC"
+        ));
+        let rows = bind_filter!(query, filter).fetch_all(&self.readers).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DeadLetterGroup {
+                    projector: row.try_get(0)?,
+                    release_id: row.try_get(1)?,
+                    cause: row.try_get(2)?,
+                    code: row.try_get(3)?,
+                    count: row.try_get(4)?,
+                    first_ms: row.try_get(5)?,
+                    last_ms: row.try_get(6)?,
+                    last_id: row.try_get(7)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let query = sqlx::query(concat!(
+            select_dead_letters!("NULL", "WHERE "),
+            waiting!(),
+            " AND id > $7 ORDER BY id LIMIT $8"
+        ));
+        let query = bind_filter!(query, filter).bind(after).bind(limit);
+        query.fetch_all(&self.readers).await?.iter().map(dead_letter).collect()
+    }
+
+    pub(crate) async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
+        let row = sqlx::query(select_dead_letters!("payload", "WHERE id = $1"))
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(dead_letter).transpose()
+    }
+
+    pub(crate) async fn redrive(&self, redrive: &Redrive, now_ms: i64) -> Result<Redriven, StoreError> {
+        let mut transaction = self.begin().await?;
+        let waits = sqlx::query("SELECT id FROM dead_letter WHERE id = $1 AND settled IS NULL")
+            .bind(redrive.id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if waits.is_none() {
+            return Ok(Redriven::Settled);
+        }
+        let (notifications, muted) = match &redrive.outcome {
+            RedriveOutcome::StillDead { release_id, cause, detail } => {
+                sqlx::query("UPDATE dead_letter SET release_id = $2, cause = $3, detail = $4 WHERE id = $1")
+                    .bind(redrive.id)
+                    .bind(release_id)
+                    .bind(*cause)
+                    .bind(detail)
+                    .execute(&mut *transaction)
+                    .await?;
+                transaction.commit().await?;
+                return Ok(Redriven::StillDead);
+            }
+            RedriveOutcome::Notifications { notifications, muted } => (notifications, *muted),
+        };
+        let ids: Vec<_> = notifications.iter().map(|notification| notification.notification_id).collect();
+        let issued = issued_before(&mut transaction, &ids).await?;
+        let (plan, places) = Plan::of_redrive(redrive.event, notifications, muted, issued, now_ms);
+        let first = next_position(&mut transaction).await?;
+        let positions: Vec<i64> = (first..).take(plan.rows.len()).collect();
+        issue(&mut transaction, &positions, &plan.rows, now_ms).await?;
+        append(&mut transaction, &positions, &plan.rows, now_ms).await?;
+        withhold(&mut transaction, &plan.withheld, now_ms).await?;
+        sqlx::query(
+            "UPDATE dead_letter SET settled = 'redriven', settled_by = $2, settled_at_ms = $3, first_position = $4, \
+               notifications = $5 WHERE id = $1",
+        )
+        .bind(redrive.id)
+        .bind(&redrive.by)
+        .bind(now_ms)
+        .bind(positions.first())
+        .bind(positions.len() as i64)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Redriven::Told(places.into_iter().map(|place| place.map(|place| positions[place])).collect()))
+    }
+
+    pub(crate) async fn discard_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        by: &str,
+        reason: &str,
+        now_ms: i64,
+    ) -> Result<u64, StoreError> {
+        let query = sqlx::query(concat!(
+            "UPDATE dead_letter SET settled = 'discarded', settled_by = $7, settled_reason = $8, settled_at_ms = $9 WHERE ",
+            waiting!()
+        ));
+        let query = bind_filter!(query, filter).bind(by).bind(reason).bind(now_ms);
+        Ok(query.execute(&self.writer).await?.rows_affected())
+    }
+}
+
+pub(super) fn dead_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
+    let origin = match row.try_get::<Option<String>, _>(4)? {
+        Some(topic) => Some(Origin { topic, partition: row.try_get(5)?, offset: row.try_get(6)? }),
+        None => None,
+    };
+    let settled = match row.try_get::<Option<String>, _>(11)? {
+        Some(how) => {
+            let first: Option<i64> = row.try_get(15)?;
+            let count: Option<u32> = row.try_get(16)?;
+            Some(Settled {
+                how,
+                by: row.try_get(12)?,
+                at_ms: row.try_get(13)?,
+                reason: row.try_get(14)?,
+                notifications: first.zip(count),
+            })
+        }
+        None => None,
+    };
+    Ok(DeadLetter {
+        id: row.try_get(0)?,
+        event_id: row.try_get(1)?,
+        projector: row.try_get(2)?,
+        release_id: row.try_get(3)?,
+        origin,
+        payload: row.try_get(7)?,
+        cause: row.try_get(8)?,
+        detail: row.try_get(9)?,
+        created_at_ms: row.try_get(10)?,
+        settled,
+    })
 }

@@ -5,8 +5,9 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
+use super::dead_letters::{dead_letter, select_dead_letters};
 use super::log::{entry, select_entries};
-use crate::{DeadLetter, EventHistory, NotificationHistory, Origin, StoreError, Withheld};
+use crate::{DeadLetter, EventHistory, LogEntry, NotificationHistory, StoreError, Withheld};
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
 macro_rules! select_withheld {
@@ -38,18 +39,21 @@ impl Sqlite {
             .bind(event_id)
             .fetch_all(&self.readers)
             .await?;
-        let dead_letters = sqlx::query(
-            "SELECT id, event_id, projector, release_id, cause, detail, created_at_ms, source_topic, \
-             source_partition, source_offset FROM dead_letter WHERE event_id = $1 ORDER BY id",
-        )
-        .bind(event_id)
-        .fetch_all(&self.readers)
-        .await?;
+        let dead_letters = sqlx::query(select_dead_letters!("NULL", "WHERE event_id = $1 ORDER BY id"))
+            .bind(event_id)
+            .fetch_all(&self.readers)
+            .await?;
+        let dead_letters: Vec<DeadLetter> = dead_letters.iter().map(dead_letter).collect::<Result<_, _>>()?;
+        let mut notifications: Vec<LogEntry> = notifications.iter().map(entry).collect::<Result<_, _>>()?;
+        // What came of another try stands elsewhere.
+        for (first, count) in dead_letters.iter().filter_map(|letter| letter.settled.as_ref()?.notifications) {
+            notifications.extend(self.read_log(first - 1, first - 1 + i64::from(count), count).await?);
+        }
         Ok(Some(EventHistory {
             event,
-            notifications: notifications.iter().map(entry).collect::<Result<_, _>>()?,
+            notifications,
             withheld: withheld.iter().map(withheld_row).collect::<Result<_, _>>()?,
-            dead_letters: dead_letters.iter().map(dead_letter_row).collect::<Result<_, _>>()?,
+            dead_letters,
         }))
     }
 
@@ -85,21 +89,5 @@ fn withheld_row(row: &SqliteRow) -> Result<Withheld, StoreError> {
         recipient: row.try_get(3)?,
         reason: row.try_get(4)?,
         created_at_ms: row.try_get(5)?,
-    })
-}
-
-fn dead_letter_row(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
-    Ok(DeadLetter {
-        id: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        projector: row.try_get(2)?,
-        release_id: row.try_get(3)?,
-        cause: row.try_get(4)?,
-        detail: row.try_get(5)?,
-        created_at_ms: row.try_get(6)?,
-        origin: match row.try_get::<Option<String>, _>(7)? {
-            Some(topic) => Some(Origin { topic, partition: row.try_get(8)?, offset: row.try_get(9)? }),
-            None => None,
-        },
     })
 }

@@ -1,0 +1,254 @@
+//! `belfry dead-letter`.
+
+use clap::{Args, Subcommand};
+
+use super::release::{ReleaseReference, find};
+use crate::Exit;
+use crate::client::{Client, DeadLetter, DeadLetterQuery, RedriveSummary};
+use crate::escape::escape;
+use crate::output::{Format, Output, counted, table};
+use crate::when::When;
+
+/// What to do with events that rules could not project.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// Show what waits: in groups, or with --each one by one
+    List(ListArgs),
+    /// Show one, with its bytes
+    Show(ShowArgs),
+    /// Try events again with the release that serves now
+    Redrive(RedriveArgs),
+    /// Settle dead letters without another try
+    Discard(DiscardArgs),
+}
+
+/// Which are meant.
+#[derive(Args, Debug)]
+pub struct Which {
+    /// This one
+    #[arg(long, value_name = "NUMBER")]
+    pub id: Option<i64>,
+    /// Those of this rule
+    #[arg(long, value_name = "NAME")]
+    pub projector: Option<String>,
+    /// Those of this release
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<ReleaseReference>,
+    /// Those of this cause, such as trapped or rejected
+    #[arg(long)]
+    pub cause: Option<String>,
+    /// Of those rejected, those with this code
+    #[arg(long)]
+    pub code: Option<String>,
+    /// Those recorded since: a time, or how long ago, such as 12h
+    #[arg(long, value_name = "TIME|AGO")]
+    pub since: Option<When>,
+}
+
+/// Arguments of `dead-letter list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// One by one, in the order in which their events were recorded
+    #[arg(long)]
+    pub each: bool,
+    /// So many at most
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "each")]
+    pub limit: u32,
+}
+
+/// Arguments of `dead-letter show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// Its number
+    pub id: i64,
+}
+
+/// Arguments of `dead-letter redrive`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  belfry dead-letter redrive --projector teacher-results --dry-run
+  belfry dead-letter redrive --projector teacher-results --since 2h
+  belfry dead-letter redrive --id 17
+
+Events are projected in the order in which they were recorded. A notification that was told before is not told again. What
+the release that serves now cannot project either waits on.")]
+pub struct RedriveArgs {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// Those of every rule
+    #[arg(long)]
+    pub all: bool,
+    /// Only say how many are meant
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `dead-letter discard`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  belfry dead-letter discard --cause undecodable --reason \"a producer wrote text, it is mended\"")]
+pub struct DiscardArgs {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// Those of every rule, and those that no rule saw
+    #[arg(long)]
+    pub all: bool,
+    /// Only say how many are meant
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Why, in a line; it is kept with them
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// Look at dead letters, try them again, or settle them.
+pub async fn run(command: &DeadLetterCommand, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        DeadLetterCommand::List(args) => list(args, client, output).await,
+        DeadLetterCommand::Show(args) => show(&client.dead_letter(args.id).await?, output),
+        DeadLetterCommand::Redrive(args) => redrive(args, client, output).await,
+        DeadLetterCommand::Discard(args) => discard(args, client, output).await,
+    }
+}
+
+async fn query(which: &Which, client: &Client) -> anyhow::Result<DeadLetterQuery> {
+    let release_id = match &which.release {
+        Some(reference) => Some(find(reference, client).await?.release_id),
+        None => None,
+    };
+    Ok(DeadLetterQuery {
+        id: which.id,
+        projector: which.projector.clone(),
+        release_id,
+        cause: which.cause.clone(),
+        code: which.code.clone(),
+        since: which.since.map(When::written).transpose()?,
+        after: None,
+    })
+}
+
+async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let query = query(&args.which, client).await?;
+    if args.each {
+        return list_each(&client.dead_letters(&query, args.limit).await?, output);
+    }
+    let groups = client.dead_letter_groups(&query).await?;
+    if output.format() == Format::Json {
+        groups.iter().try_for_each(|group| output.json(group))?;
+        return Ok(Exit::Ok);
+    }
+    if groups.is_empty() {
+        output.note("no dead letters wait");
+        return Ok(Exit::Ok);
+    }
+    let rows = groups.into_iter().map(|group| {
+        let by = group.release.or(group.projector).unwrap_or_else(|| "no rule saw them".to_owned());
+        let cause = group.code.map_or(group.cause.clone(), |code| format!("{}: {code}", group.cause));
+        [group.count.to_string(), by, cause, group.first_at, group.last_at, group.last_id.to_string()]
+    });
+    output.text(&table(["count", "by", "cause", "first", "last", "for example"], rows))?;
+    Ok(Exit::Ok)
+}
+
+fn list_each(letters: &[DeadLetter], output: &Output) -> anyhow::Result<Exit> {
+    if output.format() == Format::Json {
+        letters.iter().try_for_each(|letter| output.json(letter))?;
+        return Ok(Exit::Ok);
+    }
+    let rows = letters.iter().map(|letter| {
+        [
+            letter.id.to_string(),
+            letter.event_id.clone().or_else(|| letter.source.clone()).unwrap_or_default(),
+            letter.release.clone().unwrap_or_default(),
+            letter.cause.clone(),
+            letter.recorded_at.clone(),
+            letter.detail.clone(),
+        ]
+    });
+    output.text(&table(["number", "event", "by", "cause", "recorded", "detail"], rows))?;
+    Ok(Exit::Ok)
+}
+
+fn show(letter: &DeadLetter, output: &Output) -> anyhow::Result<Exit> {
+    if output.format() == Format::Json {
+        output.json(letter)?;
+        return Ok(Exit::Ok);
+    }
+    let mut facts = vec![
+        ("event", letter.event_id.clone()),
+        ("read at", letter.source.clone()),
+        ("by", letter.release.clone()),
+        ("cause", Some(letter.cause.clone())),
+        ("recorded", Some(letter.recorded_at.clone())),
+    ];
+    if let Some(settled) = &letter.settled {
+        let reason = settled.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let told = counted(settled.notifications as usize, "notification");
+        facts.push(("settled", Some(format!("{} by {} at {}, {told}{reason}", settled.how, settled.by, settled.at))));
+    }
+    let facts = facts.into_iter().filter_map(|(name, value)| Some(format!("  {name:<10}{}", escape(&value?))));
+    let mut lines = vec![format!("dead letter {}", letter.id)];
+    lines.extend(facts);
+    lines.extend(letter.detail.lines().map(|line| format!("  {}", escape(line))));
+    if let Some(event) = &letter.event {
+        lines.push(escape(&event.to_string()));
+    }
+    if let Some(bytes) = &letter.bytes {
+        lines.push(format!("bytes {bytes}"));
+    }
+    output.text(&lines.join("\n"))?;
+    Ok(Exit::Ok)
+}
+
+async fn redrive(args: &RedriveArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let mut query = query(&args.which, client).await?;
+    let mut sum = RedriveSummary::default();
+    loop {
+        sum = sum.and(client.redrive(&query, args.all, args.dry_run).await?);
+        output.progress(&format!("{} tried, {} redriven", sum.tried, sum.redriven));
+        query.after = sum.next_after;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    output.progress("");
+    if output.format() == Format::Json {
+        output.json(&sum)?;
+        return Ok(Exit::Ok);
+    }
+    let letters = |count: u64| counted(usize::try_from(count).unwrap_or(usize::MAX), "dead letter");
+    let text = if args.dry_run {
+        format!("{} would be tried, {} cannot be", letters(sum.tried), sum.passed_over)
+    } else {
+        format!(
+            "{} tried: {} redriven, {} still dead, {} cannot be tried; {} notifications told, {} withheld",
+            letters(sum.tried),
+            sum.redriven,
+            sum.still_dead,
+            sum.passed_over,
+            sum.notifications,
+            sum.withheld
+        )
+    };
+    output.text(&text)?;
+    Ok(Exit::Ok)
+}
+
+async fn discard(args: &DiscardArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let query = query(&args.which, client).await?;
+    let count = client.discard_dead_letters(&query, args.all, &args.reason, args.dry_run).await?;
+    if output.format() == Format::Json {
+        output.json(&serde_json::json!({ "dead_letters": count }))?;
+        return Ok(Exit::Ok);
+    }
+    let letters = counted(usize::try_from(count).unwrap_or(usize::MAX), "dead letter");
+    output.text(&format!("{letters} {}", if args.dry_run { "would be discarded" } else { "discarded" }))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,280 @@
+//! What rules could not project: looked at, tried again, or discarded.
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use belfry_model::parse_instant_ms;
+use belfry_store::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Settled};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Api;
+use super::auth::Caller;
+use super::problem::Problem;
+use super::wire::raw;
+use crate::clock::rfc3339;
+use crate::dead_letters::Summary;
+
+const DEFAULT_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 1000;
+/// Dead letters that one request tries again; the answer says how to go on.
+const REDRIVEN_AT_ONCE: u64 = 1000;
+const MAX_REASON_BYTES: usize = 500;
+
+/// Which are meant. Those that wait only.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    id: Option<i64>,
+    projector: Option<String>,
+    /// The release that failed.
+    release_id: Option<i64>,
+    cause: Option<String>,
+    /// Of those rejected.
+    code: Option<String>,
+    /// Recorded since.
+    since: Option<String>,
+    /// Of a list or a redrive: only those with a higher number.
+    after: Option<i64>,
+    limit: Option<u32>,
+}
+
+impl Which {
+    fn filter(&self) -> Result<DeadLetterFilter, Problem> {
+        let since_ms = self.since.as_deref().map(parse_instant_ms).transpose();
+        Ok(DeadLetterFilter {
+            id: self.id,
+            projector: self.projector.clone(),
+            release_id: self.release_id,
+            cause: self.cause.clone(),
+            code: self.code.clone(),
+            since_ms: since_ms.map_err(|error| Problem::bad_request(format!("since: {error}")))?,
+        })
+    }
+
+    fn names_some(&self) -> bool {
+        self.id.is_some()
+            || self.projector.is_some()
+            || self.release_id.is_some()
+            || self.cause.is_some()
+            || self.since.is_some()
+    }
+}
+
+/// What is to be done with which.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    #[serde(default)]
+    which: Which,
+    /// Those of every rule.
+    #[serde(default)]
+    all: bool,
+    /// Only say how many are meant.
+    #[serde(default)]
+    dry_run: bool,
+    /// Why they are discarded.
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Groups {
+    groups: Vec<GroupView>,
+}
+
+#[derive(Serialize)]
+struct GroupView {
+    projector: Option<String>,
+    release: Option<String>,
+    release_id: Option<i64>,
+    cause: String,
+    code: Option<String>,
+    count: i64,
+    first_at: String,
+    last_at: String,
+    last_id: i64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct DeadLetters {
+    dead_letters: Vec<DeadLetterView>,
+}
+
+/// A dead letter.
+#[derive(Serialize)]
+pub(crate) struct DeadLetterView {
+    id: i64,
+    event_id: Option<Uuid>,
+    projector: Option<String>,
+    release: Option<String>,
+    /// Of a record: where it was read.
+    source: Option<String>,
+    cause: String,
+    detail: String,
+    recorded_at: String,
+    settled: Option<SettledView>,
+    /// The event, if it was one; else the record's bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<Box<RawValue>>,
+    /// In hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SettledView {
+    how: String,
+    by: String,
+    at: String,
+    reason: Option<String>,
+    notifications: u32,
+}
+
+/// How many dead letters were meant, or discarded.
+#[derive(Serialize)]
+pub(crate) struct Count {
+    dead_letters: u64,
+}
+
+pub(crate) async fn groups(
+    State(api): State<Api>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Groups>, Problem> {
+    let Query(which) = which?;
+    let groups = api.store.dead_letter_groups(&which.filter()?).await?;
+    api.registry.learn(groups.iter().filter_map(|group| group.release_id).collect::<Vec<_>>()).await?;
+    let view = |group: DeadLetterGroup| GroupView {
+        release: group.release_id.map(|release_id| label(&api, release_id)),
+        projector: group.projector,
+        release_id: group.release_id,
+        cause: group.cause,
+        code: group.code,
+        count: group.count,
+        first_at: rfc3339(group.first_ms),
+        last_at: rfc3339(group.last_ms),
+        last_id: group.last_id,
+    };
+    Ok(Json(Groups { groups: groups.into_iter().map(view).collect() }))
+}
+
+pub(crate) async fn list(
+    State(api): State<Api>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<DeadLetters>, Problem> {
+    let Query(which) = which?;
+    let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; go on with after instead")));
+    }
+    let letters = api.store.dead_letters(&which.filter()?, which.after.unwrap_or(0), limit).await?;
+    api.registry.learn(letters.iter().filter_map(|letter| letter.release_id).collect::<Vec<_>>()).await?;
+    Ok(Json(DeadLetters { dead_letters: letters.into_iter().map(|letter| view(letter, &api)).collect() }))
+}
+
+pub(crate) async fn one(
+    State(api): State<Api>,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<DeadLetterView>, Problem> {
+    let Path(id) = id?;
+    let letter = api.store.dead_letter(id).await?;
+    let letter = letter.ok_or_else(|| Problem::not_found(format!("there is no dead letter {id}")))?;
+    api.registry.learn(letter.release_id.into_iter().collect::<Vec<_>>()).await?;
+    let event = match (letter.event_id, &letter.projector) {
+        (Some(event_id), Some(_)) => api.store.event(event_id).await?,
+        _ => None,
+    };
+    let bytes = letter.payload.as_deref().map(hexadecimal);
+    let event = event.and_then(|history| raw(history.event.payload));
+    Ok(Json(DeadLetterView { event, bytes, ..view(letter, &api) }))
+}
+
+/// Try events again with the release that serves now.
+pub(crate) async fn redrive(
+    State(api): State<Api>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Result<Json<Summary>, Problem> {
+    let Json(request) = request?;
+    if request.reason.is_some() {
+        return Err(Problem::bad_request("reason: only discarding has one; leave it out"));
+    }
+    let filter = chosen(&request)?;
+    if request.dry_run {
+        let groups = api.store.dead_letter_groups(&filter).await?;
+        let (tried, passed_over) = groups.iter().fold((0, 0), |(tried, passed_over), group| {
+            let count = group.count.unsigned_abs();
+            if group.projector.is_some() { (tried + count, passed_over) } else { (tried, passed_over + count) }
+        });
+        return Ok(Json(Summary { tried, passed_over, ..Summary::default() }));
+    }
+    let letters = api.dead_letters.clone();
+    let after = request.which.after.unwrap_or(0);
+    let summary = tokio::spawn(async move { letters.redrive(&filter, after, REDRIVEN_AT_ONCE, &by).await });
+    let summary = summary.await.map_err(|_| Problem::overloaded("the redrive was cut off; ask again"))??;
+    tracing::info!(?summary, "dead letters were tried again");
+    Ok(Json(summary))
+}
+
+/// Settle dead letters without another try.
+pub(crate) async fn discard(
+    State(api): State<Api>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Result<Json<Count>, Problem> {
+    let Json(request) = request?;
+    let reason = request.reason.as_deref().unwrap_or_default();
+    let plain = !reason.trim().is_empty() && reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control);
+    if !plain && !request.dry_run {
+        return Err(Problem::bad_request(format!(
+            "reason: discarding needs one, a line of at most {MAX_REASON_BYTES} bytes; it is kept with the dead letters"
+        )));
+    }
+    let filter = chosen(&request)?;
+    if request.dry_run {
+        let groups = api.store.dead_letter_groups(&filter).await?;
+        return Ok(Json(Count { dead_letters: groups.iter().map(|group| group.count.unsigned_abs()).sum() }));
+    }
+    let dead_letters = api.store.discard_dead_letters(&filter, &by, reason, crate::clock::now_ms()).await?;
+    tracing::info!(dead_letters, by, reason, "dead letters are discarded");
+    Ok(Json(Count { dead_letters }))
+}
+
+fn chosen(request: &Request) -> Result<DeadLetterFilter, Problem> {
+    if request.which.names_some() == request.all {
+        let detail = "say which: at least one of id, projector, release_id, cause and since, or else \"all\": true";
+        return Err(Problem::bad_request(detail));
+    }
+    request.which.filter()
+}
+
+fn view(letter: DeadLetter, api: &Api) -> DeadLetterView {
+    let settled = |Settled { how, by, at_ms, reason, notifications }| SettledView {
+        how,
+        by,
+        at: rfc3339(at_ms),
+        reason,
+        notifications: notifications.map_or(0, |(_, count)| count),
+    };
+    DeadLetterView {
+        id: letter.id,
+        event_id: letter.event_id,
+        projector: letter.projector,
+        release: letter.release_id.map(|release_id| label(api, release_id)),
+        source: letter.origin.map(|origin| format!("{}/{}@{}", origin.topic, origin.partition, origin.offset)),
+        cause: letter.cause,
+        detail: letter.detail,
+        recorded_at: rfc3339(letter.created_at_ms),
+        settled: letter.settled.map(settled),
+        event: None,
+        bytes: None,
+    }
+}
+
+fn label(api: &Api, release_id: i64) -> String {
+    api.registry.name(release_id).map_or_else(|| format!("#{release_id}"), |named| named.label)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,221 @@
+//! What waits as a dead letter, and what becomes of it.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::commit::{issue_ids, lock_order};
+use super::{Postgres, entries, without_nul};
+use crate::plan::Plan;
+use crate::{
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, Origin, Redrive, RedriveOutcome, Redriven, Settled, StoreError,
+};
+
+/// A query for dead letters; [`dead_letter`] reads the columns. The payload is another expression.
+macro_rules! select_dead_letters {
+    ($payload:literal, $condition:literal) => {
+        concat!(
+            "SELECT id, event_id, projector, release_id, source_topic, source_partition, source_offset, ",
+            $payload,
+            " AS payload, cause, detail, (extract(epoch FROM created_at) * 1000)::bigint, settled, settled_by, \
+             (extract(epoch FROM settled_at) * 1000)::bigint, settled_reason, first_position, notifications \
+             FROM belfry.dead_letter ",
+            $condition
+        )
+    };
+}
+pub(super) use select_dead_letters;
+
+/// What a rule says at the beginning of a rejection's detail.
+macro_rules! code {
+    () => {
+        "CASE WHEN cause = 'rejected' THEN split_part(detail, ':', 1) END"
+    };
+}
+
+/// Those that wait and that a filter means; its values are the parameters 1 to 6.
+macro_rules! waiting {
+    () => {
+        concat!(
+            "settled IS NULL AND ($1::bigint IS NULL OR id = $1) AND ($2::text IS NULL OR projector = $2) \
+             AND ($3::bigint IS NULL OR release_id = $3) AND ($4::text IS NULL OR cause = $4) \
+             AND ($5::text IS NULL OR ",
+            code!(),
+            " = $5) AND ($6::bigint IS NULL OR created_at >= to_timestamp($6 / 1000.0))"
+        )
+    };
+}
+
+/// Bind a filter's values as the parameters 1 to 6.
+macro_rules! bind_filter {
+    ($query:expr, $filter:expr) => {
+        $query
+            .bind($filter.id)
+            .bind($filter.projector.as_deref())
+            .bind($filter.release_id)
+            .bind($filter.cause.as_deref())
+            .bind($filter.code.as_deref())
+            .bind($filter.since_ms)
+    };
+}
+
+impl Postgres {
+    pub(crate) async fn dead_letter_groups(
+        &self,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<DeadLetterGroup>, StoreError> {
+        let query = sqlx::query(concat!(
+            "SELECT projector, release_id, cause, ",
+            code!(),
+            " AS code, count(*), (extract(epoch FROM min(created_at)) * 1000)::bigint, \
+               (extract(epoch FROM max(created_at)) * 1000)::bigint, max(id) \
+             FROM belfry.dead_letter WHERE ",
+            waiting!(),
+            " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 8 DESC"
+        ));
+        let rows = bind_filter!(query, filter).fetch_all(&self.readers).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DeadLetterGroup {
+                    projector: row.try_get(0)?,
+                    release_id: row.try_get(1)?,
+                    cause: row.try_get(2)?,
+                    code: row.try_get(3)?,
+                    count: row.try_get(4)?,
+                    first_ms: row.try_get(5)?,
+                    last_ms: row.try_get(6)?,
+                    last_id: row.try_get(7)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let query = sqlx::query(concat!(
+            select_dead_letters!("NULL::bytea", "WHERE "),
+            waiting!(),
+            " AND id > $7 ORDER BY id LIMIT $8"
+        ));
+        let query = bind_filter!(query, filter).bind(after).bind(i64::from(limit));
+        query.fetch_all(&self.readers).await?.iter().map(dead_letter).collect()
+    }
+
+    pub(crate) async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
+        let row = sqlx::query(select_dead_letters!("payload", "WHERE id = $1"))
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(dead_letter).transpose()
+    }
+
+    pub(crate) async fn redrive(&self, redrive: &Redrive, now_ms: i64) -> Result<Redriven, StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        // Whoever comes second waits here, and finds it settled.
+        let waits = sqlx::query("SELECT id FROM belfry.dead_letter WHERE id = $1 AND settled IS NULL FOR UPDATE")
+            .bind(redrive.id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if waits.is_none() {
+            return Ok(Redriven::Settled);
+        }
+        let (notifications, muted) = match &redrive.outcome {
+            RedriveOutcome::StillDead { release_id, cause, detail } => {
+                keep_waiting(&mut transaction, redrive.id, *release_id, cause, detail).await?;
+                transaction.commit().await?;
+                return Ok(Redriven::StillDead);
+            }
+            RedriveOutcome::Notifications { notifications, muted } => (notifications, *muted),
+        };
+        let live = notifications.iter().filter(|notification| !muted && !notification.expired(now_ms));
+        let issued = issue_ids(&mut transaction, live.map(|one| one.notification_id).collect()).await?;
+        let (plan, places) = Plan::of_redrive(redrive.event, notifications, muted, issued, now_ms);
+        entries::withhold(&mut transaction, &plan.withheld).await?;
+        lock_order(&mut transaction).await?;
+        let positions = entries::append(&mut transaction, &plan.rows).await?;
+        sqlx::query(
+            "UPDATE belfry.dead_letter SET settled = 'redriven', settled_by = $2, settled_at = clock_timestamp(), \
+               first_position = $3, notifications = $4 WHERE id = $1",
+        )
+        .bind(redrive.id)
+        .bind(&redrive.by)
+        .bind(positions.first())
+        .bind(positions.len() as i32)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        if let Some(last) = positions.last() {
+            self.extend_log_when_near(*last);
+        }
+        Ok(Redriven::Told(places.into_iter().map(|place| place.map(|place| positions[place])).collect()))
+    }
+
+    pub(crate) async fn discard_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        by: &str,
+        reason: &str,
+        now_ms: i64,
+    ) -> Result<u64, StoreError> {
+        let query = sqlx::query(concat!(
+            "UPDATE belfry.dead_letter SET settled = 'discarded', settled_by = $7, settled_reason = $8, \
+               settled_at = to_timestamp($9 / 1000.0) WHERE ",
+            waiting!()
+        ));
+        let query = bind_filter!(query, filter).bind(by).bind(reason).bind(now_ms);
+        Ok(query.execute(&self.readers).await?.rows_affected())
+    }
+}
+
+async fn keep_waiting(
+    transaction: &mut PgConnection,
+    id: i64,
+    release_id: i64,
+    cause: &str,
+    detail: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE belfry.dead_letter SET release_id = $2, cause = $3, detail = $4 WHERE id = $1")
+        .bind(id)
+        .bind(release_id)
+        .bind(cause)
+        .bind(without_nul(detail))
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+pub(super) fn dead_letter(row: &PgRow) -> Result<DeadLetter, StoreError> {
+    let origin = match row.try_get::<Option<String>, _>(4)? {
+        Some(topic) => Some(Origin { topic, partition: row.try_get(5)?, offset: row.try_get(6)? }),
+        None => None,
+    };
+    let settled = match row.try_get::<Option<String>, _>(11)? {
+        Some(how) => {
+            let first: Option<i64> = row.try_get(15)?;
+            let count: Option<i32> = row.try_get(16)?;
+            Some(Settled {
+                how,
+                by: row.try_get(12)?,
+                at_ms: row.try_get(13)?,
+                reason: row.try_get(14)?,
+                notifications: first.zip(count).map(|(first, count)| (first, count.unsigned_abs())),
+            })
+        }
+        None => None,
+    };
+    Ok(DeadLetter {
+        id: row.try_get(0)?,
+        event_id: row.try_get(1)?,
+        projector: row.try_get(2)?,
+        release_id: row.try_get(3)?,
+        origin,
+        payload: row.try_get(7)?,
+        cause: row.try_get(8)?,
+        detail: row.try_get(9)?,
+        created_at_ms: row.try_get(10)?,
+        settled,
+    })
+}
