@@ -100,8 +100,8 @@ pub fn table<const COLUMNS: usize>(
 }
 
 /// A number with its noun, such as `1 event` and `2 events`.
-pub fn counted(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    if number == N::from(1) { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 #[cfg(test)]

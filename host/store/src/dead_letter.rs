@@ -23,7 +23,7 @@ pub struct DeadLetter {
     pub cause: String,
     /// In words for operators.
     pub detail: String,
-    /// When it was recorded, or last tried.
+    /// When it was recorded.
     pub created_at_ms: i64,
     /// What became of it; none while it waits.
     pub settled: Option<Settled>,
@@ -87,7 +87,7 @@ pub struct DeadLetterGroup {
 pub struct Redrive {
     /// The dead letter.
     pub id: i64,
-    /// Its event, with the notifications that came of it now. Of the rest of the event nothing is recorded again.
+    /// Its event, which stands in the log already.
     pub event: Uuid,
     /// What came of it.
     pub outcome: RedriveOutcome,

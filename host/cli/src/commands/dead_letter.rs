@@ -45,6 +45,20 @@ pub struct Which {
     pub since: Option<When>,
 }
 
+/// With which something is done.
+#[derive(Args, Debug)]
+pub struct Chosen {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+    /// All that wait
+    #[arg(long)]
+    pub all: bool,
+    /// Only say how many are meant
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// Arguments of `dead-letter list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
@@ -79,13 +93,7 @@ the release that serves now cannot project either waits on.")]
 pub struct RedriveArgs {
     /// Which.
     #[command(flatten)]
-    pub which: Which,
-    /// Those of every rule
-    #[arg(long)]
-    pub all: bool,
-    /// Only say how many are meant
-    #[arg(long)]
-    pub dry_run: bool,
+    pub chosen: Chosen,
 }
 
 /// Arguments of `dead-letter discard`.
@@ -96,13 +104,7 @@ Example:
 pub struct DiscardArgs {
     /// Which.
     #[command(flatten)]
-    pub which: Which,
-    /// Those of every rule, and those that no rule saw
-    #[arg(long)]
-    pub all: bool,
-    /// Only say how many are meant
-    #[arg(long)]
-    pub dry_run: bool,
+    pub chosen: Chosen,
     /// Why, in a line; it is kept with them
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -190,7 +192,7 @@ fn show(letter: &DeadLetter, output: &Output) -> anyhow::Result<Exit> {
     ];
     if let Some(settled) = &letter.settled {
         let reason = settled.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-        let told = counted(settled.notifications as usize, "notification");
+        let told = counted(settled.notifications, "notification");
         facts.push(("settled", Some(format!("{} by {} at {}, {told}{reason}", settled.how, settled.by, settled.at))));
     }
     let facts = facts.into_iter().filter_map(|(name, value)| Some(format!("  {name:<10}{}", escape(&value?))));
@@ -208,10 +210,11 @@ fn show(letter: &DeadLetter, output: &Output) -> anyhow::Result<Exit> {
 }
 
 async fn redrive(args: &RedriveArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
-    let mut query = query(&args.which, client).await?;
+    let Chosen { which, all, dry_run } = &args.chosen;
+    let mut query = query(which, client).await?;
     let mut sum = RedriveSummary::default();
     loop {
-        sum = sum.and(client.redrive(&query, args.all, args.dry_run).await?);
+        sum = sum.and(client.redrive(&query, *all, *dry_run).await?);
         output.progress(&format!("{} tried, {} redriven", sum.tried, sum.redriven));
         query.after = sum.next_after;
         if query.after.is_none() {
@@ -223,18 +226,13 @@ async fn redrive(args: &RedriveArgs, client: &Client, output: &Output) -> anyhow
         output.json(&sum)?;
         return Ok(Exit::Ok);
     }
-    let letters = |count: u64| counted(usize::try_from(count).unwrap_or(usize::MAX), "dead letter");
-    let text = if args.dry_run {
-        format!("{} would be tried, {} cannot be", letters(sum.tried), sum.passed_over)
+    let tried = counted(sum.tried, "dead letter");
+    let text = if *dry_run {
+        format!("{} would be tried, {} cannot be", tried, sum.passed_over)
     } else {
         format!(
             "{} tried: {} redriven, {} still dead, {} cannot be tried; {} notifications told, {} withheld",
-            letters(sum.tried),
-            sum.redriven,
-            sum.still_dead,
-            sum.passed_over,
-            sum.notifications,
-            sum.withheld
+            tried, sum.redriven, sum.still_dead, sum.passed_over, sum.notifications, sum.withheld
         )
     };
     output.text(&text)?;
@@ -242,13 +240,14 @@ async fn redrive(args: &RedriveArgs, client: &Client, output: &Output) -> anyhow
 }
 
 async fn discard(args: &DiscardArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
-    let query = query(&args.which, client).await?;
-    let count = client.discard_dead_letters(&query, args.all, &args.reason, args.dry_run).await?;
+    let Chosen { which, all, dry_run } = &args.chosen;
+    let query = query(which, client).await?;
+    let count = client.discard_dead_letters(&query, *all, &args.reason, *dry_run).await?;
     if output.format() == Format::Json {
         output.json(&serde_json::json!({ "dead_letters": count }))?;
         return Ok(Exit::Ok);
     }
-    let letters = counted(usize::try_from(count).unwrap_or(usize::MAX), "dead letter");
-    output.text(&format!("{letters} {}", if args.dry_run { "would be discarded" } else { "discarded" }))?;
+    let letters = counted(count, "dead letter");
+    output.text(&format!("{letters} {}", if *dry_run { "would be discarded" } else { "discarded" }))?;
     Ok(Exit::Ok)
 }

@@ -152,7 +152,7 @@ async fn wait(projector: &str, client: &Client, output: &Output) -> anyhow::Resu
             trial.candidate,
             trial.percent.unwrap_or_default(),
             trial.since,
-            counted(usize::try_from(trial.tried.events).unwrap_or(usize::MAX), "event"),
+            counted(trial.tried.events, "event"),
             trial.tried.failed
         ));
         tokio::time::sleep(LOOK_EVERY).await;
@@ -230,7 +230,7 @@ fn compared(trial: &Trial) -> String {
         of.changed,
         of.added,
         of.removed,
-        counted(usize::try_from(of.events).unwrap_or(usize::MAX), "event"),
+        counted(of.events, "event"),
         of.passed_over
     )];
     if !of.fields.is_empty() {

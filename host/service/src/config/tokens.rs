@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,10 +42,7 @@ impl Tokens {
 
     /// Whose token it is, and what they may do.
     pub fn find(&self, token: &str) -> Option<(&str, Role)> {
-        let hash = Sha256::digest(token.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let hash = hex::encode(Sha256::digest(token.as_bytes()));
         // What is compared is a hash of the secret, so the time it takes tells nothing of use.
         self.0.iter().find(|known| known.sha256 == hash).map(|known| (known.name.as_str(), known.role))
     }

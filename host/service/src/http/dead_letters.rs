@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
-use super::wire::raw;
+use super::reason::{MAX_REASON_BYTES, is_reason};
+use super::wire::{named, raw, source};
 use crate::clock::rfc3339;
 use crate::dead_letters::Summary;
 
@@ -20,7 +21,6 @@ const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
 /// Dead letters that one request tries again; the answer says how to go on.
 const REDRIVEN_AT_ONCE: u64 = 1000;
-const MAX_REASON_BYTES: usize = 500;
 
 /// Which are meant. Those that wait only.
 #[derive(Debug, Default, Deserialize)]
@@ -184,7 +184,7 @@ pub(crate) async fn one(
         (Some(event_id), Some(_)) => api.store.event(event_id).await?,
         _ => None,
     };
-    let bytes = letter.payload.as_deref().map(hexadecimal);
+    let bytes = letter.payload.as_deref().map(hex::encode);
     let event = event.and_then(|history| raw(history.event.payload));
     Ok(Json(DeadLetterView { event, bytes, ..view(letter, &api) }))
 }
@@ -224,8 +224,7 @@ pub(crate) async fn discard(
 ) -> Result<Json<Count>, Problem> {
     let Json(request) = request?;
     let reason = request.reason.as_deref().unwrap_or_default();
-    let plain = !reason.trim().is_empty() && reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control);
-    if !plain && !request.dry_run {
+    if !request.dry_run && !is_reason(reason) {
         return Err(Problem::bad_request(format!(
             "reason: discarding needs one, a line of at most {MAX_REASON_BYTES} bytes; it is kept with the dead letters"
         )));
@@ -261,7 +260,7 @@ fn view(letter: DeadLetter, api: &Api) -> DeadLetterView {
         event_id: letter.event_id,
         projector: letter.projector,
         release: letter.release_id.map(|release_id| label(api, release_id)),
-        source: letter.origin.map(|origin| format!("{}/{}@{}", origin.topic, origin.partition, origin.offset)),
+        source: letter.origin.map(source),
         cause: letter.cause,
         detail: letter.detail,
         recorded_at: rfc3339(letter.created_at_ms),
@@ -272,9 +271,5 @@ fn view(letter: DeadLetter, api: &Api) -> DeadLetterView {
 }
 
 fn label(api: &Api, release_id: i64) -> String {
-    api.registry.name(release_id).map_or_else(|| format!("#{release_id}"), |named| named.label)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    named(&api.registry, release_id).1
 }

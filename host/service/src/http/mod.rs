@@ -10,6 +10,7 @@ mod parked;
 mod pauses;
 mod problem;
 mod readiness;
+mod reason;
 mod releases;
 mod replays;
 mod routes;

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
+use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::ParkedView;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
-const MAX_REASON_BYTES: usize = 500;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,8 +85,7 @@ pub(crate) async fn discard(
 ) -> Result<Json<Requested>, Problem> {
     let Json(request) = request?;
     let reason = request.reason.as_deref().unwrap_or_default();
-    let plain = !reason.trim().is_empty() && reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control);
-    if !plain {
+    if !is_reason(reason) {
         return Err(Problem::bad_request(format!(
             "reason: discarding needs one, a line of at most {MAX_REASON_BYTES} bytes; it is kept with the entry"
         )));

@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
+use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::releases::to_its_end;
 use crate::clock::rfc3339;
-
-const MAX_REASON_BYTES: usize = 500;
 
 /// What can be paused has two names in a path: what it is, and which.
 #[derive(Deserialize)]
@@ -67,8 +66,7 @@ pub(crate) async fn pause(
     why: Result<Json<Why>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     let Json(Why { reason }) = why?;
-    let plain = !reason.trim().is_empty() && reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control);
-    if !plain {
+    if !is_reason(&reason) {
         let detail = format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log");
         return Err(Problem::bad_request(detail));
     }

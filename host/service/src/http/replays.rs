@@ -87,12 +87,12 @@ pub(crate) async fn run(
     tracing::info!(projector = wanted.projector, candidate, baseline = ?wanted.baseline, from, to, by, "a replay begins");
     let replay = api.replays.prepare(wanted).await?;
     let (lines, receiver) = mpsc::channel(LINES);
-    let mut stopping = api.feeds.stopping.clone();
+    let stopping = api.feeds.stopping.clone();
     tokio::spawn(async move {
         tokio::select! {
             // Whoever goes away cancels it.
             () = lines.closed() => tracing::info!("a replay is cancelled"),
-            () = stopped(&mut stopping) => {}
+            () = stopped(&stopping) => {}
             () = tell(replay, &lines) => {}
         }
     });

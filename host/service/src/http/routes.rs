@@ -106,7 +106,6 @@ pub(crate) fn api(api: Api) -> Router {
             Some(role) => handler.route_layer(from_fn_with_state((api.clone(), role), auth::authorize)),
             None => handler,
         };
-        // Two methods of one path are two entries.
         router = router.route(route.path, handler);
     }
     router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page).with_state(api)

@@ -12,13 +12,12 @@ use uuid::Uuid;
 use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
+use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::releases::to_its_end;
+use super::wire::named;
 use crate::clock::rfc3339;
 use crate::comparison::Difference;
-use crate::releases::Named;
 use crate::releases::trial::{Limits, MaskedField, Mode, Plan, Sample, Side, Step, Tally, mode};
-
-const MAX_REASON_BYTES: usize = 500;
 
 /// What is to be tried, and how.
 #[derive(Deserialize)]
@@ -154,8 +153,7 @@ pub(crate) async fn end(
     end: Result<Json<End>, JsonRejection>,
 ) -> Result<Json<TrialView>, Problem> {
     let Json(End { reason }) = end?;
-    let plain = !reason.trim().is_empty() && reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control);
-    if !plain {
+    if !is_reason(&reason) {
         return Err(Problem::bad_request(format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes")));
     }
     let (registry, name) = (api.registry.clone(), projector.clone());
@@ -174,7 +172,7 @@ async fn view(api: &Api, projector: &str) -> Result<Json<TrialView>, Problem> {
     let ids: Vec<i64> =
         trial.steps.iter().flat_map(|step| [Some(step.rollout.release_id), candidate_id(step)]).flatten().collect();
     api.registry.learn(ids).await?;
-    TrialView::of(&trial, |release_id| api.registry.name(release_id))
+    TrialView::of(&trial, |release_id| named(&api.registry, release_id).1)
         .map(Json)
         .ok_or_else(|| Problem::overloaded("how this is tried was written by another version of belfry"))
 }
@@ -185,10 +183,9 @@ fn candidate_id(step: &TrialStep) -> Option<i64> {
 
 impl TrialView {
     /// None if its plan was written by another version.
-    fn of(trial: &Trial, name: impl Fn(i64) -> Option<Named>) -> Option<Self> {
+    fn of(trial: &Trial, label: impl Fn(i64) -> String) -> Option<Self> {
         let (first, last) = (trial.steps.first()?, trial.steps.last()?);
         let candidate_id = candidate_id(last)?;
-        let label = |release_id| name(release_id).map_or_else(|| format!("#{release_id}"), |named| named.label);
         let (mode, plan, step) = match mode(&last.rollout)? {
             Mode::Shadow => (ModeName::Shadow, None, None),
             Mode::Canary { plan, step } => (ModeName::Canary, Some(plan), Some(step)),

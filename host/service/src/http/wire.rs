@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use belfry_store::{DeadLetter, LogEntry, Parked, ParkedRequest, Release, Withheld};
+use belfry_store::{DeadLetter, LogEntry, Origin, Parked, ParkedRequest, Release, Withheld};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -78,7 +78,13 @@ pub(crate) fn raw(payload: Vec<u8>) -> Option<Box<RawValue>> {
     String::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text).ok())
 }
 
-fn named(registry: &Registry, release_id: i64) -> (String, String) {
+/// Where a record was read.
+pub(crate) fn source(origin: Origin) -> String {
+    format!("{}/{}@{}", origin.topic, origin.partition, origin.offset)
+}
+
+/// The projector of a release and what the release is called.
+pub(crate) fn named(registry: &Registry, release_id: i64) -> (String, String) {
     match registry.name(release_id) {
         Some(named) => (named.projector, named.label),
         None => (String::new(), format!("#{release_id}")),
@@ -151,12 +157,11 @@ pub(crate) struct HistoryDeadLetter {
 
 impl HistoryDeadLetter {
     pub(crate) fn of(letter: DeadLetter, registry: &Registry) -> Self {
-        let source = letter.origin.map(|origin| format!("{}/{}@{}", origin.topic, origin.partition, origin.offset));
         Self {
             id: letter.id,
             projector: letter.projector,
             release: letter.release_id.map(|release_id| named(registry, release_id).1),
-            source,
+            source: letter.origin.map(source),
             cause: letter.cause,
             detail: letter.detail,
             created_at: rfc3339(letter.created_at_ms),

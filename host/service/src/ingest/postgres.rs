@@ -118,7 +118,7 @@ impl PostgresSource {
             held.set(0.0);
             let lease = tokio::select! {
                 lease = lease::take(&self.pipeline.store, &self.heartbeat, &self.name) => lease,
-                () = stopped(&mut stopping) => return,
+                () = stopped(&stopping) => return,
             };
             let (lease, deadline) = match lease {
                 Ok(lease) => lease,

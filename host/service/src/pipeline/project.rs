@@ -1,6 +1,7 @@
 //! Running the rules. Events are handed to the guests' threads in small lots: one at a time would cost more in handing
 //! over than in running.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,13 +91,13 @@ async fn with_one(
     events: &[Incoming],
 ) -> Result<Places, NotTaken> {
     let Some(candidate) = candidate else {
-        let wanted = (0..events.len()).filter(|event| active.wants(&events[*event].envelope)).collect();
+        let wanted = wanted_by(&active, 0..events.len(), events);
         return with_active(pipeline, active, wanted, events).await;
     };
     let (tried, others): (Vec<usize>, Vec<usize>) =
         (0..events.len()).partition(|event| candidate.serves(&active, &events[*event].envelope));
     let mut made = with_canary(pipeline, &active, candidate, tried, events).await?;
-    let wanted = others.iter().copied().filter(|event| active.wants(&events[*event].envelope)).collect();
+    let wanted = wanted_by(&active, others.iter().copied(), events);
     let beside = with_active(pipeline, active, wanted, events).await?;
     if candidate.is_shadow() {
         offer_to_shadow(pipeline, candidate, &others, &beside, events);
@@ -115,20 +116,19 @@ async fn with_canary(
     tried: Vec<usize>,
     events: &[Incoming],
 ) -> Result<Places, NotTaken> {
-    let wanted: Vec<usize> =
-        tried.into_iter().filter(|event| candidate.release.wants(&events[*event].envelope)).collect();
-    if wanted.is_empty() {
+    let wanted_by_it = wanted_by(&candidate.release, tried, events);
+    if wanted_by_it.is_empty() {
         return Ok(Places::new());
     }
-    let tried = run_lots(pipeline, &candidate.release, &wanted, events).await?;
+    let tried = run_lots(pipeline, &candidate.release, &wanted_by_it, events).await?;
     candidate.note(|tally| tried.iter().for_each(|(_, made)| made.note(&mut tally.candidate)));
     if let Some(finding) = candidate.release.health.finding() {
         // Later events go to the release beside it at once, on this replica; those of this call below.
         pipeline.registry.take_back(candidate, &finding).await.map_err(not_replaced)?;
     }
     let (failed, mut made): (Places, Places) = tried.into_iter().partition(|(_, projected)| projected.is_failure());
-    let again = failed.into_iter().map(|(event, _)| event).filter(|event| active.wants(&events[*event].envelope));
-    made.extend(with_active(pipeline, active.clone(), again.collect(), events).await?);
+    let again = wanted_by(active, failed.into_iter().map(|(event, _)| event), events);
+    made.extend(with_active(pipeline, active.clone(), again, events).await?);
     Ok(made)
 }
 
@@ -140,8 +140,9 @@ fn offer_to_shadow(
     beside: &[(usize, Projected)],
     events: &[Incoming],
 ) {
+    let beside: HashMap<usize, &Projected> = beside.iter().map(|(place, made)| (*place, made)).collect();
     for event in others {
-        let made = beside.iter().find(|(place, _)| place == event).map(|(_, made)| made);
+        let made = beside.get(event);
         if made.is_none() && !candidate.release.wants(&events[*event].envelope) {
             continue;
         }
@@ -169,14 +170,19 @@ async fn with_active(
             made.iter().filter(|(_, projected)| projected.is_failure()).map(|(event, _)| *event).collect();
         made.retain(|(_, projected)| !projected.is_failure());
         // What the other release does not subscribe to is nobody's.
-        let again: Vec<usize> = failed.into_iter().filter(|event| serving.wants(&events[*event].envelope)).collect();
+        let again = wanted_by(&serving, failed, events);
         made.extend(run_lots(pipeline, &serving, &again, events).await?);
         failing = serving;
     }
     Ok(made)
 }
 
-/// Project an event that stands in the log already. How a release does there does not count for or against it.
+/// Of the events at these places, those that a release subscribes to.
+fn wanted_by(active: &Active, places: impl IntoIterator<Item = usize>, events: &[Incoming]) -> Vec<usize> {
+    places.into_iter().filter(|event| active.wants(&events[*event].envelope)).collect()
+}
+
+/// Project an event that stands in the log already. It counts for or against the release as any other.
 pub(super) async fn one(pipeline: &Pipeline, active: Arc<Active>, event: &Incoming) -> Result<Projected, Overloaded> {
     let made = run_lot(pipeline, active, vec![0], std::slice::from_ref(event)).await?;
     Ok(made.into_iter().next().expect("one for one event").1)

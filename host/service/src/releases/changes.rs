@@ -18,10 +18,7 @@ impl Registry {
         let _one_at_a_time = self.shared.change.lock().await;
         let release = self.release(release_id).await?;
         if let Some(projector) = projector.filter(|projector| *projector != release.projector) {
-            return Err(ReleaseError::Unknown(format!(
-                "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
-                release.projector
-            )));
+            return Err(ReleaseError::of_another(release_id, &release.projector, projector));
         }
         self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
     }

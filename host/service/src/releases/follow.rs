@@ -87,7 +87,7 @@ impl Registry {
         if let Some(serving) = current.of(&rollout.projector).filter(|one| one.release_id == rollout.release_id) {
             return Ok(if serving.halt == halt { serving.clone() } else { Arc::new(serving.with(halt)) });
         }
-        let found = self.find_loaded(rollout.release_id, current, loaded).await?;
+        let found = found(self, rollout.release_id, loaded).await?;
         tracing::info!(release = found.label, "release serves");
         // What it did before does not count.
         Ok(Arc::new(found.with(halt)))
@@ -107,7 +107,7 @@ impl Registry {
         let release = match tried.filter(|tried| tried.release.release_id == wanted.release_id) {
             // Its failures count on from step to step.
             Some(tried) => tried.release.clone(),
-            None => Arc::new(self.find_loaded(wanted.release_id, current, loaded).await?.with(None)),
+            None => Arc::new(found(self, wanted.release_id, loaded).await?.with(None)),
         };
         let label = release.label.clone();
         let candidate = Candidate::of(rollout, release);
@@ -117,18 +117,13 @@ impl Registry {
         }
         Ok(candidate.map(Arc::new))
     }
+}
 
-    async fn find_loaded(
-        &self,
-        release_id: i64,
-        current: &Serving,
-        loaded: &[Arc<Active>],
-    ) -> Result<Arc<Active>, ReleaseError> {
-        let there = loaded.iter().find(|active| active.release_id == release_id).or(current.loaded(release_id));
-        match there {
-            Some(there) => Ok(there.clone()),
-            None => Ok(Arc::new(self.load_by_id(release_id).await?)),
-        }
+/// A release that was loaded for this, or any other.
+async fn found(registry: &Registry, release_id: i64, loaded: &[Arc<Active>]) -> Result<Arc<Active>, ReleaseError> {
+    match loaded.iter().find(|active| active.release_id == release_id) {
+        Some(there) => Ok(there.clone()),
+        None => registry.load_by_id(release_id).await,
     }
 }
 

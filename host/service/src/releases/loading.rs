@@ -11,18 +11,11 @@ use super::{Active, Health, Registry, ReleaseError, label};
 impl Registry {
     /// A release to try out: one that is loaded already, or any other of the projector, loaded beside it.
     pub(crate) async fn loaded(&self, release_id: i64, projector: &str) -> Result<Arc<Active>, ReleaseError> {
-        let serving = self.serving().loaded(release_id).cloned();
-        let active = match serving {
-            Some(serving) => serving,
-            None => Arc::new(self.load_by_id(release_id).await?),
-        };
-        if active.name == projector {
-            return Ok(active);
+        let active = self.load_by_id(release_id).await?;
+        if active.name != projector {
+            return Err(ReleaseError::of_another(release_id, &active.name, projector));
         }
-        Err(ReleaseError::Unknown(format!(
-            "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
-            active.name
-        )))
+        Ok(active)
     }
 
     /// One that is loaded already, or loaded now.
@@ -33,9 +26,13 @@ impl Registry {
         }
     }
 
-    pub(super) async fn load_by_id(&self, release_id: i64) -> Result<Active, ReleaseError> {
+    /// The same by its number.
+    pub(super) async fn load_by_id(&self, release_id: i64) -> Result<Arc<Active>, ReleaseError> {
+        if let Some(loaded) = self.serving().loaded(release_id) {
+            return Ok(loaded.clone());
+        }
         let release = self.release(release_id).await?;
-        self.load(&release).await
+        Ok(Arc::new(self.load(&release).await?))
     }
 
     async fn load(&self, release: &Release) -> Result<Active, ReleaseError> {

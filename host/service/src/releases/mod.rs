@@ -114,3 +114,9 @@ pub enum ReleaseError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+impl ReleaseError {
+    fn of_another(release_id: i64, projector: &str, wanted: &str) -> Self {
+        Self::Unknown(format!("release {release_id} is one of {projector}, not of {wanted}; see `belfry release list`"))
+    }
+}

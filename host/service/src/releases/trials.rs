@@ -1,9 +1,11 @@
 //! Changes of what is tried beside a release that serves.
 
+use std::sync::Arc;
+
 use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange};
 
 use super::trial::{Candidate, Mode, Plan};
-use super::{Registry, ReleaseError, label};
+use super::{Active, Registry, ReleaseError, label};
 use crate::clock::now_ms;
 
 /// Who decides what the plan of a canary says.
@@ -22,10 +24,7 @@ impl Registry {
         let _one_at_a_time = self.shared.change.lock().await;
         let release = self.release(release_id).await?;
         if release.projector != projector {
-            return Err(ReleaseError::Unknown(format!(
-                "release {release_id} is one of {}, not of {projector}; see `belfry release list`",
-                release.projector
-            )));
+            return Err(ReleaseError::of_another(release_id, &release.projector, projector));
         }
         let rollout = self.rollout(projector).await?;
         if rollout.release_id == release_id {
@@ -113,11 +112,7 @@ impl Registry {
         Ok((rollout.id == candidate.rollout_id).then_some(rollout))
     }
 
-    async fn change_trial(
-        &self,
-        change: &TrialChange<'_>,
-        loaded: Vec<std::sync::Arc<super::Active>>,
-    ) -> Result<bool, ReleaseError> {
+    async fn change_trial(&self, change: &TrialChange<'_>, loaded: Vec<Arc<Active>>) -> Result<bool, ReleaseError> {
         let done = self.shared.store.change_trial(change, now_ms()).await?;
         if done {
             self.shared.others.rollout_changed();

@@ -89,7 +89,7 @@ impl Relay {
             held.set(0.0);
             let lease = tokio::select! {
                 lease = lease::take(&self.store, &self.heartbeat, sink) => lease,
-                () = stopped(&mut stopping) => return,
+                () = stopped(&stopping) => return,
             };
             let (lease, deadline) = match lease {
                 Ok(lease) => lease,

@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
         let log_end = self.relay.heartbeat.log_end().subscribe();
         let mut pages = read(self.relay.store.clone(), &self.lease, log_end.clone());
         let mut stop_at = None;
-        let (mut seen_changes, mut stopping) = (self.relay.heartbeat.seen(), self.stopping.clone());
+        let (mut seen_changes, stopping) = (self.relay.heartbeat.seen(), self.stopping.clone());
         loop {
             if Instant::now() >= self.deadline {
                 return Ok(End::LeaseLost);
@@ -129,7 +129,7 @@ impl<'a> Session<'a> {
                     self.send(page, outlet, acknowledged, breaker).await?;
                 }
                 _ = seen_changes.changed() => {}
-                () = stopped(&mut stopping), if stop_at.is_none() => {
+                () = stopped(&stopping), if stop_at.is_none() => {
                     stop_at = Some(*log_end.borrow());
                 }
                 () = tokio::time::sleep(WATCH_EVERY) => {}

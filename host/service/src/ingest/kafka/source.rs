@@ -18,6 +18,7 @@ use crate::heartbeat::{Heartbeat, Seen};
 use crate::kafka::Client;
 use crate::pipeline::Pipeline;
 use crate::redis::Others;
+use crate::stopping::stopped;
 
 /// How often is looked whether other topics are wanted.
 const LOOK: Duration = Duration::from_secs(1);
@@ -220,10 +221,6 @@ impl KafkaSource {
         let checked = tokio::task::spawn_blocking(move || check(&positions, &wanted));
         checked.await.map_err(|_| SourceError::CutOff)?
     }
-}
-
-async fn stopped(stopping: &watch::Receiver<bool>) {
-    let _ = stopping.clone().wait_for(|stopping| *stopping).await;
 }
 
 impl SourceError {

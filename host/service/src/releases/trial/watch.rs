@@ -14,11 +14,11 @@ use crate::stopping::stopped;
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Look after what is tried until the service stops. All replicas do; the first to see what must be done does it.
-pub(crate) async fn watch(registry: Registry, store: Store, replica: Uuid, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn watch(registry: Registry, store: Store, replica: Uuid, stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            () = stopped(&mut stopping) => return,
+            () = stopped(&stopping) => return,
         }
         for candidate in &registry.serving().candidates {
             if let Err(error) = look_after(candidate, &registry, &store, replica).await {
