@@ -8,7 +8,7 @@ BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_runtime') THEN
     GRANT USAGE ON SCHEMA belfry TO belfry_runtime;
     GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout,
-                            belfry.component_signature, belfry.pause TO belfry_runtime;
+                            belfry.component_signature, belfry.pause, belfry.audit_log TO belfry_runtime;
     GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.dead_letter TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::client::Start;
 use crate::commands::audit::AuditArgs;
+use crate::commands::audit_log::AuditLogArgs;
 use crate::commands::compare::CompareArgs;
 use crate::commands::compile_component::CompileArgs;
 use crate::commands::config::ConfigCommand;
@@ -96,6 +97,8 @@ pub enum Command {
     /// Say who may call Belfry, and as what
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Show who changed what: releases, trials, pauses, tokens, dead letters, positions
+    AuditLog(AuditLogArgs),
     /// How far Kafka's topics have been read
     #[command(subcommand)]
     Position(PositionCommand),
@@ -202,12 +205,18 @@ pub struct TailArgs {
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  belfry explain fe17901f-b267-53fc-ab06-b54d181baae1")]
+Examples:
+  belfry explain fe17901f-b267-53fc-ab06-b54d181baae1
+  belfry explain --rerun fe17901f-b267-53fc-ab06-b54d181baae1
+
+With --rerun the exit code is 3 if something else comes of the event now.")]
 pub struct ExplainArgs {
     /// The id of a notification or of an event
     #[arg(value_name = "ID")]
     pub id: Uuid,
+    /// Project the event once more with the same releases, and say whether the same comes of it
+    #[arg(long)]
+    pub rerun: bool,
 }
 
 /// Arguments of `plugin inspect`.

@@ -9,6 +9,7 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod connection;
+pub mod direct;
 pub mod escape;
 pub mod exit;
 pub mod json_stream;
@@ -60,6 +61,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
             commands::release::roll_back(args, &client()?, output).await
         }
         Command::Replay(args) => commands::replay::run(args, &client()?, output).await,
+        Command::AuditLog(args) => commands::audit_log::run(args, &client()?, output).await,
         Command::DeadLetter(command) => commands::dead_letter::run(command, &client()?, output).await,
         Command::Parked(ParkedCommand::List(args)) => commands::parked::list(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Unpark(args)) => commands::parked::unpark(args, &client()?, output).await,

@@ -54,8 +54,7 @@ impl FromStr for When {
 impl When {
     /// In the form in which the API takes times.
     pub fn written(self) -> anyhow::Result<String> {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        self.written_at(now_ms)
+        self.written_at(now_ms())
     }
 
     fn written_at(self, now_ms: i64) -> anyhow::Result<String> {
@@ -65,6 +64,11 @@ impl When {
         };
         format_instant_ms(ms).map_err(|error| anyhow::anyhow!("a time is {error}"))
     }
+}
+
+/// Milliseconds since the epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use belfry_store::{DeadLetter, DeadLetterFilter, Redrive, Redriven, StoreError};
+use belfry_store::{DeadLetter, DeadLetterFilter, NewChange, Redrive, Redriven, StoreError};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -52,6 +52,8 @@ impl DeadLetters {
         by: &str,
     ) -> Result<Summary, NotTaken> {
         let mut summary = Summary::default();
+        let asked = NewChange::redriven(filter, after, by);
+        self.pipeline.store.note_change(&asked, now_ms()).await?;
         while summary.tried + summary.passed_over < limit {
             let page = self.pipeline.store.dead_letters(filter, after, PAGE).await?;
             let Some(last) = page.last().map(|letter| letter.id) else { break };

@@ -31,6 +31,7 @@ mod heartbeat;
 mod lease;
 mod redis;
 mod replay;
+mod rerun;
 mod retention;
 mod service;
 mod stopping;

@@ -5,8 +5,10 @@
 
 mod audit;
 mod batch;
+mod change;
 mod crash_point;
 mod dead_letter;
+mod delivery;
 mod error;
 mod log_entry;
 mod pause;
@@ -25,8 +27,10 @@ mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
 pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, Unreadable};
+pub use change::{Change, ChangeFilter, NewChange};
 pub use crash_point::{arm_crash_points, sabotaged};
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Redrive, RedriveOutcome, Redriven, Settled};
+pub use delivery::{Activation, Delivery, DeliveryState};
 pub use error::{OpenError, StoreError};
 #[doc(hidden)]
 pub use fail;

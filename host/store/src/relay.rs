@@ -91,6 +91,14 @@ impl ParkedRequest {
         }
     }
 
+    /// The word for it in the audit log.
+    pub(crate) const fn action(self) -> &'static str {
+        match self {
+            Self::Unpark => "parked.unpark",
+            Self::Discard => "parked.discard",
+        }
+    }
+
     pub(crate) fn parse(word: &str) -> Option<Self> {
         [Self::Unpark, Self::Discard].into_iter().find(|request| request.as_str() == word)
     }

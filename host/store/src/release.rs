@@ -63,6 +63,13 @@ pub struct Release {
     pub admission: Option<String>,
 }
 
+impl Release {
+    /// Name, version and number, as people know it: `teacher-results@1.2.0#7`.
+    pub fn label(&self) -> String {
+        format!("{}@{}#{}", self.projector, self.version, self.id)
+    }
+}
+
 /// What became of a request to add a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddRelease {

@@ -352,10 +352,11 @@ impl Store {
         &self,
         filter: &ParkedFilter,
         request: &NewParkedRequest<'_>,
+        now_ms: i64,
     ) -> Result<u64, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.request_parked(filter, request).await,
-            Self::Postgres(postgres) => postgres.request_parked(filter, request).await,
+            Self::Sqlite(sqlite) => sqlite.request_parked(filter, request, now_ms).await,
+            Self::Postgres(postgres) => postgres.request_parked(filter, request, now_ms).await,
         }
     }
 
@@ -419,11 +420,17 @@ impl Store {
         }
     }
 
-    /// Let a partition stand somewhere else; whoever reads it is fenced off and begins there.
-    pub async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
+    /// Let a partition stand somewhere else; whoever reads it is fenced off and begins there. Gives where it stood.
+    pub async fn set_source_position(
+        &self,
+        partition: &SourcePartition,
+        next: i64,
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Option<i64>, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.set_source_position(partition, next).await,
-            Self::Postgres(postgres) => postgres.set_source_position(partition, next).await,
+            Self::Sqlite(sqlite) => sqlite.set_source_position(partition, next, by, now_ms).await,
+            Self::Postgres(postgres) => postgres.set_source_position(partition, next, by, now_ms).await,
         }
     }
 

@@ -34,6 +34,8 @@ pub struct TrialChange<'a> {
     pub reason: Option<&'a str>,
     /// Who says so.
     pub created_by: &'a str,
+    /// What the audit log calls it.
+    pub action: &'static str,
 }
 
 /// The last trial of a projector, under way or over.

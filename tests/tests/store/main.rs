@@ -1,5 +1,6 @@
 //! What every store does, whichever database is behind it. Each behaviour is shown on SQLite and on PostgreSQL.
 
+mod changes;
 mod events;
 mod relays;
 mod releases;
@@ -124,6 +125,9 @@ macro_rules! on_every_store {
 }
 
 on_every_store! {
+    crate::changes::a_change_is_noted_with_it as a_change_is_noted_with_it,
+    crate::changes::changes_are_found as changes_are_found,
+    crate::changes::the_audit_log_is_only_appended_to as the_audit_log_is_only_appended_to,
     crate::events::events_and_their_notifications_stand_together_in_order as events_and_their_notifications_stand_together_in_order,
     crate::events::pieces_of_the_log_are_found_by_their_time as pieces_of_the_log_are_found_by_their_time,
     crate::events::an_event_id_is_taken_once as an_event_id_is_taken_once,

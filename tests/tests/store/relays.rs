@@ -65,8 +65,8 @@ pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(open
 
     let at = |position| ParkedFilter { position: Some(position), ..ParkedFilter::default() };
     // One entry is meant, and with it all of its key: one must not pass the other.
-    assert_eq!(store.request_parked(&at(3), &UNPARK).await.expect("an answer"), 2);
-    assert_eq!(store.request_parked(&at(2), &DISCARD).await.expect("an answer"), 1);
+    assert_eq!(store.request_parked(&at(3), &UNPARK, 0).await.expect("an answer"), 2);
+    assert_eq!(store.request_parked(&at(2), &DISCARD, 0).await.expect("an answer"), 1);
     let requests: Vec<_> = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
     let requests: Vec<_> = requests.iter().map(|parked| (parked.position, parked.request)).collect();
     let (unpark, discard) = (Some(ParkedRequest::Unpark), Some(ParkedRequest::Discard));
@@ -111,7 +111,7 @@ pub(crate) async fn what_is_discarded_stays_known(opened: Opened) {
     assert!(store.checkpoint(SINK, lease.epoch, 3, &all).await.expect("an answer"));
     let at = |position| ParkedFilter { position: Some(position), ..ParkedFilter::default() };
     for position in [1, 2] {
-        assert_eq!(store.request_parked(&at(position), &DISCARD).await.expect("an answer"), 1);
+        assert_eq!(store.request_parked(&at(position), &DISCARD, 0).await.expect("an answer"), 1);
     }
     // What nobody asked for is not done, and an earlier holder does nothing.
     assert!(!store.discard_parked(SINK, lease.epoch - 1, &[1], now_ms).await.expect("an answer"));
@@ -140,7 +140,7 @@ pub(crate) async fn a_heartbeat_tells_what_is_new(opened: Opened) {
     opened.commit(vec![submission(1, vec![notification(11)])]).await;
     store.register_sink(SINK, 0).await.expect("an answer");
     let lease = store.acquire_lease(SINK, me).await.expect("an answer").expect("the lease");
-    store.request_parked(&ParkedFilter::default(), &UNPARK).await.expect("an answer");
+    store.request_parked(&ParkedFilter::default(), &UNPARK, 0).await.expect("an answer");
     let after = store.beat(me).await.expect("a beat");
     assert_eq!(after.end, 2);
     assert!(after.parked_requests > before.parked_requests);

@@ -147,6 +147,7 @@ pub(crate) async fn a_trial_is_changed_only_by_who_knows_how_it_stands(opened: O
         suspended_release_id: None,
         reason: None,
         created_by: "test",
+        action: "trial.shadow",
     };
     assert!(store.change_trial(&begin, 1).await.expect("a change"));
     assert!(!store.change_trial(&begin, 2).await.expect("an answer"), "it stands elsewhere now");

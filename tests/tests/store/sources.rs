@@ -22,8 +22,8 @@ pub(crate) async fn a_source_begins_where_it_is_told_once(opened: Opened) {
     let store = &opened.store;
     assert_eq!(store.begin_source(&partition(0), 7).await.expect("a position"), 7);
     assert_eq!(store.begin_source(&partition(0), 9).await.expect("a position"), 7);
-    store.set_source_position(&partition(0), 9).await.expect("a position");
-    store.set_source_position(&partition(1), 3).await.expect("a position");
+    store.set_source_position(&partition(0), 9, "test", 0).await.expect("a position");
+    store.set_source_position(&partition(1), 3, "test", 0).await.expect("a position");
     let positions = store.source_positions("belfry", Some("events")).await.expect("a query");
     assert_eq!(positions, [(partition(0), 9), (partition(1), 3)]);
     assert_eq!(store.source_positions("other", None).await.expect("a query"), []);

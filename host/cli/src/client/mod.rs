@@ -3,6 +3,7 @@
 //! [`Client`] has a function for each request; the types are the API's own, in [`wire`]. [`Feed`] follows the
 //! notifications and connects again by itself.
 
+mod changes;
 mod dead_letters;
 mod error;
 mod feed;
@@ -25,6 +26,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+pub use changes::{Change, ChangeQuery};
 pub use dead_letters::{DeadLetter, DeadLetterGroup, DeadLetterQuery, RedriveSummary, SettledDeadLetter};
 pub use error::ClientError;
 pub use feed::{Feed, FeedItem, FeedNotification, FeedQuery, Start};
@@ -34,7 +36,7 @@ pub use releases::{Pushed, Upload};
 pub use replays::{ReplayProgress, ReplayQuery};
 pub use trials::{Trial, TrialComparison, TrialLimits, TrialSample, TrialSide, TrialStep};
 
-use wire::{EventHistory, NotificationHistory};
+use wire::{EventHistory, NotificationHistory, Rerun, Reruns};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the service lets anybody wait for its turn.
@@ -79,6 +81,12 @@ impl Client {
     /// An event and everything that came of it.
     pub async fn event(&self, event_id: Uuid) -> Result<EventHistory, ClientError> {
         self.get(self.url(&["v1", "events", &event_id.to_string()])).await
+    }
+
+    /// What each release that projected an event makes of it now.
+    pub async fn rerun(&self, event_id: Uuid) -> Result<Vec<Rerun>, ClientError> {
+        let url = self.url(&["v1", "events", &event_id.to_string(), "rerun"]);
+        self.answer::<Reruns>(self.http.post(url)).await.map(|answer| answer.reruns)
     }
 
     /// A notification, sent or withheld, and its cause.

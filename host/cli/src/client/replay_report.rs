@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What a replay found.
@@ -112,7 +112,7 @@ pub struct ReplaySample {
     pub fields: Vec<SampleField>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the API's document tells the fields")]
 pub struct SampleField {
     pub field: String,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Problem;
+use super::replay_report::SampleField;
 
 /// What became of an event that was sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -213,6 +214,63 @@ pub struct NotificationHistory {
     pub message: Option<Box<RawValue>>,
     /// The event behind it; none if that is no longer kept.
     pub cause: Option<NotificationCause>,
+    /// The release that made it.
+    pub made_by: Option<NotificationMaker>,
+    /// How far each sink came with it.
+    pub deliveries: Vec<NotificationDelivery>,
+}
+
+/// A release, as far as it explains what it made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the API's document tells the fields")]
+pub struct NotificationMaker {
+    pub digest: String,
+    pub config: Option<Box<RawValue>>,
+    pub contract: Option<String>,
+    pub note: String,
+    pub pushed_by: String,
+    pub pushed_at: String,
+    pub activated_by: Option<String>,
+    pub activated_at: Option<String>,
+    pub canary: bool,
+}
+
+/// How far a sink came with a notification.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the API's document tells the fields")]
+pub struct NotificationDelivery {
+    pub sink: String,
+    pub state: String,
+    pub at: Option<String>,
+    pub detail: Option<String>,
+}
+
+/// Answer to a rerun.
+#[derive(Deserialize)]
+pub(super) struct Reruns {
+    pub(super) reruns: Vec<Rerun>,
+}
+
+/// What a release made of an event, and what it makes of it now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the API's document tells the fields")]
+pub struct Rerun {
+    pub projector: String,
+    pub release: String,
+    pub release_id: i64,
+    pub then: String,
+    pub now: String,
+    pub same: Option<bool>,
+    pub differences: Vec<RerunDifference>,
+}
+
+/// A notification that is not the same.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the API's document tells the fields")]
+pub struct RerunDifference {
+    pub notification_id: Uuid,
+    pub difference: String,
+    pub fields: Vec<SampleField>,
 }
 
 /// The event behind a notification.
@@ -228,6 +286,8 @@ pub struct NotificationCause {
     pub source_service: String,
     /// Ties together what one request set in motion.
     pub correlation_id: Uuid,
+    /// The producer's trace, as W3C writes it.
+    pub traceparent: Option<String>,
     /// Its position in the log.
     pub position: i64,
     /// When it was recorded.

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod audit;
+pub mod audit_log;
 pub mod compare;
 pub mod compile_component;
 pub mod completions;

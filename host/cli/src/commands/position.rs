@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::commands::serve::ConfigArgs;
+use crate::direct;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
 
@@ -164,9 +165,9 @@ fn lag(row: &PositionRow) -> Option<i64> {
 async fn set(args: &SetArgs, output: &Output) -> anyhow::Result<Exit> {
     let positions = open(&args.config).await?;
     let moved = match (args, &args.from_group) {
-        (_, Some(group)) => positions.set_from_group(group).await.map_err(fault)?,
+        (_, Some(group)) => positions.set_from_group(group, &direct::by()).await.map_err(fault)?,
         (SetArgs { topic: Some(topic), partition: Some(partition), target: Some(target), .. }, None) => {
-            vec![positions.set(topic, *partition, *target).await.map_err(fault)?]
+            vec![positions.set(topic, *partition, *target, &direct::by()).await.map_err(fault)?]
         }
         _ => return Err(Fault::new(Exit::Usage, "which partition, and where? see `belfry position set --help`").into()),
     };

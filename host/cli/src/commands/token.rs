@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
 use crate::connection;
+use crate::direct;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, table};
 
@@ -117,15 +118,12 @@ impl Direct {
     }
 }
 
-/// As whom the database is changed.
-const BY: &str = "direct";
-
 async fn create(args: &CreateArgs, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let CreateArgs { name, role, expires_in, direct } = args;
     let token = match direct.place(options).await? {
         Place::Service(client) => client.create_token(name, *role, *expires_in).await?,
         Place::Database(store) => {
-            let new = NewAccess { name: name.clone(), role: *role, life: *expires_in, created_by: BY.into() };
+            let new = NewAccess { name: name.clone(), role: *role, life: *expires_in, created_by: direct::by() };
             let issued = access::issue(&store, new).await.map_err(fault)?;
             store.close().await;
             issued.secret.reveal().to_owned()
@@ -168,7 +166,7 @@ async fn revoke(args: &RevokeArgs, options: &Options, output: &Output) -> anyhow
     match args.direct.place(options).await? {
         Place::Service(client) => client.revoke_token(&args.name).await?,
         Place::Database(store) => {
-            access::revoke(&store, &args.name, BY).await.map_err(fault)?;
+            access::revoke(&store, &args.name, &direct::by()).await.map_err(fault)?;
             store.close().await;
         }
     }

@@ -4,12 +4,15 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use belfry_service::kafka::{Difference, TopicDifference, Topics, TopicsError};
+use belfry_store::{NewChange, Store, StoreSettings};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::commands::serve::ConfigArgs;
+use crate::direct;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
+use crate::when::now_ms;
 
 /// A change that a broker took shows by then.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -98,6 +101,7 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     if !args.yes && !confirmed(output) {
         return Err(Fault::new(Exit::Refused, "nothing was changed; to change it without a question: --yes").into());
     }
+    note(&args.check.config, &differences, output).await;
     topics.apply(&differences).await.map_err(fault)?;
     let left = differences_left(&topics).await?;
     if left.is_empty() {
@@ -108,6 +112,24 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     let (told, unknown) = ("some differences are left", left.iter().any(|left| !left.difference.can_be_applied()));
     let hint = if unknown { "; copies and unknown settings are for Kafka's own tools" } else { "" };
     Err(Fault::new(Exit::Check, format!("{told}: {names}{hint}")).into())
+}
+
+/// The store may not be there yet, or be down while topics have to be mended: then it is told and done all the same.
+async fn note(config: &ConfigArgs, differences: &[TopicDifference], output: &Output) {
+    let noting = async {
+        let settings = config.load()?.config.store.settings()?;
+        let store = Store::open(&StoreSettings { migrate: false, ..settings }).await?;
+        for different in differences {
+            let [topic, what, is, declared] = row(different);
+            let change = NewChange::topic(&topic, &what, &is, &declared, &direct::by());
+            store.note_change(&change, now_ms()).await?;
+        }
+        store.close().await;
+        anyhow::Ok(())
+    };
+    if let Err(error) = noting.await {
+        output.note(format!("this will not be in the audit log: {error}"));
+    }
 }
 
 /// What still differs. Brokers take a moment to show what they were told.

@@ -1,11 +1,12 @@
 //! What a rule tells of an event, in a form in which two releases can be compared, or a release with the log.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use belfry_model::{Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome};
 use belfry_sandbox::{Answer, Failure};
 use belfry_store::LogEntry;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -34,7 +35,7 @@ pub(crate) struct Told {
 pub(crate) type Made = Result<Vec<Told>, Outcome>;
 
 /// One that tells two notifications of the same id apart.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct FieldChange {
     /// The field's name; of the payload `payload.NAME`.
     pub(crate) field: String,
@@ -44,7 +45,9 @@ pub(crate) struct FieldChange {
 
 /// Let a release project an event. Nothing is recorded, sent or counted as the release's doing.
 pub(crate) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
-    let projection = active.projector.project(&active.configuration, envelope, event);
+    // A fault of ours around a rule counts as one of its own.
+    let call = || active.projector.project(&active.configuration, envelope, event);
+    let Ok(projection) = catch_unwind(AssertUnwindSafe(call)) else { return Err(Outcome::Trapped) };
     let notifications = match projection.answer {
         Answer::Notifications(notifications) => notifications,
         Answer::Rejected(_) => return Err(Outcome::Rejected),

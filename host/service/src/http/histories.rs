@@ -9,9 +9,11 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Api;
+use super::notification::{CauseView, DeliveryView, MakerView, NotificationView};
 use super::problem::Problem;
-use super::wire::{CauseView, HistoryDeadLetter, HistoryNotification, HistoryWithheld, NotificationView, raw};
+use super::wire::{HistoryDeadLetter, HistoryNotification, HistoryWithheld, raw};
 use crate::clock::rfc3339;
+use crate::rerun::{NotRerun, Rerun, rerun};
 
 /// An event and everything that came of it.
 #[derive(Serialize)]
@@ -65,12 +67,18 @@ pub(crate) async fn notification(
         Some(NotificationHistory::Withheld(withheld)) => api.registry.learn([withheld.release_id]).await?,
         None => {}
     }
-    let (source_event_id, view) = match history {
+    let (source_event_id, at_ms, view) = match history {
         Some(NotificationHistory::Issued(entry)) => {
-            (entry.source_event_id, NotificationView::issued(entry, &api.registry))
+            // What stands without a topic, nobody sends.
+            let sent = entry.topic.is_some();
+            let deliveries = if sent { api.store.deliveries(entry.position).await? } else { Vec::new() };
+            let deliveries = deliveries.into_iter().map(DeliveryView::of).collect();
+            let (source, at_ms) = (entry.source_event_id, entry.created_at_ms);
+            (source, at_ms, NotificationView { deliveries, ..NotificationView::issued(entry, &api.registry) })
         }
         Some(NotificationHistory::Withheld(withheld)) => {
-            (Some(withheld.source_event_id), NotificationView::withheld(withheld, &api.registry))
+            let (source, at_ms) = (Some(withheld.source_event_id), withheld.created_at_ms);
+            (source, at_ms, NotificationView::withheld(withheld, &api.registry))
         }
         None => return Err(Problem::not_found(format!("no notification {notification_id} was made"))),
     };
@@ -78,12 +86,44 @@ pub(crate) async fn notification(
         Some(event_id) => api.store.event(event_id).await?,
         None => None,
     };
-    Ok(Json(NotificationView { cause: source.and_then(|history| cause(history.event)), ..view }))
+    let made_by = match api.store.release(view.release_id).await? {
+        Some(release) => Some(MakerView::of(release, api.store.activation(view.release_id, at_ms).await?)),
+        None => None,
+    };
+    Ok(Json(NotificationView { cause: source.and_then(|history| cause(history.event)), made_by, ..view }))
+}
+
+#[derive(Serialize)]
+pub(crate) struct Reruns {
+    event_id: Uuid,
+    /// One for each release that projected it.
+    reruns: Vec<Rerun>,
+}
+
+/// Project an event once more, and say whether the same comes of it.
+pub(crate) async fn run_again(State(api): State<Api>, Path(event_id): Path<String>) -> Result<Json<Reruns>, Problem> {
+    let event_id = id(&event_id)?;
+    let reruns = rerun(&api.pipeline, event_id).await?;
+    Ok(Json(Reruns { event_id, reruns }))
+}
+
+impl From<NotRerun> for Problem {
+    fn from(error: NotRerun) -> Self {
+        match error {
+            NotRerun::Unknown(_) => Self::not_found(error.to_string()),
+            NotRerun::Unreadable(detail) => Self::bad_request(detail),
+            NotRerun::Release(error) => error.into(),
+            NotRerun::Store(error) => error.into(),
+            NotRerun::Overloaded(error) => Self::overloaded(error.to_string()),
+        }
+    }
 }
 
 fn cause(event: LogEntry) -> Option<CauseView> {
     let envelope = Envelope::parse(&event.payload).ok()?;
+    let traceparent = envelope.metadata_str("traceparent").map(str::to_owned);
     Some(CauseView {
+        traceparent,
         event_id: envelope.event_id,
         event_type: envelope.event_type,
         event_timestamp: envelope.event_timestamp,

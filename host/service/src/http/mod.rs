@@ -1,10 +1,12 @@
 //! The HTTP API, on two listeners: `[http]` for those who post and read, `[ops]` for those who watch.
 
+mod audit_log;
 mod auth;
 mod dead_letters;
 mod events;
 mod feed;
 mod histories;
+mod notification;
 mod ops;
 mod parked;
 mod pauses;

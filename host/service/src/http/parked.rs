@@ -12,6 +12,7 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::ParkedView;
+use crate::clock::now_ms;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -103,7 +104,7 @@ async fn ask(api: &Api, request: Request, wanted: ParkedRequest, by: &str) -> Re
         return Err(Problem::bad_request(detail));
     }
     let asked = NewParkedRequest { request: wanted, by, reason: reason.as_deref() };
-    let entries = api.store.request_parked(&filter, &asked).await?;
+    let entries = api.store.request_parked(&filter, &asked, now_ms()).await?;
     // The key of a notification is its recipient, so it is not told here.
     tracing::info!(
         request = wanted.as_str(),

@@ -8,8 +8,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    Api, OPENAPI, auth, dead_letters, events, feed, histories, ops, parked, pauses, problem, releases, replays, tokens,
-    trials,
+    Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, parked, pauses, problem, releases,
+    replays, tokens, trials,
 };
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
@@ -55,6 +55,7 @@ fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::changes("/v1/events", Publisher, events::post).up_to(MAX_BODY_BYTES),
         Endpoint::reads("/v1/events/{event_id}", Viewer, histories::event),
+        Endpoint::changes("/v1/events/{event_id}/rerun", Operator, histories::run_again),
         Endpoint::reads("/v1/notifications/{event_id}", Viewer, histories::notification),
         Endpoint::reads("/v1/feed", Viewer, feed::get),
         Endpoint::reads("/v1/dead-letters", Viewer, dead_letters::list),
@@ -79,6 +80,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::reads("/v1/pauses", Viewer, pauses::list),
         Endpoint::changes("/v1/pauses/{kind}/{name}", Operator, pauses::pause),
         Endpoint::changes("/v1/pauses/{kind}/{name}/resume", Operator, pauses::resume),
+        Endpoint::reads("/v1/audit-log", Operator, audit_log::list),
         Endpoint::reads("/v1/tokens", Admin, tokens::list),
         Endpoint::changes("/v1/tokens", Admin, tokens::create),
         Endpoint::changes("/v1/tokens/{name}/revoke", Admin, tokens::revoke),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::problem::Problem;
 use crate::clock::rfc3339;
 use crate::pipeline::Accepted;
-use crate::releases::{Registry, label};
+use crate::releases::Registry;
 
 /// What became of one posted event.
 #[derive(Serialize)]
@@ -196,72 +196,6 @@ impl ParkedView {
     }
 }
 
-/// One notification, sent or not.
-#[derive(Serialize)]
-pub(crate) struct NotificationView {
-    pub(crate) event_id: Uuid,
-    pub(crate) status: &'static str,
-    pub(crate) reason: Option<String>,
-    pub(crate) position: Option<i64>,
-    pub(crate) recorded_at: String,
-    pub(crate) projector: String,
-    pub(crate) release: String,
-    pub(crate) release_id: i64,
-    pub(crate) recipient: String,
-    pub(crate) message: Option<Box<RawValue>>,
-    pub(crate) cause: Option<CauseView>,
-}
-
-/// The event behind a notification.
-#[derive(Serialize)]
-pub(crate) struct CauseView {
-    pub(crate) event_id: Uuid,
-    pub(crate) event_type: String,
-    pub(crate) event_timestamp: String,
-    pub(crate) source_service: String,
-    pub(crate) correlation_id: Uuid,
-    pub(crate) position: i64,
-    pub(crate) recorded_at: String,
-}
-
-impl NotificationView {
-    pub(crate) fn issued(entry: LogEntry, registry: &Registry) -> Self {
-        let release_id = entry.release_id.unwrap_or_default();
-        let (projector, release) = named(registry, release_id);
-        Self {
-            event_id: entry.event_id,
-            // What was recorded while Belfry observed has no topic.
-            status: if entry.topic.is_some() { "issued" } else { "observed" },
-            reason: None,
-            position: Some(entry.position),
-            recorded_at: rfc3339(entry.created_at_ms),
-            projector,
-            release,
-            release_id,
-            recipient: entry.event_key,
-            message: raw(entry.payload),
-            cause: None,
-        }
-    }
-
-    pub(crate) fn withheld(withheld: Withheld, registry: &Registry) -> Self {
-        let (projector, release) = named(registry, withheld.release_id);
-        Self {
-            event_id: withheld.notification_id,
-            status: "withheld",
-            reason: Some(withheld.reason),
-            position: None,
-            recorded_at: rfc3339(withheld.created_at_ms),
-            projector,
-            release,
-            release_id: withheld.release_id,
-            recipient: withheld.recipient,
-            message: None,
-            cause: None,
-        }
-    }
-}
-
 /// A release.
 #[derive(Serialize)]
 pub(crate) struct ReleaseView {
@@ -289,7 +223,7 @@ impl ReleaseView {
             signed_by: signers.get(&release.digest).cloned(),
             active: registry.serving().active.iter().any(|active| active.release_id == release.id),
             release_id: release.id,
-            label: label(&release),
+            label: release.label(),
             admission: release.admission.and_then(|report| RawValue::from_string(report).ok()),
             projector: release.projector,
             version: release.version,

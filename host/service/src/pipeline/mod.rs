@@ -23,6 +23,7 @@ use crate::ingest::{Arrival, Incoming};
 use crate::kafka::{TopicLimits, Unsendable};
 use crate::releases::{Active, Registry};
 
+pub(crate) use record::ProjectionRecord;
 pub(crate) use shadow::Shadow;
 
 /// Log entries that are handed to the writer at once.

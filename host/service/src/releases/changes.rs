@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use belfry_store::{Paused, Release};
 
-use super::{Active, Registry, ReleaseError, RolledOut, label};
+use super::{Active, Registry, ReleaseError, RolledOut};
 use crate::clock::now_ms;
 
 impl Registry {
@@ -30,7 +30,7 @@ impl Registry {
         for release_id in release_ids {
             let release = self.release(*release_id).await?;
             if let Some(other) = releases.iter().find(|other| other.projector == release.projector) {
-                return Err(ReleaseError::Twice(label(other), label(&release)));
+                return Err(ReleaseError::Twice(other.label(), release.label()));
             }
             releases.push(release);
         }
@@ -68,7 +68,7 @@ impl Registry {
         self.take_over(loaded).await?;
         let rolled_out = |release: Release| {
             let previous = current.of(&release.projector).map(|active| active.release_id);
-            tracing::info!(release = label(&release), previous, by, "release activated");
+            tracing::info!(release = release.label(), previous, by, "release activated");
             let previous_release_id = previous.filter(|previous| *previous != release.id);
             RolledOut { release, previous_release_id }
         };

@@ -6,7 +6,7 @@ use belfry_sandbox::{NotAdmitted, Projector, Sandbox};
 use belfry_store::Release;
 use serde_json::{Map, Value};
 
-use super::{Active, Health, Registry, ReleaseError, label};
+use super::{Active, Health, Registry, ReleaseError};
 
 impl Registry {
     /// A release to try out: one that is loaded already, or any other of the projector, loaded beside it.
@@ -53,7 +53,7 @@ impl Registry {
         Ok(Active {
             release_id: release.id,
             name: release.projector.clone(),
-            label: label(release),
+            label: release.label(),
             projector,
             configuration: Arc::new(configuration),
             halt: None,

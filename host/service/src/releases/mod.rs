@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use belfry_model::{Envelope, Outcome};
 use belfry_sandbox::{Configuration, NotAdmitted, Projector};
-use belfry_store::{Release, StoreError};
+use belfry_store::StoreError;
 
 pub(crate) use follow::follow;
 pub(crate) use health::Health;
@@ -75,11 +75,6 @@ impl Active {
     pub fn event_types(&self) -> impl Iterator<Item = &str> {
         self.projector.description().subscriptions.iter().map(|wanted| wanted.event_type.as_str())
     }
-}
-
-/// A release as people know it.
-pub fn label(release: &Release) -> String {
-    format!("{}@{}#{}", release.projector, release.version, release.id)
 }
 
 /// Why a release cannot be made or serve.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::signature::{Signature, TrustedKeys};
-use super::{ReleaseError, Serving, label};
+use super::{ReleaseError, Serving};
 use crate::clock::now_ms;
 use crate::redis::Others;
 
@@ -188,7 +188,7 @@ impl Registry {
         match self.shared.store.add_release(&new, now_ms()).await? {
             AddRelease::There(added, release) => {
                 self.read_names().await?;
-                tracing::info!(release = label(&release), new = added == Added::New, "release made");
+                tracing::info!(release = release.label(), new = added == Added::New, "release made");
                 Ok(Pushed { release, new: added == Added::New })
             }
             AddRelease::OtherDigest(digest) => Err(ReleaseError::VersionTaken {
@@ -208,7 +208,7 @@ impl Registry {
     pub(super) async fn read_names(&self) -> Result<(), StoreError> {
         let releases = self.shared.store.releases(None).await?;
         let named =
-            |release: &Release| (release.id, Named { projector: release.projector.clone(), label: label(release) });
+            |release: &Release| (release.id, Named { projector: release.projector.clone(), label: release.label() });
         self.shared.names.store(Arc::new(releases.iter().map(named).collect()));
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange};
 
 use super::trial::{Candidate, Mode, Plan};
-use super::{Active, Registry, ReleaseError, label};
+use super::{Active, Registry, ReleaseError};
 use crate::clock::now_ms;
 
 /// Who decides what the plan of a canary says.
@@ -28,7 +28,7 @@ impl Registry {
         }
         let rollout = self.rollout(projector).await?;
         if rollout.release_id == release_id {
-            let detail = format!("{} serves already; there is nothing to try beside it", label(&release));
+            let detail = format!("{} serves already; there is nothing to try beside it", release.label());
             return Err(ReleaseError::Refused(detail));
         }
         if rollout.suspended_release_id == Some(rollout.release_id) {
@@ -39,9 +39,10 @@ impl Registry {
         let loaded = self.load_once(&release).await?;
         let candidate = plan
             .map_or(CandidateRow { release_id, share: None, plan: None, step: None }, |plan| row(release_id, plan, 0));
-        let change = TrialChange { candidate: Some(&candidate), created_by: by, ..unchanged(&rollout) };
+        let action = if plan.is_some() { "trial.canary" } else { "trial.shadow" };
+        let change = TrialChange { candidate: Some(&candidate), created_by: by, action, ..unchanged(&rollout) };
         self.change_trial(&change, vec![loaded]).await?;
-        tracing::info!(release = label(&release), by, "a trial begins");
+        tracing::info!(release = release.label(), by, "a trial begins");
         Ok(())
     }
 
@@ -68,7 +69,8 @@ impl Registry {
         let Some(rollout) = self.still(candidate).await? else { return Ok(()) };
         let release = &candidate.release;
         let suspended_release_id = Some(release.release_id);
-        let change = TrialChange { suspended_release_id, reason: Some(reason), ..unchanged(&rollout) };
+        let action = "trial.take-back";
+        let change = TrialChange { suspended_release_id, reason: Some(reason), action, ..unchanged(&rollout) };
         if self.change_trial(&change, Vec::new()).await? {
             metrics::counter!("belfry_rollbacks_total", "projector" => release.name.clone()).increment(1);
             tracing::error!(release = release.label, reason, "canary taken back");
@@ -84,13 +86,14 @@ impl Registry {
         let release = &candidate.release;
         if let Some(next) = plan.steps.get(step + 1) {
             let larger = row(release.release_id, plan, step + 1);
-            let change = TrialChange { candidate: Some(&larger), ..unchanged(&rollout) };
+            let change = TrialChange { candidate: Some(&larger), action: "trial.grow", ..unchanged(&rollout) };
             if self.change_trial(&change, Vec::new()).await? {
                 tracing::info!(release = release.label, percent = next.percent, "canary grows");
             }
         } else if plan.serves_all_in_the_end() {
             let reason = Some("its canary came to its end");
-            let change = TrialChange { release_id: release.release_id, reason, ..unchanged(&rollout) };
+            let action = "trial.complete";
+            let change = TrialChange { release_id: release.release_id, reason, action, ..unchanged(&rollout) };
             if self.change_trial(&change, Vec::new()).await? {
                 tracing::info!(release = release.label, "canary came to its end; the release serves all");
             }
@@ -126,7 +129,7 @@ impl Registry {
     }
 }
 
-/// The same release as before, and nothing tried beside it.
+/// The same release as before, and nothing tried beside it any more.
 fn unchanged(rollout: &Rollout) -> TrialChange<'_> {
     TrialChange {
         projector: &rollout.projector,
@@ -136,6 +139,7 @@ fn unchanged(rollout: &Rollout) -> TrialChange<'_> {
         suspended_release_id: None,
         reason: None,
         created_by: BELFRY,
+        action: "trial.end",
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use belfry_sandbox::Digest;
 use belfry_store::{ComponentSignature, Release, StoreError};
 
-use super::{Registry, ReleaseError, label};
+use super::{Registry, ReleaseError};
 
 impl Registry {
     /// Signatures are asked for at the upload, and again here: keys come and go.
@@ -20,7 +20,7 @@ impl Registry {
         Err(ReleaseError::NotVouchedFor(format!(
             "nobody who is trusted now has signed the component of {}; sign it with `belfry plugin sign` and push it again \
              with --signature",
-            label(release)
+            release.label()
         )))
     }
 

@@ -3,11 +3,13 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
+use super::changes::note;
 use super::commit::{issue_ids, lock_order};
 use super::{Postgres, entries, without_nul};
 use crate::plan::Plan;
 use crate::{
-    DeadLetter, DeadLetterFilter, DeadLetterGroup, Origin, Redrive, RedriveOutcome, Redriven, Settled, StoreError,
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, Origin, Redrive, RedriveOutcome, Redriven, Settled,
+    StoreError,
 };
 
 /// A query for dead letters; [`dead_letter`] reads the columns. The payload is another expression.
@@ -166,7 +168,11 @@ impl Postgres {
             waiting!()
         ));
         let query = bind_filter!(query, filter).bind(by).bind(reason).bind(now_ms);
-        Ok(query.execute(&self.readers).await?.rows_affected())
+        let mut transaction = self.readers.begin().await?;
+        let count = query.execute(&mut *transaction).await?.rows_affected();
+        note(&mut transaction, &NewChange::discarded(filter, by, reason, count), now_ms).await?;
+        transaction.commit().await?;
+        Ok(count)
     }
 }
 

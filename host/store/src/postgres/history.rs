@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::Postgres;
 use super::dead_letters::{dead_letter, select_dead_letters};
 use super::log::{entry, select_entries};
-use crate::{EventHistory, NotificationHistory, StoreError, Withheld};
+use crate::delivery::DeliveryRow;
+use crate::{Activation, EventHistory, NotificationHistory, StoreError, Withheld};
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
 macro_rules! select_withheld {
@@ -68,6 +69,59 @@ impl Postgres {
             .fetch_optional(&self.readers)
             .await?;
         withheld.map(|row| withheld_row(&row).map(NotificationHistory::Withheld)).transpose()
+    }
+
+    pub(crate) async fn deliveries(&self, position: i64) -> Result<Vec<DeliveryRow>, StoreError> {
+        // Sources hold leases in the same table; their names have a colon.
+        let rows = sqlx::query(
+            "SELECT r.sink, r.position >= $1, \
+                    $1 <= coalesce((SELECT max(upto_id) FROM belfry.relay_checkpoint c \
+                                     WHERE c.sink = r.sink AND c.epoch = 0), 0), \
+                    (SELECT (extract(epoch FROM c.acked_at) * 1000)::bigint FROM belfry.relay_checkpoint c \
+                      WHERE c.sink = r.sink AND c.upto_id >= $1 ORDER BY c.upto_id LIMIT 1), \
+                    p.error, (extract(epoch FROM d.discarded_at) * 1000)::bigint, d.discarded_by, d.reason \
+               FROM belfry.relay r \
+               LEFT JOIN belfry.parked p ON p.sink = r.sink AND p.id = $1 \
+               LEFT JOIN belfry.discarded d ON d.sink = r.sink AND d.id = $1 \
+              WHERE strpos(r.sink, ':') = 0 ORDER BY r.sink",
+        )
+        .bind(position)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DeliveryRow {
+                    sink: row.try_get(0)?,
+                    reached: row.try_get(1)?,
+                    before_the_sink: row.try_get(2)?,
+                    acknowledged_ms: row.try_get(3)?,
+                    parked: row.try_get(4)?,
+                    discarded_ms: row.try_get(5)?,
+                    discarded_by: row.try_get(6)?,
+                    reason: row.try_get(7)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn activation(&self, release_id: i64, at_ms: i64) -> Result<Option<Activation>, StoreError> {
+        let row = sqlx::query(
+            "SELECT created_by, (extract(epoch FROM created_at) * 1000)::bigint, release_id <> $1 \
+               FROM belfry.rollout AS now \
+              WHERE created_at <= to_timestamp($2 / 1000.0) \
+                AND (release_id = $1 OR candidate_id = $1 AND candidate_plan IS NOT NULL) \
+                AND NOT EXISTS (SELECT FROM belfry.rollout AS before \
+                                 WHERE before.id = (SELECT max(id) FROM belfry.rollout \
+                                                     WHERE projector = now.projector AND id < now.id) \
+                                   AND (before.release_id = $1 OR before.candidate_id = $1 AND before.candidate_plan IS NOT NULL)) \
+              ORDER BY id DESC LIMIT 1",
+        )
+        .bind(release_id)
+        .bind(at_ms)
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| Ok(Activation { by: row.try_get(0)?, at_ms: row.try_get(1)?, canary: row.try_get(2)? }))
+            .transpose()
     }
 }
 

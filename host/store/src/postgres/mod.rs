@@ -5,6 +5,7 @@
 
 mod activity;
 mod audit;
+mod changes;
 mod commit;
 mod connect;
 mod dead_letters;

@@ -4,7 +4,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::Postgres;
-use crate::{NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
+use super::changes::note;
+use crate::{NewChange, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
 
 impl Postgres {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
@@ -35,7 +36,9 @@ impl Postgres {
         &self,
         filter: &ParkedFilter,
         request: &NewParkedRequest<'_>,
+        now_ms: i64,
     ) -> Result<u64, StoreError> {
+        let mut transaction = self.readers.begin().await?;
         let done = sqlx::query(
             "UPDATE belfry.parked AS p SET request = $5, requested_by = $6, reason = $7 \
               WHERE EXISTS (SELECT FROM belfry.parked m WHERE m.sink = p.sink AND m.topic = p.topic \
@@ -50,8 +53,10 @@ impl Postgres {
         .bind(request.request.as_str())
         .bind(request.by)
         .bind(request.reason)
-        .execute(&self.readers)
+        .execute(&mut *transaction)
         .await?;
+        note(&mut transaction, &NewChange::parked(filter, request, done.rows_affected()), now_ms).await?;
+        transaction.commit().await?;
         // A sequence shows at once; it is moved only when what it tells of can be seen.
         sqlx::query("SELECT nextval('belfry.parked_request')").execute(&self.readers).await?;
         Ok(done.rows_affected())

@@ -4,7 +4,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::Postgres;
-use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, StoreError};
+use super::changes::note;
+use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, StoreError};
 
 /// A release's columns; [`release_row`] reads them.
 macro_rules! columns {
@@ -67,6 +68,7 @@ impl Postgres {
         .fetch_one(&mut *transaction)
         .await?;
         let release = release_row(&row)?;
+        note(&mut transaction, &NewChange::pushed(&release), now_ms).await?;
         transaction.commit().await?;
         Ok(AddRelease::There(Added::New, release))
     }

@@ -8,7 +8,8 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::Postgres;
-use crate::{Candidate, Pause, Paused, Release, Rollout, StoreError, TrialChange};
+use super::changes::note;
+use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
 /// The last release before the present one that was not suspended since.
 macro_rules! before {
@@ -85,6 +86,7 @@ impl Postgres {
             .bind(now_ms)
             .execute(&mut *transaction)
             .await?;
+            note(&mut transaction, &NewChange::activated(release, created_by), now_ms).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -98,7 +100,7 @@ impl Postgres {
         let mut transaction = self.readers.begin().await?;
         // Replicas that start together on an empty store all want this.
         one_at_a_time(&mut transaction).await?;
-        sqlx::query(
+        let done = sqlx::query(
             "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
              SELECT $1, $2, $3, to_timestamp($4 / 1000.0) WHERE NOT EXISTS (SELECT FROM belfry.rollout)",
         )
@@ -108,6 +110,9 @@ impl Postgres {
         .bind(now_ms)
         .execute(&mut *transaction)
         .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::activated(release, created_by), now_ms).await?;
+        }
         Ok(transaction.commit().await?)
     }
 
@@ -130,6 +135,9 @@ impl Postgres {
         .bind(now_ms)
         .execute(&mut *transaction)
         .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::suspended(release, reason), now_ms).await?;
+        }
         transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
@@ -145,7 +153,8 @@ impl Postgres {
     }
 
     pub(crate) async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
-        let TrialChange { projector, after, release_id, candidate, suspended_release_id, reason, created_by } = *change;
+        let TrialChange { projector, after, release_id, candidate, suspended_release_id, reason, created_by, .. } =
+            *change;
         let mut transaction = self.readers.begin().await?;
         one_at_a_time(&mut transaction).await?;
         // A release that was taken out with none to go back to stays so.
@@ -171,6 +180,9 @@ impl Postgres {
         .bind(now_ms)
         .execute(&mut *transaction)
         .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::of_trial(change), now_ms).await?;
+        }
         transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
@@ -257,6 +269,7 @@ impl Postgres {
         .bind(now_ms)
         .execute(&mut *transaction)
         .await?;
+        note(&mut transaction, &NewChange::paused(what, reason, created_by), now_ms).await?;
         Ok(transaction.commit().await?)
     }
 }

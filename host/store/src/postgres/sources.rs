@@ -3,7 +3,8 @@
 use sqlx::Row;
 
 use super::Postgres;
-use crate::{SourcePartition, StoreError};
+use super::changes::note;
+use crate::{NewChange, SourcePartition, StoreError};
 
 impl Postgres {
     pub(crate) async fn source_positions(
@@ -65,7 +66,23 @@ impl Postgres {
         Ok(())
     }
 
-    pub(crate) async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
+    pub(crate) async fn set_source_position(
+        &self,
+        partition: &SourcePartition,
+        next: i64,
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        let was = sqlx::query_scalar(
+            "SELECT next_offset FROM belfry.consumer_position \
+              WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE",
+        )
+        .bind(&partition.group)
+        .bind(&partition.topic)
+        .bind(partition.partition)
+        .fetch_optional(&mut *transaction)
+        .await?;
         sqlx::query(
             "INSERT INTO belfry.consumer_position (consumer_group, topic, partition, next_offset) \
              VALUES ($1, $2, $3, $4) \
@@ -75,8 +92,10 @@ impl Postgres {
         .bind(&partition.topic)
         .bind(partition.partition)
         .bind(next)
-        .execute(&self.readers)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        note(&mut transaction, &NewChange::position_set(partition, was, next, by), now_ms).await?;
+        transaction.commit().await?;
+        Ok(was)
     }
 }

@@ -4,7 +4,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::Postgres;
-use crate::{NewToken, StoreError, Token};
+use super::changes::note;
+use crate::{NewChange, NewToken, StoreError, Token};
 
 /// A token's columns; [`token_row`] reads them.
 macro_rules! columns {
@@ -17,6 +18,7 @@ macro_rules! columns {
 
 impl Postgres {
     pub(crate) async fn add_token(&self, new: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
+        let mut transaction = self.readers.begin().await?;
         let row = sqlx::query(concat!(
             "INSERT INTO belfry.access_token (name, role, sha256, created_by, created_at, expires_at) \
              VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0), to_timestamp($6 / 1000.0)) ON CONFLICT DO NOTHING RETURNING ",
@@ -28,8 +30,12 @@ impl Postgres {
         .bind(&new.created_by)
         .bind(now_ms)
         .bind(new.expires_at_ms)
-        .fetch_optional(&self.readers)
+        .fetch_optional(&mut *transaction)
         .await?;
+        if row.is_some() {
+            note(&mut transaction, &NewChange::token_made(new), now_ms).await?;
+        }
+        transaction.commit().await?;
         row.as_ref().map(token_row).transpose()
     }
 
@@ -41,6 +47,7 @@ impl Postgres {
     }
 
     pub(crate) async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let mut transaction = self.readers.begin().await?;
         let done = sqlx::query(
             "UPDATE belfry.access_token SET revoked_at = to_timestamp($3 / 1000.0), revoked_by = $2 \
               WHERE name = $1 AND revoked_at IS NULL",
@@ -48,8 +55,12 @@ impl Postgres {
         .bind(name)
         .bind(by)
         .bind(now_ms)
-        .execute(&self.readers)
+        .execute(&mut *transaction)
         .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::token_revoked(name, by), now_ms).await?;
+        }
+        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 

@@ -4,11 +4,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
+use super::changes::note;
 use super::commit::{append, issue, issued_before, next_position, withhold};
 use crate::plan::Plan;
 use crate::{
-    DeadLetter, DeadLetterFilter, DeadLetterGroup, NewDeadLetter, Origin, Redrive, RedriveOutcome, Redriven, Settled,
-    StoreError, Submission, Unreadable,
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, NewDeadLetter, Origin, Redrive, RedriveOutcome, Redriven,
+    Settled, StoreError, Submission, Unreadable,
 };
 
 /// A query for dead letters; [`dead_letter`] reads the columns. The payload is another expression.
@@ -219,7 +220,11 @@ impl Sqlite {
             waiting!()
         ));
         let query = bind_filter!(query, filter).bind(by).bind(reason).bind(now_ms);
-        Ok(query.execute(&self.writer).await?.rows_affected())
+        let mut transaction = self.begin().await?;
+        let count = query.execute(&mut *transaction).await?.rows_affected();
+        note(&mut transaction, &NewChange::discarded(filter, by, reason, count), now_ms).await?;
+        transaction.commit().await?;
+        Ok(count)
     }
 }
 

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::Sqlite;
 use super::dead_letters::{dead_letter, select_dead_letters};
 use super::log::{entry, select_entries};
-use crate::{DeadLetter, EventHistory, LogEntry, NotificationHistory, StoreError, Withheld};
+use crate::delivery::DeliveryRow;
+use crate::{Activation, DeadLetter, EventHistory, LogEntry, NotificationHistory, StoreError, Withheld};
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
 macro_rules! select_withheld {
@@ -78,6 +79,52 @@ impl Sqlite {
             .fetch_optional(&self.readers)
             .await?;
         withheld.map(|row| withheld_row(&row).map(NotificationHistory::Withheld)).transpose()
+    }
+
+    pub(crate) async fn deliveries(&self, position: i64) -> Result<Vec<DeliveryRow>, StoreError> {
+        // Sources hold leases in the same table; their names have a colon.
+        let rows = sqlx::query(
+            "SELECT r.sink, r.position >= $1, p.error, d.discarded_at_ms, d.discarded_by, d.reason FROM relay r \
+               LEFT JOIN parked p ON p.sink = r.sink AND p.id = $1 \
+               LEFT JOIN discarded d ON d.sink = r.sink AND d.id = $1 \
+              WHERE instr(r.sink, ':') = 0 ORDER BY r.sink",
+        )
+        .bind(position)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DeliveryRow {
+                    sink: row.try_get(0)?,
+                    reached: row.try_get(1)?,
+                    // This store notes neither where a sink began nor when it had what.
+                    before_the_sink: false,
+                    acknowledged_ms: None,
+                    parked: row.try_get(2)?,
+                    discarded_ms: row.try_get(3)?,
+                    discarded_by: row.try_get(4)?,
+                    reason: row.try_get(5)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn activation(&self, release_id: i64, at_ms: i64) -> Result<Option<Activation>, StoreError> {
+        let row = sqlx::query(
+            "SELECT created_by, created_at_ms, release_id <> $1 FROM rollout AS now \
+              WHERE created_at_ms <= $2 \
+                AND (release_id = $1 OR candidate_id = $1 AND candidate_plan IS NOT NULL) \
+                AND NOT EXISTS (SELECT 1 FROM rollout AS before \
+                                 WHERE before.id = (SELECT max(id) FROM rollout WHERE projector = now.projector AND id < now.id) \
+                                   AND (before.release_id = $1 OR before.candidate_id = $1 AND before.candidate_plan IS NOT NULL)) \
+              ORDER BY id DESC LIMIT 1",
+        )
+        .bind(release_id)
+        .bind(at_ms)
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| Ok(Activation { by: row.try_get(0)?, at_ms: row.try_get(1)?, canary: row.try_get(2)? }))
+            .transpose()
     }
 }
 

@@ -4,6 +4,7 @@
 //! (`synchronous=FULL`).
 
 mod audit;
+mod changes;
 mod commit;
 mod dead_letters;
 mod history;

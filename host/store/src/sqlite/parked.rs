@@ -4,7 +4,8 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
-use crate::{NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
+use super::changes::note;
+use crate::{NewChange, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
 
 impl Sqlite {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
@@ -35,6 +36,7 @@ impl Sqlite {
         &self,
         filter: &ParkedFilter,
         request: &NewParkedRequest<'_>,
+        now_ms: i64,
     ) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let done = sqlx::query(
@@ -54,6 +56,7 @@ impl Sqlite {
         .execute(&mut *transaction)
         .await?;
         sqlx::query("UPDATE parked_request SET asked = asked + 1").execute(&mut *transaction).await?;
+        note(&mut transaction, &NewChange::parked(filter, request, done.rows_affected()), now_ms).await?;
         transaction.commit().await?;
         Ok(done.rows_affected())
     }

@@ -4,7 +4,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
-use crate::{AddRelease, Added, ComponentSignature, NewRelease, Release, StoreError};
+use super::changes::note;
+use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, StoreError};
 
 impl Sqlite {
     pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
@@ -54,6 +55,7 @@ impl Sqlite {
         .fetch_one(&mut *transaction)
         .await?;
         let release = release_row(&row)?;
+        note(&mut transaction, &NewChange::pushed(&release), now_ms).await?;
         transaction.commit().await?;
         Ok(AddRelease::There(Added::New, release))
     }

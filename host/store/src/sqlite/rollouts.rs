@@ -5,7 +5,8 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{Candidate, Pause, Paused, Release, Rollout, StoreError, TrialChange};
+use super::changes::note;
+use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
 /// A query for changes of what serves; [`rollout`] reads the columns.
 macro_rules! select_rollouts {
@@ -60,6 +61,7 @@ impl Sqlite {
             .bind(now_ms)
             .execute(&mut *transaction)
             .await?;
+            note(&mut transaction, &NewChange::activated(release, created_by), now_ms).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -70,7 +72,8 @@ impl Sqlite {
         created_by: &str,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query(
             "INSERT INTO rollout (projector, release_id, created_by, created_at_ms) \
              SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM rollout)",
         )
@@ -78,12 +81,16 @@ impl Sqlite {
         .bind(release.id)
         .bind(created_by)
         .bind(now_ms)
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::activated(release, created_by), now_ms).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     pub(crate) async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
         let done = sqlx::query(
             "INSERT INTO rollout (projector, release_id, suspended_release_id, reason, created_by, created_at_ms) \
              SELECT now.projector, \
@@ -102,8 +109,12 @@ impl Sqlite {
         .bind(release.id)
         .bind(reason)
         .bind(now_ms)
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::suspended(release, reason), now_ms).await?;
+        }
+        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -117,7 +128,9 @@ impl Sqlite {
     }
 
     pub(crate) async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
-        let TrialChange { projector, after, release_id, candidate, suspended_release_id, reason, created_by } = *change;
+        let TrialChange { projector, after, release_id, candidate, suspended_release_id, reason, created_by, .. } =
+            *change;
+        let mut transaction = self.begin().await?;
         // A release that was taken out with none to go back to stays so.
         let done = sqlx::query(
             "INSERT INTO rollout (projector, release_id, suspended_release_id, candidate_id, candidate_share, \
@@ -139,8 +152,12 @@ impl Sqlite {
         .bind(reason)
         .bind(created_by)
         .bind(now_ms)
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::of_trial(change), now_ms).await?;
+        }
+        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -215,14 +232,16 @@ impl Sqlite {
         created_by: &str,
         now_ms: i64,
     ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
         sqlx::query("INSERT INTO pause (kind, name, reason, created_by, created_at_ms) VALUES ($1, $2, $3, $4, $5)")
             .bind(what.kind())
             .bind(what.name())
             .bind(reason)
             .bind(created_by)
             .bind(now_ms)
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        note(&mut transaction, &NewChange::paused(what, reason, created_by), now_ms).await?;
+        Ok(transaction.commit().await?)
     }
 }

@@ -3,7 +3,8 @@
 use sqlx::Row;
 
 use super::Sqlite;
-use crate::{SourcePartition, StoreError};
+use super::changes::note;
+use crate::{NewChange, SourcePartition, StoreError};
 
 impl Sqlite {
     pub(crate) async fn source_positions(
@@ -67,7 +68,22 @@ impl Sqlite {
         Ok(transaction.commit().await?)
     }
 
-    pub(crate) async fn set_source_position(&self, partition: &SourcePartition, next: i64) -> Result<(), StoreError> {
+    pub(crate) async fn set_source_position(
+        &self,
+        partition: &SourcePartition,
+        next: i64,
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let was = sqlx::query_scalar(
+            "SELECT next_offset FROM consumer_position WHERE consumer_group = $1 AND topic = $2 AND partition = $3",
+        )
+        .bind(&partition.group)
+        .bind(&partition.topic)
+        .bind(partition.partition)
+        .fetch_optional(&mut *transaction)
+        .await?;
         sqlx::query(
             "INSERT INTO consumer_position (consumer_group, topic, partition, next_offset) \
              VALUES ($1, $2, $3, $4) \
@@ -77,8 +93,10 @@ impl Sqlite {
         .bind(&partition.topic)
         .bind(partition.partition)
         .bind(next)
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        note(&mut transaction, &NewChange::position_set(partition, was, next, by), now_ms).await?;
+        transaction.commit().await?;
+        Ok(was)
     }
 }

@@ -4,10 +4,12 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
-use crate::{NewToken, StoreError, Token};
+use super::changes::note;
+use crate::{NewChange, NewToken, StoreError, Token};
 
 impl Sqlite {
     pub(crate) async fn add_token(&self, new: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
+        let mut transaction = self.begin().await?;
         let row = sqlx::query(
             "INSERT INTO access_token (name, role, sha256, created_by, created_at_ms, expires_at_ms) \
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING \
@@ -20,8 +22,12 @@ impl Sqlite {
         .bind(&new.created_by)
         .bind(now_ms)
         .bind(new.expires_at_ms)
-        .fetch_optional(&self.writer)
+        .fetch_optional(&mut *transaction)
         .await?;
+        if row.is_some() {
+            note(&mut transaction, &NewChange::token_made(new), now_ms).await?;
+        }
+        transaction.commit().await?;
         row.as_ref().map(token_row).transpose()
     }
 
@@ -36,14 +42,19 @@ impl Sqlite {
     }
 
     pub(crate) async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
         let done = sqlx::query(
             "UPDATE access_token SET revoked_at_ms = $3, revoked_by = $2 WHERE name = $1 AND revoked_at_ms IS NULL",
         )
         .bind(name)
         .bind(by)
         .bind(now_ms)
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::token_revoked(name, by), now_ms).await?;
+        }
+        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 

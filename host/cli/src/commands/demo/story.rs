@@ -216,7 +216,7 @@ impl<'a> Story<'a> {
             "Why was {} told that? $ belfry explain {id}",
             escape(&changed.message.data.teacher_id)
         ))?;
-        explain::run(&ExplainArgs { id }, &self.client, self.output).await?;
+        explain::run(&ExplainArgs { id, rerun: false }, &self.client, self.output).await?;
         Ok(())
     }
 

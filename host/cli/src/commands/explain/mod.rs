@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::Exit;
 use crate::args::ExplainArgs;
-use crate::client::wire::{EventHistory, NotificationHistory};
+use crate::client::wire::{EventHistory, NotificationHistory, Rerun};
 use crate::client::{Client, ClientError};
 use crate::exit::Fault;
 use crate::output::{Format, Output};
@@ -19,35 +19,47 @@ struct Explanation {
     notification: Option<NotificationHistory>,
     /// The event, or the one behind the notification; none if that is no longer kept.
     event: Option<EventHistory>,
+    /// What each release makes of the event now, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reruns: Option<Vec<Rerun>>,
 }
 
 /// Tell where a notification comes from, or what became of an event.
 pub async fn run(args: &ExplainArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let id = args.id;
-    let explanation = match found(client.notification(id).await)? {
+    let mut explanation = match found(client.notification(id).await)? {
         Some(notification) => {
             let event = match &notification.cause {
                 Some(cause) => found(client.event(cause.event_id).await)?,
                 None => None,
             };
-            Explanation { notification: Some(notification), event }
+            Explanation { notification: Some(notification), event, reruns: None }
         }
-        None => Explanation { notification: None, event: found(client.event(id).await)? },
+        None => Explanation { notification: None, event: found(client.event(id).await)?, reruns: None },
     };
     if explanation.notification.is_none() && explanation.event.is_none() {
         let message = format!("no notification and no event {id}: it was never taken here, or is older than the log");
         return Err(Fault::new(Exit::NotFound, message).into());
+    }
+    if args.rerun {
+        let Some(event) = &explanation.event else {
+            let message = format!("the event behind {id} is no longer kept: it cannot be projected again");
+            return Err(Fault::new(Exit::NotFound, message).into());
+        };
+        explanation.reruns = Some(client.rerun(event.event_id).await?);
     }
     match output.format() {
         Format::Json => output.json(&explanation)?,
         Format::Text => {
             let notification = explanation.notification.as_ref().map(text::notification);
             let event = explanation.event.as_ref().map(text::event);
-            let parts: Vec<_> = notification.into_iter().chain(event).collect();
+            let reruns = explanation.reruns.as_deref().map(text::reruns);
+            let parts: Vec<_> = notification.into_iter().chain(event).chain(reruns).collect();
             output.text(parts.join("\n").trim_end())?;
         }
     }
-    Ok(Exit::Ok)
+    let differs = explanation.reruns.iter().flatten().any(|rerun| rerun.same == Some(false));
+    Ok(if differs { Exit::Check } else { Exit::Ok })
 }
 
 /// What is not there is none; every other error stays one.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::client::wire::{EventHistory, Message, NotificationHistory};
+use crate::client::wire::{EventHistory, Message, NotificationDelivery, NotificationHistory, NotificationMaker, Rerun};
 use crate::escape::escape;
 use crate::output::{counted, table};
 use crate::priority::coloured_priority;
@@ -23,6 +23,10 @@ pub(super) fn notification(history: &NotificationHistory) -> String {
     }
     text.add("recipient", &history.recipient);
     text.add("made by", &history.release);
+    if let Some(made_by) = &history.made_by {
+        maker(&mut text, made_by);
+    }
+    deliveries(&mut text, &history.deliveries);
     if let Some(message) = history.message.as_ref().and_then(|raw| Message::parse(raw.get()).ok()) {
         text.add("type", &message.data.notification_type);
         text.add_styled("priority", coloured_priority(&message.data.priority).trim_end());
@@ -40,10 +44,69 @@ pub(super) fn notification(history: &NotificationHistory) -> String {
             text.add("", &format!("happened {} at {}", cause.event_timestamp, cause.source_service));
             text.add("", &format!("recorded {}, position {}", cause.recorded_at, cause.position));
             text.add("correlation", &cause.correlation_id.to_string());
+            if let Some(trace) = &cause.traceparent {
+                text.add("trace", trace);
+            }
         }
         None => text.add("because of", "an event that is no longer kept"),
     }
     text.0
+}
+
+fn maker(text: &mut Facts, maker: &NotificationMaker) {
+    if let (Some(by), Some(at)) = (&maker.activated_by, &maker.activated_at) {
+        let how = if maker.canary { "as a canary by" } else { "by" };
+        text.add("", &format!("serving since {at}, activated {how} {by}"));
+    }
+    text.add("", &format!("pushed {} by {}: {}", maker.pushed_at, maker.pushed_by, maker.note));
+    text.add("", &format!("component sha256:{}", maker.digest));
+    if let Some(config) = &maker.config {
+        text.add("", &format!("configuration {}", config.get()));
+    }
+    if let Some(contract) = &maker.contract {
+        text.add("", &format!("contract {contract}"));
+    }
+}
+
+fn deliveries(text: &mut Facts, deliveries: &[NotificationDelivery]) {
+    for delivery in deliveries {
+        let at = delivery.at.as_ref().map_or_else(String::new, |at| match delivery.state.as_str() {
+            "acknowledged" => format!(" by {at}"),
+            _ => format!(" at {at}"),
+        });
+        let detail = delivery.detail.as_ref().map_or_else(String::new, |detail| format!(", {detail}"));
+        let state = match delivery.state.as_str() {
+            "before-the-sink" => "not there yet when this was recorded",
+            state => state,
+        };
+        text.add("sink", &format!("{}: {state}{at}{detail}", delivery.sink));
+    }
+}
+
+/// What each release makes of the event now.
+pub(super) fn reruns(reruns: &[Rerun]) -> String {
+    let mut text = String::new();
+    let rows = reruns.iter().map(|rerun| {
+        let verdict = match rerun.same {
+            Some(true) => "the same",
+            Some(false) => "DIFFERS",
+            None => "was not asked then",
+        };
+        [rerun.release.clone(), rerun.then.clone(), rerun.now.clone(), verdict.to_owned()]
+    });
+    section(&mut text, "projected once more", &table(["release", "then", "now", ""], rows));
+    let differing = reruns.iter().flat_map(|rerun| &rerun.differences).flat_map(|different| {
+        let about = [different.notification_id.to_string(), different.difference.clone()];
+        let fields =
+            different.fields.iter().map(|field| format!("{}: {} → {}", field.field, field.before, field.after));
+        let fields = if different.fields.is_empty() { vec![String::new()] } else { fields.collect() };
+        fields.into_iter().map(move |field| [about[0].clone(), about[1].clone(), field])
+    });
+    let differing: Vec<[String; 3]> = differing.collect();
+    if !differing.is_empty() {
+        section(&mut text, "differences", &table(["notification", "", "field"], differing));
+    }
+    text
 }
 
 /// What became of an event.
@@ -205,7 +268,7 @@ mod tests {
         let history = serde_json::from_str(
             r#"{"event_id": "fe17901f-b267-53fc-ab06-b54d181baae1", "status": "withheld", "reason": "expired",
             "position": null, "recorded_at": "r", "projector": "p", "release": "p@1.0.0#1", "release_id": 1,
-            "recipient": "teacher-anna", "message": null, "cause": null}"#,
+            "recipient": "teacher-anna", "message": null, "cause": null, "made_by": null, "deliveries": []}"#,
         );
         let text = notification(&history.expect("a history"));
         assert!(text.contains("withheld at r: expired: its time had passed"), "{text}");

@@ -8,6 +8,7 @@ use belfry_store::{OpenError, SourcePartition, Store, StoreError, StoreSettings}
 use rdkafka::error::KafkaError;
 use uuid::Uuid;
 
+use crate::clock::now_ms;
 use crate::config::{Config, SecretError, SourceTopics};
 use crate::kafka::{Client, KafkaConfigError, Refusal, StartAt, Watermarks};
 
@@ -177,15 +178,15 @@ impl SourcePositions {
         Ok(watermarks.await?.into_iter().map(row).collect())
     }
 
-    /// Let a partition stand elsewhere.
-    pub async fn set(&self, topic: &str, partition: i32, target: Target) -> Result<Moved, OperateError> {
+    /// Let a partition stand elsewhere, because somebody says so.
+    pub async fn set(&self, topic: &str, partition: i32, target: Target, by: &str) -> Result<Moved, OperateError> {
         let asked = topic.to_owned();
         let offset = self.ask(move |client| resolve(&client, &asked, partition, target)).await?;
-        self.move_all(vec![(topic.to_owned(), partition, offset)]).await?.pop().ok_or(OperateError::CutOff)
+        self.move_all(vec![(topic.to_owned(), partition, offset)], by).await?.pop().ok_or(OperateError::CutOff)
     }
 
     /// Go on where another group is, for all topics that are read.
-    pub async fn set_from_group(&self, group: &str) -> Result<Vec<Moved>, OperateError> {
+    pub async fn set_from_group(&self, group: &str, by: &str) -> Result<Vec<Moved>, OperateError> {
         let topics = self.topics().await?;
         if topics.is_empty() {
             return Err(OperateError::NotFound(
@@ -202,16 +203,14 @@ impl SourcePositions {
             let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
             return Err(OperateError::NotFound(format!("the group {group} has committed nothing for {topics}")));
         }
-        self.move_all(committed).await
+        self.move_all(committed, by).await
     }
 
-    async fn move_all(&self, targets: Vec<(String, i32, i64)>) -> Result<Vec<Moved>, OperateError> {
-        let before = self.positions().await?;
+    async fn move_all(&self, targets: Vec<(String, i32, i64)>, by: &str) -> Result<Vec<Moved>, OperateError> {
         let mut moved = Vec::with_capacity(targets.len());
         for (topic, partition, is) in targets {
             let key = SourcePartition { group: self.group.clone(), topic: topic.clone(), partition };
-            self.store.set_source_position(&key, is).await?;
-            let was = before.get(&(topic.clone(), partition)).copied();
+            let was = self.store.set_source_position(&key, is, by, now_ms()).await?;
             moved.push(Moved { topic, partition, was, is });
         }
         self.tell_replicas().await?;

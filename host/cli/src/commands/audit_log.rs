@@ -1,0 +1,75 @@
+//! `belfry audit-log`.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::Exit;
+use crate::client::{Change, ChangeQuery, Client};
+use crate::output::{Format, Output, table};
+use crate::when::When;
+
+/// Which changes to show.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  belfry audit-log --since 24h
+  belfry audit-log --action release --by anna
+  belfry --output json audit-log --limit 1000 | jq -r .by | sort | uniq -c
+
+Each change is noted in the transaction that makes it, and never removed. `local` is whoever called a service without
+tokens, `direct:NAME` the user NAME at the database, `belfry` what Belfry did by itself.")]
+pub struct AuditLogArgs {
+    /// Only since: a time, or how long ago, such as 12h
+    #[arg(long, value_name = "TIME|AGO")]
+    pub since: Option<When>,
+    /// Only by this one: the name of a token
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Only this, such as release.activate, or all of a kind, such as release, trial, pause or dead-letter
+    #[arg(long)]
+    pub action: Option<String>,
+    /// Only what was done to this, such as teacher-results@1.2.0#7
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// So many at most
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// Show who changed what, the latest first.
+pub async fn run(args: &AuditLogArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let AuditLogArgs { since, by, action, subject, limit } = args;
+    let query = ChangeQuery {
+        by: by.clone(),
+        action: action.clone(),
+        subject: subject.clone(),
+        since: since.map(When::written).transpose()?,
+        limit: *limit,
+    };
+    let changes = client.changes(&query).await?;
+    if output.format() == Format::Json {
+        changes.iter().try_for_each(|change| output.json(change))?;
+        return Ok(Exit::Ok);
+    }
+    if changes.is_empty() {
+        output.note("no such changes");
+        return Ok(Exit::Ok);
+    }
+    let row = |change: Change| {
+        [change.at.clone(), change.by.clone(), change.action.clone(), change.subject.clone(), told(&change)]
+    };
+    output.text(&table(["when", "who", "what", "to", ""], changes.into_iter().map(row)))?;
+    Ok(Exit::Ok)
+}
+
+/// What there is to know beyond the rest, in a line.
+fn told(change: &Change) -> String {
+    let told = |(name, value): (&String, &Value)| match value {
+        Value::Null => None,
+        Value::Bool(false) => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) => Some(format!("{name}: {text}")),
+        other => Some(format!("{name}: {other}")),
+    };
+    change.detail.iter().filter_map(told).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,140 @@
+//! Projecting a recorded event once more with the releases that projected it, to see whether the same comes of it. Nothing
+//! is recorded or sent.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use belfry_model::{Envelope, Event, Outcome};
+use belfry_sandbox::Overloaded;
+use belfry_store::{EventHistory, StoreError};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::comparison::{Difference, FieldChange, Made, Pair, Told, pairs, project};
+use crate::pipeline::{Pipeline, ProjectionRecord};
+use crate::releases::ReleaseError;
+
+/// Why an event cannot be projected again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRerun {
+    /// It is not in the log.
+    #[error("no event {0} in the log")]
+    Unknown(Uuid),
+    /// This version does not read it.
+    #[error("the event cannot be read by this version: {0}")]
+    Unreadable(String),
+    /// A release is missing or cannot be loaded.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Too much is waiting.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+}
+
+/// What a release made of an event, and what it makes of it now.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rerun {
+    projector: String,
+    release: String,
+    release_id: i64,
+    /// From the vocabulary of outcomes.
+    then: String,
+    now: Outcome,
+    /// Whether both are the same; null if the release was not asked then.
+    same: Option<bool>,
+    differences: Vec<Differing>,
+}
+
+/// A notification that is not the same.
+#[derive(Debug, Serialize)]
+struct Differing {
+    notification_id: Uuid,
+    difference: Difference,
+    fields: Vec<FieldChange>,
+}
+
+/// What a release had made of an event.
+struct Then {
+    projector: String,
+    outcome: String,
+    issued: Vec<Told>,
+    /// What they said was not kept.
+    withheld: HashSet<Uuid>,
+}
+
+/// Project an event again with each release that projected it.
+pub(crate) async fn rerun(pipeline: &Pipeline, event_id: Uuid) -> Result<Vec<Rerun>, NotRerun> {
+    let history = pipeline.store.event(event_id).await?.ok_or(NotRerun::Unknown(event_id))?;
+    let unreadable = |error: &dyn std::fmt::Display| NotRerun::Unreadable(error.to_string());
+    let envelope = Arc::new(Envelope::parse(&history.event.payload).map_err(|error| unreadable(&error))?);
+    let event = Arc::new(Event::from_envelope(&envelope).map_err(|error| unreadable(&error))?);
+    pipeline.registry.learn(releases(&history)).await?;
+    let mut reruns = Vec::new();
+    for release_id in releases(&history) {
+        let then = then(&history, release_id, pipeline);
+        let active = pipeline.registry.loaded(release_id, &then.projector).await?;
+        let (asked, envelope, event) = (active.clone(), envelope.clone(), event.clone());
+        let messages = pipeline.messages.clone();
+        let now = move || project(&asked, &envelope, &event, &messages);
+        let now = pipeline.executor.run(release_id, now).await?;
+        reruns.push(compare(then, active.label.clone(), release_id, &now));
+    }
+    Ok(reruns)
+}
+
+/// The releases that projected an event, also those of other tries.
+fn releases(history: &EventHistory) -> BTreeSet<i64> {
+    let of_projections = projections(history).into_iter().map(|projection| projection.release_id);
+    let of_notifications = history.notifications.iter().filter_map(|entry| entry.release_id);
+    let of_withheld = history.withheld.iter().map(|withheld| withheld.release_id);
+    of_projections.chain(of_notifications).chain(of_withheld).collect()
+}
+
+fn projections(history: &EventHistory) -> Vec<ProjectionRecord> {
+    history.event.projections.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
+}
+
+fn then(history: &EventHistory, release_id: i64, pipeline: &Pipeline) -> Then {
+    let recorded = projections(history).into_iter().find(|projection| projection.release_id == release_id);
+    let issued = history.notifications.iter().filter(|entry| entry.release_id == Some(release_id));
+    let withheld = history.withheld.iter().filter(|withheld| withheld.release_id == release_id);
+    let named = || pipeline.registry.name(release_id).map(|named| named.projector).unwrap_or_default();
+    let (projector, outcome) = match recorded {
+        Some(projection) => (projection.projector, projection.outcome),
+        // It was asked when the event got another try.
+        None => (named(), Outcome::Notifications.as_str().to_owned()),
+    };
+    Then {
+        projector,
+        outcome,
+        issued: issued.filter_map(Told::recorded).collect(),
+        withheld: withheld.map(|withheld| withheld.notification_id).collect(),
+    }
+}
+
+fn compare(then: Then, release: String, release_id: i64, now: &Made) -> Rerun {
+    let outcome = now.as_ref().err().copied().unwrap_or(Outcome::Notifications);
+    let told: &[Told] = now.as_deref().unwrap_or_default();
+    let mut differences: Vec<Differing> = pairs(&then.issued, told)
+        .filter_map(|pair| match pair {
+            Pair::Same(_) => None,
+            Pair::Added(told) if then.withheld.contains(&told.id) => None,
+            Pair::Added(told) => Some((told.id, Difference::Added, Vec::new())),
+            Pair::Removed(told) => Some((told.id, Difference::Removed, Vec::new())),
+            Pair::Changed { after, fields, .. } => Some((after.id, Difference::Changed, fields)),
+        })
+        .map(|(notification_id, difference, fields)| Differing { notification_id, difference, fields })
+        .collect();
+    let gone = then.withheld.iter().filter(|id| !told.iter().any(|told| told.id == **id));
+    differences.extend(gone.map(|id| Differing {
+        notification_id: *id,
+        difference: Difference::Removed,
+        fields: Vec::new(),
+    }));
+    let not_asked = [Outcome::Paused, Outcome::Suspended].map(Outcome::as_str).contains(&then.outcome.as_str());
+    let same = (!not_asked).then(|| then.outcome == outcome.as_str() && differences.is_empty());
+    Rerun { projector: then.projector, release, release_id, then: then.outcome, now: outcome, same, differences }
+}

@@ -1,0 +1,175 @@
+//! What people change, and what Belfry changes by itself: the audit log. Each change is noted in the transaction that makes
+//! it, so that neither is there without the other.
+
+use serde_json::{Value, json};
+
+use crate::{
+    DeadLetterFilter, NewParkedRequest, NewToken, ParkedFilter, Paused, Release, SourcePartition, Store, StoreError,
+    TrialChange,
+};
+
+/// Who changes what Belfry changes by itself.
+const BELFRY: &str = "belfry";
+
+/// A change to be noted.
+#[derive(Clone, Debug)]
+pub struct NewChange {
+    /// The name of a token, `local`, or `belfry`.
+    pub by: String,
+    /// What was done, such as `release.activate`: a kind of thing, and what became of it.
+    pub action: &'static str,
+    /// To what.
+    pub subject: String,
+    /// What there is to know beyond that: a JSON object.
+    pub detail: Value,
+}
+
+/// A change that was noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its number; later changes have higher ones.
+    pub id: i64,
+    /// When.
+    pub at_ms: i64,
+    /// Who.
+    pub by: String,
+    /// What was done.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// As JSON.
+    pub detail: String,
+}
+
+/// Which changes are meant: those to which all of this applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeFilter {
+    /// By whom.
+    pub by: Option<String>,
+    /// What was done: an action, or a kind of thing such as `release` for all that is done to those.
+    pub action: Option<String>,
+    /// To what.
+    pub subject: Option<String>,
+    /// Since when.
+    pub since_ms: Option<i64>,
+}
+
+impl NewChange {
+    fn new(by: &str, action: &'static str, subject: impl Into<String>, detail: Value) -> Self {
+        Self { by: by.to_owned(), action, subject: subject.into(), detail }
+    }
+
+    pub(crate) fn pushed(release: &Release) -> Self {
+        Self::new(&release.created_by, "release.push", release.label(), json!({ "note": release.note }))
+    }
+
+    pub(crate) fn activated(release: &Release, by: &str) -> Self {
+        Self::new(by, "release.activate", release.label(), json!({}))
+    }
+
+    pub(crate) fn suspended(release: &Release, reason: &str) -> Self {
+        Self::new(BELFRY, "release.suspend", release.label(), json!({ "reason": reason }))
+    }
+
+    pub(crate) fn of_trial(change: &TrialChange<'_>) -> Self {
+        let TrialChange { action, projector, release_id, candidate, suspended_release_id, reason, created_by, .. } =
+            *change;
+        let mut detail = json!({ "release_id": release_id });
+        if let Some(candidate) = candidate {
+            detail["candidate_id"] = candidate.release_id.into();
+            if let Some(step) = candidate.step {
+                detail["step"] = (step + 1).into();
+            }
+        }
+        if let Some(suspended) = suspended_release_id {
+            detail["taken_back_id"] = suspended.into();
+        }
+        if let Some(reason) = reason {
+            detail["reason"] = reason.into();
+        }
+        Self::new(created_by, action, projector, detail)
+    }
+
+    pub(crate) fn paused(what: &Paused, reason: Option<&str>, by: &str) -> Self {
+        let subject = format!("{} {}", what.kind(), what.name());
+        match reason {
+            Some(reason) => Self::new(by, "pause.begin", subject.trim_end(), json!({ "reason": reason })),
+            None => Self::new(by, "pause.end", subject.trim_end(), json!({})),
+        }
+    }
+
+    pub(crate) fn token_made(token: &NewToken) -> Self {
+        let detail = json!({ "role": token.role, "expires_at_ms": token.expires_at_ms });
+        Self::new(&token.created_by, "token.create", &token.name, detail)
+    }
+
+    pub(crate) fn token_revoked(name: &str, by: &str) -> Self {
+        Self::new(by, "token.revoke", name, json!({}))
+    }
+
+    pub(crate) fn parked(filter: &ParkedFilter, request: &NewParkedRequest<'_>, entries: u64) -> Self {
+        let detail = json!({
+            "topic": filter.topic, "by_key": filter.event_key.is_some(), "position": filter.position, "entries": entries,
+            "reason": request.reason,
+        });
+        let subject = filter.sink.as_deref().unwrap_or("every sink");
+        Self::new(request.by, request.request.action(), subject, detail)
+    }
+
+    /// Dead letters are about to be tried again; what came of each is noted with it.
+    pub fn redriven(filter: &DeadLetterFilter, after: i64, by: &str) -> Self {
+        let mut detail = dead_letters(filter);
+        detail["after"] = after.into();
+        Self::new(by, "dead-letter.redrive", whose(filter), detail)
+    }
+
+    pub(crate) fn discarded(filter: &DeadLetterFilter, by: &str, reason: &str, count: u64) -> Self {
+        let mut detail = dead_letters(filter);
+        detail["dead_letters"] = count.into();
+        detail["reason"] = reason.into();
+        Self::new(by, "dead-letter.discard", whose(filter), detail)
+    }
+
+    pub(crate) fn position_set(partition: &SourcePartition, was: Option<i64>, next: i64, by: &str) -> Self {
+        let SourcePartition { group, topic, partition } = partition;
+        let detail = json!({ "group": group, "was": was, "is": next });
+        Self::new(by, "position.set", format!("{topic}/{partition}"), detail)
+    }
+
+    /// A topic is about to be changed.
+    pub fn topic(topic: &str, what: &str, is: &str, declared: &str, by: &str) -> Self {
+        Self::new(by, "topic.apply", topic, json!({ "what": what, "was": is, "is": declared }))
+    }
+}
+
+fn whose(filter: &DeadLetterFilter) -> String {
+    match (filter.id, &filter.projector) {
+        (Some(id), _) => format!("dead letter {id}"),
+        (None, Some(projector)) => projector.clone(),
+        (None, None) => "every projector".to_owned(),
+    }
+}
+
+fn dead_letters(filter: &DeadLetterFilter) -> Value {
+    json!({
+        "release_id": filter.release_id, "cause": filter.cause, "code": filter.code, "since_ms": filter.since_ms,
+    })
+}
+
+impl Store {
+    /// Note a change that is not made in the database.
+    pub async fn note_change(&self, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.note_change(change, now_ms).await,
+            Self::Postgres(postgres) => postgres.note_change(change, now_ms).await,
+        }
+    }
+
+    /// Up to `limit` changes before a number, the latest first.
+    pub async fn changes(&self, filter: &ChangeFilter, before: i64, limit: u32) -> Result<Vec<Change>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.changes(filter, before, limit).await,
+            Self::Postgres(postgres) => postgres.changes(filter, before, limit).await,
+        }
+    }
+}

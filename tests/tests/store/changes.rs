@@ -1,0 +1,120 @@
+//! The audit log: a change is noted with it, once, and for good.
+
+use belfry_store::{
+    Change, ChangeFilter, DeadLetterFilter, NewChange, NewParkedRequest, NewToken, ParkedFilter, ParkedRequest, Paused,
+    SourcePartition,
+};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+use crate::Opened;
+
+async fn changes(opened: &Opened, filter: &ChangeFilter) -> Vec<Change> {
+    opened.store.changes(filter, i64::MAX, 100).await.expect("a query")
+}
+
+fn short(change: &Change) -> String {
+    format!("{} {} {}", change.by, change.action, change.subject)
+}
+
+async fn some_changes(opened: &Opened) {
+    let store = &opened.store;
+    let token = NewToken {
+        name: "ci".into(),
+        role: "viewer".into(),
+        sha256: [1; 32],
+        created_by: "anna".into(),
+        expires_at_ms: None,
+    };
+    store.add_token(&token, 1_000).await.expect("an answer").expect("a token");
+    assert_eq!(store.add_token(&token, 1_500).await.expect("an answer"), None);
+    store.revoke_token("ci", "bert", 2_000).await.expect("an answer");
+    store.revoke_token("ci", "bert", 2_500).await.expect("an answer");
+    let sink = Paused::Sink("kafka".into());
+    store.pause(&sink, Some("it is mended"), "anna", 3_000).await.expect("a pause");
+    store.pause(&sink, None, "bert", 4_000).await.expect("an end");
+    store.pause(&Paused::Notifications, Some("a drill"), "bert", 5_000).await.expect("a mute");
+    let discard = NewParkedRequest { request: ParkedRequest::Discard, by: "anna", reason: Some("too large") };
+    let key = ParkedFilter { event_key: Some("teacher-7".into()), ..ParkedFilter::default() };
+    store.request_parked(&key, &discard, 6_000).await.expect("an answer");
+    let all = DeadLetterFilter::default();
+    store.discard_dead_letters(&all, "anna", "old", 7_000).await.expect("an answer");
+    let partition = SourcePartition { group: "g".into(), topic: "t".into(), partition: 3 };
+    store.set_source_position(&partition, 8, "direct:carl", 8_000).await.expect("a position");
+    store.set_source_position(&partition, 9, "direct:carl", 9_000).await.expect("a position");
+    let topic = NewChange::topic("t", "partitions", "1", "4", "direct:carl");
+    store.note_change(&topic, 10_000).await.expect("a note");
+}
+
+pub(crate) async fn a_change_is_noted_with_it(opened: Opened) {
+    some_changes(&opened).await;
+    let noted = changes(&opened, &ChangeFilter::default()).await;
+    assert_eq!(
+        noted.iter().rev().map(short).collect::<Vec<_>>(),
+        [
+            "anna token.create ci",
+            "bert token.revoke ci",
+            "anna pause.begin sink kafka",
+            "bert pause.end sink kafka",
+            "bert pause.begin notifications",
+            "anna parked.discard every sink",
+            "anna dead-letter.discard every projector",
+            "direct:carl position.set t/3",
+            "direct:carl position.set t/3",
+            "direct:carl topic.apply t",
+        ]
+    );
+    assert_eq!(noted[1].detail, r#"{"group":"g","was":8,"is":9}"#);
+    assert!(noted.iter().all(|change| !change.detail.contains("teacher-7")), "it is kept for good: nobody's id");
+    assert_eq!(noted[9].at_ms, 1_000);
+}
+
+pub(crate) async fn changes_are_found(opened: Opened) {
+    some_changes(&opened).await;
+    let found = async |filter| changes(&opened, &filter).await.iter().map(short).collect::<Vec<_>>();
+    let by_bert = ChangeFilter { by: Some("bert".into()), ..ChangeFilter::default() };
+    assert_eq!(found(by_bert).await.len(), 3);
+    let of_a_kind = ChangeFilter { action: Some("pause".into()), since_ms: Some(4_000), ..ChangeFilter::default() };
+    assert_eq!(found(of_a_kind).await, ["bert pause.begin notifications", "bert pause.end sink kafka"]);
+    let one = ChangeFilter { action: Some("pause.end".into()), ..ChangeFilter::default() };
+    assert_eq!(found(one).await, ["bert pause.end sink kafka"]);
+    let no_kind = ChangeFilter { action: Some("pau".into()), ..ChangeFilter::default() };
+    assert!(found(no_kind).await.is_empty());
+    let of_one = ChangeFilter { subject: Some("ci".into()), ..ChangeFilter::default() };
+    assert_eq!(found(of_one).await, ["bert token.revoke ci", "anna token.create ci"]);
+    let first = opened.store.changes(&ChangeFilter::default(), i64::MAX, 4).await.expect("a query");
+    let before = first.last().expect("four").id;
+    let rest = opened.store.changes(&ChangeFilter::default(), before, 100).await.expect("a query");
+    assert_eq!((first.len(), rest.len()), (4, 6));
+    assert!(rest[0].id < before);
+}
+
+pub(crate) async fn the_audit_log_is_only_appended_to(opened: Opened) {
+    some_changes(&opened).await;
+    let refused: Vec<String> = match opened.settings.url.strip_prefix("sqlite:") {
+        Some(path) => {
+            let mut connection = SqliteConnection::connect(path).await.expect("a connection");
+            let mut refused = Vec::new();
+            for statement in ["UPDATE audit_log SET changed_by = 'nobody'", "DELETE FROM audit_log WHERE id = 1"] {
+                let done = sqlx::query(statement).execute(&mut connection).await;
+                refused.push(done.expect_err("refused").to_string());
+            }
+            refused
+        }
+        // As the owner, who may do everything else.
+        None => {
+            let mut connection = PgConnection::connect(&opened.settings.url).await.expect("a connection");
+            let mut refused = Vec::new();
+            for statement in [
+                "UPDATE belfry.audit_log SET changed_by = 'nobody'",
+                "DELETE FROM belfry.audit_log WHERE id = 1",
+                "TRUNCATE belfry.audit_log",
+            ] {
+                let done = sqlx::query(statement).execute(&mut connection).await;
+                refused.push(done.expect_err("refused").to_string());
+            }
+            refused
+        }
+    };
+    assert!(refused.iter().all(|refusal| refusal.contains("only ever appended to")), "{refused:?}");
+    assert_eq!(changes(&opened, &ChangeFilter::default()).await.len(), 10);
+}
