@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: services on free ports, clients of their API, events, and real
 //! servers for them to use.
 
+mod activations;
 mod client;
 mod command;
 mod events;
@@ -12,6 +13,7 @@ mod service;
 mod service_database;
 pub mod soak;
 
+pub use activations::{Alternation, alternate};
 pub use client::{Client, FeedItem, Posted};
 pub use command::{Ended, belfry, eventually};
 pub use events::{Batch, assessment, results_ready};

@@ -208,6 +208,7 @@ impl Busy {
             ("sink.redis.enabled", "true".to_owned()),
             ("sink.redis.beside_kafka", "true".to_owned()),
             ("sink.stdout.enabled", "true".to_owned()),
+            ("releases.recheck_percent", "100".to_owned()),
         ];
         let url = redis.url();
         let start = || Replica::start(&database, Some(&url), &settings);

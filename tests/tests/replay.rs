@@ -229,3 +229,40 @@ async fn a_candidate_that_fails_is_counted_and_not_suspended() -> Result<()> {
     service.stop().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_release_serves_only_after_a_replay_where_that_is_asked_for() -> Result<()> {
+    let service = TestService::start_with(TEACHER_RESULTS, &[("releases.require_replay_hours", "1")]).await?;
+    let client = service.client();
+    for number in 0..20 {
+        client.post(&results_ready(&Batch::number(number))).await?;
+    }
+    let urgent = push(&client, URGENT_FAILURES).await?;
+    let activate = async |release: &str| belfry(&["--url", client.url(), "release", "activate", release]).await;
+    let refused = activate(&urgent).await?;
+    ensure!(refused.code == Some(5) && refused.stderr.contains("was not replayed"), "{refused:?}");
+    let canary = ["--url", client.url(), "trial", "canary", &urgent];
+    let refused = belfry(&canary).await?;
+    ensure!(refused.code == Some(5) && refused.stderr.contains("belfry replay teacher-results"), "{refused:?}");
+    // A shadow tells nobody anything.
+    let shadow = belfry(&["--url", client.url(), "trial", "shadow", &urgent]).await?;
+    ensure!(shadow.code == Some(0), "{shadow:?}");
+    // Another release's replay does not count.
+    let forgetful = push(&client, programs::FORGETFUL).await?;
+    report(&client, &["--candidate", &forgetful]).await?;
+    ensure!(activate(&urgent).await?.code == Some(5));
+    report(&client, &["--candidate", &urgent]).await?;
+    let noted = client.get("/v1/audit-log?action=release.replay&limit=1").await?.body["changes"][0].clone();
+    ensure!(noted["detail"]["events"] == 20 && noted["detail"]["baseline_id"] == 1, "{noted}");
+    let taken = activate(&urgent).await?;
+    ensure!(taken.code == Some(0), "{taken:?}");
+    // That was compared with a release that does not serve any more.
+    let refused = activate(&forgetful).await?;
+    ensure!(refused.code == Some(5), "{refused:?}");
+    // What has served may serve again at any time.
+    let back = belfry(&["--url", client.url(), "release", "rollback", "teacher-results"]).await?;
+    ensure!(back.code == Some(0), "{back:?}");
+    ensure!(activate(&urgent).await?.code == Some(0));
+    service.stop().await;
+    Ok(())
+}

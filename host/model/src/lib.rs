@@ -13,6 +13,7 @@ mod notification;
 mod notification_id;
 mod outcome;
 mod real_time;
+mod sabotage;
 mod timestamp;
 
 pub use content_hash::{ContentHash, content_hash};
@@ -29,4 +30,5 @@ pub use notification::{
 pub use notification_id::{Identity, NOTIFICATION_NAMESPACE};
 pub use outcome::Outcome;
 pub use real_time::{NotANotification, RealTimeMessage};
+pub use sabotage::sabotaged;
 pub use timestamp::{InvalidTimestamp, format_instant_ms, parse_instant_ms};

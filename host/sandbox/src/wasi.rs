@@ -3,7 +3,9 @@
 //! Clocks read the event's time, randomness is seeded by the event's id, sleeping returns at once, standard output goes
 //! to the log, and there are no files, arguments or variables. Every other function traps and says what to use instead.
 
-use belfry_model::{Envelope, Outcome};
+use std::time::SystemTime;
+
+use belfry_model::{Envelope, Outcome, sabotaged};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{Engine, StoreContextMut};
@@ -28,13 +30,18 @@ pub(crate) struct WasiState {
     stderr: String,
 }
 
+/// What every rule could see were the safeguard switched off.
+fn unseeded() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64)
+}
+
 impl WasiState {
     pub(crate) fn of(event: Option<&Envelope>) -> Self {
         let (high, low) = event.map_or((0, 0), |event| event.event_id.as_u64_pair());
         Self {
             wall_clock_ms: event.map_or(0, |event| event.occurred_at_ms),
             monotonic_ns: 0,
-            random: high ^ low,
+            random: if sabotaged("seeded-randomness") { unseeded() } else { high ^ low },
             stdout: String::new(),
             stderr: String::new(),
         }

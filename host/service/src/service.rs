@@ -23,7 +23,7 @@ use crate::http::{self, Api, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
 use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
-use crate::pipeline::{Pipeline, Shadow};
+use crate::pipeline::{Aside, Pipeline};
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
 use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::replay::Replays;
@@ -132,6 +132,7 @@ impl Service {
             sandbox,
             others: others.clone(),
             trusted,
+            replay_within: config.releases.replay_within(),
             default: default_projector,
         };
         let registry = Registry::open(settings).await?;
@@ -204,7 +205,7 @@ impl Service {
             writer,
             registry: registry.clone(),
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
-            shadow: Shadow::start(messages.clone()),
+            aside: Aside::start(messages.clone(), store.clone(), config.releases.recheck_percent),
             messages,
             mode: config.delivery.mode,
             topics,

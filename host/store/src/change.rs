@@ -1,7 +1,9 @@
 //! What people change, and what Belfry changes by itself: the audit log. Each change is noted in the transaction that makes
 //! it, so that neither is there without the other.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{
     DeadLetterFilter, NewParkedRequest, NewToken, ParkedFilter, Paused, Release, SourcePartition, Store, StoreError,
@@ -10,6 +12,8 @@ use crate::{
 
 /// Who changes what Belfry changes by itself.
 const BELFRY: &str = "belfry";
+/// What a replay is called. It changes nothing, and is what a later change may have to show.
+const REPLAY: &str = "release.replay";
 
 /// A change to be noted.
 #[derive(Clone, Debug)]
@@ -39,6 +43,25 @@ pub struct Change {
     pub subject: String,
     /// As JSON.
     pub detail: String,
+}
+
+/// What a replay found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The release that the candidate was compared with; none if that was what had been recorded.
+    pub baseline_id: Option<i64>,
+    /// The span of time, as RFC 3339.
+    pub from: String,
+    /// Its end.
+    pub to: String,
+    /// Events that were projected.
+    pub events: u64,
+    /// Notifications that only the candidate tells.
+    pub added: u64,
+    /// That it does not tell any more.
+    pub removed: u64,
+    /// That read differently.
+    pub changed: u64,
 }
 
 /// Which changes are meant: those to which all of this applies.
@@ -136,6 +159,19 @@ impl NewChange {
         Self::new(by, "position.set", format!("{topic}/{partition}"), detail)
     }
 
+    /// A release gave another answer to an event than before; `outcomes` of both times, and what differs.
+    pub fn answered_differently(release: &str, event_id: Uuid, outcomes: [&str; 2], fields: &[String]) -> Self {
+        let [then, now] = outcomes;
+        let detail = json!({ "event_id": event_id, "then": then, "now": now, "fields": fields });
+        Self::new(BELFRY, "release.differs", release, detail)
+    }
+
+    /// Events were projected again with a release, and compared with what another makes of them.
+    pub fn replayed(release: &str, by: &str, replay: &Replayed) -> Self {
+        let detail = serde_json::to_value(replay).expect("numbers and texts are JSON");
+        Self::new(by, REPLAY, release, detail)
+    }
+
     /// A topic is about to be changed.
     pub fn topic(topic: &str, what: &str, is: &str, declared: &str, by: &str) -> Self {
         Self::new(by, "topic.apply", topic, json!({ "what": what, "was": is, "is": declared }))
@@ -163,6 +199,18 @@ impl Store {
             Self::Sqlite(sqlite) => sqlite.note_change(change, now_ms).await,
             Self::Postgres(postgres) => postgres.note_change(change, now_ms).await,
         }
+    }
+
+    /// The replays of a release since some time, the latest first; so many at most.
+    pub async fn replays(&self, release: &str, since_ms: i64, limit: u32) -> Result<Vec<Replayed>, StoreError> {
+        let filter = ChangeFilter {
+            action: Some(REPLAY.to_owned()),
+            subject: Some(release.to_owned()),
+            since_ms: Some(since_ms),
+            by: None,
+        };
+        let noted = self.changes(&filter, i64::MAX, limit).await?;
+        Ok(noted.iter().filter_map(|change| serde_json::from_str(&change.detail).ok()).collect())
     }
 
     /// Up to `limit` changes before a number, the latest first.

@@ -1,5 +1,5 @@
-//! Named places where a test may let the process die, wait or fail, and safeguards that a test may switch off. Both exist only in
-//! builds with the features `failpoints` and `sabotage`; everywhere else they are nothing.
+//! Named places where a test may let the process die, wait or fail. They exist only in builds with the feature `failpoints`;
+//! everywhere else they are nothing.
 
 /// Die here, as if the power were cut, when the environment's `FAILPOINTS` says so: `commit.before-lock=1%return`.
 #[macro_export]
@@ -27,15 +27,3 @@ pub fn arm_crash_points() {
 /// There are none in this build.
 #[cfg(not(feature = "failpoints"))]
 pub const fn arm_crash_points() {}
-
-/// Whether a test has switched a safeguard off, by naming it in the environment's `BELFRY_SABOTAGE`.
-#[cfg(feature = "sabotage")]
-pub fn sabotaged(safeguard: &str) -> bool {
-    std::env::var("BELFRY_SABOTAGE").is_ok_and(|named| named.split(',').any(|name| name == safeguard))
-}
-
-/// Whether a test has switched a safeguard off: never in this build.
-#[cfg(not(feature = "sabotage"))]
-pub const fn sabotaged(_: &str) -> bool {
-    false
-}

@@ -27,8 +27,8 @@ mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
 pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, Unreadable};
-pub use change::{Change, ChangeFilter, NewChange};
-pub use crash_point::{arm_crash_points, sabotaged};
+pub use change::{Change, ChangeFilter, NewChange, Replayed};
+pub use crash_point::arm_crash_points;
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Redrive, RedriveOutcome, Redriven, Settled};
 pub use delivery::{Activation, Delivery, DeliveryState};
 pub use error::{OpenError, StoreError};

@@ -1,9 +1,10 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
 //! Run it with `make bench`; `belfry-bench calls neighbour` chooses parts: calls, neighbour, stream, clients, footprint, replay on
-//! SQLite; catch-up, latency, relay, submit, idle on PostgreSQL, Kafka and Redis. Every figure is the median of alternating
+//! SQLite; activations, catch-up, latency, relay, submit, idle on PostgreSQL, Kafka and Redis. Every figure is the median of alternating
 //! rounds.
 
+mod activations;
 mod calls;
 mod catch_up;
 mod clients;
@@ -67,6 +68,10 @@ async fn main() -> Result<()> {
     if wanted("submit") {
         eprintln!("what belfry.submit adds to a transaction …");
         submit::measure(&mut figures).await?;
+    }
+    if wanted("activations") {
+        eprintln!("releases that change places under load, against the same load …");
+        activations::measure(&mut figures).await?;
     }
     if wanted("idle") {
         eprintln!("an idle replica …");

@@ -109,7 +109,16 @@ pub struct Releases {
     pub compile_processor_seconds: u64,
     pub compile_memory_mib: u64,
     pub require_signature: bool,
+    pub require_replay_hours: u32,
+    pub recheck_percent: f64,
     pub trusted_keys: BTreeMap<String, String>,
+}
+
+impl Releases {
+    /// How long ago a release must have been replayed at most; none: it need not.
+    pub(crate) fn replay_within(&self) -> Option<Duration> {
+        (self.require_replay_hours > 0).then(|| Duration::from_secs(u64::from(self.require_replay_hours) * 3600))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -223,6 +232,7 @@ impl Config {
             ("releases.compile_seconds", self.releases.compile_seconds as usize, 1, 600),
             ("releases.compile_processor_seconds", self.releases.compile_processor_seconds as usize, 1, 6000),
             ("releases.compile_memory_mib", self.releases.compile_memory_mib as usize, 256, 1 << 20),
+            ("releases.require_replay_hours", self.releases.require_replay_hours as usize, 0, 24 * 366),
             ("store.max_connections", self.store.max_connections as usize, 2, 1000),
             ("store.connect_timeout_ms", self.store.connect_timeout_ms as usize, 100, 60_000),
             ("store.statement_timeout_ms", self.store.statement_timeout_ms as usize, 100, 600_000),
@@ -236,6 +246,10 @@ impl Config {
             if !(least..=most).contains(&value) {
                 return Some(format!("{name}: {value} is out of bounds; use {least} to {most}"));
             }
+        }
+        if !(0.0..=100.0).contains(&self.releases.recheck_percent) {
+            let percent = self.releases.recheck_percent;
+            return Some(format!("releases.recheck_percent: {percent} is out of bounds; use 0 to 100"));
         }
         if self.retention.inbox_days < self.retention.log_days {
             return Some(

@@ -85,7 +85,7 @@ pub(crate) async fn run(
     let wanted = Wanted { projector, candidate, baseline: baseline.into(), from_ms, to_ms, sample, subject };
     // The subject may be a person.
     tracing::info!(projector = wanted.projector, candidate, baseline = ?wanted.baseline, from, to, by, "a replay begins");
-    let replay = api.replays.prepare(wanted).await?;
+    let replay = api.replays.prepare(wanted, by).await?;
     let (lines, receiver) = mpsc::channel(LINES);
     let stopping = api.feeds.stopping.clone();
     tokio::spawn(async move {

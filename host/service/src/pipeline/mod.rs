@@ -4,9 +4,9 @@
 //! The event never waits for a rule to be mended: where a projector fails, the event, the other projectors' notifications
 //! and a dead letter are committed together. No transaction is open while a rule runs.
 
+mod aside;
 mod project;
 mod record;
-mod shadow;
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::ingest::{Arrival, Incoming};
 use crate::kafka::{TopicLimits, Unsendable};
 use crate::releases::{Active, Registry};
 
+pub(crate) use aside::Aside;
 pub(crate) use record::ProjectionRecord;
-pub(crate) use shadow::Shadow;
 
 /// Log entries that are handed to the writer at once.
 const GROUP_ENTRIES: usize = 500;
@@ -111,7 +111,7 @@ pub struct Pipeline {
     pub(crate) writer: Writer,
     pub(crate) registry: Registry,
     pub(crate) executor: Executor,
-    pub(crate) shadow: Shadow,
+    pub(crate) aside: Aside,
     pub(crate) messages: Arc<MessageSettings>,
     /// Whether what is recorded is to be sent.
     pub(crate) mode: DeliveryMode,

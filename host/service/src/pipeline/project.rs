@@ -147,7 +147,7 @@ fn offer_to_shadow(
             continue;
         }
         let (told, took) = made.map_or((Ok(Vec::new()), Duration::ZERO), |made| (made.told(), made.took));
-        pipeline.shadow.offer(candidate, &events[*event], told, took);
+        pipeline.aside.offer_to_shadow(candidate, &events[*event], told, took);
     }
 }
 
@@ -202,7 +202,13 @@ async fn run_lots(
     events: &[Incoming],
 ) -> Result<Places, Overloaded> {
     let lots = wanted.chunks(LOT).map(|lot| run_lot(pipeline, active.clone(), lot.to_vec(), events));
-    Ok(try_join_all(lots).await?.into_iter().flatten().collect())
+    let made: Places = try_join_all(lots).await?.into_iter().flatten().collect();
+    // What is at a halt was not asked.
+    let asked = made.iter().filter(|_| active.halt.is_none());
+    for (event, made) in asked.filter(|(event, _)| pipeline.aside.rechecks(&events[*event])) {
+        pipeline.aside.recheck(active, &events[*event], made.told());
+    }
+    Ok(made)
 }
 
 async fn run_lot(

@@ -20,6 +20,7 @@ impl Registry {
         if let Some(projector) = projector.filter(|projector| *projector != release.projector) {
             return Err(ReleaseError::of_another(release_id, &release.projector, projector));
         }
+        self.ensure_replayed(&release).await?;
         self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
     }
 
@@ -32,6 +33,7 @@ impl Registry {
             if let Some(other) = releases.iter().find(|other| other.projector == release.projector) {
                 return Err(ReleaseError::Twice(other.label(), release.label()));
             }
+            self.ensure_replayed(&release).await?;
             releases.push(release);
         }
         self.serve(releases, by).await

@@ -5,6 +5,7 @@ mod follow;
 mod health;
 mod loading;
 mod registry;
+mod replayed;
 mod serving;
 pub mod signature;
 pub(crate) mod trial;

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use belfry_sandbox::{Digest, Sandbox, digest};
@@ -36,6 +37,8 @@ pub(crate) struct RegistrySettings {
     /// Told of changes.
     pub(crate) others: Others,
     pub(crate) trusted: TrustedKeys,
+    /// A release must have been replayed so long ago at most; none: it need not.
+    pub(crate) replay_within: Option<Duration>,
     /// The component that comes along: it serves an empty store, and nobody has to vouch for it.
     pub(crate) default: &'static [u8],
 }
@@ -79,6 +82,7 @@ pub(super) struct Shared {
     pub(super) sandbox: Sandbox,
     pub(super) others: Others,
     pub(super) trusted: TrustedKeys,
+    pub(super) replay_within: Option<Duration>,
     /// The digest of the component that comes along.
     pub(super) default: Digest,
     pub(super) serving: ArcSwap<Serving>,
@@ -96,12 +100,13 @@ const LOADING: usize = 2;
 impl Registry {
     /// Load what serves. On an empty store, the component that comes along becomes the first release.
     pub(crate) async fn open(settings: RegistrySettings) -> Result<Self, ReleaseError> {
-        let RegistrySettings { store, sandbox, others, trusted, default } = settings;
+        let RegistrySettings { store, sandbox, others, trusted, replay_within, default } = settings;
         let shared = Shared {
             store,
             sandbox,
             others,
             trusted,
+            replay_within,
             default: digest(default),
             serving: ArcSwap::default(),
             names: ArcSwap::default(),

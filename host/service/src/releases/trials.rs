@@ -36,6 +36,9 @@ impl Registry {
             return Err(ReleaseError::Refused(detail));
         }
         self.ensure_vouched_for(&release).await?;
+        if plan.is_some() {
+            self.ensure_replayed(&release).await?;
+        }
         let loaded = self.load_once(&release).await?;
         let candidate = plan
             .map_or(CandidateRow { release_id, share: None, plan: None, step: None }, |plan| row(release_id, plan, 0));

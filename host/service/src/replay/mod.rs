@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use belfry_model::{Envelope, Event, MessageSettings};
-use belfry_store::{LogEntry, Store, StoreError};
+use belfry_store::{LogEntry, NewChange, Store, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 pub(crate) use plan::{Baseline, Plan, Wanted};
 pub(crate) use report::Report;
 
+use crate::clock::now_ms;
 use crate::comparison::{Told, project};
 use crate::releases::{Active, Registry, ReleaseError};
 use plan::Against;
@@ -79,6 +80,7 @@ pub(crate) struct Replays {
 pub(crate) struct Replay {
     replays: Replays,
     plan: Arc<Plan>,
+    by: String,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -96,17 +98,17 @@ impl Replays {
     }
 
     /// Load both sides and find the events' place in the log.
-    pub(crate) async fn prepare(&self, wanted: Wanted) -> Result<Replay, ReplayError> {
+    pub(crate) async fn prepare(&self, wanted: Wanted, by: String) -> Result<Replay, ReplayError> {
         let turn = self.turn.clone().try_acquire_owned().map_err(|_| ReplayError::Busy)?;
         let plan = Arc::new(Plan::make(wanted, &self.store, &self.registry).await?);
-        Ok(Replay { replays: self.clone(), plan, _turn: turn })
+        Ok(Replay { replays: self.clone(), plan, by, _turn: turn })
     }
 }
 
 impl Replay {
     /// Go through the events. `progress` is told now and then.
     pub(crate) async fn run(self, progress: impl Fn(Progress)) -> Result<Report, ReplayError> {
-        let Self { replays, plan, _turn } = &self;
+        let Self { replays, plan, by, _turn } = &self;
         let (began, mut told_at) = (Instant::now(), Instant::now());
         let mut findings = Findings::new(plan.header.clone());
         let mut lots = VecDeque::new();
@@ -130,7 +132,10 @@ impl Replay {
                 progress(Progress { events: findings.seen(), of: plan.events, added, removed, changed });
             }
         }
-        Ok(findings.report(began.elapsed().as_secs_f64()))
+        let report = findings.report(began.elapsed().as_secs_f64());
+        let found = report.summary(plan.baseline.release_id());
+        replays.store.note_change(&NewChange::replayed(&plan.candidate.label, by, &found), now_ms()).await?;
+        Ok(report)
     }
 }
 

@@ -58,6 +58,16 @@ pub(super) enum Against {
     Recorded,
 }
 
+impl Against {
+    /// The release's number; none of what was recorded.
+    pub(super) fn release_id(&self) -> Option<i64> {
+        match self {
+            Self::Release(active) => Some(active.release_id),
+            Self::Recorded => None,
+        }
+    }
+}
+
 /// Which events are chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use belfry_model::format_instant_ms;
+use belfry_store::Replayed;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -49,6 +50,15 @@ pub(crate) struct Report {
     samples: Vec<Sample>,
     seconds: f64,
     events_per_second: f64,
+}
+
+impl Report {
+    /// What is kept of it.
+    pub(super) fn summary(&self, baseline_id: Option<i64>) -> Replayed {
+        let Sums { added, removed, changed, .. } = self.notifications;
+        let (from, to, events) = (self.from.clone(), self.to.clone(), self.events.projected);
+        Replayed { baseline_id, from, to, events, added, removed, changed }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]

@@ -5,14 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use belfry_model::ContentHash;
+use belfry_model::{ContentHash, sabotaged};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::Postgres;
 use super::entries;
 use crate::plan::{Plan, Verdicts, advances, fenced};
-use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, failure_point, sabotaged};
+use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, failure_point};
 
 /// A group is tried again after a deadlock or a lost race; more often would hide a fault.
 const ATTEMPTS: u32 = 5;

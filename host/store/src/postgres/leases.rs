@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use belfry_model::sabotaged;
 use sqlx::Row;
 use uuid::Uuid;
 
 use super::{Postgres, without_nul};
-use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError, sabotaged};
+use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError};
 
 impl Postgres {
     /// One statement, however much it tells: an idle replica should cost its database next to nothing. It writes once a

@@ -106,7 +106,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<(), OpenError> {
         sqlx::query_scalar("SELECT seqcache FROM pg_sequence WHERE seqrelid = 'belfry.outbox_id'::regclass")
             .fetch_one(&mut *connection)
             .await?;
-    if cached != 1 && !crate::sabotaged("cache-1") {
+    if cached != 1 && !belfry_model::sabotaged("cache-1") {
         return Err(OpenError::Changed(format!(
             "the sequence belfry.outbox_id caches {cached} ids, so positions would become visible out of order; \
              run ALTER SEQUENCE belfry.outbox_id CACHE 1"

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use belfry_model::ContentHash;
+use belfry_model::{ContentHash, sabotaged};
 use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 use uuid::Uuid;
 
 use super::Sqlite;
 use super::dead_letters::{bury, bury_unreadable};
 use crate::plan::{LogRow, Plan, Verdicts, WithheldRow, advances, fenced};
-use crate::{Batch, BatchReceipt, SourcePartition, StoreError, Submission, crash_point, sabotaged};
+use crate::{Batch, BatchReceipt, SourcePartition, StoreError, Submission, crash_point};
 
 /// Rows in one INSERT: enough that its fixed cost disappears, few enough that its text stays small.
 const ROWS: usize = 64;

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use belfry_model::sabotaged;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError, sabotaged};
+use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError};
 
 impl Sqlite {
     /// Nobody else takes leases here, so what the owner holds never ends, and nothing is written to renew it.

@@ -34,6 +34,7 @@ impl Projector for Hostile {
             .subscribe(BATCH_ASSESSMENT_COMPLETED_V1)
             .subscribe("test.hostile.v1")
             .config("behaviour", &behaviour::DEFAULT, "What to do with every event.")
+            .config("stamp", &"", "What healthy notifications carry, to tell releases apart.")
     }
 
     fn check_config() -> Result<(), String> {

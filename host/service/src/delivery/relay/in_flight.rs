@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use belfry_store::{NewParked, RelayEntry, sabotaged};
+use belfry_model::sabotaged;
+use belfry_store::{NewParked, RelayEntry};
 
 /// What is under way is bounded both ways.
 const MAX_ENTRIES: usize = 10_000;

@@ -1,0 +1,186 @@
+//! What is projected aside: events for a shadow, and a sample of all events once more, to see whether a release gives the
+//! same answer twice. On a thread of its own, with a bounded queue and a bounded share of time: what does not fit is passed
+//! over and counted, and nobody waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use belfry_model::{MessageSettings, Outcome};
+use belfry_store::{NewChange, Store};
+use tokio::runtime::Handle;
+
+use crate::clock::now_ms;
+use crate::comparison::{Made, Pair, pairs, project};
+use crate::ingest::Incoming;
+use crate::releases::Active;
+use crate::releases::trial::Candidate;
+
+/// Events that wait for their turn.
+const QUEUE: usize = 512;
+/// After each event it rests this many times as long as it worked: it takes a quarter of a processor at most.
+const REST: u32 = 3;
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(2);
+/// So often at most one replica notes of a release that it answers differently. The metric counts each time.
+const NOTED_EVERY: Duration = Duration::from_secs(600);
+
+/// Hands events to the thread. Cheap to clone; the thread ends with the last clone.
+#[derive(Clone)]
+pub(crate) struct Aside {
+    queue: SyncSender<Task>,
+    /// Of all events, how many are projected once more: those whose id begins with less.
+    rechecked_below: u32,
+}
+
+enum Task {
+    Shadow {
+        candidate: Arc<Candidate>,
+        event: Incoming,
+        /// What the release made of it that serves.
+        made: Made,
+        took: Duration,
+    },
+    Recheck {
+        active: Arc<Active>,
+        event: Incoming,
+        made: Made,
+    },
+}
+
+impl Aside {
+    /// `recheck_percent` of the events are projected once more.
+    pub(crate) fn start(messages: Arc<MessageSettings>, store: Store, recheck_percent: f64) -> Self {
+        let (queue, tasks) = sync_channel(QUEUE);
+        let worker = Worker { messages, store, runtime: Handle::current(), noted: HashMap::new() };
+        let thread = thread::Builder::new().name("aside".into());
+        thread.spawn(move || worker.work(&tasks)).expect("the system has threads to give");
+        Self { queue, rechecked_below: (recheck_percent / 100.0 * f64::from(u32::MAX)) as u32 }
+    }
+
+    /// Let a shadow project the event as well, if there is time.
+    pub(super) fn offer_to_shadow(&self, candidate: &Arc<Candidate>, event: &Incoming, made: Made, took: Duration) {
+        let task = Task::Shadow { candidate: candidate.clone(), event: event.clone(), made, took };
+        if self.queue.try_send(task).is_err() {
+            candidate.note(|tally| tally.compared.passed_over += 1);
+        }
+    }
+
+    /// Whether this event is one of the sample.
+    pub(super) fn rechecks(&self, event: &Incoming) -> bool {
+        // Ids are random, or hashes.
+        (event.envelope.event_id.as_u128() >> 96) as u32 <= self.rechecked_below && self.rechecked_below > 0
+    }
+
+    /// Let a release project the event once more, if there is time.
+    pub(super) fn recheck(&self, active: &Arc<Active>, event: &Incoming, made: Made) {
+        let task = Task::Recheck { active: active.clone(), event: event.clone(), made };
+        if self.queue.try_send(task).is_err() {
+            count_recheck(active, "passed-over");
+        }
+    }
+}
+
+struct Worker {
+    messages: Arc<MessageSettings>,
+    store: Store,
+    runtime: Handle,
+    /// When it was noted last of a release that it answers differently.
+    noted: HashMap<i64, Instant>,
+}
+
+impl Worker {
+    fn work(mut self, tasks: &Receiver<Task>) {
+        while let Ok(task) = tasks.recv() {
+            let began = Instant::now();
+            match task {
+                Task::Shadow { candidate, event, made, took } => self.shadow(&candidate, &event, &made, took),
+                Task::Recheck { active, event, made } => self.recheck(&active, &event, &made),
+            }
+            thread::sleep((began.elapsed() * REST).min(LONGEST_REST));
+        }
+    }
+
+    fn shadow(&self, candidate: &Candidate, event: &Incoming, made: &Made, took: Duration) {
+        let release = &candidate.release;
+        let began = Instant::now();
+        let shadowed = match release.wants(&event.envelope) {
+            true => project(release, &event.envelope, &event.event, &self.messages),
+            false => Ok(Vec::new()),
+        };
+        let shadow_took = began.elapsed();
+        candidate.note(|tally| {
+            tally.active.note(outcome(made), count(made), took);
+            tally.candidate.note(outcome(&shadowed), count(&shadowed), shadow_took);
+            tally.compared.note(event.envelope.event_id, made, &shadowed, now_ms());
+        });
+    }
+
+    fn recheck(&mut self, active: &Active, event: &Incoming, made: &Made) {
+        let again = project(active, &event.envelope, &event.event, &self.messages);
+        // How long a call takes depends on what else the machine does, and what a topic takes is not the rule's doing.
+        let not_its_own = [Outcome::TimedOut, Outcome::OutputLimit];
+        if not_its_own.contains(&outcome(made)) || not_its_own.contains(&outcome(&again)) {
+            return;
+        }
+        let fields = differences(made, &again);
+        if outcome(made) == outcome(&again) && fields.is_empty() {
+            return count_recheck(active, "same");
+        }
+        count_recheck(active, "differs");
+        let noted = self.noted.get(&active.release_id);
+        if noted.is_some_and(|noted| noted.elapsed() < NOTED_EVERY) {
+            return;
+        }
+        self.noted.insert(active.release_id, Instant::now());
+        let event_id = event.envelope.event_id;
+        tracing::error!(
+            release = active.label,
+            %event_id,
+            then = %outcome(made),
+            now = %outcome(&again),
+            "a release gives another answer to the same event"
+        );
+        let change = NewChange::answered_differently(
+            &active.label,
+            event_id,
+            [outcome(made).as_str(), outcome(&again).as_str()],
+            &fields,
+        );
+        let store = self.store.clone();
+        self.runtime.spawn(async move {
+            if let Err(error) = store.note_change(&change, now_ms()).await {
+                tracing::warn!(%error, "that a release gives another answer is not in the audit log");
+            }
+        });
+    }
+}
+
+/// The names of what differs, without what it says.
+fn differences(made: &Made, again: &Made) -> Vec<String> {
+    let (Ok(made), Ok(again)) = (made, again) else { return Vec::new() };
+    let mut fields: Vec<String> = pairs(made, again)
+        .flat_map(|pair| match pair {
+            Pair::Same(_) => Vec::new(),
+            Pair::Changed { fields, .. } => fields.into_iter().map(|change| change.field).collect(),
+            Pair::Removed(_) | Pair::Added(_) => vec!["notification".to_owned()],
+        })
+        .collect();
+    fields.sort();
+    fields.dedup();
+    fields
+}
+
+fn count_recheck(active: &Active, result: &'static str) {
+    metrics::counter!("belfry_rechecks_total", "projector" => active.name.clone(), "result" => result).increment(1);
+}
+
+fn outcome(made: &Made) -> Outcome {
+    made.as_ref().err().copied().unwrap_or(Outcome::Notifications)
+}
+
+fn count(made: &Made) -> usize {
+    made.as_ref().map_or(0, Vec::len)
+}

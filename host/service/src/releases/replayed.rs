@@ -1,0 +1,39 @@
+//! Whether somebody has looked at what a release would change, before it serves.
+
+use std::time::Duration;
+
+use belfry_store::Release;
+
+use super::{Registry, ReleaseError};
+use crate::clock::now_ms;
+
+/// So many replays are looked through.
+const REPLAYS: u32 = 100;
+
+impl Registry {
+    /// Refuse a release that was not replayed lately against the one that serves, if that is asked for. One that has served
+    /// before is known, and may have to serve again in a hurry.
+    pub(super) async fn ensure_replayed(&self, release: &Release) -> Result<(), ReleaseError> {
+        let Some(within) = self.shared.replay_within else { return Ok(()) };
+        let now_ms = now_ms();
+        let serving = self.serving().of(&release.projector).map(|active| active.release_id);
+        let Some(serving) = serving.filter(|serving| *serving != release.id) else { return Ok(()) };
+        let before = self.shared.store.activation(release.id, now_ms).await?;
+        if before.is_some_and(|activation| !activation.canary) {
+            return Ok(());
+        }
+        let since_ms = now_ms - i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
+        let replays = self.shared.store.replays(&release.label(), since_ms, REPLAYS).await?;
+        if replays.iter().any(|replay| replay.events > 0 && replay.baseline_id.is_none_or(|id| id == serving)) {
+            return Ok(());
+        }
+        Err(ReleaseError::Refused(format!(
+            "{} was not replayed against the release that serves within {} hours (releases.require_replay_hours); see what it \
+             would change: belfry replay {} --candidate {} --from 7d",
+            release.label(),
+            within.as_secs() / Duration::from_secs(3600).as_secs(),
+            release.projector,
+            release.id
+        )))
+    }
+}

@@ -1,0 +1,165 @@
+//! Releases that change places under load: what each event met, and what it cost those who post.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use belfry_artifacts::programs;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{Batch, Client, results_ready};
+
+/// Posts that may wait for their answers at once, at each replica.
+const CLIENTS: u64 = 8;
+
+/// What was seen while two releases took turns.
+#[derive(Debug)]
+pub struct Alternation {
+    /// Between posting an event and its answer, while nothing changed.
+    pub quiet: Vec<Duration>,
+    /// The same while the releases changed places.
+    pub changing: Vec<Duration>,
+    /// How long the changes took, all together.
+    pub took: Duration,
+    /// Events that each release projected, by its label.
+    pub projected: BTreeMap<String, u64>,
+    /// What should not have been, in words.
+    pub findings: Vec<String>,
+}
+
+/// Let two releases of a rule take turns `activations` times, while events come `every` so often to all replicas together.
+/// Before that, `quiet` long, nothing changes. Each release stamps what it tells; each event is told once, by the release
+/// that its notification names.
+///
+/// # Errors
+/// If a replica does not answer, or an event is not taken.
+pub async fn alternate(
+    replicas: &[Client],
+    activations: usize,
+    every: Duration,
+    quiet: Duration,
+) -> Result<Alternation> {
+    let first = replicas.first().context("a replica")?;
+    let mut stamps = BTreeMap::new();
+    let mut releases = Vec::new();
+    for stamp in ["odd", "even"] {
+        let pushed = first.push(programs::HOSTILE, &json!({ "behaviour": "notify", "stamp": stamp })).await?;
+        releases.push(pushed.body["release_id"].as_i64().with_context(|| format!("{pushed:?}"))?);
+        stamps.insert(pushed.body["label"].as_str().context("a label")?.to_owned(), stamp);
+    }
+    activate(first, releases[0]).await?;
+    // Until every replica serves it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let load = Load::start(replicas, every);
+    tokio::time::sleep(quiet).await;
+    load.changing.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    for turn in 1..=activations {
+        activate(&replicas[turn % replicas.len()], releases[turn % 2]).await?;
+    }
+    let took = began.elapsed();
+    let Posted { quiet, changing, taken } = load.finish().await?;
+    let (projected, findings) = check(first, &stamps, taken).await?;
+    Ok(Alternation { quiet, changing, took, projected, findings })
+}
+
+async fn activate(client: &Client, release_id: i64) -> Result<()> {
+    let done = client.post_to("/v1/projectors/hostile/rollout", &json!({ "release_id": release_id })).await?;
+    ensure!(done.status == 200, "{done:?}");
+    Ok(())
+}
+
+/// Events that come whether or not the ones before are answered.
+struct Load {
+    changing: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+    clients: JoinSet<Result<Posted>>,
+}
+
+#[derive(Default)]
+struct Posted {
+    quiet: Vec<Duration>,
+    changing: Vec<Duration>,
+    /// The ids of the notifications that the answers named as the rule's.
+    taken: Vec<String>,
+}
+
+impl Load {
+    fn start(replicas: &[Client], every: Duration) -> Self {
+        let (changing, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (began, next) = (tokio::time::Instant::now(), Arc::new(AtomicU64::new(0)));
+        let mut clients = JoinSet::new();
+        for client in replicas.iter().flat_map(|replica| (0..CLIENTS).map(move |_| replica)) {
+            let (client, changing, over, next) = (client.clone(), changing.clone(), over.clone(), next.clone());
+            clients.spawn(async move {
+                let mut posted = Posted::default();
+                while !over.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    // Counted from when it is due: whoever waits for a slow answer lets the next one wait as well.
+                    let due = began + every.saturating_mul(number.try_into().unwrap_or(u32::MAX));
+                    tokio::time::sleep_until(due).await;
+                    posted.post(&client, number, changing.load(Ordering::Relaxed), due.into_std()).await?;
+                }
+                Ok(posted)
+            });
+        }
+        Self { changing, over, clients }
+    }
+
+    async fn finish(mut self) -> Result<Posted> {
+        self.over.store(true, Ordering::Relaxed);
+        let mut all = Posted::default();
+        while let Some(posted) = self.clients.join_next().await {
+            let Posted { quiet, changing, taken } = posted??;
+            all.quiet.extend(quiet);
+            all.changing.extend(changing);
+            all.taken.extend(taken);
+        }
+        Ok(all)
+    }
+}
+
+impl Posted {
+    async fn post(&mut self, client: &Client, number: u64, changing: bool, due: Instant) -> Result<()> {
+        let posted = client.post(&results_ready(&Batch::number(number))).await?;
+        let took = due.elapsed();
+        if changing { &mut self.changing } else { &mut self.quiet }.push(took);
+        ensure!(posted.status == 201, "{posted:?}");
+        let told = posted.body["notifications"].as_array().context("notifications")?;
+        let ours: Vec<&Value> = told.iter().filter(|told| told["projector"] == "hostile").collect();
+        ensure!(ours.len() == 1, "an event is told once: {posted:?}");
+        self.taken.push(ours[0]["event_id"].as_str().context("an id")?.to_owned());
+        Ok(())
+    }
+}
+
+/// Read everything that was told, from the beginning, and hold it against what the senders were answered.
+async fn check(
+    client: &Client,
+    stamps: &BTreeMap<String, &str>,
+    taken: Vec<String>,
+) -> Result<(BTreeMap<String, u64>, Vec<String>)> {
+    let (mut projected, mut findings) = (BTreeMap::new(), Vec::new());
+    let mut expected: BTreeSet<String> = taken.into_iter().collect();
+    let mut feed = client.feed("from=beginning&projector=hostile", None).await?;
+    let mut seen = BTreeSet::new();
+    for item in Client::collect(&mut feed, expected.len()).await? {
+        let id = item.data["event_id"].as_str().context("an id")?.to_owned();
+        let release = item.data["metadata"]["belfry"]["release"].as_str().unwrap_or_default();
+        let stamp = &item.data["data"]["payload"]["stamp"];
+        if stamps.get(release).is_none_or(|expected| stamp != expected) {
+            findings.push(format!("{id} names {release} and has the stamp {stamp}"));
+        }
+        *projected.entry(release.to_owned()).or_default() += 1;
+        if !expected.remove(&id) {
+            let what = if seen.contains(&id) { "doubled" } else { "nobody was answered about it" };
+            findings.push(format!("{id}: {what}"));
+        }
+        seen.insert(id);
+    }
+    findings.extend(expected.into_iter().map(|id| format!("{id}: lost")));
+    Ok((projected, findings))
+}

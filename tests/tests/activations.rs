@@ -1,0 +1,26 @@
+//! Two releases that change places under load: every event is told once, and by the release that its notification names.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use belfry_tests::servers::shared_postgres;
+use belfry_tests::{Alternation, Replica, alternate};
+
+/// `make bench` lets them change places a thousand times, and tells what that costs.
+const ACTIVATIONS: usize = 60;
+
+#[tokio::test]
+async fn releases_that_change_places_lose_and_double_nothing() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let start = || Replica::start(&database, None, &[]);
+    let replicas = [start().await?, start().await?, start().await?];
+    let clients = replicas.each_ref().map(Replica::client);
+    let (every, quiet) = (Duration::from_millis(5), Duration::from_millis(100));
+    let Alternation { projected, findings, .. } = alternate(&clients, ACTIVATIONS, every, quiet).await?;
+    ensure!(findings.is_empty(), "{} findings, such as {:?}", findings.len(), findings.first());
+    ensure!(
+        projected.len() == 2 && projected.values().all(|events| *events > 0),
+        "both had their turns: {projected:?}"
+    );
+    Ok(())
+}
