@@ -9,7 +9,7 @@ BEGIN
     GRANT USAGE ON SCHEMA belfry TO belfry_runtime;
     GRANT SELECT, INSERT ON belfry.outbox, belfry.component, belfry.release, belfry.rollout,
                             belfry.component_signature, belfry.pause, belfry.audit_log TO belfry_runtime;
-    GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld TO belfry_runtime;
+    GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld, belfry.unparked TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.dead_letter TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.access_token TO belfry_runtime;

@@ -12,3 +12,8 @@ CREATE TRIGGER audit_log_is_not_changed BEFORE UPDATE ON audit_log
 BEGIN SELECT raise(ABORT, 'audit_log is only ever appended to'); END;
 CREATE TRIGGER audit_log_is_not_cut BEFORE DELETE ON audit_log
 BEGIN SELECT raise(ABORT, 'audit_log is only ever appended to'); END;
+CREATE TRIGGER audit_log_is_not_replaced BEFORE INSERT ON audit_log WHEN EXISTS (SELECT 1 FROM audit_log WHERE id = NEW.id)
+BEGIN SELECT raise(ABORT, 'audit_log is only ever appended to'); END;
+
+-- What stands before was never meant for the sink.
+ALTER TABLE relay ADD COLUMN began_after INTEGER NOT NULL DEFAULT 0;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,11 +18,9 @@ const CLIENTS: u64 = 8;
 /// What was seen while two releases took turns.
 #[derive(Debug)]
 pub struct Alternation {
-    /// Between posting an event and its answer, while nothing changed.
-    pub quiet: Vec<Duration>,
-    /// The same while the releases changed places.
-    pub changing: Vec<Duration>,
-    /// How long the changes took, all together.
+    /// Between when an event was due and its answer: of each round while nothing changed, then while releases did.
+    pub rounds: Vec<[Vec<Duration>; 2]>,
+    /// How long all of it took.
     pub took: Duration,
     /// Events that each release projected, by its label.
     pub projected: BTreeMap<String, u64>,
@@ -30,18 +28,27 @@ pub struct Alternation {
     pub findings: Vec<String>,
 }
 
-/// Let two releases of a rule take turns `activations` times, while events come `every` so often to all replicas together.
-/// Before that, `quiet` long, nothing changes. Each release stamps what it tells; each event is told once, by the release
-/// that its notification names.
+/// How releases take turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    /// Rounds, each of a time in which nothing changes and one in which releases do.
+    pub rounds: usize,
+    /// How often they change in a round.
+    pub activations: usize,
+    /// So long from one change to the next, and at least as long as it takes.
+    pub pause: Duration,
+    /// So long nothing changes in a round.
+    pub quiet: Duration,
+    /// So often an event comes, to all replicas together.
+    pub every: Duration,
+}
+
+/// Let two releases of a rule take turns while events come. Each release stamps what it tells; each event is to be told
+/// once, by the release that its notification names.
 ///
 /// # Errors
 /// If a replica does not answer, or an event is not taken.
-pub async fn alternate(
-    replicas: &[Client],
-    activations: usize,
-    every: Duration,
-    quiet: Duration,
-) -> Result<Alternation> {
+pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation> {
     let first = replicas.first().context("a replica")?;
     let mut stamps = BTreeMap::new();
     let mut releases = Vec::new();
@@ -53,17 +60,25 @@ pub async fn alternate(
     activate(first, releases[0]).await?;
     // Until every replica serves it.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let load = Load::start(replicas, every);
-    tokio::time::sleep(quiet).await;
-    load.changing.store(true, Ordering::Relaxed);
+    let load = Load::start(replicas, turns);
     let began = Instant::now();
-    for turn in 1..=activations {
-        activate(&replicas[turn % replicas.len()], releases[turn % 2]).await?;
+    let mut turn = 0;
+    for _ in 0..turns.rounds {
+        tokio::time::sleep(turns.quiet).await;
+        load.phase.fetch_add(1, Ordering::Relaxed);
+        let mut pace = tokio::time::interval(turns.pause);
+        for _ in 0..turns.activations {
+            pace.tick().await;
+            turn += 1;
+            activate(&replicas[turn % replicas.len()], releases[turn % 2]).await?;
+        }
+        load.phase.fetch_add(1, Ordering::Relaxed);
     }
     let took = began.elapsed();
-    let Posted { quiet, changing, taken } = load.finish().await?;
+    let Posted { times, taken } = load.finish().await?;
+    let rounds = times.chunks_exact(2).map(|phases| [phases[0].clone(), phases[1].clone()]).collect();
     let (projected, findings) = check(first, &stamps, taken).await?;
-    Ok(Alternation { quiet, changing, took, projected, findings })
+    Ok(Alternation { rounds, took, projected, findings })
 }
 
 async fn activate(client: &Client, release_id: i64) -> Result<()> {
@@ -74,59 +89,67 @@ async fn activate(client: &Client, release_id: i64) -> Result<()> {
 
 /// Events that come whether or not the ones before are answered.
 struct Load {
-    changing: Arc<AtomicBool>,
+    /// Even while nothing changes.
+    phase: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
     clients: JoinSet<Result<Posted>>,
 }
 
-#[derive(Default)]
 struct Posted {
-    quiet: Vec<Duration>,
-    changing: Vec<Duration>,
+    /// Of each phase.
+    times: Vec<Vec<Duration>>,
     /// The ids of the notifications that the answers named as the rule's.
     taken: Vec<String>,
 }
 
 impl Load {
-    fn start(replicas: &[Client], every: Duration) -> Self {
-        let (changing, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    fn start(replicas: &[Client], turns: Turns) -> Self {
+        let (phase, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (began, next) = (tokio::time::Instant::now(), Arc::new(AtomicU64::new(0)));
         let mut clients = JoinSet::new();
         for client in replicas.iter().flat_map(|replica| (0..CLIENTS).map(move |_| replica)) {
-            let (client, changing, over, next) = (client.clone(), changing.clone(), over.clone(), next.clone());
+            let (client, phase, over, next) = (client.clone(), phase.clone(), over.clone(), next.clone());
             clients.spawn(async move {
-                let mut posted = Posted::default();
+                let mut posted = Posted::of(turns);
                 while !over.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     // Counted from when it is due: whoever waits for a slow answer lets the next one wait as well.
-                    let due = began + every.saturating_mul(number.try_into().unwrap_or(u32::MAX));
+                    let due = began + turns.every.saturating_mul(number.try_into().unwrap_or(u32::MAX));
                     tokio::time::sleep_until(due).await;
-                    posted.post(&client, number, changing.load(Ordering::Relaxed), due.into_std()).await?;
+                    posted.post(&client, number, phase.load(Ordering::Relaxed), due.into_std()).await?;
                 }
                 Ok(posted)
             });
         }
-        Self { changing, over, clients }
+        Self { phase, over, clients }
     }
 
     async fn finish(mut self) -> Result<Posted> {
         self.over.store(true, Ordering::Relaxed);
-        let mut all = Posted::default();
+        let mut all: Option<Posted> = None;
         while let Some(posted) = self.clients.join_next().await {
-            let Posted { quiet, changing, taken } = posted??;
-            all.quiet.extend(quiet);
-            all.changing.extend(changing);
-            all.taken.extend(taken);
+            let posted = posted??;
+            match &mut all {
+                None => all = Some(posted),
+                Some(all) => {
+                    all.times.iter_mut().zip(posted.times).for_each(|(all, times)| all.extend(times));
+                    all.taken.extend(posted.taken);
+                }
+            }
         }
-        Ok(all)
+        all.context("nobody posted")
     }
 }
 
 impl Posted {
-    async fn post(&mut self, client: &Client, number: u64, changing: bool, due: Instant) -> Result<()> {
+    fn of(turns: Turns) -> Self {
+        // What comes after the last phase is of nobody's.
+        Self { times: vec![Vec::new(); 2 * turns.rounds + 1], taken: Vec::new() }
+    }
+
+    async fn post(&mut self, client: &Client, number: u64, phase: usize, due: Instant) -> Result<()> {
         let posted = client.post(&results_ready(&Batch::number(number))).await?;
-        let took = due.elapsed();
-        if changing { &mut self.changing } else { &mut self.quiet }.push(took);
+        self.times[phase].push(due.elapsed());
         ensure!(posted.status == 201, "{posted:?}");
         let told = posted.body["notifications"].as_array().context("notifications")?;
         let ours: Vec<&Value> = told.iter().filter(|told| told["projector"] == "hostile").collect();

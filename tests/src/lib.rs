@@ -13,7 +13,7 @@ mod service;
 mod service_database;
 pub mod soak;
 
-pub use activations::{Alternation, alternate};
+pub use activations::{Alternation, Turns, alternate};
 pub use client::{Client, FeedItem, Posted};
 pub use command::{Ended, belfry, eventually};
 pub use events::{Batch, assessment, results_ready};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use belfry_tests::servers::shared_postgres;
-use belfry_tests::{Alternation, Replica, alternate};
+use belfry_tests::{Alternation, Replica, Turns, alternate};
 
 /// `make bench` lets them change places a thousand times, and tells what that costs.
 const ACTIVATIONS: usize = 60;
@@ -15,8 +15,14 @@ async fn releases_that_change_places_lose_and_double_nothing() -> Result<()> {
     let start = || Replica::start(&database, None, &[]);
     let replicas = [start().await?, start().await?, start().await?];
     let clients = replicas.each_ref().map(Replica::client);
-    let (every, quiet) = (Duration::from_millis(5), Duration::from_millis(100));
-    let Alternation { projected, findings, .. } = alternate(&clients, ACTIVATIONS, every, quiet).await?;
+    let turns = Turns {
+        rounds: 1,
+        activations: ACTIVATIONS,
+        pause: Duration::from_millis(1),
+        quiet: Duration::from_millis(100),
+        every: Duration::from_millis(5),
+    };
+    let Alternation { projected, findings, .. } = alternate(&clients, turns).await?;
     ensure!(findings.is_empty(), "{} findings, such as {:?}", findings.len(), findings.first());
     ensure!(
         projected.len() == 2 && projected.values().all(|events| *events > 0),

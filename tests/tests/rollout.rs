@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::{URGENT_FAILURES, programs};
 use belfry_tests::servers::shared_postgres;
-use belfry_tests::{Batch, Client, Replica, TestService, belfry, eventually, results_ready};
+use belfry_tests::{Batch, BelfryProcess, Replica, TestService, belfry, eventually, results_ready};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+use tempfile::TempDir;
 
 /// An event whose subject tells whether its number is even.
 fn event(number: u64) -> Value {
@@ -192,39 +193,24 @@ async fn rules_sinks_and_all_notifications_are_paused_with_a_reason() -> Result<
     Ok(())
 }
 
-/// What a client sees when it posts while releases alternate: each notification was made by the release that it names.
 #[tokio::test]
-async fn each_event_meets_one_release_while_they_alternate() -> Result<()> {
-    let service = TestService::start().await?;
-    let client = service.client();
-    let urgent = client.push(URGENT_FAILURES, &json!({})).await?.body["release_id"].as_i64().context("a release")?;
-    let failing = |number: u64| results_ready(&Batch { failed: 3, ..Batch::number(number) });
-    let mut feed = client.feed("from=now", None).await?;
-    let alternate = async {
-        for round in 0..40 {
-            let release = if round % 2 == 0 { urgent } else { 1 };
-            let change = json!({ "release_id": release });
-            let changed = client.post_to("/v1/projectors/teacher-results/rollout", &change).await?;
-            ensure!(changed.status == 200, "{changed:?}");
-        }
-        Ok(())
-    };
-    let post = async {
-        for first in (0..400).step_by(20) {
-            let lines: String = (first..first + 20).map(|number| format!("{}\n", failing(number))).collect();
-            client.post_lines(lines).await?;
-        }
-        Ok(())
-    };
-    tokio::try_join!(alternate, post)?;
-    let mut releases = std::collections::BTreeSet::new();
-    for item in Client::collect(&mut feed, 400).await? {
-        let release = item.data["metadata"]["belfry"]["release"].as_str().context("a release")?.to_owned();
-        let expected = if release.starts_with("teacher-results@1.1.0") { "immediate" } else { "high" };
-        ensure!(item.data["data"]["priority"] == expected, "{release}: {}", item.data);
-        releases.insert(release);
-    }
-    println!("{releases:?}");
-    service.stop().await;
+async fn going_back_after_a_restart_loads_nothing() -> Result<()> {
+    let directory = TempDir::new()?;
+    let process = BelfryProcess::start(directory.path()).await?;
+    process.client().push_and_activate(URGENT_FAILURES, &json!({})).await?;
+    process.terminate().await?;
+    let process = BelfryProcess::start(directory.path()).await?;
+    eventually("it is loaded beforehand", async || process.log(), |log| log.contains("ready to serve again")).await?;
+    // Nothing is left to load it from.
+    std::fs::remove_dir_all(directory.path().join("compiled"))?;
+    let path = directory.path().join("belfry.db").display().to_string();
+    sqlx::query("UPDATE component SET bytes = x'00'").execute(&mut SqliteConnection::connect(&path).await?).await?;
+    let client = process.client();
+    let back = client.post_to("/v1/projectors/teacher-results/rollback", &json!({})).await?;
+    ensure!(back.status == 200, "{back:?}");
+    let posted = client.post(&event(1)).await?;
+    let history = client.get(&format!("/v1/events/{}", event(1)["event_id"].as_str().context("an id")?)).await?.body;
+    ensure!(history["projections"][0]["release_id"] == 1 && posted.body["dead_letters"] == json!([]), "{history}");
+    process.terminate().await?;
     Ok(())
 }

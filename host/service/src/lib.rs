@@ -29,6 +29,7 @@ mod comparison;
 mod dead_letters;
 mod heartbeat;
 mod lease;
+mod lot;
 mod redis;
 mod replay;
 mod rerun;

@@ -10,7 +10,7 @@ use belfry_store::{EventHistory, StoreError};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::comparison::{Difference, FieldChange, Made, Pair, Told, pairs, project};
+use crate::comparison::{Difference, FieldChange, Made, Pair, Told, is_its_own, pairs, project};
 use crate::pipeline::{Pipeline, ProjectionRecord};
 use crate::releases::ReleaseError;
 
@@ -43,7 +43,7 @@ pub(crate) struct Rerun {
     /// From the vocabulary of outcomes.
     then: String,
     now: Outcome,
-    /// Whether both are the same; null if the release was not asked then.
+    /// Whether both are the same; null where that cannot be told.
     same: Option<bool>,
     differences: Vec<Differing>,
 }
@@ -63,6 +63,8 @@ struct Then {
     issued: Vec<Told>,
     /// What they said was not kept.
     withheld: HashSet<Uuid>,
+    /// Whether some of what it returned is not known any more: what was withheld is retired sooner than the log.
+    is_incomplete: bool,
 }
 
 /// Project an event again with each release that projected it.
@@ -102,17 +104,20 @@ fn then(history: &EventHistory, release_id: i64, pipeline: &Pipeline) -> Then {
     let issued = history.notifications.iter().filter(|entry| entry.release_id == Some(release_id));
     let withheld = history.withheld.iter().filter(|withheld| withheld.release_id == release_id);
     let named = || pipeline.registry.name(release_id).map(|named| named.projector).unwrap_or_default();
-    let (projector, outcome) = match recorded {
-        Some(projection) => (projection.projector, projection.outcome),
-        // It was asked when the event got another try.
-        None => (named(), Outcome::Notifications.as_str().to_owned()),
+    let issued: Vec<Told> = issued.filter_map(Told::recorded).collect();
+    let withheld: HashSet<Uuid> = withheld.map(|withheld| withheld.notification_id).collect();
+    let known = issued.len() + withheld.len();
+    let (projector, outcome, is_incomplete) = match recorded {
+        // Whatever came first, this came of another try.
+        Some(projection) if projection.count == 0 && known > 0 => (projection.projector, told_word(), false),
+        Some(projection) => (projection.projector, projection.outcome, known < projection.count),
+        None => (named(), told_word(), false),
     };
-    Then {
-        projector,
-        outcome,
-        issued: issued.filter_map(Told::recorded).collect(),
-        withheld: withheld.map(|withheld| withheld.notification_id).collect(),
-    }
+    Then { projector, outcome, issued, withheld, is_incomplete }
+}
+
+fn told_word() -> String {
+    Outcome::Notifications.as_str().to_owned()
 }
 
 fn compare(then: Then, release: String, release_id: i64, now: &Made) -> Rerun {
@@ -134,7 +139,10 @@ fn compare(then: Then, release: String, release_id: i64, now: &Made) -> Rerun {
         difference: Difference::Removed,
         fields: Vec::new(),
     }));
-    let not_asked = [Outcome::Paused, Outcome::Suspended].map(Outcome::as_str).contains(&then.outcome.as_str());
-    let same = (!not_asked).then(|| then.outcome == outcome.as_str() && differences.is_empty());
+    let is = |word: Outcome| then.outcome == word.as_str();
+    let was_asked = !is(Outcome::Paused) && !is(Outcome::Suspended);
+    let is_its_doing = is_its_own(outcome) && !is(Outcome::TimedOut) && !is(Outcome::OutputLimit);
+    let can_be_told = was_asked && is_its_doing && !then.is_incomplete;
+    let same = can_be_told.then(|| is(outcome) && differences.is_empty());
     Rerun { projector: then.projector, release, release_id, then: then.outcome, now: outcome, same, differences }
 }

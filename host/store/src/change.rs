@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    DeadLetterFilter, NewParkedRequest, NewToken, ParkedFilter, Paused, Release, SourcePartition, Store, StoreError,
-    TrialChange,
+    DeadLetterFilter, NewParkedRequest, NewRelease, NewToken, ParkedFilter, Paused, Release, SourcePartition, Store,
+    StoreError, TrialChange,
 };
 
 /// Who changes what Belfry changes by itself.
@@ -56,6 +56,10 @@ pub struct Replayed {
     pub to: String,
     /// Events that were projected.
     pub events: u64,
+    /// Of those, how many the candidate failed on or rejected.
+    pub not_projected: u64,
+    /// Whether only what is about one subject was taken.
+    pub one_subject: bool,
     /// Notifications that only the candidate tells.
     pub added: u64,
     /// That it does not tell any more.
@@ -84,6 +88,12 @@ impl NewChange {
 
     pub(crate) fn pushed(release: &Release) -> Self {
         Self::new(&release.created_by, "release.push", release.label(), json!({ "note": release.note }))
+    }
+
+    /// Somebody vouches for a release that was there.
+    pub(crate) fn signed(release: &Release, by: &NewRelease) -> Self {
+        let signer = by.signature.as_ref().map(|signature| &signature.signer);
+        Self::new(&by.created_by, "release.sign", release.label(), json!({ "signer": signer }))
     }
 
     pub(crate) fn activated(release: &Release, by: &str) -> Self {
@@ -139,7 +149,7 @@ impl NewChange {
         Self::new(request.by, request.request.action(), subject, detail)
     }
 
-    /// Dead letters are about to be tried again; what came of each is noted with it.
+    /// Dead letters are about to be tried again; each that is settled by it says so itself.
     pub fn redriven(filter: &DeadLetterFilter, after: i64, by: &str) -> Self {
         let mut detail = dead_letters(filter);
         detail["after"] = after.into();

@@ -20,6 +20,8 @@ pub struct Delivery {
 pub enum DeliveryState {
     /// The sink has it.
     Acknowledged,
+    /// Its time had passed by when the sink came to it.
+    Expired,
     /// Its turn has not come.
     Waiting,
     /// The sink refused it, or it stands behind one that the sink refused.
@@ -35,6 +37,7 @@ impl DeliveryState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Acknowledged => "acknowledged",
+            Self::Expired => "expired",
             Self::Waiting => "waiting",
             Self::Parked => "parked",
             Self::Discarded => "discarded",
@@ -50,7 +53,7 @@ pub struct Activation {
     pub by: String,
     /// When.
     pub at_ms: i64,
-    /// To a share of the subjects only, as a canary.
+    /// To a share of the subjects only, as a canary, and not to all since.
     pub canary: bool,
 }
 
@@ -59,7 +62,9 @@ pub(crate) struct DeliveryRow {
     pub(crate) sink: String,
     pub(crate) reached: bool,
     pub(crate) before_the_sink: bool,
+    /// By when; none where it is not kept.
     pub(crate) acknowledged_ms: Option<i64>,
+    pub(crate) expires_at_ms: Option<i64>,
     pub(crate) parked: Option<String>,
     pub(crate) discarded_ms: Option<i64>,
     pub(crate) discarded_by: Option<String>,
@@ -68,7 +73,7 @@ pub(crate) struct DeliveryRow {
 
 impl From<DeliveryRow> for Delivery {
     fn from(row: DeliveryRow) -> Self {
-        let DeliveryRow { sink, reached, before_the_sink, acknowledged_ms, parked, .. } = row;
+        let DeliveryRow { sink, reached, before_the_sink, acknowledged_ms, expires_at_ms, parked, .. } = row;
         let said = |state, at_ms, detail| Self { sink, state, at_ms, detail };
         if row.discarded_ms.is_some() {
             let by = row.discarded_by.unwrap_or_else(|| "somebody".to_owned());
@@ -78,7 +83,14 @@ impl From<DeliveryRow> for Delivery {
         match (parked, before_the_sink, reached) {
             (Some(error), ..) => said(DeliveryState::Parked, None, Some(error)),
             (None, true, _) => said(DeliveryState::BeforeTheSink, None, None),
-            (None, false, true) => said(DeliveryState::Acknowledged, acknowledged_ms, None),
+            (None, false, true) => match (expires_at_ms, acknowledged_ms) {
+                (Some(expires), Some(by)) if expires <= by => said(DeliveryState::Expired, None, None),
+                (Some(_), None) => {
+                    let unknown = "unless its time had passed by then, which this store does not keep";
+                    said(DeliveryState::Acknowledged, None, Some(unknown.to_owned()))
+                }
+                _ => said(DeliveryState::Acknowledged, acknowledged_ms, None),
+            },
             (None, false, false) => said(DeliveryState::Waiting, None, None),
         }
     }
@@ -92,6 +104,14 @@ impl Store {
             Self::Postgres(postgres) => postgres.deliveries(position).await?,
         };
         Ok(rows.into_iter().map(Delivery::from).collect())
+    }
+
+    /// Whether a release ever served all of its projector's events.
+    pub async fn has_served(&self, release_id: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.has_served(release_id).await,
+            Self::Postgres(postgres) => postgres.has_served(release_id).await,
+        }
     }
 
     /// The last time until `at_ms` that a release began to serve, all or a share.

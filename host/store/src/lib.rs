@@ -43,7 +43,7 @@ pub use relay::{
     Beat, LEASE, Lease, LeaseState, LogPage, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest,
     RelayEntry,
 };
-pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, Rollout};
+pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName, Rollout};
 pub use store::{Retired, Store, StoreSettings};
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,

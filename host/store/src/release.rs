@@ -63,11 +63,33 @@ pub struct Release {
     pub admission: Option<String>,
 }
 
+/// What a release is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseName {
+    /// Its number.
+    pub id: i64,
+    /// The projector's name.
+    pub projector: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl ReleaseName {
+    /// Name, version and number, as people know it: `teacher-results@1.2.0#7`.
+    pub fn label(&self) -> String {
+        label(&self.projector, &self.version, self.id)
+    }
+}
+
 impl Release {
     /// Name, version and number, as people know it: `teacher-results@1.2.0#7`.
     pub fn label(&self) -> String {
-        format!("{}@{}#{}", self.projector, self.version, self.id)
+        label(&self.projector, &self.version, self.id)
     }
+}
+
+fn label(projector: &str, version: &str, id: i64) -> String {
+    format!("{projector}@{version}#{id}")
 }
 
 /// What became of a request to add a release.

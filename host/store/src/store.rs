@@ -10,7 +10,7 @@ use crate::sqlite::Sqlite;
 use crate::{
     AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, LogPage,
     NewParked, NewParkedRequest, NewRelease, NewToken, NotificationHistory, OpenError, Parked, ParkedFilter, Pause,
-    Paused, RelayEntry, Release, Rollout, SinkReach, SourcePartition, StoreError, Token,
+    Paused, RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError, Token,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -170,6 +170,14 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.releases(projector).await,
             Self::Postgres(postgres) => postgres.releases(projector).await,
+        }
+    }
+
+    /// What all releases are called.
+    pub async fn release_names(&self) -> Result<Vec<ReleaseName>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.release_names().await,
+            Self::Postgres(postgres) => postgres.release_names().await,
         }
     }
 

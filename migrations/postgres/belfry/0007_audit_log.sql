@@ -14,3 +14,12 @@ BEGIN
 END $$;
 CREATE TRIGGER only_appended_to BEFORE UPDATE OR DELETE OR TRUNCATE ON belfry.audit_log
   FOR EACH STATEMENT EXECUTE FUNCTION belfry.only_appended_to();
+
+-- Parked entries that a sink took later than those behind them: by when an entry was acknowledged follows from
+-- relay_checkpoint, and of these it does not.
+CREATE TABLE belfry.unparked (
+  sink    text        NOT NULL,
+  id      bigint      NOT NULL,
+  sent_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (sink, id)
+);

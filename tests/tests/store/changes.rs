@@ -88,33 +88,66 @@ pub(crate) async fn changes_are_found(opened: Opened) {
     assert!(rest[0].id < before);
 }
 
+/// Run statements beside the store, on PostgreSQL as the owner, who may do everything. Gives what was refused.
+async fn refused(opened: &Opened, statements: &[&'static str]) -> Vec<String> {
+    let mut refused = Vec::new();
+    let refusal = |done: Result<u64, sqlx::Error>| done.err().map(|error| error.to_string());
+    if let Some(path) = opened.settings.url.strip_prefix("sqlite:") {
+        let mut connection = SqliteConnection::connect(path).await.expect("a connection");
+        for statement in statements {
+            let done = sqlx::query(*statement).execute(&mut connection).await;
+            refused.extend(refusal(done.map(|done| done.rows_affected())));
+        }
+    } else {
+        let mut connection = PgConnection::connect(&opened.settings.url).await.expect("a connection");
+        for statement in statements {
+            let done = sqlx::query(*statement).execute(&mut connection).await;
+            refused.extend(refusal(done.map(|done| done.rows_affected())));
+        }
+    }
+    refused
+}
+
 pub(crate) async fn the_audit_log_is_only_appended_to(opened: Opened) {
     some_changes(&opened).await;
-    let refused: Vec<String> = match opened.settings.url.strip_prefix("sqlite:") {
-        Some(path) => {
-            let mut connection = SqliteConnection::connect(path).await.expect("a connection");
-            let mut refused = Vec::new();
-            for statement in ["UPDATE audit_log SET changed_by = 'nobody'", "DELETE FROM audit_log WHERE id = 1"] {
-                let done = sqlx::query(statement).execute(&mut connection).await;
-                refused.push(done.expect_err("refused").to_string());
-            }
-            refused
-        }
-        // As the owner, who may do everything else.
-        None => {
-            let mut connection = PgConnection::connect(&opened.settings.url).await.expect("a connection");
-            let mut refused = Vec::new();
-            for statement in [
-                "UPDATE belfry.audit_log SET changed_by = 'nobody'",
-                "DELETE FROM belfry.audit_log WHERE id = 1",
-                "TRUNCATE belfry.audit_log",
-            ] {
-                let done = sqlx::query(statement).execute(&mut connection).await;
-                refused.push(done.expect_err("refused").to_string());
-            }
-            refused
-        }
+    let statements: &[&str] = match opened.settings.url.starts_with("sqlite:") {
+        true => &[
+            "UPDATE audit_log SET changed_by = 'nobody'",
+            "DELETE FROM audit_log WHERE id = 1",
+            "INSERT OR REPLACE INTO audit_log VALUES (1, 0, 'nobody', 'nothing', 'nobody', '{}')",
+        ],
+        false => &[
+            "UPDATE belfry.audit_log SET changed_by = 'nobody'",
+            "DELETE FROM belfry.audit_log WHERE id = 1",
+            "TRUNCATE belfry.audit_log",
+        ],
     };
+    let refused = refused(&opened, statements).await;
+    assert_eq!(refused.len(), 3, "{refused:?}");
     assert!(refused.iter().all(|refusal| refusal.contains("only ever appended to")), "{refused:?}");
-    assert_eq!(changes(&opened, &ChangeFilter::default()).await.len(), 10);
+    let kept = changes(&opened, &ChangeFilter::default()).await;
+    assert!(kept.len() == 10 && kept[9].by == "anna", "{kept:?}");
+}
+
+pub(crate) async fn what_cannot_be_noted_is_not_done(opened: Opened) {
+    let broken: &[&str] = match opened.settings.url.starts_with("sqlite:") {
+        true => &["CREATE TRIGGER broken BEFORE INSERT ON audit_log BEGIN SELECT raise(ABORT, 'broken'); END"],
+        false => &["ALTER TABLE belfry.audit_log ADD CONSTRAINT broken CHECK (changed_by = '')"],
+    };
+    assert_eq!(refused(&opened, broken).await, Vec::<String>::new());
+    let store = &opened.store;
+    let token = NewToken {
+        name: "ci".into(),
+        role: "viewer".into(),
+        sha256: [1; 32],
+        created_by: "anna".into(),
+        expires_at_ms: None,
+    };
+    store.add_token(&token, 1_000).await.expect_err("not noted");
+    store.pause(&Paused::Notifications, Some("a drill"), "anna", 1_000).await.expect_err("not noted");
+    let partition = SourcePartition { group: "g".into(), topic: "t".into(), partition: 3 };
+    store.set_source_position(&partition, 8, "direct:carl", 1_000).await.expect_err("not noted");
+    assert_eq!(store.tokens().await.expect("a query"), []);
+    assert_eq!(store.pauses().await.expect("a query"), []);
+    assert_eq!(store.source_positions("g", None).await.expect("a query"), []);
 }

@@ -1,6 +1,7 @@
 //! What every store does, whichever database is behind it. Each behaviour is shown on SQLite and on PostgreSQL.
 
 mod changes;
+mod deliveries;
 mod events;
 mod relays;
 mod releases;
@@ -127,6 +128,8 @@ macro_rules! on_every_store {
 on_every_store! {
     crate::changes::a_change_is_noted_with_it as a_change_is_noted_with_it,
     crate::changes::changes_are_found as changes_are_found,
+    crate::changes::what_cannot_be_noted_is_not_done as what_cannot_be_noted_is_not_done,
+    crate::deliveries::how_far_a_sink_came_with_an_entry_is_known as how_far_a_sink_came_with_an_entry_is_known,
     crate::changes::the_audit_log_is_only_appended_to as the_audit_log_is_only_appended_to,
     crate::events::events_and_their_notifications_stand_together_in_order as events_and_their_notifications_stand_together_in_order,
     crate::events::pieces_of_the_log_are_found_by_their_time as pieces_of_the_log_are_found_by_their_time,

@@ -16,7 +16,7 @@ Examples:
   belfry audit-log --action release --by anna
   belfry --output json audit-log --limit 1000 | jq -r .by | sort | uniq -c
 
-Each change is noted in the transaction that makes it, and never removed. `local` is whoever called a service without
+Each change is noted with it, and never removed. `local` is whoever called a service without
 tokens, `direct:NAME` the user NAME at the database, `belfry` what Belfry did by itself.")]
 pub struct AuditLogArgs {
     /// Only since: a time, or how long ago, such as 12h

@@ -2,6 +2,7 @@
 
 mod told;
 
+use belfry_model::Outcome;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use told::{FieldChange, Made, Told, project};
@@ -21,6 +22,12 @@ pub(crate) enum Difference {
     Added,
     Changed,
     Removed,
+}
+
+/// Whether an outcome follows from the rule and the event alone. How long a call takes depends on what else the machine does,
+/// and how much a topic takes on the broker.
+pub(crate) fn is_its_own(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::TimedOut | Outcome::OutputLimit)
 }
 
 /// Both sides' notifications: what stands before in its order, then what is new.

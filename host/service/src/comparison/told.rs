@@ -43,6 +43,13 @@ pub(crate) struct FieldChange {
     pub(crate) after: Value,
 }
 
+impl FieldChange {
+    /// The field without what is within a payload.
+    pub(crate) fn field_of_notification(self) -> String {
+        if self.field.starts_with("payload.") { "payload".to_owned() } else { self.field }
+    }
+}
+
 /// Let a release project an event. Nothing is recorded, sent or counted as the release's doing.
 pub(crate) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
     // A fault of ours around a rule counts as one of its own.

@@ -60,7 +60,10 @@ pub(crate) async fn list(
     let Query(Parameters { by, action, subject, since, before, limit }) = parameters?;
     let since_ms = since.as_deref().map(parse_instant_ms).transpose();
     let since_ms = since_ms.map_err(|error| Problem::bad_request(format!("since: {error}")))?;
-    let limit = limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; go on with before")));
+    }
     let filter = ChangeFilter { by, action, subject, since_ms };
     let changes = api.store.changes(&filter, before.unwrap_or(i64::MAX), limit).await?;
     let next_before = changes.last().filter(|_| changes.len() == limit as usize).map(|change| change.id);

@@ -13,8 +13,9 @@ use belfry_store::{NewChange, Store};
 use tokio::runtime::Handle;
 
 use crate::clock::now_ms;
-use crate::comparison::{Made, Pair, pairs, project};
+use crate::comparison::{FieldChange, Made, Pair, is_its_own, pairs, project};
 use crate::ingest::Incoming;
+use crate::lot::lot;
 use crate::releases::Active;
 use crate::releases::trial::Candidate;
 
@@ -31,8 +32,8 @@ const NOTED_EVERY: Duration = Duration::from_secs(600);
 #[derive(Clone)]
 pub(crate) struct Aside {
     queue: SyncSender<Task>,
-    /// Of all events, how many are projected once more: those whose id begins with less.
-    rechecked_below: u32,
+    /// Which events are projected once more: those with a lower lot.
+    rechecked_below: u64,
 }
 
 enum Task {
@@ -57,7 +58,7 @@ impl Aside {
         let worker = Worker { messages, store, runtime: Handle::current(), noted: HashMap::new() };
         let thread = thread::Builder::new().name("aside".into());
         thread.spawn(move || worker.work(&tasks)).expect("the system has threads to give");
-        Self { queue, rechecked_below: (recheck_percent / 100.0 * f64::from(u32::MAX)) as u32 }
+        Self { queue, rechecked_below: (recheck_percent / 100.0 * u64::MAX as f64) as u64 }
     }
 
     /// Let a shadow project the event as well, if there is time.
@@ -70,8 +71,7 @@ impl Aside {
 
     /// Whether this event is one of the sample.
     pub(super) fn rechecks(&self, event: &Incoming) -> bool {
-        // Ids are random, or hashes.
-        (event.envelope.event_id.as_u128() >> 96) as u32 <= self.rechecked_below && self.rechecked_below > 0
+        self.rechecked_below > 0 && lot(&event.envelope.event_id) <= self.rechecked_below
     }
 
     /// Let a release project the event once more, if there is time.
@@ -120,9 +120,7 @@ impl Worker {
 
     fn recheck(&mut self, active: &Active, event: &Incoming, made: &Made) {
         let again = project(active, &event.envelope, &event.event, &self.messages);
-        // How long a call takes depends on what else the machine does, and what a topic takes is not the rule's doing.
-        let not_its_own = [Outcome::TimedOut, Outcome::OutputLimit];
-        if not_its_own.contains(&outcome(made)) || not_its_own.contains(&outcome(&again)) {
+        if !is_its_own(outcome(made)) || !is_its_own(outcome(&again)) {
             return;
         }
         let fields = differences(made, &again);
@@ -164,7 +162,8 @@ fn differences(made: &Made, again: &Made) -> Vec<String> {
     let mut fields: Vec<String> = pairs(made, again)
         .flat_map(|pair| match pair {
             Pair::Same(_) => Vec::new(),
-            Pair::Changed { fields, .. } => fields.into_iter().map(|change| change.field).collect(),
+            // The names within a payload are the rule's own; they may name people.
+            Pair::Changed { fields, .. } => fields.into_iter().map(FieldChange::field_of_notification).collect(),
             Pair::Removed(_) | Pair::Added(_) => vec!["notification".to_owned()],
         })
         .collect();

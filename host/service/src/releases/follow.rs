@@ -22,6 +22,8 @@ pub(crate) async fn follow(
     mut seen: watch::Receiver<Seen>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let loading = registry.clone();
+    tokio::spawn(async move { loading.load_previous().await });
     loop {
         let rollout = seen.borrow_and_update().beat.changes();
         if rollout != known {
@@ -74,6 +76,34 @@ impl Registry {
         let before = before(&current, &active);
         self.shared.serving.store(Arc::new(Serving { active: Arc::new(active), candidates, before }));
         failed
+    }
+
+    /// Load what a rollback would go back to: it must not wait for that. What serves is loaded already.
+    async fn load_previous(&self) {
+        let rollouts = match self.shared.store.rollouts().await {
+            Ok(rollouts) => rollouts,
+            Err(error) => return tracing::warn!(%error, "what rollbacks would go back to is loaded only then"),
+        };
+        for rollout in rollouts {
+            let Some(previous) = rollout.previous_release_id else { continue };
+            let loaded = match self.load_by_id(previous).await {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    let projector = rollout.projector;
+                    tracing::warn!(projector, release_id = previous, %error, "a rollback could not go back to this");
+                    continue;
+                }
+            };
+            let _one_at_a_time = self.shared.change.lock().await;
+            let current = self.serving();
+            // Whatever served since then is the one before.
+            if current.before.iter().all(|before| before.name != rollout.projector) {
+                tracing::info!(release = loaded.label, "ready to serve again");
+                let before = current.before.iter().cloned().chain([loaded]).collect();
+                let (active, candidates) = (current.active.clone(), current.candidates.clone());
+                self.shared.serving.store(Arc::new(Serving { active, candidates, before }));
+            }
+        }
     }
 
     async fn serve_one(

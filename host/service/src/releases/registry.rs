@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use belfry_sandbox::{Digest, Sandbox, digest};
-use belfry_store::{AddRelease, Added, NewRelease, Release, Store, StoreError};
+use belfry_store::{AddRelease, Added, NewRelease, Release, ReleaseName, Store, StoreError};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
@@ -211,10 +211,12 @@ impl Registry {
     }
 
     pub(super) async fn read_names(&self) -> Result<(), StoreError> {
-        let releases = self.shared.store.releases(None).await?;
-        let named =
-            |release: &Release| (release.id, Named { projector: release.projector.clone(), label: release.label() });
-        self.shared.names.store(Arc::new(releases.iter().map(named).collect()));
+        let releases = self.shared.store.release_names().await?;
+        let named = |release: ReleaseName| {
+            let label = release.label();
+            (release.id, Named { projector: release.projector, label })
+        };
+        self.shared.names.store(Arc::new(releases.into_iter().map(named).collect()));
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use belfry_store::Release;
+use belfry_store::{Release, Replayed};
 
 use super::{Registry, ReleaseError};
 use crate::clock::now_ms;
@@ -15,16 +15,17 @@ impl Registry {
     /// before is known, and may have to serve again in a hurry.
     pub(super) async fn ensure_replayed(&self, release: &Release) -> Result<(), ReleaseError> {
         let Some(within) = self.shared.replay_within else { return Ok(()) };
-        let now_ms = now_ms();
         let serving = self.serving().of(&release.projector).map(|active| active.release_id);
         let Some(serving) = serving.filter(|serving| *serving != release.id) else { return Ok(()) };
-        let before = self.shared.store.activation(release.id, now_ms).await?;
-        if before.is_some_and(|activation| !activation.canary) {
+        if self.shared.store.has_served(release.id).await? {
             return Ok(());
         }
-        let since_ms = now_ms - i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = now_ms() - i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
         let replays = self.shared.store.replays(&release.label(), since_ms, REPLAYS).await?;
-        if replays.iter().any(|replay| replay.events > 0 && replay.baseline_id.is_none_or(|id| id == serving)) {
+        let counts = |replay: &Replayed| {
+            replay.events > 0 && !replay.one_subject && replay.baseline_id.is_none_or(|baseline| baseline == serving)
+        };
+        if replays.iter().any(counts) {
             return Ok(());
         }
         Err(ReleaseError::Refused(format!(

@@ -133,7 +133,7 @@ impl Replay {
             }
         }
         let report = findings.report(began.elapsed().as_secs_f64());
-        let found = report.summary(plan.baseline.release_id());
+        let found = report.summary(plan.baseline.release_id(), plan.is_of_one_subject());
         replays.store.note_change(&NewChange::replayed(&plan.candidate.label, by, &found), now_ms()).await?;
         Ok(report)
     }

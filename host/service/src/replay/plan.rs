@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use belfry_model::Envelope;
-use belfry_sandbox::digest;
 use belfry_store::Store;
 use uuid::Uuid;
 
 use super::ReplayError;
 use super::report::Header;
+use crate::lot::lot;
 use crate::releases::{Active, Registry};
 
 /// What somebody wants to know.
@@ -82,11 +82,10 @@ impl Choice {
         Self { share: sample.filter(|sample| *sample < events).map(share) }
     }
 
-    /// By the event's id alone, so a larger sample has all of a smaller one's events.
+    /// By the event's lot alone, so a larger sample has all of a smaller one's events.
     pub(super) fn takes(&self, event_id: &Uuid) -> bool {
         let Some(share) = self.share else { return true };
-        let [a, b, c, d, e, f, g, h, ..] = digest(event_id.as_bytes()).0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h]) < share
+        lot(event_id) < share
     }
 }
 
@@ -130,6 +129,11 @@ impl Plan {
             Against::Release(baseline) => subscribes(&self.candidate) || subscribes(baseline),
             Against::Recorded => true,
         }
+    }
+
+    /// Whether only what is about one subject is taken.
+    pub(super) fn is_of_one_subject(&self) -> bool {
+        self.subject.is_some()
     }
 
     /// Whether an event is about the subject that was asked for, if any was.

@@ -54,10 +54,11 @@ pub(crate) struct Report {
 
 impl Report {
     /// What is kept of it.
-    pub(super) fn summary(&self, baseline_id: Option<i64>) -> Replayed {
+    pub(super) fn summary(&self, baseline_id: Option<i64>, one_subject: bool) -> Replayed {
         let Sums { added, removed, changed, .. } = self.notifications;
         let (from, to, events) = (self.from.clone(), self.to.clone(), self.events.projected);
-        Replayed { baseline_id, from, to, events, added, removed, changed }
+        let not_projected = self.not_projected.candidate.values().sum();
+        Replayed { baseline_id, from, to, events, not_projected, one_subject, added, removed, changed }
     }
 }
 

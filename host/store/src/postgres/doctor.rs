@@ -9,19 +9,26 @@ use super::{connect, migrate};
 use crate::{OpenError, StoreError, StoreSettings};
 
 /// What belfry needs to do with which table.
-const NEEDED: [(&str, &str); 15] = [
+const NEEDED: [(&str, &str); 22] = [
     ("outbox", "SELECT INSERT"),
     ("component", "SELECT INSERT"),
+    ("component_signature", "SELECT INSERT"),
     ("release", "SELECT INSERT"),
     ("rollout", "SELECT INSERT"),
+    ("trial_tally", "SELECT INSERT UPDATE DELETE"),
+    ("pause", "SELECT INSERT"),
+    ("audit_log", "SELECT INSERT"),
+    ("access_token", "SELECT INSERT UPDATE"),
     ("inbox", "SELECT INSERT DELETE"),
     ("issued", "SELECT INSERT DELETE"),
     ("withheld", "SELECT INSERT DELETE"),
-    ("dead_letter", "SELECT INSERT DELETE"),
+    ("dead_letter", "SELECT INSERT UPDATE DELETE"),
     ("consumer_position", "SELECT INSERT UPDATE"),
     ("relay", "SELECT INSERT UPDATE"),
     ("relay_checkpoint", "SELECT INSERT"),
     ("parked", "SELECT INSERT UPDATE DELETE"),
+    ("unparked", "SELECT INSERT DELETE"),
+    ("discarded", "SELECT INSERT"),
     ("retired", "SELECT"),
     ("event_outbox", "SELECT"),
     ("_sqlx_migrations", "SELECT"),

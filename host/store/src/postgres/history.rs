@@ -77,11 +77,14 @@ impl Postgres {
             "SELECT r.sink, r.position >= $1, \
                     $1 <= coalesce((SELECT max(upto_id) FROM belfry.relay_checkpoint c \
                                      WHERE c.sink = r.sink AND c.epoch = 0), 0), \
-                    (SELECT (extract(epoch FROM c.acked_at) * 1000)::bigint FROM belfry.relay_checkpoint c \
-                      WHERE c.sink = r.sink AND c.upto_id >= $1 ORDER BY c.upto_id LIMIT 1), \
+                    (extract(epoch FROM coalesce(u.sent_at, (SELECT c.acked_at FROM belfry.relay_checkpoint c \
+                       WHERE c.sink = r.sink AND c.upto_id >= $1 ORDER BY c.upto_id LIMIT 1))) * 1000)::bigint, \
+                    CASE WHEN u.id IS NULL THEN (SELECT (extract(epoch FROM o.expires_at) * 1000)::bigint \
+                                                   FROM belfry.outbox o WHERE o.id = $1) END, \
                     p.error, (extract(epoch FROM d.discarded_at) * 1000)::bigint, d.discarded_by, d.reason \
                FROM belfry.relay r \
                LEFT JOIN belfry.parked p ON p.sink = r.sink AND p.id = $1 \
+               LEFT JOIN belfry.unparked u ON u.sink = r.sink AND u.id = $1 \
                LEFT JOIN belfry.discarded d ON d.sink = r.sink AND d.id = $1 \
               WHERE strpos(r.sink, ':') = 0 ORDER BY r.sink",
         )
@@ -95,18 +98,29 @@ impl Postgres {
                     reached: row.try_get(1)?,
                     before_the_sink: row.try_get(2)?,
                     acknowledged_ms: row.try_get(3)?,
-                    parked: row.try_get(4)?,
-                    discarded_ms: row.try_get(5)?,
-                    discarded_by: row.try_get(6)?,
-                    reason: row.try_get(7)?,
+                    expires_at_ms: row.try_get(4)?,
+                    parked: row.try_get(5)?,
+                    discarded_ms: row.try_get(6)?,
+                    discarded_by: row.try_get(7)?,
+                    reason: row.try_get(8)?,
                 })
             })
             .collect()
     }
 
+    pub(crate) async fn has_served(&self, release_id: i64) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM belfry.rollout WHERE release_id = $1)")
+            .bind(release_id)
+            .fetch_one(&self.readers)
+            .await?)
+    }
+
     pub(crate) async fn activation(&self, release_id: i64, at_ms: i64) -> Result<Option<Activation>, StoreError> {
         let row = sqlx::query(
-            "SELECT created_by, (extract(epoch FROM created_at) * 1000)::bigint, release_id <> $1 \
+            "SELECT created_by, (extract(epoch FROM created_at) * 1000)::bigint, \
+                    NOT EXISTS (SELECT FROM belfry.rollout AS after \
+                                 WHERE after.release_id = $1 AND after.id >= now.id \
+                                   AND after.created_at <= to_timestamp($2 / 1000.0)) \
                FROM belfry.rollout AS now \
               WHERE created_at <= to_timestamp($2 / 1000.0) \
                 AND (release_id = $1 OR candidate_id = $1 AND candidate_plan IS NOT NULL) \

@@ -67,7 +67,9 @@ impl Postgres {
             "WITH held AS (SELECT sink FROM belfry.relay \
                             WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() \
                               AND incarnation = belfry.incarnation() FOR UPDATE), \
-                  gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3)) \
+                  gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
+                           RETURNING p.sink, p.id), \
+                  noted AS (INSERT INTO belfry.unparked (sink, id) SELECT sink, id FROM gone ON CONFLICT DO NOTHING) \
              SELECT FROM held",
         )
         .bind(sink)

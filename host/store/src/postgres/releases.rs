@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 
 use super::Postgres;
 use super::changes::note;
-use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, StoreError};
+use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, ReleaseName, StoreError};
 
 /// A release's columns; [`release_row`] reads them.
 macro_rules! columns {
@@ -35,7 +35,10 @@ impl Postgres {
             }
             if existing.config == new.config {
                 // Somebody may vouch for it only now.
-                vouch(&mut transaction, new, now_ms).await?;
+                if vouch(&mut transaction, new, now_ms).await? {
+                    let signed = NewChange::signed(&existing, new);
+                    note(&mut transaction, &signed, now_ms).await?;
+                }
                 transaction.commit().await?;
                 return Ok(AddRelease::There(Added::Existing, existing));
             }
@@ -85,6 +88,11 @@ impl Postgres {
         rows.iter().map(release_row).collect()
     }
 
+    pub(crate) async fn release_names(&self) -> Result<Vec<ReleaseName>, StoreError> {
+        let rows = sqlx::query_as("SELECT id, projector, version FROM belfry.release").fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(|(id, projector, version)| ReleaseName { id, projector, version }).collect())
+    }
+
     pub(crate) async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query(concat!("SELECT ", columns!(), " FROM belfry.release WHERE id = $1"))
             .bind(release_id)
@@ -117,9 +125,10 @@ impl Postgres {
     }
 }
 
-async fn vouch(transaction: &mut PgConnection, new: &NewRelease, now_ms: i64) -> Result<(), StoreError> {
-    let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(()) };
-    sqlx::query(
+/// Gives whether that is new.
+async fn vouch(transaction: &mut PgConnection, new: &NewRelease, now_ms: i64) -> Result<bool, StoreError> {
+    let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(false) };
+    let done = sqlx::query(
         "INSERT INTO belfry.component_signature (digest, public_key, signature, signer, created_at) \
          VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0)) ON CONFLICT DO NOTHING",
     )
@@ -130,7 +139,7 @@ async fn vouch(transaction: &mut PgConnection, new: &NewRelease, now_ms: i64) ->
     .bind(now_ms)
     .execute(transaction)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {

@@ -28,6 +28,10 @@ impl Postgres {
             let done = sqlx::query(statement).bind(log_before_ms).bind(i64::from(limit)).execute(&self.readers).await?;
             log += done.rows_affected();
         }
+        sqlx::query("DELETE FROM belfry.unparked WHERE sent_at < to_timestamp($1 / 1000.0)")
+            .bind(log_before_ms)
+            .execute(&self.readers)
+            .await?;
         // What was seen of candidates quotes events, if masked.
         sqlx::query("DELETE FROM belfry.trial_tally WHERE updated_at < clock_timestamp() - interval '7 days'")
             .execute(&self.readers)

@@ -144,8 +144,7 @@ impl Postgres {
 
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         let rows = sqlx::query(select_rollouts!(
-            "WHERE id = (SELECT max(id) FROM belfry.rollout AS latest WHERE latest.projector = now.projector) \
-             ORDER BY projector"
+            "WHERE id IN (SELECT max(id) FROM belfry.rollout GROUP BY projector) ORDER BY projector"
         ))
         .fetch_all(&self.readers)
         .await?;

@@ -84,7 +84,8 @@ impl Sqlite {
     pub(crate) async fn deliveries(&self, position: i64) -> Result<Vec<DeliveryRow>, StoreError> {
         // Sources hold leases in the same table; their names have a colon.
         let rows = sqlx::query(
-            "SELECT r.sink, r.position >= $1, p.error, d.discarded_at_ms, d.discarded_by, d.reason FROM relay r \
+            "SELECT r.sink, r.position >= $1, $1 <= r.began_after, \
+                    (SELECT o.expires_at_ms FROM outbox o WHERE o.id = $1), p.error, d.discarded_at_ms, d.discarded_by, d.reason FROM relay r \
                LEFT JOIN parked p ON p.sink = r.sink AND p.id = $1 \
                LEFT JOIN discarded d ON d.sink = r.sink AND d.id = $1 \
               WHERE instr(r.sink, ':') = 0 ORDER BY r.sink",
@@ -97,21 +98,32 @@ impl Sqlite {
                 Ok(DeliveryRow {
                     sink: row.try_get(0)?,
                     reached: row.try_get(1)?,
-                    // This store notes neither where a sink began nor when it had what.
-                    before_the_sink: false,
+                    before_the_sink: row.try_get(2)?,
+                    // This store does not keep when a sink had what.
                     acknowledged_ms: None,
-                    parked: row.try_get(2)?,
-                    discarded_ms: row.try_get(3)?,
-                    discarded_by: row.try_get(4)?,
-                    reason: row.try_get(5)?,
+                    expires_at_ms: row.try_get(3)?,
+                    parked: row.try_get(4)?,
+                    discarded_ms: row.try_get(5)?,
+                    discarded_by: row.try_get(6)?,
+                    reason: row.try_get(7)?,
                 })
             })
             .collect()
     }
 
+    pub(crate) async fn has_served(&self, release_id: i64) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM rollout WHERE release_id = $1)")
+            .bind(release_id)
+            .fetch_one(&self.readers)
+            .await?)
+    }
+
     pub(crate) async fn activation(&self, release_id: i64, at_ms: i64) -> Result<Option<Activation>, StoreError> {
         let row = sqlx::query(
-            "SELECT created_by, created_at_ms, release_id <> $1 FROM rollout AS now \
+            "SELECT created_by, created_at_ms, \
+                    NOT EXISTS (SELECT 1 FROM rollout AS after \
+                                 WHERE after.release_id = $1 AND after.id >= now.id AND after.created_at_ms <= $2) \
+               FROM rollout AS now \
               WHERE created_at_ms <= $2 \
                 AND (release_id = $1 OR candidate_id = $1 AND candidate_plan IS NOT NULL) \
                 AND NOT EXISTS (SELECT 1 FROM rollout AS before \

@@ -47,11 +47,12 @@ impl Sqlite {
     }
 
     pub(crate) async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {
-        let done = sqlx::query("INSERT INTO relay (sink, position) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(sink)
-            .bind(position)
-            .execute(&self.writer)
-            .await?;
+        let done =
+            sqlx::query("INSERT INTO relay (sink, position, began_after) VALUES ($1, $2, $2) ON CONFLICT DO NOTHING")
+                .bind(sink)
+                .bind(position)
+                .execute(&self.writer)
+                .await?;
         Ok(done.rows_affected() == 1)
     }
 

@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
 use super::changes::note;
-use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, StoreError};
+use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, ReleaseName, StoreError};
 
 impl Sqlite {
     pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
@@ -25,7 +25,10 @@ impl Sqlite {
             }
             if existing.config == new.config {
                 // Somebody may vouch for it only now.
-                vouch(&mut transaction, new, now_ms).await?;
+                if vouch(&mut transaction, new, now_ms).await? {
+                    let signed = NewChange::signed(&existing, new);
+                    note(&mut transaction, &signed, now_ms).await?;
+                }
                 transaction.commit().await?;
                 return Ok(AddRelease::There(Added::Existing, existing));
             }
@@ -71,6 +74,11 @@ impl Sqlite {
         rows.iter().map(release_row).collect()
     }
 
+    pub(crate) async fn release_names(&self) -> Result<Vec<ReleaseName>, StoreError> {
+        let rows = sqlx::query_as("SELECT id, projector, version FROM release").fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(|(id, projector, version)| ReleaseName { id, projector, version }).collect())
+    }
+
     pub(crate) async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query(
             "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms, admission FROM release \
@@ -106,9 +114,10 @@ impl Sqlite {
     }
 }
 
-async fn vouch(transaction: &mut SqliteConnection, new: &NewRelease, now_ms: i64) -> Result<(), StoreError> {
-    let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(()) };
-    sqlx::query(
+/// Gives whether that is new.
+async fn vouch(transaction: &mut SqliteConnection, new: &NewRelease, now_ms: i64) -> Result<bool, StoreError> {
+    let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(false) };
+    let done = sqlx::query(
         "INSERT INTO component_signature (digest, public_key, signature, signer, created_at_ms) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     )
@@ -119,7 +128,7 @@ async fn vouch(transaction: &mut SqliteConnection, new: &NewRelease, now_ms: i64
     .bind(now_ms)
     .execute(transaction)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {

@@ -120,7 +120,7 @@ impl Sqlite {
 
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         let rows = sqlx::query(select_rollouts!(
-            "WHERE id = (SELECT max(id) FROM rollout AS latest WHERE latest.projector = now.projector) ORDER BY projector"
+            "WHERE id IN (SELECT max(id) FROM rollout GROUP BY projector) ORDER BY projector"
         ))
         .fetch_all(&self.readers)
         .await?;

@@ -52,9 +52,11 @@ pub async fn run(args: &ExplainArgs, client: &Client, output: &Output) -> anyhow
         Format::Json => output.json(&explanation)?,
         Format::Text => {
             let notification = explanation.notification.as_ref().map(text::notification);
-            let event = explanation.event.as_ref().map(text::event);
-            let reruns = explanation.reruns.as_deref().map(text::reruns);
-            let parts: Vec<_> = notification.into_iter().chain(event).chain(reruns).collect();
+            let mut event = explanation.event.as_ref().map(text::event);
+            if let (Some(event), Some(reruns)) = (&mut event, &explanation.reruns) {
+                event.push_str(&text::reruns(reruns));
+            }
+            let parts: Vec<_> = notification.into_iter().chain(event).collect();
             output.text(parts.join("\n").trim_end())?;
         }
     }

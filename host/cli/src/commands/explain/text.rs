@@ -77,6 +77,7 @@ fn deliveries(text: &mut Facts, deliveries: &[NotificationDelivery]) {
         let detail = delivery.detail.as_ref().map_or_else(String::new, |detail| format!(", {detail}"));
         let state = match delivery.state.as_str() {
             "before-the-sink" => "not there yet when this was recorded",
+            "expired" => "left out: its time had passed",
             state => state,
         };
         text.add("sink", &format!("{}: {state}{at}{detail}", delivery.sink));
@@ -90,7 +91,7 @@ pub(super) fn reruns(reruns: &[Rerun]) -> String {
         let verdict = match rerun.same {
             Some(true) => "the same",
             Some(false) => "DIFFERS",
-            None => "was not asked then",
+            None => "cannot be told",
         };
         [rerun.release.clone(), rerun.then.clone(), rerun.now.clone(), verdict.to_owned()]
     });
