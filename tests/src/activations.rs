@@ -10,7 +10,7 @@ use belfry_artifacts::programs;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{Batch, Client, results_ready};
+use crate::{Batch, Client, eventually, results_ready};
 
 /// Posts that may wait for their answers at once, at each replica.
 const CLIENTS: u64 = 8;
@@ -58,8 +58,13 @@ pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation>
         stamps.insert(pushed.body["label"].as_str().context("a label")?.to_owned(), stamp);
     }
     activate(first, releases[0]).await?;
-    // Until every replica serves it.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The others compile it first.
+    for replica in replicas {
+        let projectors = async || Ok(replica.get("/v1/projectors").await?.body);
+        let is_served = |one: &Value| one["name"] == "hostile" && one["active"]["active"] == true;
+        let serves = |listed: &Value| listed["projectors"].as_array().is_some_and(|all| all.iter().any(is_served));
+        eventually("every replica serves it", projectors, serves).await?;
+    }
     let load = Load::start(replicas, turns);
     let began = Instant::now();
     let mut turn = 0;
