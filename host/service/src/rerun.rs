@@ -10,7 +10,7 @@ use belfry_store::{EventHistory, StoreError};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::comparison::{Difference, FieldChange, Made, Pair, Told, is_its_own, pairs, project};
+use crate::comparison::{Difference, FieldChange, Made, Pair, Told, is_its_own, outcome, pairs, project};
 use crate::pipeline::{Pipeline, ProjectionRecord};
 use crate::releases::ReleaseError;
 
@@ -40,8 +40,7 @@ pub(crate) struct Rerun {
     projector: String,
     release: String,
     release_id: i64,
-    /// From the vocabulary of outcomes.
-    then: String,
+    then: Outcome,
     now: Outcome,
     /// Whether both are the same; null where that cannot be told.
     same: Option<bool>,
@@ -59,7 +58,7 @@ struct Differing {
 /// What a release had made of an event.
 struct Then {
     projector: String,
-    outcome: String,
+    outcome: Outcome,
     issued: Vec<Told>,
     /// What they said was not kept.
     withheld: HashSet<Uuid>,
@@ -73,10 +72,13 @@ pub(crate) async fn rerun(pipeline: &Pipeline, event_id: Uuid) -> Result<Vec<Rer
     let unreadable = |error: &dyn std::fmt::Display| NotRerun::Unreadable(error.to_string());
     let envelope = Arc::new(Envelope::parse(&history.event.payload).map_err(|error| unreadable(&error))?);
     let event = Arc::new(Event::from_envelope(&envelope).map_err(|error| unreadable(&error))?);
-    pipeline.registry.learn(releases(&history)).await?;
-    let mut reruns = Vec::new();
-    for release_id in releases(&history) {
-        let then = then(&history, release_id, pipeline);
+    let projections: Vec<ProjectionRecord> =
+        history.event.projections.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
+    let releases = releases(&history, &projections);
+    pipeline.registry.learn(releases.iter().copied()).await?;
+    let mut reruns = Vec::with_capacity(releases.len());
+    for release_id in releases {
+        let then = then(&history, &projections, release_id, pipeline);
         let active = pipeline.registry.loaded(release_id, &then.projector).await?;
         let (asked, envelope, event) = (active.clone(), envelope.clone(), event.clone());
         let messages = pipeline.messages.clone();
@@ -88,19 +90,15 @@ pub(crate) async fn rerun(pipeline: &Pipeline, event_id: Uuid) -> Result<Vec<Rer
 }
 
 /// The releases that projected an event, also those of other tries.
-fn releases(history: &EventHistory) -> BTreeSet<i64> {
-    let of_projections = projections(history).into_iter().map(|projection| projection.release_id);
+fn releases(history: &EventHistory, projections: &[ProjectionRecord]) -> BTreeSet<i64> {
+    let of_projections = projections.iter().map(|projection| projection.release_id);
     let of_notifications = history.notifications.iter().filter_map(|entry| entry.release_id);
     let of_withheld = history.withheld.iter().map(|withheld| withheld.release_id);
     of_projections.chain(of_notifications).chain(of_withheld).collect()
 }
 
-fn projections(history: &EventHistory) -> Vec<ProjectionRecord> {
-    history.event.projections.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
-}
-
-fn then(history: &EventHistory, release_id: i64, pipeline: &Pipeline) -> Then {
-    let recorded = projections(history).into_iter().find(|projection| projection.release_id == release_id);
+fn then(history: &EventHistory, projections: &[ProjectionRecord], release_id: i64, pipeline: &Pipeline) -> Then {
+    let recorded = projections.iter().find(|projection| projection.release_id == release_id);
     let issued = history.notifications.iter().filter(|entry| entry.release_id == Some(release_id));
     let withheld = history.withheld.iter().filter(|withheld| withheld.release_id == release_id);
     let named = || pipeline.registry.name(release_id).map(|named| named.projector).unwrap_or_default();
@@ -109,19 +107,17 @@ fn then(history: &EventHistory, release_id: i64, pipeline: &Pipeline) -> Then {
     let known = issued.len() + withheld.len();
     let (projector, outcome, is_incomplete) = match recorded {
         // Whatever came first, this came of another try.
-        Some(projection) if projection.count == 0 && known > 0 => (projection.projector, told_word(), false),
-        Some(projection) => (projection.projector, projection.outcome, known < projection.count),
-        None => (named(), told_word(), false),
+        Some(projection) if projection.count == 0 && known > 0 => {
+            (projection.projector.clone(), Outcome::Notifications, false)
+        }
+        Some(projection) => (projection.projector.clone(), projection.outcome, known < projection.count),
+        None => (named(), Outcome::Notifications, false),
     };
     Then { projector, outcome, issued, withheld, is_incomplete }
 }
 
-fn told_word() -> String {
-    Outcome::Notifications.as_str().to_owned()
-}
-
 fn compare(then: Then, release: String, release_id: i64, now: &Made) -> Rerun {
-    let outcome = now.as_ref().err().copied().unwrap_or(Outcome::Notifications);
+    let (before, after) = (then.outcome, outcome(now));
     let told: &[Told] = now.as_deref().unwrap_or_default();
     let mut differences: Vec<Differing> = pairs(&then.issued, told)
         .filter_map(|pair| match pair {
@@ -139,10 +135,8 @@ fn compare(then: Then, release: String, release_id: i64, now: &Made) -> Rerun {
         difference: Difference::Removed,
         fields: Vec::new(),
     }));
-    let is = |word: Outcome| then.outcome == word.as_str();
-    let was_asked = !is(Outcome::Paused) && !is(Outcome::Suspended);
-    let is_its_doing = is_its_own(outcome) && !is(Outcome::TimedOut) && !is(Outcome::OutputLimit);
-    let can_be_told = was_asked && is_its_doing && !then.is_incomplete;
-    let same = can_be_told.then(|| is(outcome) && differences.is_empty());
-    Rerun { projector: then.projector, release, release_id, then: then.outcome, now: outcome, same, differences }
+    let was_asked = !matches!(before, Outcome::Paused | Outcome::Suspended);
+    let can_be_told = was_asked && is_its_own(before) && is_its_own(after) && !then.is_incomplete;
+    let same = can_be_told.then(|| before == after && differences.is_empty());
+    Rerun { projector: then.projector, release, release_id, then: before, now: after, same, differences }
 }

@@ -9,8 +9,8 @@ use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
     AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, LogPage,
-    NewParked, NewParkedRequest, NewRelease, NewToken, NotificationHistory, OpenError, Parked, ParkedFilter, Pause,
-    Paused, RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError, Token,
+    NewParked, NewParkedRequest, NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, Pause, Paused,
+    RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -256,38 +256,6 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.rollouts().await,
             Self::Postgres(postgres) => postgres.rollouts().await,
-        }
-    }
-
-    /// Make a token; none if somebody of that name has one that counts.
-    pub async fn add_token(&self, token: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.add_token(token, now_ms).await,
-            Self::Postgres(postgres) => postgres.add_token(token, now_ms).await,
-        }
-    }
-
-    /// All tokens that were ever made, oldest first.
-    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.tokens().await,
-            Self::Postgres(postgres) => postgres.tokens().await,
-        }
-    }
-
-    /// Let the token of that name not count any more. Gives whether there was one.
-    pub async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.revoke_token(name, by, now_ms).await,
-            Self::Postgres(postgres) => postgres.revoke_token(name, by, now_ms).await,
-        }
-    }
-
-    /// Write down when a token was used, at most once a minute. Gives whether it was.
-    pub async fn note_token_used(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.note_token_used(id, now_ms).await,
-            Self::Postgres(postgres) => postgres.note_token_used(id, now_ms).await,
         }
     }
 

@@ -6,7 +6,7 @@ use belfry_store::{
 };
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use crate::Opened;
+use crate::{Opened, tokens};
 
 async fn changes(opened: &Opened, filter: &ChangeFilter) -> Vec<Change> {
     opened.store.changes(filter, i64::MAX, 100).await.expect("a query")
@@ -16,15 +16,13 @@ fn short(change: &Change) -> String {
     format!("{} {} {}", change.by, change.action, change.subject)
 }
 
+fn annas_token() -> NewToken {
+    NewToken { created_by: "anna".into(), ..tokens::new("ci", 1) }
+}
+
 async fn some_changes(opened: &Opened) {
     let store = &opened.store;
-    let token = NewToken {
-        name: "ci".into(),
-        role: "viewer".into(),
-        sha256: [1; 32],
-        created_by: "anna".into(),
-        expires_at_ms: None,
-    };
+    let token = annas_token();
     store.add_token(&token, 1_000).await.expect("an answer").expect("a token");
     assert_eq!(store.add_token(&token, 1_500).await.expect("an answer"), None);
     store.revoke_token("ci", "bert", 2_000).await.expect("an answer");
@@ -91,19 +89,18 @@ pub(crate) async fn changes_are_found(opened: Opened) {
 /// Run statements beside the store, on PostgreSQL as the owner, who may do everything. Gives what was refused.
 async fn refused(opened: &Opened, statements: &[&'static str]) -> Vec<String> {
     let mut refused = Vec::new();
-    let refusal = |done: Result<u64, sqlx::Error>| done.err().map(|error| error.to_string());
-    if let Some(path) = opened.settings.url.strip_prefix("sqlite:") {
-        let mut connection = SqliteConnection::connect(path).await.expect("a connection");
-        for statement in statements {
-            let done = sqlx::query(*statement).execute(&mut connection).await;
-            refused.extend(refusal(done.map(|done| done.rows_affected())));
-        }
-    } else {
-        let mut connection = PgConnection::connect(&opened.settings.url).await.expect("a connection");
-        for statement in statements {
-            let done = sqlx::query(*statement).execute(&mut connection).await;
-            refused.extend(refusal(done.map(|done| done.rows_affected())));
-        }
+    for statement in statements {
+        let done = match opened.settings.url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let mut connection = SqliteConnection::connect(path).await.expect("a connection");
+                sqlx::query(*statement).execute(&mut connection).await.map(drop)
+            }
+            None => {
+                let mut connection = PgConnection::connect(&opened.settings.url).await.expect("a connection");
+                sqlx::query(*statement).execute(&mut connection).await.map(drop)
+            }
+        };
+        refused.extend(done.err().map(|error| error.to_string()));
     }
     refused
 }
@@ -136,13 +133,7 @@ pub(crate) async fn what_cannot_be_noted_is_not_done(opened: Opened) {
     };
     assert_eq!(refused(&opened, broken).await, Vec::<String>::new());
     let store = &opened.store;
-    let token = NewToken {
-        name: "ci".into(),
-        role: "viewer".into(),
-        sha256: [1; 32],
-        created_by: "anna".into(),
-        expires_at_ms: None,
-    };
+    let token = annas_token();
     store.add_token(&token, 1_000).await.expect_err("not noted");
     store.pause(&Paused::Notifications, Some("a drill"), "anna", 1_000).await.expect_err("not noted");
     let partition = SourcePartition { group: "g".into(), topic: "t".into(), partition: 3 };

@@ -4,7 +4,7 @@ use belfry_store::{NewToken, Token};
 
 use crate::Opened;
 
-fn new(name: &str, hash: u8) -> NewToken {
+pub(crate) fn new(name: &str, hash: u8) -> NewToken {
     NewToken {
         name: name.into(),
         role: "viewer".into(),

@@ -1,7 +1,7 @@
 //! `belfry audit-log`.
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::Exit;
 use crate::client::{Change, ChangeQuery, Client};
@@ -55,21 +55,18 @@ pub async fn run(args: &AuditLogArgs, client: &Client, output: &Output) -> anyho
         output.note("no such changes");
         return Ok(Exit::Ok);
     }
-    let row = |change: Change| {
-        [change.at.clone(), change.by.clone(), change.action.clone(), change.subject.clone(), told(&change)]
-    };
+    let row = |Change { at, by, action, subject, detail, .. }: Change| [at, by, action, subject, told(&detail)];
     output.text(&table(["when", "who", "what", "to", ""], changes.into_iter().map(row)))?;
     Ok(Exit::Ok)
 }
 
 /// What there is to know beyond the rest, in a line.
-fn told(change: &Change) -> String {
+fn told(detail: &Map<String, Value>) -> String {
     let told = |(name, value): (&String, &Value)| match value {
-        Value::Null => None,
-        Value::Bool(false) => None,
+        Value::Null | Value::Bool(false) => None,
         Value::String(text) if text.is_empty() => None,
         Value::String(text) => Some(format!("{name}: {text}")),
         other => Some(format!("{name}: {other}")),
     };
-    change.detail.iter().filter_map(told).collect::<Vec<_>>().join(", ")
+    detail.iter().filter_map(told).collect::<Vec<_>>().join(", ")
 }

@@ -24,6 +24,11 @@ pub(crate) enum Difference {
     Removed,
 }
 
+/// In a word what came of an event.
+pub(crate) fn outcome(made: &Made) -> Outcome {
+    made.as_ref().err().copied().unwrap_or(Outcome::Notifications)
+}
+
 /// Whether an outcome follows from the rule and the event alone. How long a call takes depends on what else the machine does,
 /// and how much a topic takes on the broker.
 pub(crate) fn is_its_own(outcome: Outcome) -> bool {

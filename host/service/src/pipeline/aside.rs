@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use belfry_model::{MessageSettings, Outcome};
+use belfry_model::MessageSettings;
 use belfry_store::{NewChange, Store};
 use tokio::runtime::Handle;
 
 use crate::clock::now_ms;
-use crate::comparison::{FieldChange, Made, Pair, is_its_own, pairs, project};
+use crate::comparison::{FieldChange, Made, Pair, is_its_own, outcome, pairs, project};
 use crate::ingest::Incoming;
 use crate::lot::lot;
 use crate::releases::Active;
@@ -174,10 +174,6 @@ fn differences(made: &Made, again: &Made) -> Vec<String> {
 
 fn count_recheck(active: &Active, result: &'static str) {
     metrics::counter!("belfry_rechecks_total", "projector" => active.name.clone(), "result" => result).increment(1);
-}
-
-fn outcome(made: &Made) -> Outcome {
-    made.as_ref().err().copied().unwrap_or(Outcome::Notifications)
 }
 
 fn count(made: &Made) -> usize {

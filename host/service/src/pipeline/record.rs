@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use belfry_model::{Envelope, Message, Notification};
+use belfry_model::{Envelope, Message, Notification, Outcome};
 use belfry_store::{NewDeadLetter, NewEvent, NewNotification, RedriveOutcome, Submission};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub(crate) struct ProjectionRecord {
     pub(crate) projector: String,
     pub(crate) release_id: i64,
     pub(crate) release: String,
-    pub(crate) outcome: String,
+    pub(crate) outcome: Outcome,
     pub(crate) count: usize,
 }
 
@@ -149,7 +149,7 @@ fn projection(projected: &Projected) -> ProjectionRecord {
         projector: projected.active.name.clone(),
         release_id: projected.active.release_id,
         release: projected.active.label.clone(),
-        outcome: projected.outcome().as_str().to_owned(),
+        outcome: projected.outcome(),
         count: projected.answer.as_ref().map_or(0, Vec::len),
     }
 }

@@ -1,7 +1,5 @@
 //! Whether somebody has looked at what a release would change, before it serves.
 
-use std::time::Duration;
-
 use belfry_store::{Release, Replayed};
 
 use super::{Registry, ReleaseError};
@@ -32,7 +30,7 @@ impl Registry {
             "{} was not replayed against the release that serves within {} hours (releases.require_replay_hours); see what it \
              would change: belfry replay {} --candidate {} --from 7d",
             release.label(),
-            within.as_secs() / Duration::from_secs(3600).as_secs(),
+            within.as_secs() / 3600,
             release.projector,
             release.id
         )))
