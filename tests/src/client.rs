@@ -3,12 +3,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use eventsource_stream::Eventsource;
 use futures_util::{Stream, StreamExt};
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
 /// What a test waits for at most.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer may take.
+pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A client of the API, as plain as can be.
 #[derive(Clone)]
@@ -58,13 +60,13 @@ impl Client {
     /// Post one event, or what is none.
     pub async fn post_text(&self, text: impl Into<reqwest::Body>) -> Result<Posted> {
         let request = self.http.post(format!("{}/v1/events", self.url)).header("content-type", "application/json");
-        Self::answer(request.body(text).send().await?).await
+        Self::answer(request.body(text)).await
     }
 
     /// Post lines; gives the answer to each.
     pub async fn post_lines(&self, lines: impl Into<reqwest::Body>) -> Result<Vec<Value>> {
         let request = self.http.post(format!("{}/v1/events", self.url)).header("content-type", "application/x-ndjson");
-        let response = request.body(lines).send().await?;
+        let response = request.body(lines).timeout(ANSWERED_WITHIN).send().await?;
         let status = response.status();
         let text = response.text().await?;
         if status != StatusCode::OK {
@@ -75,12 +77,12 @@ impl Client {
 
     /// Get something.
     pub async fn get(&self, path: &str) -> Result<Posted> {
-        Self::answer(self.http.get(format!("{}{path}", self.url)).send().await?).await
+        Self::answer(self.http.get(format!("{}{path}", self.url))).await
     }
 
     /// Post JSON somewhere.
     pub async fn post_to(&self, path: &str, body: &Value) -> Result<Posted> {
-        Self::answer(self.http.post(format!("{}{path}", self.url)).json(body).send().await?).await
+        Self::answer(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
 
     /// Upload a component.
@@ -88,7 +90,7 @@ impl Client {
         let form = reqwest::multipart::Form::new()
             .part("component", reqwest::multipart::Part::bytes(component))
             .text("config", config.to_string());
-        Self::answer(self.http.post(format!("{}/v1/releases", self.url)).multipart(form).send().await?).await
+        Self::answer(self.http.post(format!("{}/v1/releases", self.url)).multipart(form)).await
     }
 
     /// Upload a component and let it serve; gives the release.
@@ -139,7 +141,8 @@ impl Client {
         Ok(items)
     }
 
-    async fn answer(response: Response) -> Result<Posted> {
+    async fn answer(request: RequestBuilder) -> Result<Posted> {
+        let response = request.timeout(ANSWERED_WITHIN).send().await?;
         let status = response.status();
         let text = response.text().await?;
         Ok(Posted { status, body: serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))? })

@@ -4,11 +4,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::belfry_binary;
 
 /// What a test waits for at most.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How long a command may take.
+const PATIENCE_WITH_A_COMMAND: Duration = Duration::from_secs(120);
 
 /// How a command ended.
 #[derive(Debug)]
@@ -35,10 +39,12 @@ impl Ended {
 /// Run the `belfry` command to its end.
 ///
 /// # Errors
-/// If it cannot be started.
+/// If it cannot be started, or does not end.
 pub async fn belfry(arguments: &[&str]) -> Result<Ended> {
-    let output =
-        Command::new(belfry_binary()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    let running = Command::new(belfry_binary()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(PATIENCE_WITH_A_COMMAND, running)
+        .await
+        .with_context(|| format!("belfry {arguments:?} did not end within {PATIENCE_WITH_A_COMMAND:?}"))??;
     Ok(Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout)?,

@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
 use crate::Client;
+use crate::client::ANSWERED_WITHIN;
 
 /// How long a process may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -140,6 +141,27 @@ impl BelfryProcess {
     /// Where operators look.
     pub fn ops_url(&self) -> String {
         format!("http://{}", self.ops)
+    }
+
+    /// What it counts, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn metrics(&self) -> Result<String> {
+        Ok(self.ask_ops("/metrics").await?.text().await?)
+    }
+
+    /// How it is, as operators see it.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn readiness(&self) -> Result<Value> {
+        Ok(self.ask_ops("/readyz?verbose&format=json").await?.json().await?)
+    }
+
+    async fn ask_ops(&self, path: &str) -> Result<reqwest::Response> {
+        let url = format!("http://{}{path}", self.ops);
+        Ok(reqwest::Client::new().get(url).timeout(ANSWERED_WITHIN).send().await?)
     }
 
     /// What it has written to its log.

@@ -48,8 +48,7 @@ impl Replica {
     /// # Errors
     /// If it does not answer.
     pub async fn readiness(&self) -> Result<Value> {
-        let url = format!("{}/readyz?verbose&format=json", self.process.ops_url());
-        Ok(reqwest::get(url).await?.json().await?)
+        self.process.readiness().await
     }
 
     /// Whether it holds the lease of a sink.
@@ -105,7 +104,7 @@ impl Replica {
     /// # Errors
     /// If it does not answer.
     pub async fn metric(&self, name: &str) -> Result<f64> {
-        let text = reqwest::get(format!("{}/metrics", self.process.ops_url())).await?.text().await?;
+        let text = self.process.metrics().await?;
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let value = if rest.starts_with('{') { rest.rsplit_once("} ")?.1 } else { rest.strip_prefix(' ')? };

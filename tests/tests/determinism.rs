@@ -19,7 +19,7 @@ async fn differing(process: &BelfryProcess) -> Result<Vec<Value>> {
 }
 
 async fn rechecked(process: &BelfryProcess, projector: &str, result: &str) -> Result<u64> {
-    let text = reqwest::get(format!("{}/metrics", process.ops_url())).await?.text().await?;
+    let text = process.metrics().await?;
     let series = format!("belfry_rechecks_total{{projector=\"{projector}\",result=\"{result}\"}} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&series));
     Ok(line.map_or(Ok(0), str::parse)?)

@@ -118,11 +118,6 @@ impl Secured {
         Ok(ended)
     }
 
-    async fn readiness(&self, process: &BelfryProcess) -> Result<Value> {
-        let url = format!("{}/readyz?verbose&format=json", process.ops_url());
-        Ok(reqwest::get(url).await?.json().await?)
-    }
-
     /// What a process wrote, both ways.
     fn told(&self, process: &BelfryProcess) -> Result<String> {
         let told = process.log()? + &std::fs::read_to_string(self.path("stdout"))?;
@@ -166,7 +161,7 @@ async fn an_event_comes_in_and_its_notification_goes_out_encrypted() -> Result<(
     let records = eventually("it is notified", notified, |records| !records.is_empty()).await?;
     ensure!(is_numbered(&batch, &records), "{records:?}");
 
-    let readiness = async || secured.readiness(&process).await;
+    let readiness = async || process.readiness().await;
     let is_well = |seen: &Value| seen["redis"] == "connected" && seen["sinks"][0]["breaker"] == "closed";
     let seen = eventually("all is well", readiness, is_well).await?;
     ensure!(seen["sinks"][0]["sink"] == "kafka" && seen["sinks"][0]["error"].is_null(), "{seen}");
@@ -211,7 +206,7 @@ async fn goes_on(secured: &Secured, kafka: &[&str], redis: &[&str]) -> Result<()
     let posted = process.client().post(&results_ready(&Batch::number(2))).await?;
     ensure!(posted.status.is_success(), "{posted:?}");
     let says = |text: &str, words: &[&str]| words.iter().all(|word| text.contains(word));
-    let error = async || Ok(secured.readiness(&process).await?["sinks"][0]["error"].as_str().map(str::to_owned));
+    let error = async || Ok(process.readiness().await?["sinks"][0]["error"].as_str().map(str::to_owned));
     let is_told = |error: &Option<String>| error.as_deref().is_some_and(|error| says(error, kafka));
     eventually("the sink says why", error, is_told).await?;
     let is_logged = |told: &String| {
@@ -219,7 +214,7 @@ async fn goes_on(secured: &Secured, kafka: &[&str], redis: &[&str]) -> Result<()
         at_error.into_iter().any(|line| says(line, kafka)) && told.lines().any(|line| says(line, redis))
     };
     eventually("the log says why", async || secured.told(&process), is_logged).await?;
-    ensure!(secured.readiness(&process).await?["redis"] == "disconnected");
+    ensure!(process.readiness().await?["redis"] == "disconnected");
     for arguments in [&["topics", "check"][..], &["position", "show"], &["audit"]] {
         let ended = secured.belfry(arguments).await?;
         ensure!(ended.code.is_some_and(|code| code != 0) && says(&ended.stderr, kafka), "{arguments:?}: {ended:?}");

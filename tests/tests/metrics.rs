@@ -121,7 +121,7 @@ fn arguments(call: &str) -> Option<&str> {
 
 /// What a service shows.
 async fn shown(replica: &Replica) -> Result<Metrics> {
-    let text = reqwest::get(format!("{}/metrics", replica.process().ops_url())).await?.text().await?;
+    let text = replica.process().metrics().await?;
     let mut metrics = Metrics::new();
     for line in text.lines() {
         if let Some(typed) = line.strip_prefix("# TYPE ") {

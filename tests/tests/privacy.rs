@@ -35,7 +35,7 @@ async fn payloads_and_recipients_appear_neither_in_logs_nor_in_metrics() -> Resu
         client.push_and_activate(programs::HOSTILE, &json!({ "behaviour": behaviour })).await?;
         client.post(&results_ready(&batch(behaviour.len() as u64 + 10))).await?;
     }
-    let metrics = reqwest::get(format!("{}/metrics", service.ops_url())).await?.text().await?;
+    let metrics = service.metrics().await?;
     ensure!(metrics.contains("belfry_dead_letters_total"), "{metrics}");
     ensure!(!metrics.contains(CANARY), "{metrics}");
     let log = service.log()?;

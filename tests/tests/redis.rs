@@ -86,7 +86,6 @@ async fn what_could_not_be_told_is_told_when_redis_is_back() -> Result<()> {
     let mut listener = subscribe(&redis, &channel).await?;
     belfry.client().post(&batch(0)).await?;
     hear(&mut listener).await?;
-    let ready = format!("{}/readyz?verbose&format=json", belfry.ops_url());
 
     // Standing still: what was sent may arrive later all the same, or be sent again.
     redis.pause().await?;
@@ -94,7 +93,7 @@ async fn what_could_not_be_told_is_told_when_redis_is_back() -> Result<()> {
         ensure!(belfry.client().post(&batch(number)).await?.status == 201, "events are taken");
     }
     let began = Instant::now();
-    while reqwest::get(&ready).await?.json::<Value>().await?["sinks"][0]["breaker"] == "closed" {
+    while belfry.readiness().await?["sinks"][0]["breaker"] == "closed" {
         ensure!(began.elapsed() < PATIENCE, "the breaker stays closed");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -118,7 +117,7 @@ async fn what_could_not_be_told_is_told_when_redis_is_back() -> Result<()> {
     belfry.client().post(&batch(12)).await?;
     let mut position = 0;
     while position < 26 {
-        let readiness = reqwest::get(&ready).await?.json::<Value>().await?;
+        let readiness = belfry.readiness().await?;
         position = readiness["sinks"][0]["position"].as_i64().context("a position")?;
         ensure!(began.elapsed() < PATIENCE, "not published: {readiness}");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -194,11 +194,14 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     eventually("much is observed", async || site.observed().await, |observed| *observed >= 200).await?;
 
     // 2. Compare.
-    // What the old one told before Belfry began is not compared.
-    let since = site.now().await?;
-    let look = async || site.belfry(&["compare", "--from", &since, "--grace", "2"]).await;
-    let agree = |ended: &Ended| ended.code == Some(0) && ended.json().is_ok_and(|lines| same(&lines) >= 100);
-    eventually("both tell the same", look, agree).await?;
+    // From a moment on when both keep up: what one of them told long before the other is not compared.
+    let look = async || {
+        let since = site.now().await?;
+        flow(&load, 600).await?;
+        Ok((site.belfry(&["compare", "--from", &since, "--grace", "2"]).await?, since))
+    };
+    let agree = |(ended, _): &(Ended, _)| ended.code == Some(0) && ended.json().is_ok_and(|lines| same(&lines) >= 100);
+    let (_, since) = eventually("both tell the same", look, agree).await?;
     let beside = site.belfry(&["position", "show", "--beside", &old.group]).await?;
     ensure!(beside.code == Some(3) && beside.stderr.contains("still running"), "{beside:?}");
 

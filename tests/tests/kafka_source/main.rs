@@ -37,11 +37,7 @@ async fn events_are_recorded_and_projected_once() -> Result<()> {
     ensure!(metric(&belfry, "partition_key_resolution_seconds_count").await? >= 300.0);
     ensure!(metric(&belfry, "kafka_event_headers_missing_total{header=\"event_id\"}").await? == 0.0);
     let lag = format!("belfry_consumer_lag{{topic=\"{}\",partition=\"0\"}}", setup.topic);
-    until("the lag is known", async || {
-        let text = reqwest::get(format!("{}/metrics", belfry.ops_url())).await?.text().await?;
-        Ok(text.contains(&lag))
-    })
-    .await?;
+    until("the lag is known", async || Ok(belfry.metrics().await?.contains(&lag))).await?;
     belfry.terminate().await?;
 
     // After a restart nothing is read twice, and what came meanwhile is read.

@@ -224,7 +224,7 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> 
 
 /// What a process counted.
 pub(crate) async fn metric(process: &BelfryProcess, line: &str) -> Result<f64> {
-    let text = reqwest::get(format!("{}/metrics", process.ops_url())).await?.text().await?;
+    let text = process.metrics().await?;
     let found = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
     Ok(found.unwrap_or(0.0))
 }
