@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -40,11 +41,13 @@ impl Ended {
 ///
 /// # Errors
 /// If it cannot be started, or does not end.
-pub async fn belfry(arguments: &[&str]) -> Result<Ended> {
-    let running = Command::new(belfry_binary()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+pub async fn belfry<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Ended> {
+    let mut command = Command::new(belfry_binary()?);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let running = command.output();
     let output = timeout(PATIENCE_WITH_A_COMMAND, running)
         .await
-        .with_context(|| format!("belfry {arguments:?} did not end within {PATIENCE_WITH_A_COMMAND:?}"))??;
+        .with_context(|| format!("{:?} did not end within {PATIENCE_WITH_A_COMMAND:?}", command.as_std()))??;
     Ok(Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout)?,

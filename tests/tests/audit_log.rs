@@ -43,7 +43,7 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
         ("/v1/projectors/{name}/trial", "/v1/projectors/hostile/trial", &canary, "trial.canary"),
         ("/v1/projectors/{name}/trial/end", "/v1/projectors/hostile/trial/end", &why, "trial.end"),
         ("/v1/projectors/{name}/rollout", "/v1/projectors/hostile/rollout", &other, "release.activate"),
-        ("/v1/projectors/{name}/rollback", "/v1/projectors/hostile/rollback", &json!({}), "release.activate"),
+        ("/v1/projectors/{name}/rollback", "/v1/projectors/hostile/rollback", &json!({}), "release.rollback"),
         ("/v1/pauses/{kind}/{name}", "/v1/pauses/projector/hostile", &why, "pause.begin"),
         ("/v1/pauses/{kind}/{name}/resume", "/v1/pauses/projector/hostile/resume", &json!({}), "pause.end"),
         ("/v1/dead-letters/redrive", "/v1/dead-letters/redrive", &all, "dead-letter.redrive"),

@@ -1,28 +1,9 @@
 //! The command against a running service, and the demo.
 
-use std::process::Stdio;
-
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::{TEACHER_RESULTS, programs};
-use belfry_tests::{Batch, BelfryProcess, TestService, belfry_binary, results_ready};
+use belfry_tests::{Batch, BelfryProcess, TestService, belfry, results_ready};
 use tempfile::TempDir;
-use tokio::process::Command;
-
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-async fn belfry(arguments: &[&str]) -> Result<Ended> {
-    let output =
-        Command::new(belfry_binary()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await?;
-    Ok(Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout)?,
-        stderr: String::from_utf8(output.stderr)?,
-    })
-}
 
 #[tokio::test]
 async fn the_demo_shows_everything_and_ends_well() -> Result<()> {

@@ -100,7 +100,10 @@ async fn what_failed_is_tried_again_on_sqlite() -> Result<()> {
 async fn what_failed_is_tried_again_on_postgresql() -> Result<()> {
     let database = shared_postgres().await?.create_database().await?;
     let replica = Replica::start(&database, None, &[]).await?;
-    what_failed_is_tried_again(&replica.client()).await
+    what_failed_is_tried_again(&replica.client()).await?;
+    // The default rule's and those of the rule that failed, whenever they came about.
+    ensure!(replica.metric("belfry_notifications_total").await? == 2.0 * EVENTS as f64, "all are counted");
+    Ok(())
 }
 
 #[tokio::test]

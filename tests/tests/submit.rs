@@ -1,14 +1,12 @@
 //! What services are promised that submit events within their own transactions.
 
-use std::process::Output;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use belfry_tests::servers::{Database, shared_postgres};
-use belfry_tests::{Batch, LoggedEvent, ServiceDatabase, TestService, belfry_binary, logged_events, results_ready};
+use belfry_tests::{Batch, LoggedEvent, ServiceDatabase, TestService, belfry, logged_events, results_ready};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::process::Command;
 use uuid::Uuid;
 
 /// What a test waits for at most.
@@ -201,15 +199,9 @@ async fn what_belfry_refuses_becomes_a_dead_letter_and_is_gone_from_the_service(
     Ok(())
 }
 
-async fn belfry(arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(belfry_binary()?);
-    Ok(command.args(arguments).kill_on_drop(true).output().await?)
-}
-
 async fn migrated(arguments: &[&str]) -> Result<(Option<i32>, String)> {
-    let output = belfry(arguments).await?;
-    let told = String::from_utf8([output.stdout, output.stderr].concat())?;
-    Ok((output.status.code(), told))
+    let ended = belfry(arguments).await?;
+    Ok((ended.code, ended.stdout + &ended.stderr))
 }
 
 async fn tables(database: &Database) -> Result<Vec<String>> {

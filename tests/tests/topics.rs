@@ -1,24 +1,17 @@
 //! `belfry topics` against a real broker.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use belfry_tests::belfry_binary;
 use belfry_tests::servers::{Kafka, shared_kafka};
+use belfry_tests::{Ended, belfry};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
 
 /// A topic of the test's own, as the configuration declares it.
 struct Declared {
@@ -38,15 +31,8 @@ impl Declared {
     }
 
     async fn topics(&self, arguments: &[&str]) -> Result<Ended> {
-        let mut command = tokio::process::Command::new(belfry_binary()?);
-        command.arg("topics").args(arguments).arg(&self.topic);
-        command.args(["--output", "json", "--config"]).arg(self.directory.path().join("belfry.toml"));
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
-        Ok(Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
-        })
+        let file = self.directory.path().join("belfry.toml").display().to_string();
+        belfry([&["topics"], arguments, &[&self.topic, "--output", "json", "--config", &file]].concat()).await
     }
 
     /// What somebody set for the topic.

@@ -13,6 +13,9 @@ pub struct Projection {
     pub log: Vec<LogLine>,
     /// Where the time went.
     pub timings: Timings,
+    /// Whether it ran out of time without having had the processor for as long as any guest may: the host's fault, not the
+    /// guest's.
+    pub starved: bool,
 }
 
 impl Projection {
@@ -23,6 +26,17 @@ impl Projection {
             Answer::Rejected(_) => Outcome::Rejected,
             Answer::Failed(failure) => failure.outcome,
         }
+    }
+
+    /// The same as a failure of the host's: the guest had the processor only for so long.
+    pub(crate) fn starved(mut self, had: Duration) -> Self {
+        if let Answer::Failed(Failure { detail, .. }) = &mut self.answer {
+            // What the guest could do about it does not help.
+            let what = detail.split(';').next().unwrap_or_default();
+            *detail = format!("{what}; it had the processor for {} ms only: this host is too busy", had.as_millis());
+        }
+        self.starved = true;
+        self
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use belfry_model::{Envelope, Event, Outcome, accept};
 use cpu_time::ThreadTime;
+use fail::fail_point;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 
@@ -21,8 +22,6 @@ use crate::{
 const ATTEMPTS: u32 = 3;
 /// Loading is rare and may meet a busy machine: it has so many times the patience of an event.
 const LOADING_PATIENCE: u32 = 10;
-/// What a failure says where the pool had no instance left: too much is being loaded beside the events.
-const NO_ROOM: &str = "no room for another instance";
 const MAX_CODE_BYTES: usize = 64;
 const MAX_REASON_BYTES: usize = 4096;
 
@@ -136,18 +135,23 @@ impl Projector {
     /// Turn an event into notifications, in a fresh instance.
     ///
     /// A failure that is the host's fault is tried again in place: the guest ran out of time although its thread did not
-    /// get that much of the processor.
+    /// get that much of the processor. If all tries together had less of it than one may have, the host is to blame.
     pub fn project(&self, configuration: &Arc<Configuration>, envelope: &Arc<Envelope>, event: &Event) -> Projection {
         let inner = &*self.inner;
         let mut deadline = inner.limits.deadline;
+        let mut had_in_all = Duration::ZERO;
         let mut attempt = 1;
         loop {
             let processor_time = ThreadTime::now();
             let projection = inner.project_once(configuration, envelope, event, deadline);
-            let starved = projection.outcome() == Outcome::TimedOut && processor_time.elapsed() < deadline;
-            let no_room = matches!(&projection.answer, Answer::Failed(failure) if failure.detail.contains(NO_ROOM));
-            if !(starved || no_room) || attempt == ATTEMPTS {
+            let had = processor_time.elapsed();
+            had_in_all += had;
+            if projection.outcome() != Outcome::TimedOut || had >= deadline {
                 return projection;
+            }
+            if attempt == ATTEMPTS {
+                let starved = had_in_all < inner.limits.deadline;
+                return if starved { projection.starved(had_in_all) } else { projection };
             }
             attempt += 1;
             deadline *= 2;
@@ -236,10 +240,11 @@ impl Inner {
             Ok(run) => run,
             Err(failure) => {
                 let timings = Timings { instantiate: began.elapsed(), ..Timings::default() };
-                return Projection { answer: Answer::Failed(failure), log: Vec::new(), timings };
+                return Projection { answer: Answer::Failed(failure), log: Vec::new(), timings, starved: false };
             }
         };
         let instantiated = Instant::now();
+        fail_point!("project.call");
         let answer = self.call(&mut run, envelope, event);
         let called = Instant::now();
         let log = std::mem::take(&mut run.store.data_mut().log);
@@ -251,7 +256,7 @@ impl Inner {
             drop: called.elapsed(),
             memory_bytes,
         };
-        Projection { answer, log, timings }
+        Projection { answer, log, timings, starved: false }
     }
 
     fn call(&self, run: &mut Run, envelope: &Envelope, event: &Event) -> Answer {
@@ -309,7 +314,9 @@ fn failure(guest: &mut Guest, error: &wasmtime::Error, deadline: Duration) -> Fa
         return Failure { outcome, detail };
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Failure { outcome: Outcome::TimedOut, detail: format!("{NO_ROOM}; the host is busy") };
+        // Too much is being loaded beside the events.
+        let detail = "no room for another instance; try again when less is loaded".into();
+        return Failure { outcome: Outcome::TimedOut, detail };
     }
     let (outcome, detail) = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {

@@ -176,7 +176,7 @@ mod tests {
     use crate::{Failure, Rejection, Timings};
 
     fn projection(answer: Answer) -> Projection {
-        Projection { answer, log: Vec::new(), timings: Timings::default() }
+        Projection { answer, log: Vec::new(), timings: Timings::default(), starved: false }
     }
 
     fn rejected(reason: &str) -> Projection {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::clock::now_ms;
 use crate::heartbeat::Heartbeat;
 use crate::ingest::{Arrival, Incoming};
-use crate::pipeline::{NotTaken, Pipeline};
+use crate::pipeline::{NotTaken, Pipeline, count_notification};
 use crate::releases::Active;
 
 /// Dead letters that are read at once.
@@ -76,15 +76,16 @@ impl DeadLetters {
             return Ok(());
         };
         summary.tried += 1;
-        let event_id = event.envelope.event_id;
-        let outcome = self.pipeline.project_again(active, event).await?;
+        let (event_id, projector) = (event.envelope.event_id, active.name.clone());
+        let (outcome, priorities) = self.pipeline.project_again(active, event).await?;
         let redrive = Redrive { id: letter.id, event: event_id, outcome, by: by.to_owned() };
         match self.pipeline.store.redrive(&redrive, now_ms()).await? {
             Redriven::StillDead => summary.still_dead += 1,
             Redriven::Settled => {}
             Redriven::Told(notifications) => {
                 summary.redriven += 1;
-                for notification in notifications {
+                for (notification, priority) in notifications.into_iter().zip(priorities) {
+                    count_notification(&projector, priority, notification);
                     match notification {
                         Ok(position) => {
                             summary.notifications += 1;

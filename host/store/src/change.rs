@@ -100,6 +100,10 @@ impl NewChange {
         Self::new(by, "release.activate", release.label(), json!({}))
     }
 
+    pub(crate) fn rolled_back(release: &Release, by: &str) -> Self {
+        Self::new(by, "release.rollback", release.label(), json!({}))
+    }
+
     pub(crate) fn suspended(release: &Release, reason: &str) -> Self {
         Self::new(BELFRY, "release.suspend", release.label(), json!({ "reason": reason }))
     }

@@ -9,8 +9,8 @@ use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
     AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, LogPage,
-    NewParked, NewParkedRequest, NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, Pause, Paused,
-    RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError,
+    NewChange, NewParked, NewParkedRequest, NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, Pause,
+    Paused, RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -207,9 +207,19 @@ impl Store {
 
     /// Let releases serve their projectors from now on: all of them, or none.
     pub async fn activate(&self, releases: &[&Release], created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        let changes: Vec<_> = releases.iter().map(|release| NewChange::activated(release, created_by)).collect();
         match self {
-            Self::Sqlite(sqlite) => sqlite.activate(releases, created_by, now_ms).await,
-            Self::Postgres(postgres) => postgres.activate(releases, created_by, now_ms).await,
+            Self::Sqlite(sqlite) => sqlite.activate(releases, &changes, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate(releases, &changes, now_ms).await,
+        }
+    }
+
+    /// Let the release serve its projector again that served before.
+    pub async fn roll_back(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        let changes = [NewChange::rolled_back(release, created_by)];
+        match self {
+            Self::Sqlite(sqlite) => sqlite.activate(&[release], &changes, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate(&[release], &changes, now_ms).await,
         }
     }
 

@@ -14,6 +14,21 @@ use setup::{Setup, metric, until};
 const EVENTS: &str = "belfry_events_total{source=\"kafka\",outcome=";
 
 #[tokio::test]
+async fn what_a_busy_host_cannot_project_is_read_again_and_no_dead_letter() -> Result<()> {
+    let setup = Setup::new(2).await?;
+    setup.start().await?.terminate().await?;
+    setup.produce_numbers(0..40).await?;
+    // Nine calls wait longer than any of the three tries of an event may take.
+    let belfry = setup.start_with(&[("FAILPOINTS", "project.call=9*sleep(300)")]).await?;
+    setup.all_is_read().await?;
+    setup.each_is_recorded_once(40).await?;
+    ensure!(setup.count("belfry.dead_letter").await? == 0);
+    ensure!(metric(&belfry, "belfry_starved_total{projector=\"teacher-results\"}").await? > 0.0);
+    ensure!(belfry.log()?.contains("too busy"), "the log says why");
+    belfry.terminate().await
+}
+
+#[tokio::test]
 async fn events_are_recorded_and_projected_once() -> Result<()> {
     let setup = Setup::new(3).await?;
     setup.produce_numbers(0..300).await?;

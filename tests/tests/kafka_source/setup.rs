@@ -1,11 +1,10 @@
 //! A topic, a database and settings of a test's own.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use belfry_tests::servers::{Database, Kafka, shared_kafka, shared_postgres};
-use belfry_tests::{Batch, BelfryProcess, belfry_binary, results_ready};
+use belfry_tests::{Batch, BelfryProcess, Ended, belfry, results_ready};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
@@ -24,13 +23,6 @@ pub(crate) struct Setup {
     pub(crate) topic: String,
     pub(crate) group: String,
     pub(crate) partitions: i32,
-}
-
-/// How a command ended.
-pub(crate) struct Ended {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
 }
 
 impl Setup {
@@ -87,17 +79,10 @@ impl Setup {
 
     /// Run the command with the same settings.
     pub(crate) async fn belfry(&self, arguments: &[&str]) -> Result<Ended> {
-        let mut command = tokio::process::Command::new(belfry_binary()?);
-        command.args(arguments).arg("--config").arg(self.directory.path().join("belfry.toml"));
-        for (name, value) in self.settings() {
-            command.arg("--set").arg(format!("{name}={value}"));
-        }
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
-        Ok(Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
-        })
+        let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        all.extend(["--config".to_owned(), self.directory.path().join("belfry.toml").display().to_string()]);
+        all.extend(self.settings().iter().map(|(name, value)| format!("--set={name}={value}")));
+        belfry(all).await
     }
 
     /// Write an event as the platform does: keyed by its batch, with all headers.

@@ -82,6 +82,9 @@ pub enum NotTaken {
     /// Too much is waiting.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// No rule came to an answer, and none had the processor for long enough: not the rules are at fault but this host.
+    #[error("this host is too busy: its rules ran out of time without having had the processor")]
+    Starved,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -186,10 +189,19 @@ impl Pipeline {
         Ok(Prepared { fates, submissions, summaries, conflicts })
     }
 
-    /// What the release makes of an event that was taken long ago.
-    pub(crate) async fn project_again(&self, active: Arc<Active>, event: Incoming) -> Result<RedriveOutcome, NotTaken> {
+    /// What the release makes of an event that was taken long ago, and how urgent each of its notifications is.
+    pub(crate) async fn project_again(
+        &self,
+        active: Arc<Active>,
+        event: Incoming,
+    ) -> Result<(RedriveOutcome, Vec<&'static str>), NotTaken> {
         let projected = project::one(self, active, &event).await?;
-        Ok(record::redriven(&event, projected, self.mode, self.registry.is_muted()))
+        if projected.starved {
+            return Err(NotTaken::Starved);
+        }
+        let made = projected.answer.iter().flatten();
+        let priorities = made.map(|(notification, _)| notification.priority.as_str()).collect();
+        Ok((record::redriven(&event, projected, self.mode, self.registry.is_muted()), priorities))
     }
 
     /// Why an event could never be published. One that is not published anyway can always be taken.
@@ -273,13 +285,9 @@ fn told(summary: Summary, receipt: Receipt) -> Taken {
     };
     let mut noted = Vec::with_capacity(notifications.len());
     for ((note, priority), fate) in summary.notifications.into_iter().zip(notifications) {
-        match fate {
-            Ok(_) => {
-                metrics::counter!("belfry_notifications_total", "projector" => note.projector.clone(), "priority" => priority)
-                    .increment(1);
-                noted.push(note);
-            }
-            Err(reason) => metrics::counter!("belfry_withheld_total", "reason" => reason).increment(1),
+        count_notification(&note.projector, priority, fate);
+        if fate.is_ok() {
+            noted.push(note);
         }
     }
     let mut buried = Vec::with_capacity(dead_letters.len());
@@ -288,4 +296,15 @@ fn told(summary: Summary, receipt: Receipt) -> Taken {
         buried.push(Buried { id, projector, cause });
     }
     Taken::Accepted(Accepted { position, notifications: noted, dead_letters: buried })
+}
+
+/// Count a notification that is in the log, or why it is not.
+pub(crate) fn count_notification(projector: &str, priority: &'static str, fate: Result<i64, &'static str>) {
+    match fate {
+        Ok(_) => {
+            metrics::counter!("belfry_notifications_total", "projector" => projector.to_owned(), "priority" => priority)
+                .increment(1)
+        }
+        Err(reason) => metrics::counter!("belfry_withheld_total", "reason" => reason).increment(1),
+    }
 }

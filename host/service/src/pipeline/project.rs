@@ -26,6 +26,8 @@ pub(super) struct Projected {
     pub(super) answer: Result<Vec<(Notification, Message)>, NotProjected>,
     /// How long that took.
     took: Duration,
+    /// Whether the host is to blame that it failed.
+    pub(super) starved: bool,
 }
 
 impl Projected {
@@ -34,7 +36,11 @@ impl Projected {
         !matches!(self.outcome(), Outcome::Notifications | Outcome::Rejected)
     }
 
+    /// What the host is to blame for says nothing of the release.
     fn note(&self, side: &mut Side) {
+        if self.starved {
+            return;
+        }
         side.note(self.outcome(), self.answer.as_ref().map_or(0, Vec::len), self.took);
     }
 
@@ -80,7 +86,16 @@ pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<
             projected[event].push(made);
         }
     }
+    if projected.iter().any(|of_event| is_starved(of_event)) {
+        return Err(NotTaken::Starved);
+    }
     Ok(projected)
+}
+
+/// Whether all rules that were asked failed, and the host is to blame for each: it is in no state to take events.
+fn is_starved(of_event: &[Projected]) -> bool {
+    let mut asked = of_event.iter().filter(|made| made.active.halt.is_none()).peekable();
+    asked.peek().is_some() && asked.all(|made| made.starved)
 }
 
 /// Project the events that a projector wants: a canary's subjects with the canary, all others with the release that serves.
@@ -231,7 +246,7 @@ async fn run_lot(
 fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, limit: Option<usize>) -> Projected {
     if let Some(Halt { cause, detail }) = &active.halt {
         let answer = Err(NotProjected { outcome: *cause, detail: detail.clone() });
-        return Projected { active: active.clone(), answer, took: Duration::ZERO };
+        return Projected { active: active.clone(), answer, took: Duration::ZERO, starved: false };
     }
     // A fault of ours around a rule must cost that rule's notifications only, like one of its own.
     let call = || active.projector.project(&active.configuration, &event.envelope, &event.event);
@@ -239,8 +254,9 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
         answer: Answer::Failed(Failure { outcome: Outcome::Trapped, detail: "the host failed around the rule".into() }),
         log: Vec::new(),
         timings: Timings::default(),
+        starved: false,
     });
-    let Projection { answer, log, timings } = projection;
+    let Projection { answer, log, timings, starved } = projection;
     let answer = match answer {
         Answer::Notifications(notifications) => finish(active, event, notifications, messages, limit),
         Answer::Rejected(rejection) => Err(NotProjected {
@@ -250,8 +266,12 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
         Answer::Failed(Failure { outcome, detail }) => Err(NotProjected { outcome, detail }),
     };
     let took = timings.instantiate + timings.call + timings.drop;
-    let projected = Projected { active: active.clone(), answer, took };
-    active.health.note(projected.outcome());
+    let projected = Projected { active: active.clone(), answer, took, starved };
+    if starved {
+        metrics::counter!("belfry_starved_total", "projector" => active.name.clone()).increment(1);
+    } else {
+        active.health.note(projected.outcome());
+    }
     observe(&projected, log.len());
     projected
 }

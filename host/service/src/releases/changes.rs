@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use belfry_store::{Paused, Release};
 
+use super::serving::Serving;
 use super::{Active, Registry, ReleaseError, RolledOut};
 use crate::clock::now_ms;
 
@@ -53,23 +54,40 @@ impl Registry {
                 "{projector} has had one release only: there is none to go back to"
             )));
         };
-        let release = self.release(previous).await?;
-        self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
+        let releases = vec![self.release(previous).await?];
+        let (before, loaded) = (self.serving(), self.load_all(&releases).await?);
+        self.shared.store.roll_back(&releases[0], by, now_ms()).await?;
+        self.follow_own(&before, releases, loaded, by).await.map(|mut rolled_out| rolled_out.remove(0))
+    }
+
+    async fn serve(&self, releases: Vec<Release>, by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
+        let (before, loaded) = (self.serving(), self.load_all(&releases).await?);
+        self.shared.store.activate(&releases.iter().collect::<Vec<_>>(), by, now_ms()).await?;
+        self.follow_own(&before, releases, loaded, by).await
     }
 
     /// Nothing is changed unless all of them can be loaded.
-    async fn serve(&self, releases: Vec<Release>, by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
-        let current = self.serving();
+    async fn load_all(&self, releases: &[Release]) -> Result<Vec<Arc<Active>>, ReleaseError> {
         let mut loaded = Vec::with_capacity(releases.len());
-        for release in &releases {
+        for release in releases {
             self.ensure_vouched_for(release).await?;
             loaded.push(self.load_once(release).await?);
         }
-        self.shared.store.activate(&releases.iter().collect::<Vec<_>>(), by, now_ms()).await?;
+        Ok(loaded)
+    }
+
+    /// Serve what was changed here.
+    async fn follow_own(
+        &self,
+        before: &Serving,
+        releases: Vec<Release>,
+        loaded: Vec<Arc<Active>>,
+        by: &str,
+    ) -> Result<Vec<RolledOut>, ReleaseError> {
         self.shared.others.rollout_changed();
         self.take_over(loaded).await?;
         let rolled_out = |release: Release| {
-            let previous = current.of(&release.projector).map(|active| active.release_id);
+            let previous = before.of(&release.projector).map(|active| active.release_id);
             tracing::info!(release = release.label(), previous, by, "release activated");
             let previous_release_id = previous.filter(|previous| *previous != release.id);
             RolledOut { release, previous_release_id }

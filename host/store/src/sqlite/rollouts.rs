@@ -44,24 +44,25 @@ fn rollout(row: &SqliteRow) -> Result<Rollout, StoreError> {
 }
 
 impl Sqlite {
+    /// Releases, and for each what is noted of it.
     pub(crate) async fn activate(
         &self,
         releases: &[&Release],
-        created_by: &str,
+        changes: &[NewChange],
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        for release in releases {
+        for (release, change) in releases.iter().zip(changes) {
             sqlx::query(
                 "INSERT INTO rollout (projector, release_id, created_by, created_at_ms) VALUES ($1, $2, $3, $4)",
             )
             .bind(&release.projector)
             .bind(release.id)
-            .bind(created_by)
+            .bind(&change.by)
             .bind(now_ms)
             .execute(&mut *transaction)
             .await?;
-            note(&mut transaction, &NewChange::activated(release, created_by), now_ms).await?;
+            note(&mut transaction, change, now_ms).await?;
         }
         Ok(transaction.commit().await?)
     }

@@ -1,0 +1,46 @@
+//! A host that is too busy is told apart from a rule that is too slow: nothing is lost, and no rule is blamed.
+
+use anyhow::{Result, ensure};
+use belfry_tests::{Batch, FeedItem, TestService, results_ready};
+use fail::FailGuard;
+use futures_util::StreamExt;
+use serde_json::Value;
+
+/// More than the failures in a row for which a release is taken out.
+const EVENTS: u64 = 25;
+/// As short as it may be: an event is tried for so long, then twice and four times as long.
+const DEADLINE: (&str, &str) = ("sandbox.native.deadline_ms", "20");
+
+fn event(number: u64) -> Value {
+    results_ready(&Batch::number(number))
+}
+
+#[tokio::test]
+async fn a_host_that_is_too_busy_takes_no_event_and_blames_no_rule() -> Result<()> {
+    let service = TestService::start_with(belfry_artifacts::TEACHER_RESULTS, &[DEADLINE]).await?;
+    let client = service.client();
+    {
+        // The rule's thread waits, and does nothing.
+        let _busy = FailGuard::new("project.call", "sleep(120)").map_err(anyhow::Error::msg)?;
+        for number in 0..EVENTS {
+            let posted = client.post(&event(number)).await?;
+            let detail = posted.body["detail"].as_str().unwrap_or_default();
+            ensure!(posted.status == 503 && detail.contains("this host is too busy"), "{posted:?}");
+        }
+    }
+    let counted = service.metrics().await?;
+    ensure!(counted.contains("belfry_starved_total{projector=\"teacher-results\"} 25"), "{counted}");
+
+    for number in 0..EVENTS {
+        let posted = client.post(&event(number)).await?;
+        let notified = posted.body["notifications"].as_array().map(Vec::len);
+        ensure!(posted.status == 201 && notified == Some(1), "its release serves as before: {posted:?}");
+    }
+    let letters = client.get("/v1/dead-letters").await?.body;
+    ensure!(letters["dead_letters"].as_array().is_some_and(Vec::is_empty), "{letters}");
+    let feed = client.feed("from=beginning", None).await?;
+    let told: Vec<Result<FeedItem>> = feed.take(EVENTS as usize).collect().await;
+    ensure!(told.into_iter().collect::<Result<Vec<_>>>()?.len() as u64 == EVENTS);
+    service.stop().await;
+    Ok(())
+}
