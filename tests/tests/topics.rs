@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use belfry_store::{ChangeFilter, Store, StoreSettings};
 use belfry_tests::servers::{Kafka, shared_kafka};
 use belfry_tests::{Ended, belfry};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -25,7 +26,11 @@ impl Declared {
         let (directory, kafka) = (TempDir::new()?, shared_kafka().await?);
         let topic = format!("{}.v1", Uuid::new_v4().simple());
         let brokers = kafka.bootstrap();
-        let file = format!("[kafka]\nbrokers = \"{brokers}\"\n[kafka.declared.\"{topic}\"]\n{declared}\n");
+        let store = directory.path().join("belfry.db");
+        let file = format!(
+            "[store]\nurl = \"sqlite:{}\"\n[kafka]\nbrokers = \"{brokers}\"\n[kafka.declared.\"{topic}\"]\n{declared}\n",
+            store.display()
+        );
         std::fs::write(directory.path().join("belfry.toml"), file)?;
         Ok(Self { directory, kafka, topic })
     }
@@ -74,6 +79,8 @@ async fn a_missing_topic_is_shown_and_then_created_as_declared() -> Result<()> {
 
     let applied = declared.topics(&["apply", "--yes"]).await?;
     ensure!(applied.code == Some(0), "{:?} {}", applied.code, applied.stderr);
+    let unnoted = applied.stderr.contains("will not be in the audit log: there is no database");
+    ensure!(unnoted && !declared.directory.path().join("belfry.db").exists(), "{}", applied.stderr);
     let checked = declared.topics(&["check"]).await?;
     ensure!(checked.code == Some(0) && checked.stdout.is_empty(), "{}{}", checked.stdout, checked.stderr);
     let settings = declared.settings().await?;
@@ -87,6 +94,8 @@ async fn what_is_not_declared_survives_a_change() -> Result<()> {
     let declared = Declared::new(declared).await?;
     let foreign = [("retention.ms", "1000000"), ("max.message.bytes", "2000000"), ("min.insync.replicas", "1")];
     declared.kafka.create_topic(&declared.topic, 2, &foreign).await?;
+    let store = StoreSettings::new(format!("sqlite:{}", declared.directory.path().join("belfry.db").display()));
+    Store::open(&store).await?.close().await;
 
     let checked = declared.topics(&["check"]).await?;
     let expected = [["partitions", "2", "4"], ["retention.ms", "1000000", "86400000"]];
@@ -95,6 +104,11 @@ async fn what_is_not_declared_survives_a_change() -> Result<()> {
     let applied = declared.topics(&["apply", "--yes"]).await?;
     ensure!(applied.code == Some(0) && applied.stderr.contains("keys move"), "{:?} {}", applied.code, applied.stderr);
     ensure!(declared.topics(&["check"]).await?.code == Some(0));
+    let noted = Store::open(&store).await?.changes(&ChangeFilter::default(), i64::MAX, 10).await?;
+    let details: Vec<&str> = noted.iter().rev().map(|change| change.detail.as_str()).collect();
+    let was_and_is = [("partitions", "2", "4"), ("retention.ms", "1000000", "86400000")];
+    let expected = was_and_is.map(|(what, was, is)| json!({ "what": what, "was": was, "is": is }).to_string());
+    ensure!(details == expected && noted[0].subject == declared.topic, "{noted:?}");
 
     let settings = declared.settings().await?;
     let expected = [("max.message.bytes", "2000000"), ("min.insync.replicas", "1"), ("retention.ms", "86400000")];
@@ -111,6 +125,7 @@ async fn what_cannot_be_applied_is_told() -> Result<()> {
     let applied = declared.topics(&["apply", "--yes"]).await?;
     ensure!(applied.code == Some(3), "{:?} {}", applied.code, applied.stderr);
     ensure!(applied.stderr.contains("replication factor 1 3"), "{}", applied.stderr);
+    ensure!(!applied.stderr.contains("audit log"), "nothing is changed, so nothing is noted: {}", applied.stderr);
     let unknown = declared.topics(&["check", "another.topic"]).await?;
     ensure!(
         unknown.code == Some(4) && unknown.stderr.contains("not declared"),

@@ -11,6 +11,9 @@ pub enum OpenError {
         "store.url: not an address of a database; use postgres://USER@HOST:PORT/DATABASE, and a password file for the password"
     )]
     Address,
+    /// There is none, and none is to be made.
+    #[error("there is no database {0}; check [store] url, or let `belfry serve` make it first")]
+    Missing(PathBuf),
     /// The directory or the lock file cannot be used.
     #[error("cannot use {0}: {1}; check that the directory exists and is writable")]
     File(PathBuf, std::io::Error),

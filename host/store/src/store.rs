@@ -37,6 +37,8 @@ pub struct StoreSettings {
     pub lock_timeout: Duration,
     /// Bring the schema up to date at the start; otherwise an old one is refused.
     pub migrate: bool,
+    /// Make a file for SQLite where there is none.
+    pub create: bool,
     /// Log positions in one partition.
     pub partition_entries: i64,
 }
@@ -51,8 +53,15 @@ impl StoreSettings {
             statement_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),
             migrate: true,
+            create: true,
             partition_entries: 1_000_000,
         }
+    }
+
+    /// The same for a command beside the service, perhaps older or newer than that: no database is made, and a server's
+    /// schema is not touched.
+    pub fn beside_the_service(self) -> Self {
+        Self { migrate: false, create: false, max_connections: 1, ..self }
     }
 }
 
@@ -69,7 +78,13 @@ impl Store {
     /// Open the database that the settings name, and bring its schema up to date if they say so.
     pub async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
         match settings.url.split_once(':') {
-            Some(("sqlite", path)) => Ok(Self::Sqlite(Sqlite::open(Path::new(path.trim_start_matches("//"))).await?)),
+            Some(("sqlite", path)) => {
+                let path = Path::new(path.trim_start_matches("//"));
+                if !settings.create && !path.exists() {
+                    return Err(OpenError::Missing(path.to_owned()));
+                }
+                Ok(Self::Sqlite(Sqlite::open(path).await?))
+            }
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Postgres::open(settings).await?)),
             _ => {
                 let kind = settings.url.split([':', '@', '?']).next().unwrap_or_default();

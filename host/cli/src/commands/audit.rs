@@ -2,7 +2,7 @@
 
 use belfry_model::parse_instant_ms;
 use belfry_service::audit::{AuditSettings, Bound, Finding, Progress, Report, audit};
-use belfry_store::{OpenError, Store, StoreSettings};
+use belfry_store::{OpenError, Store};
 use clap::Args;
 
 use crate::commands::serve::ConfigArgs;
@@ -50,9 +50,7 @@ pub async fn run(args: &AuditArgs, output: &Output) -> anyhow::Result<Exit> {
         return Err(wrong("kafka.brokers: an audit compares the log with Kafka's topics; set it".into()).into());
     }
     let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
-    // Beside the service, and perhaps older or newer than it: the schema is not ours to change.
-    let settings = StoreSettings { migrate: false, max_connections: 1, ..settings };
-    let store = Store::open(&settings).await.map_err(|error| match error {
+    let store = Store::open(&settings.beside_the_service()).await.map_err(|error| match error {
         OpenError::Locked(path) => {
             let message =
                 format!("{} is in use; an SQLite store is audited while the service is stopped", path.display());

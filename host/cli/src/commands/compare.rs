@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use belfry_model::parse_instant_ms;
 use belfry_service::compare::{CompareError, CompareSettings, Comparison, Difference, compare};
-use belfry_store::{OpenError, Store, StoreSettings};
+use belfry_store::{OpenError, Store};
 use clap::Args;
 
 use crate::commands::serve::ConfigArgs;
@@ -52,9 +52,7 @@ pub async fn run(args: &CompareArgs, output: &Output) -> anyhow::Result<Exit> {
         return Err(wrong("kafka.brokers: what the other notifier told is read from Kafka; set it".into()).into());
     }
     let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
-    // Beside the service, and perhaps older or newer than it: the schema is not ours to change.
-    let settings = StoreSettings { migrate: false, max_connections: 1, ..settings };
-    let store = Store::open(&settings).await.map_err(|error| match error {
+    let store = Store::open(&settings.beside_the_service()).await.map_err(|error| match error {
         OpenError::Locked(path) => {
             let message =
                 format!("{} is in use; an SQLite store is compared while the service is stopped", path.display());

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use belfry_service::kafka::{Difference, TopicDifference, Topics, TopicsError};
-use belfry_store::{NewChange, Store, StoreSettings};
+use belfry_store::{NewChange, Store};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -116,10 +116,14 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
 
 /// The store may not be there yet, or be down while topics have to be mended: then it is told and done all the same.
 async fn note(config: &ConfigArgs, differences: &[TopicDifference], output: &Output) {
+    let mut changes = differences.iter().filter(|different| different.difference.can_be_applied()).peekable();
+    if changes.peek().is_none() {
+        return;
+    }
     let noting = async {
         let settings = config.load()?.config.store.settings()?;
-        let store = Store::open(&StoreSettings { migrate: false, ..settings }).await?;
-        for different in differences {
+        let store = Store::open(&settings.beside_the_service()).await?;
+        for different in changes {
             let [topic, what, is, declared] = row(different);
             let change = NewChange::topic(&topic, &what, &is, &declared, &direct::by());
             store.note_change(&change, now_ms()).await?;
