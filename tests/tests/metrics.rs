@@ -213,7 +213,7 @@ impl Busy {
         let url = redis.url();
         let one = Replica::start(&database, Some(&url), &settings).await?;
         // The three tries of its first event get no processor.
-        settings.push(("FAILPOINTS", "project.call=3*sleep(300)".to_owned()));
+        settings.push(("FAILPOINTS", "project.call=3*sleep(1000)".to_owned()));
         let other = Replica::start(&database, Some(&url), &settings).await?;
         for replica in [&one, &other] {
             replica.wait_for_redis("connected").await?;

@@ -19,7 +19,7 @@ async fn what_a_busy_host_cannot_project_is_read_again_and_no_dead_letter() -> R
     setup.start().await?.terminate().await?;
     setup.produce_numbers(0..40).await?;
     // Nine calls wait longer than any of the three tries of an event may take.
-    let belfry = setup.start_with(&[("FAILPOINTS", "project.call=9*sleep(300)")]).await?;
+    let belfry = setup.start_with(&[("FAILPOINTS", "project.call=9*sleep(800)")]).await?;
     setup.all_is_read().await?;
     setup.each_is_recorded_once(40).await?;
     ensure!(setup.count("belfry.dead_letter").await? == 0);
