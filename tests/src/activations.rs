@@ -57,7 +57,7 @@ pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation>
         releases.push(pushed.body["release_id"].as_i64().with_context(|| format!("{pushed:?}"))?);
         stamps.insert(pushed.body["label"].as_str().context("a label")?.to_owned(), stamp);
     }
-    activate(first, releases[0]).await?;
+    first.activate("hostile", releases[0]).await?;
     // The others compile it first.
     for replica in replicas {
         let projectors = async || Ok(replica.get("/v1/projectors").await?.body);
@@ -75,7 +75,7 @@ pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation>
         for _ in 0..turns.activations {
             pace.tick().await;
             turn += 1;
-            activate(&replicas[turn % replicas.len()], releases[turn % 2]).await?;
+            replicas[turn % replicas.len()].activate("hostile", releases[turn % 2]).await?;
         }
         load.phase.fetch_add(1, Ordering::Relaxed);
     }
@@ -84,12 +84,6 @@ pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation>
     let rounds = times.chunks_exact(2).map(|phases| [phases[0].clone(), phases[1].clone()]).collect();
     let (projected, findings) = check(first, &stamps, taken).await?;
     Ok(Alternation { rounds, took, projected, findings })
-}
-
-async fn activate(client: &Client, release_id: i64) -> Result<()> {
-    let done = client.post_to("/v1/projectors/hostile/rollout", &json!({ "release_id": release_id })).await?;
-    ensure!(done.status == 200, "{done:?}");
-    Ok(())
 }
 
 /// Events that come whether or not the ones before are answered.

@@ -3,14 +3,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use eventsource_stream::Eventsource;
 use futures_util::{Stream, StreamExt};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
 /// What a test waits for at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long an answer may take.
-pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Get what operators look at.
+pub(crate) async fn get(url: String) -> Result<Response> {
+    Ok(reqwest::Client::new().get(url).timeout(ANSWERED_WITHIN).send().await?)
+}
 
 /// A client of the API, as plain as can be.
 #[derive(Clone)]
@@ -98,12 +103,18 @@ impl Client {
         let pushed = self.push(component, config).await?;
         let release_id = pushed.body["release_id"].as_i64().with_context(|| format!("a release: {pushed:?}"))?;
         let projector = pushed.body["projector"].as_str().unwrap_or_default();
+        self.activate(projector, release_id).await?;
+        Ok(pushed.body)
+    }
+
+    /// Let a release serve its projector.
+    pub async fn activate(&self, projector: &str, release_id: i64) -> Result<()> {
         let body = serde_json::json!({ "release_id": release_id });
         let activated = self.post_to(&format!("/v1/projectors/{projector}/rollout"), &body).await?;
         if activated.status != StatusCode::OK {
             bail!("not activated: {activated:?}");
         }
-        Ok(pushed.body)
+        Ok(())
     }
 
     /// Listen. `query` is such as `from=beginning`; `last_event_id` resumes.

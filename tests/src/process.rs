@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
 use crate::Client;
-use crate::client::ANSWERED_WITHIN;
+use crate::client::get;
 
 /// How long a process may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -148,7 +148,7 @@ impl BelfryProcess {
     /// # Errors
     /// If it does not answer.
     pub async fn metrics(&self) -> Result<String> {
-        Ok(self.ask_ops("/metrics").await?.text().await?)
+        Ok(get(format!("{}/metrics", self.ops_url())).await?.text().await?)
     }
 
     /// How it is, as operators see it.
@@ -156,12 +156,7 @@ impl BelfryProcess {
     /// # Errors
     /// If it does not answer.
     pub async fn readiness(&self) -> Result<Value> {
-        Ok(self.ask_ops("/readyz?verbose&format=json").await?.json().await?)
-    }
-
-    async fn ask_ops(&self, path: &str) -> Result<reqwest::Response> {
-        let url = format!("http://{}{path}", self.ops);
-        Ok(reqwest::Client::new().get(url).timeout(ANSWERED_WITHIN).send().await?)
+        Ok(get(format!("{}/readyz?verbose&format=json", self.ops_url())).await?.json().await?)
     }
 
     /// What it has written to its log.

@@ -3,6 +3,7 @@ use belfry_service::config::{Config, load};
 use belfry_service::{Service, ServiceSettings};
 use tempfile::TempDir;
 
+use crate::client::get;
 use crate::{Client, belfry_binary};
 
 /// A service in this process, on free ports, with a store of its own.
@@ -45,7 +46,7 @@ impl TestService {
 
     /// What it counted, in Prometheus' text format. The counters are those of this whole process.
     pub async fn metrics(&self) -> Result<String> {
-        Ok(reqwest::get(format!("http://{}/metrics", self.service.ops_address())).await?.text().await?)
+        Ok(get(format!("http://{}/metrics", self.service.ops_address())).await?.text().await?)
     }
 
     /// The settings it was started with.

@@ -109,8 +109,7 @@ async fn differences_are_found(client: &Client) -> Result<()> {
         sums(&recorded) == [ALL, ALL, ALL - CHANGED, 0, 0, CHANGED],
         "nothing that was replayed is issued: {recorded}"
     );
-    let body = json!({ "release_id": urgent.parse::<i64>()? });
-    ensure!(client.post_to("/v1/projectors/teacher-results/rollout", &body).await?.status == 200);
+    client.activate("teacher-results", urgent.parse()?).await?;
     let later = results_ready(&Batch { failed: 1, ..Batch::number(1_000_000) });
     ensure!(client.post(&later).await?.status == 201);
     let back = report(client, &["--candidate", "1", "--baseline", "recorded"]).await?;

@@ -271,9 +271,7 @@ async fn roll_out(redis: Option<&str>, limit: Duration) -> Result<()> {
     for release in [&urgent, &today, &urgent] {
         // So long that the other replica looks as seldom as it ever does.
         tokio::time::sleep(Duration::from_millis(2500)).await;
-        let activate = json!({ "release_id": release["release_id"] });
-        let activated = client.post_to("/v1/projectors/teacher-results/rollout", &activate).await?;
-        ensure!(activated.status == 200, "{activated:?}");
+        client.activate("teacher-results", release["release_id"].as_i64().context("a release")?).await?;
         let began = Instant::now();
         let mut serves = async |replica: &Replica| -> Result<bool> {
             replica.client().post(&events.next().context("an event")?).await?;

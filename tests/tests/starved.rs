@@ -1,9 +1,8 @@
 //! A host that is too busy is told apart from a rule that is too slow: nothing is lost, and no rule is blamed.
 
 use anyhow::{Result, ensure};
-use belfry_tests::{Batch, FeedItem, TestService, results_ready};
+use belfry_tests::{Batch, Client, TestService, results_ready};
 use fail::FailGuard;
-use futures_util::StreamExt;
 use serde_json::Value;
 
 /// More than the failures in a row for which a release is taken out.
@@ -39,9 +38,8 @@ async fn a_host_that_is_too_busy_takes_no_event_and_blames_no_rule() -> Result<(
     }
     let letters = client.get("/v1/dead-letters").await?.body;
     ensure!(letters["dead_letters"].as_array().is_some_and(Vec::is_empty), "{letters}");
-    let feed = client.feed("from=beginning", None).await?;
-    let told: Vec<Result<FeedItem>> = feed.take(EVENTS as usize).collect().await;
-    ensure!(told.into_iter().collect::<Result<Vec<_>>>()?.len() as u64 == EVENTS);
+    let mut feed = client.feed("from=beginning", None).await?;
+    Client::collect(&mut feed, EVENTS as usize).await?;
     service.stop().await;
     Ok(())
 }

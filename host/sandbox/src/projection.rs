@@ -29,7 +29,7 @@ impl Projection {
     }
 
     /// The same as a failure of the host's: the guest had the processor only for so long.
-    pub(crate) fn starved(mut self, had: Duration) -> Self {
+    pub(crate) fn into_starved(mut self, had: Duration) -> Self {
         if let Answer::Failed(Failure { detail, .. }) = &mut self.answer {
             // What the guest could do about it does not help.
             let what = detail.split(';').next().unwrap_or_default();

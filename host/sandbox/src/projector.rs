@@ -151,7 +151,7 @@ impl Projector {
             }
             if attempt == ATTEMPTS {
                 let starved = had_in_all < inner.limits.deadline;
-                return if starved { projection.starved(had_in_all) } else { projection };
+                return if starved { projection.into_starved(had_in_all) } else { projection };
             }
             attempt += 1;
             deadline *= 2;

@@ -222,19 +222,20 @@ impl Store {
 
     /// Let releases serve their projectors from now on: all of them, or none.
     pub async fn activate(&self, releases: &[&Release], created_by: &str, now_ms: i64) -> Result<(), StoreError> {
-        let changes: Vec<_> = releases.iter().map(|release| NewChange::activated(release, created_by)).collect();
-        match self {
-            Self::Sqlite(sqlite) => sqlite.activate(releases, &changes, now_ms).await,
-            Self::Postgres(postgres) => postgres.activate(releases, &changes, now_ms).await,
-        }
+        let activated = releases.iter().map(|release| (*release, NewChange::activated(release, created_by)));
+        let changes: Vec<_> = activated.collect();
+        self.serve(&changes, now_ms).await
     }
 
     /// Let the release serve its projector again that served before.
     pub async fn roll_back(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
-        let changes = [NewChange::rolled_back(release, created_by)];
+        self.serve(&[(release, NewChange::rolled_back(release, created_by))], now_ms).await
+    }
+
+    async fn serve(&self, changes: &[(&Release, NewChange)], now_ms: i64) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.activate(&[release], &changes, now_ms).await,
-            Self::Postgres(postgres) => postgres.activate(&[release], &changes, now_ms).await,
+            Self::Sqlite(sqlite) => sqlite.serve(changes, now_ms).await,
+            Self::Postgres(postgres) => postgres.serve(changes, now_ms).await,
         }
     }
 

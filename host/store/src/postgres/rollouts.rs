@@ -68,15 +68,10 @@ async fn one_at_a_time(transaction: &mut PgConnection) -> Result<(), StoreError>
 
 impl Postgres {
     /// Releases, and for each what is noted of it.
-    pub(crate) async fn activate(
-        &self,
-        releases: &[&Release],
-        changes: &[NewChange],
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn serve(&self, changes: &[(&Release, NewChange)], now_ms: i64) -> Result<(), StoreError> {
         let mut transaction = self.readers.begin().await?;
         one_at_a_time(&mut transaction).await?;
-        for (release, change) in releases.iter().zip(changes) {
+        for (release, change) in changes {
             sqlx::query(
                 "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
                  VALUES ($1, $2, $3, to_timestamp($4 / 1000.0))",

@@ -45,14 +45,9 @@ fn rollout(row: &SqliteRow) -> Result<Rollout, StoreError> {
 
 impl Sqlite {
     /// Releases, and for each what is noted of it.
-    pub(crate) async fn activate(
-        &self,
-        releases: &[&Release],
-        changes: &[NewChange],
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn serve(&self, changes: &[(&Release, NewChange)], now_ms: i64) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        for (release, change) in releases.iter().zip(changes) {
+        for (release, change) in changes {
             sqlx::query(
                 "INSERT INTO rollout (projector, release_id, created_by, created_at_ms) VALUES ($1, $2, $3, $4)",
             )
