@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use sqlx::postgres::PgDatabaseError;
+
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -46,30 +48,67 @@ pub enum OpenError {
 fn with_remedy(error: &sqlx::Error) -> String {
     // An invalid password, or no line for the user in pg_hba.conf.
     const REFUSED: [&str; 2] = ["28P01", "28000"];
-    let told = error.to_string();
+    let message = error.to_string();
     let code = error.as_database_error().and_then(|error| error.code());
     let remedy = match error {
         _ if code.is_some_and(|code| REFUSED.contains(&&*code)) => {
             "check user and password in its url or url_file, and the server's pg_hba.conf"
         }
         sqlx::Error::Tls(_) => ENCRYPTION,
-        sqlx::Error::Io(_) if told.contains("certificate") => ENCRYPTION,
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => "start the server, or mend host and port in its url",
-        _ => return told,
+        sqlx::Error::Io(_) if message.contains("certificate") => ENCRYPTION,
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => "start the server, or correct host and port in its url",
+        _ => return message,
     };
-    format!("{told}; {remedy}")
+    format!("{message}; {remedy}")
 }
 
 const ENCRYPTION: &str =
     "check sslmode and sslrootcert in its url, and that it has the name that is in the server's certificate";
 
-/// The database could not do what was asked. Nothing of the request took effect unless its commit was lost.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the database failed: {0}")]
-pub struct StoreError(pub String);
+/// Why the database did not do what was asked. Nothing of the request took effect unless its commit was lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot do it now. The same request may succeed later.
+    #[error("the database failed: {0}")]
+    Failed(String),
+    /// The database cannot hold a value of this request, whenever it is asked.
+    #[error("the database refuses a value: {0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// Whether the request is to blame, not the database: no other request is affected, and repeating it is useless.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Self(error.to_string())
+        if is_refusal(&error) { Self::Refused(error.to_string()) } else { Self::Failed(error.to_string()) }
     }
+}
+
+/// Whether the value of a parameter or column is to blame.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) => is_refused_by_postgres(error.code()),
+            None => error.code().is_some_and(|code| is_refused_by_sqlite(&code)),
+        },
+        _ => false,
+    }
+}
+
+/// SQLSTATE classes: data exception; integrity constraint violation; program limit exceeded, such as a key that is too
+/// long for an index. 08P01 is the answer to a message that is larger than the server reads.
+fn is_refused_by_postgres(code: &str) -> bool {
+    ["22", "23", "54"].iter().any(|class| code.starts_with(class)) || code == "08P01"
+}
+
+/// The primary result codes SQLITE_TOOBIG, SQLITE_CONSTRAINT and SQLITE_MISMATCH; the driver reports extended codes, whose
+/// low byte is the primary one.
+fn is_refused_by_sqlite(code: &str) -> bool {
+    code.parse::<u32>().is_ok_and(|code| [18, 19, 20].contains(&(code & 0xff)))
 }

@@ -102,6 +102,16 @@ pub(crate) enum LogRow<'a> {
     Notification(&'a NewNotification, Uuid),
 }
 
+impl LogRow<'_> {
+    /// The id of the event or notification.
+    pub(crate) fn id(&self) -> Uuid {
+        match self {
+            Self::Event(event) => event.event_id,
+            Self::Notification(notification, _) => notification.notification_id,
+        }
+    }
+}
+
 /// A notification that is not sent, the event that caused it, and why.
 pub(crate) type WithheldRow<'a> = (&'a NewNotification, Uuid, &'static str);
 

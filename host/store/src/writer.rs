@@ -113,7 +113,7 @@ impl Group {
         let (mut batches, mut runs, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for Request { batch, run, answer } in requests {
             if run.is_broken() {
-                let _ = answer.send(Err(StoreError("what stands before it was not committed".into())));
+                let _ = answer.send(Err(StoreError::Failed("what stands before it was not committed".into())));
                 continue;
             }
             batches.push(batch);

@@ -206,7 +206,7 @@ pub(super) async fn one(pipeline: &Pipeline, active: Arc<Active>, event: &Incomi
 fn not_replaced(error: ReleaseError) -> NotTaken {
     match error {
         ReleaseError::Store(error) => NotTaken::Store(error),
-        error => NotTaken::Store(StoreError(format!("a release that fails cannot be taken out: {error}"))),
+        error => NotTaken::Store(StoreError::Failed(format!("a release that fails cannot be taken out: {error}"))),
     }
 }
 

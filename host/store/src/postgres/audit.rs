@@ -14,7 +14,7 @@ impl Postgres {
                FROM belfry.relay r WHERE r.sink = $1",
         )
         .bind(sink)
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.viewers)
         .await?;
         row.map(|row| Ok(SinkReach { position: row.try_get(0)?, began_at: row.try_get(1)? })).transpose()
     }
@@ -24,7 +24,7 @@ impl Postgres {
             "SELECT id FROM belfry.outbox WHERE created_at >= to_timestamp($1 / 1000.0) ORDER BY id LIMIT 1",
         )
         .bind(ms)
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.viewers)
         .await?)
     }
 
@@ -49,7 +49,7 @@ impl Postgres {
         .bind(after)
         .bind(up_to)
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_all(&self.viewers)
         .await?;
         rows.iter()
             .map(|row| {
@@ -75,7 +75,7 @@ impl Postgres {
              UNION SELECT notification_id FROM belfry.issued WHERE notification_id = ANY($1)",
         )
         .bind(ids)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.viewers)
         .await?)
     }
 }

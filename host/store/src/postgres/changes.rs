@@ -1,13 +1,14 @@
 //! The audit log.
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
+use super::connections::Session;
 use super::{Postgres, without_nul};
 use crate::{Change, ChangeFilter, NewChange, StoreError};
 
 impl Postgres {
     pub(crate) async fn note_change(&self, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
-        note(&mut *self.readers.acquire().await?, change, now_ms).await
+        note(&mut self.readers.lend().await?, change, now_ms).await
     }
 
     pub(crate) async fn changes(
@@ -30,7 +31,7 @@ impl Postgres {
         .bind(filter.action.as_deref())
         .bind(filter.since_ms)
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_all(&self.viewers)
         .await?;
         rows.iter()
             .map(|row| {
@@ -48,7 +49,7 @@ impl Postgres {
 }
 
 /// Note a change within the transaction that makes it.
-pub(super) async fn note(connection: &mut PgConnection, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
+pub(super) async fn note(connection: &mut Session, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO belfry.audit_log (changed_at, changed_by, action, subject, detail) \
          VALUES (to_timestamp($1 / 1000.0), $2, $3, $4, $5)",

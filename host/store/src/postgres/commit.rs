@@ -4,18 +4,22 @@
 //! their ids, so that two replicas that bring the same ids wait for each other instead of deadlocking.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use belfry_model::{ContentHash, sabotaged};
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
+use super::connections::Session;
 use super::Postgres;
 use super::entries;
-use crate::plan::{Plan, Verdicts, advances, fenced};
+use crate::plan::{LogRow, Plan, Verdicts, advances, fenced};
 use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, failure_point};
 
 /// A group is tried again after a deadlock or a lost race; more often would hide a fault.
 const ATTEMPTS: u32 = 5;
+/// How long to look for a group whose commit was not answered, while the server cannot be reached.
+const RESOLVE: Duration = Duration::from_secs(10);
 
 impl Postgres {
     pub(crate) async fn commit(&self, group: &[Batch], now_ms: i64) -> Result<Vec<BatchReceipt>, StoreError> {
@@ -58,39 +62,53 @@ impl Postgres {
         let unreadable = verdicts.unreadable(group, &fenced, &submissions);
         entries::bury_unreadable(&mut transaction, &unreadable).await?;
         crash_point!("commit.before-lock");
-        let transaction_id = lock_order(&mut transaction).await?;
+        lock_order(&mut transaction).await?;
         crash_point!("commit.after-lock");
         let positions = entries::append(&mut transaction, &plan.rows).await?;
         crash_point!("commit.after-insert");
-        failure_point!("commit.rolled-back", Failed::Other(StoreError("a test rolls it back".into())));
+        failure_point!("commit.rolled-back", Failed::Other(StoreError::Failed("a test rolls it back".into())));
         if let Err(error) = transaction.commit().await {
-            self.resolve(&transaction_id, error).await?;
+            self.resolve(&plan.rows, &positions, error).await?;
         }
         let end = positions.last().copied().unwrap_or(0);
         Ok((plan.receipts(group, &fenced, &verdicts, &positions, dead_letters), end))
     }
 
-    /// The answer to COMMIT was lost: ask the server what became of the transaction. Repeating the group instead would
-    /// be harmless, but its senders would be told of duplicates where they brought something new.
-    async fn resolve(&self, transaction_id: &str, error: sqlx::Error) -> Result<(), Failed> {
-        tracing::warn!(%error, "the answer to a commit was lost; asking what became of it");
-        for _ in 0..ATTEMPTS {
-            // NULL where the server does not know it, which is so after a standby took over: then the senders ask again.
-            let status: Result<Option<String>, sqlx::Error> =
-                sqlx::query_scalar("SELECT pg_xact_status($1::text::xid8)")
-                    .bind(transaction_id)
-                    .fetch_one(&self.heart)
-                    .await;
-            match status {
-                Ok(Some(status)) if status == "committed" => return Ok(()),
-                Ok(Some(status)) if status == "aborted" => {
-                    return Err(Failed::Transient("the commit was aborted".into()));
-                }
-                Ok(None) => break,
-                Ok(Some(_)) | Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+    /// The answer to COMMIT was lost: look for the group in the log. Repeating the group instead would be harmless, but its
+    /// senders would hear of duplicates where they brought something new.
+    ///
+    /// The status of the transaction says nothing: a server that crashed before it flushed the commit, or a standby that
+    /// took over, gives the same transaction id to another transaction.
+    async fn resolve(&self, rows: &[LogRow<'_>], positions: &[i64], error: sqlx::Error) -> Result<(), Failed> {
+        tracing::warn!(%error, "the answer to a commit was lost; looking for the group in the log");
+        let until = Instant::now() + RESOLVE;
+        loop {
+            match self.is_in_log(rows, positions).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Failed::Transient("the commit did not take place".into())),
+                Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(200)).await,
+                Err(_) => break,
             }
         }
-        Err(Failed::Other(StoreError(format!("what became of a commit is not known: {error}"))))
+        Err(Failed::Other(StoreError::Failed(format!("what became of a commit is not known: {error}"))))
+    }
+
+    /// Whether all of a group's rows are in the log at these positions. A group without rows is not: repeating it is
+    /// harmless, for it brings nothing new.
+    async fn is_in_log(&self, rows: &[LogRow<'_>], positions: &[i64]) -> Result<bool, StoreError> {
+        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(false) };
+        let mut transaction = self.writer.begin().await?;
+        // Its transaction holds the order lock until it is decided.
+        lock_order(&mut transaction).await?;
+        let there: Vec<(i64, Uuid)> =
+            sqlx::query_as("SELECT id, event_id FROM belfry.outbox WHERE id BETWEEN $1 AND $2 ORDER BY id")
+                .bind(first)
+                .bind(last)
+                .fetch_all(&mut *transaction)
+                .await?;
+        transaction.roll_back().await?;
+        let ours = positions.iter().copied().zip(rows.iter().map(LogRow::id));
+        Ok(there.len() == positions.len() && there.into_iter().eq(ours))
     }
 }
 
@@ -125,8 +143,10 @@ impl From<StoreError> for Failed {
 impl From<Failed> for StoreError {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Transient(error) => Self(error),
-            Failed::NoRange => Self("the log has no range for the next position, and none could be made".into()),
+            Failed::Transient(error) => Self::Failed(error),
+            Failed::NoRange => {
+                Self::Failed("the log has no range for the next position, and none could be made".into())
+            }
             Failed::Other(error) => error,
         }
     }
@@ -134,7 +154,7 @@ impl From<Failed> for StoreError {
 
 /// Move the positions of sources by compare-and-set; gives the partitions that moved.
 async fn move_positions(
-    transaction: &mut PgConnection,
+    transaction: &mut Session,
     group: &[Batch],
 ) -> Result<HashSet<crate::SourcePartition>, sqlx::Error> {
     let advances = advances(group);
@@ -167,7 +187,7 @@ async fn move_positions(
 }
 
 /// Take the events' ids. Who brings one that another transaction is just taking waits for that one's end.
-async fn take_into_inbox(transaction: &mut PgConnection, submissions: &[&Submission]) -> Result<Verdicts, StoreError> {
+async fn take_into_inbox(transaction: &mut Session, submissions: &[&Submission]) -> Result<Verdicts, StoreError> {
     let mut first: HashMap<Uuid, ContentHash> = HashMap::new();
     for submission in submissions {
         first.entry(submission.event.event_id).or_insert(submission.event.content_hash);
@@ -197,7 +217,7 @@ async fn take_into_inbox(transaction: &mut PgConnection, submissions: &[&Submiss
 
 /// Of these events, those in the inbox, with the hash of their content.
 pub(super) async fn known(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     event_ids: &[Uuid],
 ) -> Result<HashMap<Uuid, ContentHash>, StoreError> {
     let rows = sqlx::query("SELECT event_id, content_hash FROM belfry.inbox WHERE event_id = ANY($1)")
@@ -207,14 +227,14 @@ pub(super) async fn known(
     let mut known = HashMap::with_capacity(rows.len());
     for row in rows {
         let hash: Vec<u8> = row.try_get(1)?;
-        let hash = ContentHash::try_from(hash).map_err(|_| StoreError("a content hash is not 32 bytes long".into()))?;
+        let hash = ContentHash::try_from(hash).map_err(|_| StoreError::Failed("a content hash is not 32 bytes long".into()))?;
         known.insert(row.try_get(0)?, hash);
     }
     Ok(known)
 }
 
 /// Issue the notifications' identities; gives those that were issued before.
-async fn issue(transaction: &mut PgConnection, new: &[&Submission], now_ms: i64) -> Result<HashSet<Uuid>, sqlx::Error> {
+async fn issue(transaction: &mut Session, new: &[&Submission], now_ms: i64) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut ids: Vec<Uuid> = Vec::new();
     for submission in new.iter().filter(|submission| !submission.muted) {
         let live = submission.notifications.iter().filter(|notification| !notification.expired(now_ms));
@@ -225,7 +245,7 @@ async fn issue(transaction: &mut PgConnection, new: &[&Submission], now_ms: i64)
 
 /// The same of these.
 pub(super) async fn issue_ids(
-    transaction: &mut PgConnection,
+    transaction: &mut Session,
     mut ids: Vec<Uuid>,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     if !sabotaged("sorted-inserts") {
@@ -249,15 +269,12 @@ pub(super) async fn issue_ids(
     Ok(if sabotaged("issued") { HashSet::new() } else { before })
 }
 
-/// Wait for the order lock: a statement of its own, so that the next one sees what its last holder committed. Gives the
-/// transaction's id as well; should the answer to COMMIT be lost, it tells what became of it.
-pub(super) async fn lock_order(transaction: &mut PgConnection) -> Result<String, sqlx::Error> {
-    let row = sqlx::query(if sabotaged("order-lock") {
-        "SELECT pg_current_xact_id()::text"
-    } else {
-        "SELECT pg_current_xact_id()::text, pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)"
-    })
-    .fetch_one(transaction)
-    .await?;
-    row.try_get(0)
+/// Wait for the order lock: a statement of its own, so that the next one sees what its last holder committed.
+pub(super) async fn lock_order(transaction: &mut Session) -> Result<(), sqlx::Error> {
+    if !sabotaged("order-lock") {
+        sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)")
+            .execute(transaction)
+            .await?;
+    }
+    Ok(())
 }

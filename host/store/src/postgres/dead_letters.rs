@@ -1,8 +1,9 @@
 //! What waits as a dead letter, and what becomes of it.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
+use super::connections::Session;
 use super::changes::note;
 use super::commit::{issue_ids, lock_order};
 use super::{Postgres, entries, without_nul};
@@ -74,7 +75,7 @@ impl Postgres {
             waiting!(),
             " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 8 DESC"
         ));
-        let rows = bind_filter!(query, filter).fetch_all(&self.readers).await?;
+        let rows = bind_filter!(query, filter).fetch_all(&self.viewers).await?;
         rows.iter()
             .map(|row| {
                 Ok(DeadLetterGroup {
@@ -103,13 +104,13 @@ impl Postgres {
             " AND id > $7 ORDER BY id LIMIT $8"
         ));
         let query = bind_filter!(query, filter).bind(after).bind(i64::from(limit));
-        query.fetch_all(&self.readers).await?.iter().map(dead_letter).collect()
+        query.fetch_all(&self.viewers).await?.iter().map(dead_letter).collect()
     }
 
     pub(crate) async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
         let row = sqlx::query(select_dead_letters!("payload", "WHERE id = $1"))
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.viewers)
             .await?;
         row.as_ref().map(dead_letter).transpose()
     }
@@ -177,7 +178,7 @@ impl Postgres {
 }
 
 async fn keep_waiting(
-    transaction: &mut PgConnection,
+    transaction: &mut Session,
     id: i64,
     release_id: i64,
     cause: &str,

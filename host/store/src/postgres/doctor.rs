@@ -157,7 +157,7 @@ impl DatabaseDoctor {
         let version = match migrate::version(&mut self.connection).await {
             Ok(version) => version,
             Err(_) if !missing.is_empty() => needed,
-            Err(error) => return Err(StoreError(error.to_string())),
+            Err(error) => return Err(StoreError::Failed(error.to_string())),
         };
         if version == 0 {
             missing.clear();

@@ -1,15 +1,16 @@
 //! The rows that a commit adds, one statement for each table however many rows there are. Texts go as `text`, foreign
 //! bytes as `bytea`: as `jsonb`, one U+0000 in one event would fail the whole group.
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
+use super::connections::Session;
 use super::without_nul;
 use crate::plan::{LogRow, WithheldRow};
 use crate::{NewDeadLetter, Submission, Unreadable};
 
 /// Append to the log; gives the positions in the order of the rows. The caller holds the order lock.
-pub(super) async fn append(transaction: &mut PgConnection, rows: &[LogRow<'_>]) -> Result<Vec<i64>, sqlx::Error> {
+pub(super) async fn append(transaction: &mut Session, rows: &[LogRow<'_>]) -> Result<Vec<i64>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -101,7 +102,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-pub(super) async fn withhold(transaction: &mut PgConnection, withheld: &[WithheldRow<'_>]) -> Result<(), sqlx::Error> {
+pub(super) async fn withhold(transaction: &mut Session, withheld: &[WithheldRow<'_>]) -> Result<(), sqlx::Error> {
     if withheld.is_empty() {
         return Ok(());
     }
@@ -122,7 +123,7 @@ pub(super) async fn withhold(transaction: &mut PgConnection, withheld: &[Withhel
 }
 
 /// Keep what projectors could not project; gives the dead letters' ids in order. They are rare, so each is a statement.
-pub(super) async fn bury(transaction: &mut PgConnection, new: &[&Submission]) -> Result<Vec<i64>, sqlx::Error> {
+pub(super) async fn bury(transaction: &mut Session, new: &[&Submission]) -> Result<Vec<i64>, sqlx::Error> {
     let mut ids = Vec::new();
     for submission in new {
         for NewDeadLetter { projector, release_id, cause, detail } in &submission.dead_letters {
@@ -145,7 +146,7 @@ pub(super) async fn bury(transaction: &mut PgConnection, new: &[&Submission]) ->
 
 /// Keep the records of sources that are no events. They are rare too.
 pub(super) async fn bury_unreadable(
-    transaction: &mut PgConnection,
+    transaction: &mut Session,
     unreadable: &[Unreadable],
 ) -> Result<(), sqlx::Error> {
     for Unreadable { topic, partition, offset, event_id, cause, detail, payload } in unreadable {

@@ -26,20 +26,20 @@ impl Postgres {
         // Neither sorted nor limited, here and below: the planner would rather read the log in order than look the id up.
         let event = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NULL"))
             .bind(event_id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.viewers)
             .await?;
         let Some(event) = event.as_ref().map(entry).transpose()? else { return Ok(None) };
         let notifications = sqlx::query(select_entries!("WHERE source_event_id = $1 ORDER BY id"))
             .bind(event_id)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.viewers)
             .await?;
         let withheld = sqlx::query(select_withheld!("WHERE source_event_id = $1 ORDER BY id"))
             .bind(event_id)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.viewers)
             .await?;
         let dead_letters = sqlx::query(select_dead_letters!("NULL::bytea", "WHERE event_id = $1 ORDER BY id"))
             .bind(event_id)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.viewers)
             .await?;
         Ok(Some(EventHistory {
             event,
@@ -52,21 +52,21 @@ impl Postgres {
     pub(crate) async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
         Ok(sqlx::query_scalar("SELECT id FROM belfry.outbox WHERE event_id = $1 AND source_event_id IS NULL")
             .bind(event_id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.viewers)
             .await?)
     }
 
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
         let issued = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NOT NULL"))
             .bind(notification_id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.viewers)
             .await?;
         if let Some(row) = issued {
             return Ok(Some(NotificationHistory::Issued(entry(&row)?)));
         }
         let withheld = sqlx::query(select_withheld!("WHERE notification_id = $1 ORDER BY id LIMIT 1"))
             .bind(notification_id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.viewers)
             .await?;
         withheld.map(|row| withheld_row(&row).map(NotificationHistory::Withheld)).transpose()
     }
@@ -89,7 +89,7 @@ impl Postgres {
               WHERE strpos(r.sink, ':') = 0 ORDER BY r.sink",
         )
         .bind(position)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.viewers)
         .await?;
         rows.iter()
             .map(|row| {
@@ -111,7 +111,7 @@ impl Postgres {
     pub(crate) async fn has_served(&self, release_id: i64) -> Result<bool, StoreError> {
         Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM belfry.rollout WHERE release_id = $1)")
             .bind(release_id)
-            .fetch_one(&self.readers)
+            .fetch_one(&self.viewers)
             .await?)
     }
 
@@ -132,7 +132,7 @@ impl Postgres {
         )
         .bind(release_id)
         .bind(at_ms)
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.viewers)
         .await?;
         row.map(|row| Ok(Activation { by: row.try_get(0)?, at_ms: row.try_get(1)?, canary: row.try_get(2)? }))
             .transpose()

@@ -35,7 +35,7 @@ impl Postgres {
         .bind(LEASE.as_secs_f64())
         .fetch_all(&self.heart)
         .await?;
-        let Some(first) = rows.first() else { return Err(StoreError("a heartbeat without an answer".into())) };
+        let Some(first) = rows.first() else { return Err(StoreError::Failed("a heartbeat without an answer".into())) };
         let mut leases = Vec::with_capacity(rows.len());
         for row in &rows {
             let Some(name) = row.try_get::<Option<String>, _>(6)? else { continue };

@@ -37,8 +37,7 @@ macro_rules! select_relay_entries {
 
 impl Postgres {
     pub(crate) async fn known(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, ContentHash>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        super::commit::known(&mut connection, event_ids).await
+        super::commit::known(&mut self.readers.lend().await?, event_ids).await
     }
 
     pub(crate) async fn log_bounds(&self) -> Result<(i64, i64), StoreError> {
@@ -67,7 +66,7 @@ impl Postgres {
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await?;
-        let Some(first) = rows.first() else { return Err(StoreError("a read without an answer".into())) };
+        let Some(first) = rows.first() else { return Err(StoreError::Failed("a read without an answer".into())) };
         let (incarnation, end): (String, i64) = (first.try_get(9)?, first.try_get(10)?);
         let is_empty = first.try_get::<Option<i64>, _>(0)?.is_none();
         let entries = if is_empty { Vec::new() } else { rows.iter().map(relay_entry).collect::<Result<_, _>>()? };
@@ -97,7 +96,7 @@ impl Postgres {
         .bind(up_to)
         .bind(i64::from(limit))
         .bind(recipient)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.viewers)
         .await?;
         rows.iter().map(entry).collect()
     }
@@ -106,7 +105,7 @@ impl Postgres {
         let found = sqlx::query_as(
             "SELECT id, (extract(epoch FROM created_at) * 1000)::bigint FROM belfry.outbox WHERE id > $1 ORDER BY id LIMIT 1",
         );
-        Ok(found.bind(position).fetch_optional(&self.readers).await?)
+        Ok(found.bind(position).fetch_optional(&self.viewers).await?)
     }
 
     pub(crate) async fn read_log(&self, after: i64, up_to: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
@@ -114,7 +113,7 @@ impl Postgres {
             .bind(after)
             .bind(up_to)
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&self.viewers)
             .await?;
         rows.iter().map(entry).collect()
     }
@@ -123,7 +122,7 @@ impl Postgres {
         let counted = sqlx::query_scalar(
             "SELECT count(*) FROM belfry.outbox WHERE id > $1 AND id <= $2 AND source_event_id IS NULL",
         );
-        Ok(counted.bind(after).bind(up_to).fetch_one(&self.readers).await?)
+        Ok(counted.bind(after).bind(up_to).fetch_one(&self.viewers).await?)
     }
 }
 

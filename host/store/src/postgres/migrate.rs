@@ -1,10 +1,11 @@
 //! Bringing the schema up to date.
 
 use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
 use super::connect;
+use super::connections::Session;
 use crate::{OpenError, StoreSettings};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres/belfry");
@@ -95,16 +96,16 @@ async fn schema_exists(connection: &mut PgConnection) -> Result<bool, sqlx::Erro
 
 /// Refuse a schema that this program cannot work with. A newer one is fine: what it adds is meant to work beside the
 /// version before, or a rolling upgrade would not be possible.
-pub(super) async fn check(pool: &PgPool) -> Result<(), OpenError> {
-    let mut connection = pool.acquire().await?;
-    check_server(&mut connection).await?;
-    let (found, needed) = (BELFRY.version(&mut connection).await?, BELFRY.needed());
+pub(super) async fn check(session: &mut Session) -> Result<(), OpenError> {
+    let connection = session.connection();
+    check_server(connection).await?;
+    let (found, needed) = (BELFRY.version(connection).await?, BELFRY.needed());
     if found < needed {
         return Err(OpenError::OldSchema { found, needed });
     }
     let cached: i64 =
         sqlx::query_scalar("SELECT seqcache FROM pg_sequence WHERE seqrelid = 'belfry.outbox_id'::regclass")
-            .fetch_one(&mut *connection)
+            .fetch_one(connection)
             .await?;
     if cached != 1 && !belfry_model::sabotaged("cache-1") {
         return Err(OpenError::Changed(format!(

@@ -8,6 +8,7 @@ mod audit;
 mod changes;
 mod commit;
 mod connect;
+mod connections;
 mod dead_letters;
 mod doctor;
 mod entries;
@@ -24,9 +25,10 @@ mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use connections::{Connections, Limits};
+use tokio::time::timeout;
 
 pub use activity::{Activity, LockHolder};
 pub use doctor::{DatabaseDoctor, Headroom, Server, SourceState, State};
@@ -38,14 +40,25 @@ use crate::{OpenError, StoreError, StoreSettings};
 /// Ranges of the log that are ready before they are needed.
 const RANGES_AHEAD: i32 = 4;
 
+/// What a statement of the service itself may take at most, whatever the settings say: once a silent network works again,
+/// events are committed within 15 s.
+const OWN_STATEMENT: Duration = Duration::from_secs(8);
+/// A heartbeat that takes longer than this could not renew a lease in time.
+const HEARTBEAT: Duration = Duration::from_secs(4);
+/// The server ends a statement itself before the connection is given up.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// A database on a server.
 #[derive(Clone)]
 pub struct Postgres {
-    /// One connection, so that nobody else's statement stands between the writer's.
-    writer: PgPool,
+    /// One connection, so that no other statement comes between the writer's.
+    writer: Connections,
     /// One connection, so that a lease is renewed however busy the others are.
-    heart: PgPool,
-    readers: PgPool,
+    heart: Connections,
+    /// For what the service itself reads and notes.
+    readers: Connections,
+    /// For what people and their programs look at: however slow or many their queries are, the service goes on.
+    viewers: Connections,
     /// The highest position that has a place in a partition.
     capacity: Arc<AtomicI64>,
     partition_entries: i64,
@@ -57,21 +70,23 @@ impl Postgres {
         if settings.migrate {
             migrate::migrate_at_start(settings).await?;
         }
-        let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(settings.connect_timeout)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                // A connection that broke is noticed by the statement that uses it.
-                .test_before_acquire(false)
+        let connections = |size: u32, at_most: Duration| {
+            let statement = settings.statement_timeout.min(at_most);
+            let options = options.clone().options([("statement_timeout", statement.as_millis().to_string())]);
+            let limits = Limits { connect: settings.connect_timeout, statement: statement + GRACE };
+            Connections::new(options, size, limits)
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
-        migrate::check(&writer).await?;
+        let writer = connections(1, OWN_STATEMENT);
+        let mut session = writer.lend().await?;
+        let checked = timeout(OWN_STATEMENT, migrate::check(&mut session));
+        checked.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        drop(session);
+        let for_viewers = settings.max_connections / 2;
         let store = Self {
             writer,
-            heart: pool(1).connect_lazy_with(options.clone()),
-            readers: pool(settings.max_connections).connect_lazy_with(options),
+            heart: connections(1, HEARTBEAT),
+            readers: connections((settings.max_connections - for_viewers).max(1), OWN_STATEMENT),
+            viewers: connections(for_viewers.max(1), Duration::MAX),
             capacity: Arc::new(AtomicI64::new(0)),
             partition_entries: settings.partition_entries,
         };
@@ -90,7 +105,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Make room before it is needed, without anybody waiting for it.
+    /// Make room before it is needed, while no one waits for it.
     fn extend_log_when_near(&self, position: i64) {
         let capacity = self.capacity.load(Ordering::Relaxed);
         // Half of the ranges that should be ahead are used; the next attempt is a quarter of a range later.
@@ -112,9 +127,9 @@ impl Postgres {
     }
 
     pub(crate) async fn close(&self) {
-        self.readers.close().await;
-        self.heart.close().await;
-        self.writer.close().await;
+        for connections in [&self.viewers, &self.readers, &self.heart, &self.writer] {
+            connections.close();
+        }
     }
 }
 

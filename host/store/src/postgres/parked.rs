@@ -20,7 +20,7 @@ impl Postgres {
         .bind(filter.event_key.as_deref())
         .bind(filter.position)
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_all(&self.viewers)
         .await?;
         rows.iter().map(parked_row).collect()
     }

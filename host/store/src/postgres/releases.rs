@@ -1,8 +1,9 @@
 //! Releases, and who vouches for them.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
+use super::connections::Session;
 use super::Postgres;
 use super::changes::note;
 use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, ReleaseName, StoreError};
@@ -17,7 +18,7 @@ macro_rules! columns {
 
 impl Postgres {
     pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
-        let mut transaction = self.readers.begin().await?;
+        let mut transaction = self.viewers.begin().await?;
         // Replicas that start together on an empty store bring the same release.
         sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int)")
             .execute(&mut *transaction)
@@ -126,7 +127,7 @@ impl Postgres {
 }
 
 /// Gives whether that is new.
-async fn vouch(transaction: &mut PgConnection, new: &NewRelease, now_ms: i64) -> Result<bool, StoreError> {
+async fn vouch(transaction: &mut Session, new: &NewRelease, now_ms: i64) -> Result<bool, StoreError> {
     let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(false) };
     let done = sqlx::query(
         "INSERT INTO belfry.component_signature (digest, public_key, signature, signer, created_at) \
@@ -143,7 +144,7 @@ async fn vouch(transaction: &mut PgConnection, new: &NewRelease, now_ms: i64) ->
 }
 
 fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {
-    column.try_into().map_err(|_| StoreError(format!("a digest, key or signature is not {LENGTH} bytes long")))
+    column.try_into().map_err(|_| StoreError::Failed(format!("a digest, key or signature is not {LENGTH} bytes long")))
 }
 
 fn release_row(row: &PgRow) -> Result<Release, StoreError> {

@@ -4,9 +4,10 @@
 //! lock that is taken before a number is drawn: one that was drawn earlier and committed later would go unnoticed.
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
+use super::connections::Session;
 use super::Postgres;
 use super::changes::note;
 use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
@@ -59,7 +60,7 @@ fn rollout(row: &PgRow) -> Result<Rollout, StoreError> {
     })
 }
 
-async fn one_at_a_time(transaction: &mut PgConnection) -> Result<(), StoreError> {
+async fn one_at_a_time(transaction: &mut Session) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.rollout'::regclass::oid::int)")
         .execute(transaction)
         .await?;

@@ -111,7 +111,7 @@ pub(super) async fn known(
         for row in query.build().fetch_all(&mut *connection).await? {
             let hash: Vec<u8> = row.try_get(1)?;
             let hash =
-                ContentHash::try_from(hash).map_err(|_| StoreError("a content hash is not 32 bytes long".into()))?;
+                ContentHash::try_from(hash).map_err(|_| StoreError::Failed("a content hash is not 32 bytes long".into()))?;
             known.insert(row.try_get(0)?, hash);
         }
     }

@@ -132,7 +132,7 @@ async fn vouch(transaction: &mut SqliteConnection, new: &NewRelease, now_ms: i64
 }
 
 fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {
-    column.try_into().map_err(|_| StoreError(format!("a digest, key or signature is not {LENGTH} bytes long")))
+    column.try_into().map_err(|_| StoreError::Failed(format!("a digest, key or signature is not {LENGTH} bytes long")))
 }
 
 fn release_row(row: &SqliteRow) -> Result<Release, StoreError> {

@@ -77,7 +77,7 @@ fn token_row(row: &SqliteRow) -> Result<Token, StoreError> {
         id: row.try_get(0)?,
         name: row.try_get(1)?,
         role: row.try_get(2)?,
-        sha256: sha256.try_into().map_err(|_| StoreError("a token's hash is not 32 bytes long".into()))?,
+        sha256: sha256.try_into().map_err(|_| StoreError::Failed("a token's hash is not 32 bytes long".into()))?,
         created_by: row.try_get(4)?,
         created_at_ms: row.try_get(5)?,
         expires_at_ms: row.try_get(6)?,

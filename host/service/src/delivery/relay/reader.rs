@@ -60,5 +60,5 @@ async fn read_pages(
 /// A standby took over, or a backup was restored: the log may end before what was read of the other, and what comes there
 /// next would be passed over.
 fn another_database() -> StoreError {
-    StoreError("the database is another; its position is read anew, in a new epoch".into())
+    StoreError::Failed("the database is another; its position is read anew, in a new epoch".into())
 }

@@ -125,7 +125,7 @@ impl<'a> Session<'a> {
                 Some(ack) = acknowledged.recv() => self.acknowledge_all(ack, acknowledged, breaker)?,
                 () = tokio::time::sleep_until((self.noted_at + CHECKPOINT_EVERY).into()), if dirty => {}
                 page = pages.recv(), if self.in_flight.has_room() && !waits_for_requests && !paused => {
-                    let page = page.ok_or_else(|| StoreError("the reader of the log has stopped".into()))??;
+                    let page = page.ok_or_else(|| StoreError::Failed("the reader of the log has stopped".into()))??;
                     self.send(page, outlet, acknowledged, breaker).await?;
                 }
                 _ = seen_changes.changed() => {}

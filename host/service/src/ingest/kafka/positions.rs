@@ -57,7 +57,7 @@ impl Positions {
     /// All positions of the group.
     pub(super) fn all(&self) -> Result<HashMap<(String, i32), i64>, StoreError> {
         let read = async { timeout(PATIENCE, self.store.source_positions(&self.group, None)).await };
-        let read = self.runtime.block_on(read).map_err(|_| StoreError("positions: no answer in time".into()))??;
+        let read = self.runtime.block_on(read).map_err(|_| StoreError::Failed("positions: no answer in time".into()))??;
         Ok(read.into_iter().map(|(partition, next)| ((partition.topic, partition.partition), next)).collect())
     }
 
@@ -76,7 +76,7 @@ impl Positions {
                     }
                 }
             }
-            let gone = || StoreError("a position that was just noted is gone".into());
+            let gone = || StoreError::Failed("a position that was just noted is gone".into());
             found.push((place.clone(), known.get(&key).copied().ok_or_else(|| gone().into())));
         }
         Ok(found)

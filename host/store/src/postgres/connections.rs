@@ -1,0 +1,303 @@
+//! Connections to the server, each statement with a time limit on this side. The server's own limits do not help when the
+//! network swallows everything, or when the server's machine is gone.
+//!
+//! The driver's own pool tests a connection whenever one comes back, without a limit: on a silent network that test never
+//! ends, and its place in the pool is lost. Here a connection whose last use did not end well is closed instead.
+
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleResult};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgStatement, PgTypeInfo};
+use sqlx::{ConnectOptions, Describe, Either, Error, Execute, Executor, PgConnection, Postgres as Driver, SqlStr};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+/// Connections of one kind of use. Cheap to clone.
+///
+/// Used as an [`Executor`], it lends a connection for one statement.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pool: Pool<Connector>,
+    limits: Limits,
+}
+
+/// What a use of a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// To get one that is free, or a new one.
+    pub(super) connect: Duration,
+    /// For each statement. Longer than the server's own limit, which leaves the connection intact.
+    pub(super) statement: Duration,
+}
+
+struct Connector(PgConnectOptions);
+
+impl Manager for Connector {
+    type Type = PgConnection;
+    type Error = Error;
+
+    async fn create(&self) -> Result<PgConnection, Error> {
+        self.0.connect().await
+    }
+
+    /// A connection that broke while it was idle is noticed by the statement that uses it.
+    async fn recycle(&self, _: &mut PgConnection, _: &Metrics) -> RecycleResult<Error> {
+        Ok(())
+    }
+}
+
+impl Connections {
+    pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits) -> Self {
+        let pool = Pool::builder(Connector(options)).max_size(size as usize).build();
+        // Only a pool with time limits of its own can fail to build.
+        Self { pool: pool.expect("a pool without a runtime"), limits }
+    }
+
+    /// Lend a connection. Waits for a free one or a new one within the limit.
+    pub(super) async fn lend(&self) -> Result<Session, Error> {
+        let lent = timeout(self.limits.connect, self.pool.get()).await.map_err(|_| Error::PoolTimedOut)?;
+        let object = lent.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            PoolError::Closed => Error::PoolClosed,
+            _ => Error::PoolTimedOut,
+        })?;
+        Ok(Session { object: Some(object), pool: self.pool.clone(), limit: self.limits.statement, sound: true })
+    }
+
+    /// Begin a transaction.
+    pub(super) async fn begin(&self) -> Result<Transaction, Error> {
+        let mut session = self.lend().await?;
+        sqlx::raw_sql("BEGIN").execute(&mut session).await?;
+        Ok(Transaction { session, open: true })
+    }
+
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Connections").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// A connection that is lent. It goes back to the others only if its last use ended well.
+pub(super) struct Session {
+    /// Absent only while it is dropped.
+    object: Option<Object<Connector>>,
+    pool: Pool<Connector>,
+    limit: Duration,
+    /// False while a statement is under way, so that one that is cancelled closes the connection.
+    sound: bool,
+}
+
+impl Session {
+    /// The connection itself, for a use that has a limit of its own.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        self.sound = false;
+        self.object.as_mut().expect("present until it is dropped")
+    }
+
+    fn settle<T>(&mut self, outcome: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
+        let silent = |_| Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.limit)));
+        let result = outcome.map_err(silent).flatten();
+        self.sound = match &result {
+            Ok(_) => true,
+            Err(error) => !is_fatal(error),
+        };
+        if !self.sound {
+            // What broke this connection has broken those that are idle as well.
+            self.pool.retain(|_, _| false);
+        }
+        result
+    }
+
+    async fn run<'q, E: Execute<'q, Driver> + 'q>(
+        &mut self,
+        query: E,
+    ) -> Result<Vec<Either<PgQueryResult, PgRow>>, Error> {
+        let limit = self.limit;
+        let outcome = timeout(limit, self.connection().fetch_many(query).try_collect()).await;
+        self.settle(outcome)
+    }
+
+    async fn run_for_one<'q, E: Execute<'q, Driver> + 'q>(&mut self, query: E) -> Result<Option<PgRow>, Error> {
+        let limit = self.limit;
+        let outcome = timeout(limit, self.connection().fetch_optional(query)).await;
+        self.settle(outcome)
+    }
+
+    async fn prepare_limited(&mut self, sql: SqlStr, parameters: &[PgTypeInfo]) -> Result<PgStatement, Error> {
+        let limit = self.limit;
+        let outcome = timeout(limit, self.connection().prepare_with(sql, parameters)).await;
+        self.settle(outcome)
+    }
+
+    async fn describe_limited(&mut self, sql: SqlStr) -> Result<Describe<Driver>, Error> {
+        let limit = self.limit;
+        let outcome = timeout(limit, self.connection().describe(sql)).await;
+        self.settle(outcome)
+    }
+}
+
+/// Whether an error leaves the connection unusable, or leaves open whether it is.
+fn is_fatal(error: &Error) -> bool {
+    match error {
+        Error::Database(error) => error
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_none_or(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
+        Error::RowNotFound | Error::ColumnDecode { .. } | Error::ColumnNotFound(_) | Error::Decode(_) => false,
+        _ => true,
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.sound
+            && let Some(object) = self.object.take()
+        {
+            // The server rolls back whatever was open.
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Session").field("sound", &self.sound).finish_non_exhaustive()
+    }
+}
+
+/// A transaction. Unless it is committed or rolled back, its connection is closed, and the server undoes it.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    session: Session,
+    open: bool,
+}
+
+impl Transaction {
+    pub(super) async fn commit(mut self) -> Result<(), Error> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.session).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    pub(super) async fn roll_back(mut self) -> Result<(), Error> {
+        sqlx::raw_sql("ROLLBACK").execute(&mut self.session).await?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.session.sound &= !self.open;
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+/// All steps of a statement, once the last one is there: the limit is for the whole statement.
+type Steps<'e> = BoxStream<'e, Result<Either<PgQueryResult, PgRow>, Error>>;
+
+fn steps<'e>(run: impl Future<Output = Result<Vec<Either<PgQueryResult, PgRow>>, Error>> + Send + 'e) -> Steps<'e> {
+    stream::once(run).map_ok(|steps| stream::iter(steps.into_iter().map(Ok))).try_flatten().boxed()
+}
+
+impl<'c> Executor<'c> for &'c mut Session {
+    type Database = Driver;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Steps<'e>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Driver>,
+    {
+        steps(self.run(query))
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Driver>,
+    {
+        Box::pin(self.run_for_one(query))
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(self.prepare_limited(sql, parameters))
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Driver>, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(self.describe_limited(sql))
+    }
+}
+
+impl<'c> Executor<'c> for &'_ Connections {
+    type Database = Driver;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Steps<'e>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Driver>,
+    {
+        let connections = self.clone();
+        steps(async move { connections.lend().await?.run(query).await })
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Driver>,
+    {
+        let connections = self.clone();
+        Box::pin(async move { connections.lend().await?.run_for_one(query).await })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, Error>>
+    where
+        'c: 'e,
+    {
+        let connections = self.clone();
+        Box::pin(async move { connections.lend().await?.prepare_limited(sql, parameters).await })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Driver>, Error>>
+    where
+        'c: 'e,
+    {
+        let connections = self.clone();
+        Box::pin(async move { connections.lend().await?.describe_limited(sql).await })
+    }
+}
