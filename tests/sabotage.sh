@@ -36,5 +36,7 @@ try contiguous-prefix safeguards a_position_is_noted_only_up_to_the_first_entry_
 try inbox store postgres::an_event_id_is_taken_once
 try issued store postgres::a_notification_is_issued_once_whatever_leads_to_it
 try seeded-randomness hostile_guests clocks_show_the_events_time_and_randomness_its_id
+try look-in-the-log store lost_answer::a_commit_that_the_server_lost_is_repeated_and_not_acknowledged_unseen
+try unstorable store refusals::an_event_that_cannot_be_stored_harms_no_other
 try sorted-inserts safeguards replicas_that_bring_the_same_ids_do_not_deadlock
 exit $failed

@@ -11,9 +11,10 @@ BEGIN
                             belfry.component_signature, belfry.pause, belfry.audit_log TO belfry_runtime;
     GRANT SELECT, INSERT, DELETE ON belfry.inbox, belfry.issued, belfry.withheld, belfry.unparked TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.dead_letter TO belfry_runtime;
-    GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position, belfry.relay TO belfry_runtime;
+    GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position TO belfry_runtime;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.relay TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.access_token TO belfry_runtime;
-    GRANT SELECT, INSERT ON belfry.relay_checkpoint, belfry.discarded TO belfry_runtime;
+    GRANT SELECT, INSERT, DELETE ON belfry.relay_checkpoint, belfry.discarded TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.parked, belfry.trial_tally TO belfry_runtime;
     GRANT SELECT ON belfry.retired, belfry.event_outbox, belfry._sqlx_migrations TO belfry_runtime;
     GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA belfry TO belfry_runtime;

@@ -21,6 +21,7 @@ use crate::commands::position::PositionCommand;
 use crate::commands::release::ReleaseReference;
 use crate::commands::replay::ReplayArgs;
 use crate::commands::serve::ConfigArgs;
+use crate::commands::sink::SinkCommand;
 use crate::commands::token::TokenCommand;
 use crate::commands::topics::TopicsCommand;
 use crate::commands::trial::TrialCommand;
@@ -113,6 +114,9 @@ pub enum Command {
     /// Look at what a sink refused, send it again or discard it
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Look at the sinks that are known, forget one, or let one go on behind a gap
+    #[command(subcommand)]
+    Sink(SinkCommand),
     /// Compare the log with Kafka's topics: is anything missing, doubled or out of order?
     Audit(AuditArgs),
     /// Compare the log with what another notifier has published: do both tell the same?

@@ -63,6 +63,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Replay(args) => commands::replay::run(args, &client()?, output).await,
         Command::AuditLog(args) => commands::audit_log::run(args, &client()?, output).await,
         Command::DeadLetter(command) => commands::dead_letter::run(command, &client()?, output).await,
+        Command::Sink(command) => commands::sink::run(command, &client()?, output).await,
         Command::Parked(ParkedCommand::List(args)) => commands::parked::list(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Unpark(args)) => commands::parked::unpark(args, &client()?, output).await,
         Command::Parked(ParkedCommand::Discard(args)) => commands::parked::discard(args, &client()?, output).await,

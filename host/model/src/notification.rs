@@ -144,14 +144,15 @@ fn accept_one(
         notification_type: &draft.notification_type,
         key: &draft.key,
     };
-    let invalid = |detail: String| Refusal::new(Outcome::InvalidOutput, detail);
+    let instant = |name: &str, ms: i64| {
+        format_instant_ms(ms).map_err(|error| Refusal::new(Outcome::InvalidOutput, format!("{name}: {error}")))
+    };
+    // No calendar has it, and neither does a column for times.
+    draft.expires_at_ms.map(|ms| instant("expires-at", ms)).transpose()?;
     Ok(Notification {
         id: identity.id(),
         payload: accept_payload(&draft.payload)?,
-        deadline: draft
-            .deadline_ms
-            .map(|ms| format_instant_ms(ms).map_err(|error| invalid(format!("deadline: {error}"))))
-            .transpose()?,
+        deadline: draft.deadline_ms.map(|ms| instant("deadline", ms)).transpose()?,
         recipient: draft.recipient,
         notification_type: draft.notification_type,
         category: draft.category,

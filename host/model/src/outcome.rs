@@ -32,6 +32,8 @@ pub enum Outcome {
     Suspended,
     /// The projector was not asked: an operator has brought it to a halt.
     Paused,
+    /// The database cannot hold the event or the projector's answer.
+    Unstorable,
     /// The text is JSON but not an event.
     Malformed,
     /// An event with this id and other content was taken before.
@@ -56,6 +58,7 @@ impl Outcome {
             Self::UnsupportedFeature => "unsupported-feature",
             Self::Suspended => "suspended",
             Self::Paused => "paused",
+            Self::Unstorable => "unstorable",
             Self::Malformed => "malformed",
             Self::Conflict => "conflict",
             Self::Undecodable => "undecodable",

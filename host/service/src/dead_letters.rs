@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use belfry_store::{DeadLetter, DeadLetterFilter, NewChange, Redrive, Redriven, StoreError};
+use belfry_store::{
+    DeadLetter, DeadLetterFilter, NewChange, Redrive, RedriveOutcome, Redriven, StoreError, UNSTORABLE,
+};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -79,7 +81,7 @@ impl DeadLetters {
         let (event_id, projector) = (event.envelope.event_id, active.name.clone());
         let (outcome, priorities) = self.pipeline.project_again(active, event).await?;
         let redrive = Redrive { id: letter.id, event: event_id, outcome, by: by.to_owned() };
-        match self.pipeline.store.redrive(&redrive, now_ms()).await? {
+        match self.redriven(redrive).await? {
             Redriven::StillDead => summary.still_dead += 1,
             Redriven::Settled => {}
             Redriven::Told(notifications) => {
@@ -97,6 +99,22 @@ impl DeadLetters {
             }
         }
         Ok(())
+    }
+
+    /// What the database cannot hold is as dead as before, for another reason.
+    async fn redriven(&self, redrive: Redrive) -> Result<Redriven, StoreError> {
+        let store = &self.pipeline.store;
+        match (store.redrive(&redrive, now_ms()).await, &redrive.outcome) {
+            (Err(StoreError::Refused(reason)), RedriveOutcome::Notifications { notifications, .. }) => {
+                let Some(release_id) = notifications.first().map(|one| one.release_id) else {
+                    return Err(StoreError::Refused(reason));
+                };
+                let detail = format!("the database refuses its notifications: {reason}");
+                let outcome = RedriveOutcome::StillDead { release_id, cause: UNSTORABLE, detail };
+                store.redrive(&Redrive { outcome, ..redrive }, now_ms()).await
+            }
+            (result, _) => result,
+        }
     }
 
     /// The event and the release that serves its rule now; none where nothing can be tried.

@@ -2,53 +2,41 @@
 
 use std::time::Duration;
 
-use belfry_store::{Retired, Store, StoreError};
+use belfry_store::{KeepFor, Retired, Sink, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::clock::now_ms;
 use crate::config;
-use crate::heartbeat::Seen;
 
 /// Seldom, for an idle replica should cost its database next to nothing.
 const EVERY: Duration = Duration::from_secs(600);
 const CHUNK: u32 = 1000;
-const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Retire until the service stops.
-///
-/// What one of the `sinks` has not read yet is kept, whatever its age.
-pub(crate) async fn run(
-    store: Store,
-    settings: config::Retention,
-    sinks: Vec<&'static str>,
-    seen: watch::Receiver<Seen>,
-    mut stopping: watch::Receiver<bool>,
-) {
+/// Retire until the service stops. What a sink has not read is kept, and reported once it is older than it should become.
+pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping: watch::Receiver<bool>) {
+    let keep = KeepFor { log: DAY * settings.log_days, inbox: DAY * settings.inbox_days };
     loop {
         tokio::select! {
             _ = tokio::time::sleep(EVERY) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        let read = read_by_all(&seen.borrow().clone(), &sinks);
-        match retire(&store, &settings, read).await {
+        match retire(&store, keep).await {
             Ok(retired) if retired == Retired::default() => {}
             Ok(retired) => tracing::info!(log = retired.log, inbox = retired.inbox, "retired old rows"),
             Err(error) => tracing::warn!(%error, "cannot retire old rows; it is tried again"),
         }
+        match store.sinks().await {
+            Ok(sinks) => sinks.iter().for_each(|sink| report(sink, keep.log)),
+            Err(error) => tracing::warn!(%error, "cannot see what retention keeps for sinks"),
+        }
     }
 }
 
-/// How far every sink has been served. One that is not known yet has not been served at all.
-fn read_by_all(seen: &Seen, sinks: &[&str]) -> i64 {
-    let served = |sink: &&str| seen.lease(sink).map_or(0, |(lease, _)| lease.position);
-    sinks.iter().map(served).min().unwrap_or(i64::MAX)
-}
-
-async fn retire(store: &Store, settings: &config::Retention, read_by_all: i64) -> Result<Retired, StoreError> {
-    let before = |days: u32| now_ms() - i64::from(days) * MS_PER_DAY;
+async fn retire(store: &Store, keep: KeepFor) -> Result<Retired, StoreError> {
     let mut total = Retired::default();
     loop {
-        let retired = store.retire(read_by_all, before(settings.log_days), before(settings.inbox_days), CHUNK).await?;
+        let retired = store.retire(keep, now_ms(), CHUNK).await?;
         total.log += retired.log;
         total.inbox += retired.inbox;
         if retired == Retired::default() {
@@ -56,5 +44,20 @@ async fn retire(store: &Store, settings: &config::Retention, read_by_all: i64) -
         }
         // Between two chunks the writer has its turn.
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How much longer than `log` entries are kept for a sink that does not read them.
+fn report(sink: &Sink, log: Duration) {
+    let held = sink.unread_for.map_or(Duration::ZERO, |unread| unread.saturating_sub(log));
+    metrics::gauge!("belfry_retention_held_seconds", "sink" => sink.name.clone()).set(held.as_secs_f64());
+    if !held.is_zero() {
+        tracing::error!(
+            sink = sink.name,
+            position = sink.position,
+            held_seconds = held.as_secs(),
+            "entries beyond their age are kept for this sink, which has not read them; enable it on a replica, or run \
+             `belfry sink forget` if it is no longer used"
+        );
     }
 }

@@ -172,13 +172,7 @@ impl Service {
         }
         sinks.push(tokio::spawn(metrics.clone().keep_up(finishing.clone())));
         let enabled: Vec<&'static str> = health.iter().map(|(sink, _)| *sink).collect();
-        let retention = retention::run(
-            store.clone(),
-            config.retention.clone(),
-            enabled.clone(),
-            heartbeat.seen(),
-            finishing.clone(),
-        );
+        let retention = retention::run(store.clone(), config.retention.clone(), finishing.clone());
         sinks.push(tokio::spawn(retention));
         let follow = releases::follow(registry.clone(), known_rollout, heartbeat.seen(), finishing.clone());
         sinks.push(tokio::spawn(follow));
@@ -197,7 +191,7 @@ impl Service {
             let listener = Listener { client, heartbeat: heartbeat.clone(), sinks: enabled, told };
             resting.extend([tokio::spawn(teller.run(rests.clone())), tokio::spawn(listener.run(rests))]);
         }
-        let committed = writer.committed();
+        let (committed, write_failure) = (writer.committed(), writer.failure());
         let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
         let messages = Arc::new(message_settings(&config));
         let pipeline = Pipeline {
@@ -240,6 +234,7 @@ impl Service {
             stopping: stopping.clone(),
             heartbeat,
             committed,
+            write_failure,
             health,
             redis: is_told,
         };

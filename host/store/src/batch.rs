@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Origin, Receipt, Submission};
+use crate::{Origin, Receipt, Submission, UNSTORABLE};
 
 /// What is committed together or not at all.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,12 @@ impl Batch {
     /// Rows that it adds to the log.
     pub fn entries(&self) -> usize {
         self.submissions.iter().map(Submission::entries).sum()
+    }
+
+    /// Bytes that it holds in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        let events: usize = self.submissions.iter().map(Submission::bytes).sum();
+        events + self.unreadable.iter().map(|record| record.payload.len()).sum::<usize>()
     }
 }
 
@@ -101,6 +107,11 @@ impl Unreadable {
             detail: "another event was taken under this id before; its producer must not use an id twice".into(),
             payload,
         }
+    }
+
+    /// An event that the database cannot hold.
+    pub(crate) fn unstorable(origin: &Origin, event_id: Uuid, detail: String, payload: Bytes) -> Self {
+        Self { cause: UNSTORABLE, detail, ..Self::conflict(origin, event_id, payload) }
     }
 
     /// An event that could never be published.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    DeadLetterFilter, NewParkedRequest, NewRelease, NewToken, ParkedFilter, Paused, Release, SourcePartition, Store,
-    StoreError, TrialChange,
+    DeadLetterFilter, NewParkedRequest, NewRelease, NewToken, ParkedFilter, Paused, Release, Sink, SourcePartition,
+    Store, StoreError, TrialChange,
 };
 
 /// Who changes what Belfry changes by itself.
@@ -151,6 +151,16 @@ impl NewChange {
         });
         let subject = filter.sink.as_deref().unwrap_or("every sink");
         Self::new(request.by, request.request.action(), subject, detail)
+    }
+
+    pub(crate) fn sink_forgotten(sink: &Sink, by: &str, reason: &str) -> Self {
+        let detail = json!({ "position": sink.position, "parked": sink.parked, "reason": reason });
+        Self::new(by, "sink.forget", &sink.name, detail)
+    }
+
+    pub(crate) fn gap_skipped(sink: &Sink, by: &str, reason: &str) -> Self {
+        let detail = json!({ "position": sink.position, "missing": sink.missing, "reason": reason });
+        Self::new(by, "sink.resume", &sink.name, detail)
     }
 
     /// Dead letters are about to be tried again; each that is settled by it says so itself.

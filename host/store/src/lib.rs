@@ -17,12 +17,14 @@ mod postgres;
 mod range;
 mod relay;
 mod release;
+mod sink;
 mod sqlite;
 mod store;
 mod submission;
 mod submitted;
 mod token;
 mod trial;
+mod unstorable;
 mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
@@ -44,10 +46,11 @@ pub use relay::{
     RelayEntry,
 };
 pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName, Rollout};
-pub use store::{Retired, Store, StoreSettings};
+pub use sink::{ForgetSink, Sink, SkipGap};
+pub use store::{KeepFor, Retired, Store, StoreSettings};
 pub use submission::{
-    NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
-    WITHHELD_MUTED,
+    NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, UNSTORABLE, WITHHELD_EXPIRED,
+    WITHHELD_ISSUED, WITHHELD_MUTED,
 };
 pub use submitted::{Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
 pub use token::{NewToken, Token};

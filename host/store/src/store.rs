@@ -10,7 +10,7 @@ use crate::sqlite::Sqlite;
 use crate::{
     AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, LogPage,
     NewChange, NewParked, NewParkedRequest, NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, Pause,
-    Paused, RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError,
+    Paused, RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError, Submission,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -65,6 +65,15 @@ impl StoreSettings {
     }
 }
 
+/// For how long rows are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepFor {
+    /// Rows of the log, withheld notifications and dead letters.
+    pub log: Duration,
+    /// Ids of events and identities of notifications.
+    pub inbox: Duration,
+}
+
 /// What retention removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retired {
@@ -106,6 +115,30 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.commit(group, now_ms).await,
             Self::Postgres(postgres) => postgres.commit(group, now_ms).await,
+        }
+    }
+
+    /// Do all that committing an event does, and undo it: whether the database can hold it.
+    pub(crate) async fn try_out(&self, submission: &Submission, now_ms: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.try_out(submission, now_ms).await,
+            Self::Postgres(postgres) => postgres.try_out(submission, now_ms).await,
+        }
+    }
+
+    /// Commit something that changes nothing: whether anything can be committed.
+    pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.try_to_write().await,
+            Self::Postgres(postgres) => postgres.try_to_write().await,
+        }
+    }
+
+    /// Whether the database's file is still the one that was opened. A server looks after its own.
+    pub(crate) fn check_file(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.check_file(),
+            Self::Postgres(_) => Ok(()),
         }
     }
 
@@ -436,17 +469,12 @@ impl Store {
         }
     }
 
-    /// Remove up to `limit` rows of each kind that are older than these times; of the log none after `up_to`.
-    pub async fn retire(
-        &self,
-        up_to: i64,
-        log_before_ms: i64,
-        inbox_before_ms: i64,
-        limit: u32,
-    ) -> Result<Retired, StoreError> {
+    /// Remove up to `limit` rows of each kind that are older than they are kept, by the database's clock. Of the log, what a
+    /// known sink has not read stays, whatever its age.
+    pub async fn retire(&self, keep: KeepFor, now_ms: i64, limit: u32) -> Result<Retired, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.retire(up_to, log_before_ms, inbox_before_ms, limit).await,
-            Self::Postgres(postgres) => postgres.retire(up_to, log_before_ms, inbox_before_ms, limit).await,
+            Self::Sqlite(sqlite) => sqlite.retire(keep, now_ms, limit).await,
+            Self::Postgres(postgres) => postgres.retire(keep, limit).await,
         }
     }
 

@@ -9,6 +9,9 @@ pub const WITHHELD_ISSUED: &str = "already-issued";
 /// Why a notification is withheld: an operator has muted all of them.
 pub const WITHHELD_MUTED: &str = "muted";
 
+/// Why an event or a notification has no effect: the database cannot hold it. From the vocabulary of outcomes.
+pub const UNSTORABLE: &str = "unstorable";
+
 /// An event and everything that follows from it, to be committed together or not at all.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -39,6 +42,16 @@ impl Submission {
     /// Rows that it adds to the log.
     pub fn entries(&self) -> usize {
         1 + self.notifications.len()
+    }
+
+    /// Bytes that its rows hold, roughly.
+    pub fn bytes(&self) -> usize {
+        let event = &self.event;
+        let of_notification = |one: &NewNotification| one.payload.len() + one.headers.len();
+        event.payload.len()
+            + event.headers.len()
+            + event.projections.len()
+            + self.notifications.iter().map(of_notification).sum::<usize>()
     }
 }
 
@@ -123,4 +136,6 @@ pub enum Receipt {
     Duplicate,
     /// Another event was taken under this id before.
     Conflict,
+    /// The database cannot hold the event, for this reason. It is a dead letter now if it was read from a source.
+    Unstorable(String),
 }

@@ -1,9 +1,10 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use belfry_model::sabotaged;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
-use crate::{Batch, BatchReceipt, Receipt, Run, Store, StoreError, crash_point};
+use crate::{Batch, BatchReceipt, Receipt, Run, Store, StoreError, crash_point, unstorable};
 
 /// How the writer gathers groups.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +22,17 @@ pub struct WriterSettings {
 #[error("the writer has stopped")]
 pub struct WriterGone;
 
+/// A group is closed when it holds this many bytes, however few entries that is.
+const GROUP_BYTES: usize = 16 << 20;
+/// How often an idle writer looks whether it could write.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// The one who appends to the log. Cheap to clone; it stops when the last clone is dropped and all is committed.
 #[derive(Clone)]
 pub struct Writer {
     requests: mpsc::Sender<Request>,
     committed: watch::Receiver<i64>,
+    failure: watch::Receiver<Option<String>>,
 }
 
 struct Request {
@@ -44,9 +51,15 @@ impl Writer {
     pub fn start(store: Store, settings: WriterSettings, log_end: watch::Sender<i64>) -> Self {
         let (requests, received) = mpsc::channel(settings.queue);
         let committed = watch::Sender::new(*log_end.borrow());
-        let writer = Self { requests, committed: committed.subscribe() };
-        tokio::spawn(Group { store, settings, received, log_end, committed, last_entries: 0 }.run());
+        let failure = watch::Sender::new(None);
+        let writer = Self { requests, committed: committed.subscribe(), failure: failure.subscribe() };
+        tokio::spawn(Group { store, settings, received, log_end, committed, failure, last_entries: 0 }.run());
         writer
+    }
+
+    /// Why nothing can be committed at the moment, if so.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
     }
 
     /// The highest position that this writer has committed.
@@ -75,24 +88,53 @@ struct Group {
     received: mpsc::Receiver<Request>,
     log_end: watch::Sender<i64>,
     committed: watch::Sender<i64>,
+    failure: watch::Sender<Option<String>>,
     last_entries: usize,
 }
 
 impl Group {
     async fn run(mut self) {
-        while let Some(first) = self.received.recv().await {
-            let requests = self.gather(first).await;
-            self.commit(requests).await;
+        loop {
+            match timeout(LOOK, self.received.recv()).await {
+                Ok(Some(first)) => {
+                    let requests = self.gather(first).await;
+                    self.commit(requests).await;
+                }
+                Ok(None) => return,
+                Err(_) => self.look().await,
+            }
         }
+    }
+
+    /// Whoever is not ready gets no events that would show that it could take them again, so the writer tries by itself.
+    async fn look(&self) {
+        let failing = self.failure.borrow().is_some();
+        let found = if failing { self.store.try_to_write().await } else { self.store.check_file() };
+        self.note(found.as_ref().err());
+    }
+
+    fn note(&self, failure: Option<&StoreError>) {
+        let failure = failure.map(ToString::to_string);
+        self.failure.send_if_modified(|known| {
+            let news = known.is_some() != failure.is_some();
+            if news {
+                match &failure {
+                    Some(error) => tracing::error!(error, "nothing can be committed"),
+                    None => tracing::info!("events are committed again"),
+                }
+            }
+            *known = failure;
+            news
+        });
     }
 
     /// Take what is waiting. Under load the group before says how much is about to come.
     async fn gather(&mut self, first: Request) -> Vec<Request> {
-        let mut entries = first.batch.entries();
+        let (mut entries, mut bytes) = (first.batch.entries(), first.batch.bytes());
         let expected = self.last_entries.min(self.settings.group_entries);
         let until = tokio::time::Instant::now() + self.settings.group_wait;
         let mut requests = vec![first];
-        while entries < self.settings.group_entries {
+        while entries < self.settings.group_entries && bytes < GROUP_BYTES {
             let next = match self.received.try_recv() {
                 Ok(next) => next,
                 Err(_) if entries >= expected => break,
@@ -102,6 +144,7 @@ impl Group {
                 },
             };
             entries += next.batch.entries();
+            bytes += next.batch.bytes();
             requests.push(next);
         }
         // An idle writer's groups have one request, so it never expects more than came.
@@ -113,7 +156,7 @@ impl Group {
         let (mut batches, mut runs, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for Request { batch, run, answer } in requests {
             if run.is_broken() {
-                let _ = answer.send(Err(StoreError::Failed("what stands before it was not committed".into())));
+                refuse(&run, answer, behind_a_failure());
                 continue;
             }
             batches.push(batch);
@@ -130,14 +173,36 @@ impl Group {
         metrics::histogram!("belfry_writer_group_entries").record(entries as f64);
         crash_point!("commit.after-commit");
         match result {
-            Ok(receipts) => self.answer(receipts, answers),
-            Err(error) => {
-                tracing::error!(%error, batches = batches.len(), "a group was not committed; its senders are told");
-                runs.iter().for_each(Run::break_off);
-                for answer in answers {
-                    // A sender that is gone will ask again.
-                    let _ = answer.send(Err(error.clone()));
+            Ok(receipts) => {
+                self.note(None);
+                self.answer(receipts, answers);
+            }
+            Err(error) if error.is_refusal() && !sabotaged("unstorable") => {
+                tracing::warn!(%error, batches = batches.len(), "a group is committed in parts, to find what is to blame");
+                for ((batch, run), answer) in batches.into_iter().zip(runs).zip(answers) {
+                    self.commit_apart(batch, &run, answer).await;
                 }
+            }
+            Err(error) => {
+                tracing::error!(%error, batches = batches.len(), "a group was not committed");
+                self.note(Some(&error));
+                for (run, answer) in runs.iter().zip(answers) {
+                    refuse(run, answer, error.clone());
+                }
+            }
+        }
+    }
+
+    /// Commit a batch of a group that was refused.
+    async fn commit_apart(&self, batch: Batch, run: &Run, answer: Answer) {
+        if run.is_broken() {
+            return refuse(run, answer, behind_a_failure());
+        }
+        match unstorable::commit_apart(&self.store, batch, now_ms()).await {
+            Ok(receipt) => self.answer(vec![receipt], vec![answer]),
+            Err(error) => {
+                tracing::error!(%error, "a batch was not committed");
+                refuse(run, answer, error);
             }
         }
     }
@@ -159,6 +224,16 @@ impl Group {
     }
 }
 
+fn refuse(run: &Run, answer: Answer, error: StoreError) {
+    run.break_off();
+    // A sender that is gone will ask again.
+    let _ = answer.send(Err(error));
+}
+
+fn behind_a_failure() -> StoreError {
+    StoreError::Failed("an earlier batch of the same sender was not committed".into())
+}
+
 fn highest_position(receipt: &BatchReceipt) -> Option<i64> {
     let BatchReceipt::Committed(receipts) = receipt else { return None };
     receipts.iter().filter_map(highest_of).max()
@@ -171,7 +246,7 @@ fn highest_of(receipt: &Receipt) -> Option<i64> {
             .filter_map(|notification| notification.as_ref().ok().copied())
             .max()
             .or(Some(*position)),
-        Receipt::Duplicate | Receipt::Conflict => None,
+        Receipt::Duplicate | Receipt::Conflict | Receipt::Unstorable(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use belfry_store::{
     DeadLetterFilter, NewDeadLetter, NewNotification, NotificationHistory, Receipt, Redrive, RedriveOutcome, Redriven,
-    Retired, Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
+    Submission, WITHHELD_EXPIRED, WITHHELD_ISSUED,
 };
 use uuid::Uuid;
 
@@ -123,26 +123,4 @@ pub(crate) async fn dead_letters_are_kept_with_their_event(opened: Opened) {
     assert_eq!(opened.commit(vec![failed]).await, [expected]);
     let history = opened.store.event(Uuid::from_u128(1)).await.expect("a query").expect("the event");
     assert_eq!((history.dead_letters[0].cause.as_str(), history.dead_letters[0].detail.as_str()), ("trapped", "a bug"));
-}
-
-pub(crate) async fn what_is_old_is_retired_but_not_before_the_sinks_have_it(opened: Opened) {
-    opened.commit((0..12).map(|number| submission(number, vec![])).collect()).await;
-    retire_all(&opened, 4, 0).await;
-    // PostgreSQL retires ranges of four positions, SQLite rows.
-    assert_eq!(opened.store.log_bounds().await.expect("a query"), (5, 12));
-    // Nobody is in the way of what is young.
-    assert_eq!(opened.store.retire(i64::MAX, 0, 0, 100).await.expect("a retirement"), Retired::default());
-    retire_all(&opened, i64::MAX, i64::MAX).await;
-    let (lowest, highest) = opened.store.log_bounds().await.expect("a query");
-    assert_eq!(highest, 12);
-    assert!(lowest > 8, "{lowest}");
-    // What is forgotten may come again, at a new position.
-    assert_eq!(opened.commit(vec![submission(0, vec![])]).await, [accepted(13, &[])]);
-}
-
-async fn retire_all(opened: &Opened, up_to: i64, inbox_before_ms: i64) {
-    let later = now_ms() + 60_000;
-    while opened.store.retire(up_to, later, inbox_before_ms.min(later), 100).await.expect("a retirement")
-        != Retired::default()
-    {}
 }

@@ -3,9 +3,13 @@
 mod changes;
 mod deliveries;
 mod events;
+mod lost_answer;
+mod refusals;
 mod relays;
 mod releases;
+mod retention;
 mod sources;
+mod sqlite_file;
 mod tokens;
 mod upgrade;
 
@@ -138,7 +142,10 @@ on_every_store! {
     crate::events::an_expired_notification_is_withheld_and_not_issued as an_expired_notification_is_withheld_and_not_issued,
     crate::events::another_try_tells_what_was_not_told_before_and_once as another_try_tells_what_was_not_told_before_and_once,
     crate::events::dead_letters_are_kept_with_their_event as dead_letters_are_kept_with_their_event,
-    crate::events::what_is_old_is_retired_but_not_before_the_sinks_have_it as what_is_old_is_retired_but_not_before_the_sinks_have_it,
+    crate::retention::what_is_old_is_retired_but_not_before_every_known_sink_has_it as what_is_old_is_retired_but_not_before_every_known_sink_has_it,
+    crate::retention::what_is_young_stays as what_is_young_stays,
+    crate::retention::a_sink_that_is_served_is_not_forgotten as a_sink_that_is_served_is_not_forgotten,
+    crate::retention::a_gap_is_known_until_someone_goes_on_behind_it as a_gap_is_known_until_someone_goes_on_behind_it,
     crate::releases::a_version_names_one_component as a_version_names_one_component,
     crate::releases::the_release_before_is_known as the_release_before_is_known,
     crate::releases::a_component_may_be_vouched_for_later_and_by_several as a_component_may_be_vouched_for_later_and_by_several,

@@ -163,7 +163,7 @@ pub(crate) async fn a_trial_is_changed_only_by_who_knows_how_it_stands(opened: O
     assert_eq!((tallies, shadowed.end), (vec!["elsewhere".to_owned(), "late".to_owned()], None));
     // What was seen of a candidate quotes events, so it is kept for a week only.
     store.keep_tally(begun.id, other, "today's", now_ms()).await.expect("it is kept");
-    store.retire(0, 0, 0, 100).await.expect("a retirement");
+    store.retire(crate::retention::LONG_TIME, now_ms(), 100).await.expect("a retirement");
     assert_eq!(store.trial("p").await.expect("a query").expect("a trial").steps[0].tallies, ["today's"]);
     let plan = Some("{}".to_owned());
     let canary = Candidate { release_id: tried.id, share: Some(100), plan, step: Some(0) };

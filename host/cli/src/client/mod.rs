@@ -14,6 +14,7 @@ mod publish;
 mod releases;
 pub mod replay_report;
 mod replays;
+mod sinks;
 mod tokens;
 mod trials;
 pub mod wire;

@@ -19,6 +19,7 @@ pub mod publish;
 pub mod release;
 pub mod replay;
 pub mod serve;
+pub mod sink;
 pub mod tail;
 pub mod token;
 pub mod topics;

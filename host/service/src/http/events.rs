@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use belfry_store::Run;
+use belfry_store::{Run, UNSTORABLE};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -62,6 +62,7 @@ async fn one(api: Api, body: Bytes) -> Result<Response, Problem> {
             Ok(Json(Posted { position, ..Posted::without_effect(Some(event_id), "duplicate") }).into_response())
         }
         Taken::Conflict => Err(Problem::conflict(event_id)),
+        Taken::Unstorable(reason) => Err(Problem::unstorable(event_id, &reason)),
         Taken::Unsendable(unsendable) => Err(Problem::unsendable(event_id, &unsendable)),
     }
 }
@@ -177,6 +178,10 @@ fn taken(event_id: uuid::Uuid, taken: Taken) -> Posted {
             let problem = Some(Problem::conflict(event_id));
             Posted { problem, ..Posted::without_effect(Some(event_id), "conflict") }
         }
+        Taken::Unstorable(reason) => {
+            let problem = Some(Problem::unstorable(event_id, &reason));
+            Posted { problem, ..Posted::without_effect(Some(event_id), "malformed") }
+        }
         Taken::Unsendable(unsendable) => {
             let problem = Some(Problem::unsendable(event_id, &unsendable));
             Posted { problem, ..Posted::without_effect(Some(event_id), unsendable.outcome()) }
@@ -207,6 +212,7 @@ fn count_taken(taken: &Taken) {
         Taken::Accepted(_) => "accepted",
         Taken::Duplicate => "duplicate",
         Taken::Conflict => "conflict",
+        Taken::Unstorable(_) => UNSTORABLE,
         Taken::Unsendable(unsendable) => unsendable.outcome(),
     });
 }

@@ -16,6 +16,7 @@ mod reason;
 mod releases;
 mod replays;
 mod routes;
+mod sinks;
 mod tokens;
 mod trials;
 mod wire;

@@ -20,6 +20,8 @@ pub(crate) struct Ops {
     pub(crate) heartbeat: Heartbeat,
     /// How far the writer has committed; it ends with the writer.
     pub(crate) committed: watch::Receiver<i64>,
+    /// Why the writer cannot commit, if so.
+    pub(crate) write_failure: watch::Receiver<Option<String>>,
     /// How the sinks are.
     pub(crate) health: Vec<(&'static str, watch::Receiver<SinkHealth>)>,
     /// Whether Redis is connected, if it is used.

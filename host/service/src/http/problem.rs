@@ -79,6 +79,14 @@ impl Problem {
         Self { event_id: Some(event_id), ..problem }
     }
 
+    pub(crate) fn unstorable(event_id: Uuid, reason: &str) -> Self {
+        let detail = format!("the database cannot hold this event: {reason}; correct it, and send it again");
+        Self {
+            event_id: Some(event_id),
+            ..Self::new("malformed-event", "Malformed event", StatusCode::BAD_REQUEST, detail)
+        }
+    }
+
     pub(crate) fn conflict(event_id: Uuid) -> Self {
         let detail = "an event with this id and other content was taken before; give a new event a new id";
         let problem = Self::new("conflicting-event", "Conflicting event", StatusCode::CONFLICT, detail);
@@ -140,6 +148,9 @@ impl From<NotTaken> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Refused(reason) = error {
+            return Self::bad_request(format!("the database refuses a value of this request: {reason}"));
+        }
         tracing::error!(%error, "a request failed");
         Self::overloaded("the database cannot be read; try again")
     }

@@ -1,5 +1,6 @@
 //! Is this replica able to take events, and how are its parts?
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -28,8 +29,8 @@ struct Readiness {
     service: &'static str,
     /// `ok`, or what is wrong.
     store: &'static str,
-    /// `ok` or `stopped`.
-    writer: &'static str,
+    /// `ok`, `stopped`, or why nothing can be committed.
+    writer: Cow<'static, str>,
     sinks: Vec<SinkState>,
     /// `connected`, `disconnected` or `unused`.
     redis: &'static str,
@@ -84,7 +85,11 @@ impl Readiness {
             Err(_) => "the database does not answer",
         };
         // The writer's end of it goes with the writer.
-        let writer = if ops.committed.has_changed().is_ok() { "ok" } else { "stopped" };
+        let writer: Cow<'static, str> = match &*ops.write_failure.borrow() {
+            _ if ops.committed.has_changed().is_err() => "stopped".into(),
+            Some(failure) => failure.clone().into(),
+            None => "ok".into(),
+        };
         let seen = ops.heartbeat.seen().borrow().clone();
         let ours = ops.heartbeat.owner();
         let sinks = ops.health.iter().map(|(sink, health)| {
@@ -106,7 +111,7 @@ impl Readiness {
             }
         });
         Self {
-            ready: [service, store, writer] == ["ok"; 3],
+            ready: [service, store, &writer] == ["ok"; 3],
             replica: ours,
             service,
             store,
@@ -123,7 +128,7 @@ impl Readiness {
 
     /// The first thing that is wrong.
     fn in_a_word(&self) -> String {
-        match (self.service, self.store, self.writer) {
+        match (self.service, self.store, &*self.writer) {
             ("ok", "ok", "ok") => "ok\n".into(),
             ("ok", "ok", writer) => format!("writer: {writer}\n"),
             ("ok", store, _) => format!("store: {store}\n"),
@@ -141,7 +146,7 @@ impl Readiness {
         line("replica", self.replica.to_string());
         line("service", self.service.into());
         line("store", self.store.into());
-        line("writer", self.writer.into());
+        line("writer", self.writer.to_string());
         for sink in &self.sinks {
             let holder = match sink.replica {
                 Some(replica) if replica != self.replica => format!("another replica, {replica}"),

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::{
     Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, parked, pauses, problem, releases,
-    replays, tokens, trials,
+    replays, sinks, tokens, trials,
 };
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
@@ -66,6 +66,9 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::reads("/v1/parked", Viewer, parked::list),
         Endpoint::changes("/v1/parked/unpark", Operator, parked::unpark),
         Endpoint::changes("/v1/parked/discard", Operator, parked::discard),
+        Endpoint::reads("/v1/sinks", Viewer, sinks::list),
+        Endpoint::changes("/v1/sinks/{name}/forget", Operator, sinks::forget),
+        Endpoint::changes("/v1/sinks/{name}/resume", Operator, sinks::resume),
         Endpoint::reads("/v1/releases", Viewer, releases::list),
         Endpoint::changes("/v1/releases", Operator, releases::upload).up_to(MAX_UPLOAD_BYTES),
         Endpoint::reads("/v1/releases/{release_id}", Viewer, releases::one),

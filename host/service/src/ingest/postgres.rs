@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use belfry_store::{
-    Lease, Origin, Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, Unreadable, crash_point,
+    Lease, Origin, Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, UNSTORABLE, Unreadable, crash_point,
 };
 use tokio::sync::watch;
 
@@ -265,6 +265,7 @@ fn count_taken(taken: &Taken) {
         Taken::Accepted(_) => "accepted",
         Taken::Duplicate => "duplicate",
         Taken::Conflict => "conflict",
+        Taken::Unstorable(_) => UNSTORABLE,
         Taken::Unsendable(unsendable) => unsendable.outcome(),
     });
 }

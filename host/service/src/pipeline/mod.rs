@@ -14,7 +14,7 @@ use belfry_model::MessageSettings;
 use belfry_sandbox::{Executor, Overloaded};
 use belfry_store::{
     Advance, Batch, BatchReceipt, PendingReceipt, Receipt, RedriveOutcome, Run, Store, StoreError, Submission,
-    Unreadable, Writer, WriterGone,
+    UNSTORABLE, Unreadable, Writer, WriterGone,
 };
 use uuid::Uuid;
 
@@ -38,6 +38,8 @@ pub enum Taken {
     Duplicate,
     /// Another event was taken under this id before: no second effect, and the sender must know.
     Conflict,
+    /// The database cannot hold it, for this reason, so it is not recorded, and the sender must know.
+    Unstorable(String),
     /// It could never be published, so it is not recorded, and the sender must know.
     Unsendable(Unsendable),
 }
@@ -280,18 +282,29 @@ impl InFlight {
 
 /// Count what became durable, and tell it.
 fn told(summary: Summary, receipt: Receipt) -> Taken {
-    let Receipt::Accepted { position, notifications, dead_letters } = receipt else {
-        return if receipt == Receipt::Duplicate { Taken::Duplicate } else { Taken::Conflict };
+    let (position, notifications, dead_letters) = match receipt {
+        Receipt::Accepted { position, notifications, dead_letters } => (position, notifications, dead_letters),
+        Receipt::Duplicate => return Taken::Duplicate,
+        Receipt::Conflict => return Taken::Conflict,
+        Receipt::Unstorable(reason) => return Taken::Unstorable(reason),
     };
+    // Of a projector whose notifications the database refuses, the dead letter comes behind the others.
+    let mut dead = summary.dead_letters;
     let mut noted = Vec::with_capacity(notifications.len());
     for ((note, priority), fate) in summary.notifications.into_iter().zip(notifications) {
+        if fate == Err(UNSTORABLE) {
+            if !dead.iter().any(|(projector, _)| *projector == note.projector) {
+                dead.push((note.projector, UNSTORABLE));
+            }
+            continue;
+        }
         count_notification(&note.projector, priority, fate);
         if fate.is_ok() {
             noted.push(note);
         }
     }
     let mut buried = Vec::with_capacity(dead_letters.len());
-    for ((projector, cause), id) in summary.dead_letters.into_iter().zip(dead_letters) {
+    for ((projector, cause), id) in dead.into_iter().zip(dead_letters) {
         metrics::counter!("belfry_dead_letters_total", "projector" => projector.clone(), "cause" => cause).increment(1);
         buried.push(Buried { id, projector, cause });
     }

@@ -10,8 +10,8 @@ use belfry_model::{ContentHash, sabotaged};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::connections::Session;
 use super::Postgres;
+use super::connections::Session;
 use super::entries;
 use crate::plan::{LogRow, Plan, Verdicts, advances, fenced};
 use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, failure_point};
@@ -45,33 +45,27 @@ impl Postgres {
 
     async fn try_commit(&self, group: &[Batch], now_ms: i64) -> Result<(Vec<BatchReceipt>, i64), Failed> {
         let mut transaction = self.writer.begin().await?;
-        let moved = move_positions(&mut transaction, group).await?;
-        let fenced = fenced(group, &moved);
-        let submissions: Vec<&Submission> = group
-            .iter()
-            .zip(&fenced)
-            .filter(|(_, fenced)| !**fenced)
-            .flat_map(|(batch, _)| batch.submissions.iter())
-            .collect();
-        let verdicts = take_into_inbox(&mut transaction, &submissions).await?;
-        let new = verdicts.new_ones(&submissions);
-        let issued = issue(&mut transaction, &new, now_ms).await?;
-        let plan = Plan::of(&new, issued, now_ms);
-        entries::withhold(&mut transaction, &plan.withheld).await?;
-        let dead_letters = entries::bury(&mut transaction, &new).await?;
-        let unreadable = verdicts.unreadable(group, &fenced, &submissions);
-        entries::bury_unreadable(&mut transaction, &unreadable).await?;
-        crash_point!("commit.before-lock");
-        lock_order(&mut transaction).await?;
-        crash_point!("commit.after-lock");
-        let positions = entries::append(&mut transaction, &plan.rows).await?;
-        crash_point!("commit.after-insert");
+        let staged = stage(&mut transaction, group, now_ms).await?;
         failure_point!("commit.rolled-back", Failed::Other(StoreError::Failed("a test rolls it back".into())));
         if let Err(error) = transaction.commit().await {
-            self.resolve(&plan.rows, &positions, error).await?;
+            self.resolve(&staged.plan.rows, &staged.positions, error).await?;
         }
-        let end = positions.last().copied().unwrap_or(0);
-        Ok((plan.receipts(group, &fenced, &verdicts, &positions, dead_letters), end))
+        let end = staged.positions.last().copied().unwrap_or(0);
+        Ok((staged.receipts(group), end))
+    }
+
+    pub(crate) async fn try_out(&self, submission: &Submission, now_ms: i64) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin().await?;
+        let batch = Batch::of(vec![submission.clone()]);
+        stage(&mut transaction, &[batch], now_ms).await?;
+        Ok(transaction.roll_back().await?)
+    }
+
+    pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin().await?;
+        // What gets an id is written to the log of the server.
+        sqlx::query("SELECT pg_current_xact_id()").execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// The answer to COMMIT was lost: look for the group in the log. Repeating the group instead would be harmless, but its
@@ -81,6 +75,9 @@ impl Postgres {
     /// took over, gives the same transaction id to another transaction.
     async fn resolve(&self, rows: &[LogRow<'_>], positions: &[i64], error: sqlx::Error) -> Result<(), Failed> {
         tracing::warn!(%error, "the answer to a commit was lost; looking for the group in the log");
+        if sabotaged("look-in-the-log") {
+            return Ok(());
+        }
         let until = Instant::now() + RESOLVE;
         loop {
             match self.is_in_log(rows, positions).await {
@@ -149,6 +146,43 @@ impl From<Failed> for StoreError {
             }
             Failed::Other(error) => error,
         }
+    }
+}
+
+/// Everything of a commit but its end.
+async fn stage<'a>(transaction: &mut Session, group: &'a [Batch], now_ms: i64) -> Result<Staged<'a>, Failed> {
+    let moved = move_positions(transaction, group).await?;
+    let fenced = fenced(group, &moved);
+    let counting = group.iter().zip(&fenced).filter(|(_, fenced)| !**fenced);
+    let submissions: Vec<&Submission> = counting.flat_map(|(batch, _)| batch.submissions.iter()).collect();
+    let verdicts = take_into_inbox(transaction, &submissions).await?;
+    let new = verdicts.new_ones(&submissions);
+    let issued = issue(transaction, &new, now_ms).await?;
+    let plan = Plan::of(&new, issued, now_ms);
+    entries::withhold(transaction, &plan.withheld).await?;
+    let dead_letters = entries::bury(transaction, &new).await?;
+    let unreadable = verdicts.unreadable(group, &fenced, &submissions);
+    entries::bury_unreadable(transaction, &unreadable).await?;
+    crash_point!("commit.before-lock");
+    lock_order(transaction).await?;
+    crash_point!("commit.after-lock");
+    let positions = entries::append(transaction, &plan.rows).await?;
+    crash_point!("commit.after-insert");
+    Ok(Staged { fenced, verdicts, plan, positions, dead_letters })
+}
+
+/// What a transaction holds that is yet to be committed.
+struct Staged<'a> {
+    fenced: Vec<bool>,
+    verdicts: Verdicts,
+    plan: Plan<'a>,
+    positions: Vec<i64>,
+    dead_letters: Vec<i64>,
+}
+
+impl Staged<'_> {
+    fn receipts(self, group: &[Batch]) -> Vec<BatchReceipt> {
+        self.plan.receipts(group, &self.fenced, &self.verdicts, &self.positions, self.dead_letters)
     }
 }
 
@@ -227,7 +261,8 @@ pub(super) async fn known(
     let mut known = HashMap::with_capacity(rows.len());
     for row in rows {
         let hash: Vec<u8> = row.try_get(1)?;
-        let hash = ContentHash::try_from(hash).map_err(|_| StoreError::Failed("a content hash is not 32 bytes long".into()))?;
+        let hash = ContentHash::try_from(hash)
+            .map_err(|_| StoreError::Failed("a content hash is not 32 bytes long".into()))?;
         known.insert(row.try_get(0)?, hash);
     }
     Ok(known)
@@ -244,10 +279,7 @@ async fn issue(transaction: &mut Session, new: &[&Submission], now_ms: i64) -> R
 }
 
 /// The same of these.
-pub(super) async fn issue_ids(
-    transaction: &mut Session,
-    mut ids: Vec<Uuid>,
-) -> Result<HashSet<Uuid>, sqlx::Error> {
+pub(super) async fn issue_ids(transaction: &mut Session, mut ids: Vec<Uuid>) -> Result<HashSet<Uuid>, sqlx::Error> {
     if !sabotaged("sorted-inserts") {
         ids.sort_unstable();
     }

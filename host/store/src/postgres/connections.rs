@@ -105,7 +105,8 @@ impl Session {
     }
 
     fn settle<T>(&mut self, outcome: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
-        let silent = |_| Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.limit)));
+        let silent =
+            |_| Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.limit)));
         let result = outcome.map_err(silent).flatten();
         self.sound = match &result {
             Ok(_) => true,
@@ -241,11 +242,7 @@ impl<'c> Executor<'c> for &'c mut Session {
         Box::pin(self.run_for_one(query))
     }
 
-    fn prepare_with<'e>(
-        self,
-        sql: SqlStr,
-        parameters: &'e [PgTypeInfo],
-    ) -> BoxFuture<'e, Result<PgStatement, Error>>
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
     where
         'c: 'e,
     {
@@ -281,11 +278,7 @@ impl<'c> Executor<'c> for &'_ Connections {
         Box::pin(async move { connections.lend().await?.run_for_one(query).await })
     }
 
-    fn prepare_with<'e>(
-        self,
-        sql: SqlStr,
-        parameters: &'e [PgTypeInfo],
-    ) -> BoxFuture<'e, Result<PgStatement, Error>>
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
     where
         'c: 'e,
     {

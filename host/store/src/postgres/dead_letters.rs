@@ -1,11 +1,11 @@
 //! What waits as a dead letter, and what becomes of it.
 
-use sqlx::postgres::PgRow;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
-use super::connections::Session;
 use super::changes::note;
 use super::commit::{issue_ids, lock_order};
+use super::connections::Session;
 use super::{Postgres, entries, without_nul};
 use crate::plan::Plan;
 use crate::{

@@ -145,10 +145,7 @@ pub(super) async fn bury(transaction: &mut Session, new: &[&Submission]) -> Resu
 }
 
 /// Keep the records of sources that are no events. They are rare too.
-pub(super) async fn bury_unreadable(
-    transaction: &mut Session,
-    unreadable: &[Unreadable],
-) -> Result<(), sqlx::Error> {
+pub(super) async fn bury_unreadable(transaction: &mut Session, unreadable: &[Unreadable]) -> Result<(), sqlx::Error> {
     for Unreadable { topic, partition, offset, event_id, cause, detail, payload } in unreadable {
         sqlx::query(
             "INSERT INTO belfry.dead_letter (event_id, cause, detail, source_topic, source_partition, source_offset, \

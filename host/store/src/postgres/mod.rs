@@ -20,6 +20,7 @@ mod parked;
 mod releases;
 mod retention;
 mod rollouts;
+mod sinks;
 mod sources;
 mod tokens;
 

@@ -1,11 +1,11 @@
 //! Releases, and who vouches for them.
 
-use sqlx::postgres::PgRow;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
-use super::connections::Session;
 use super::Postgres;
 use super::changes::note;
+use super::connections::Session;
 use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, ReleaseName, StoreError};
 
 /// A release's columns; [`release_row`] reads them.

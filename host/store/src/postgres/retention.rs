@@ -1,53 +1,63 @@
-//! Retiring what is old.
+//! Retiring what is old, by the server's clock: `now()` is the same throughout a statement, so that an index is of use.
 
 use super::Postgres;
-use crate::{Retired, StoreError};
+use crate::{KeepFor, Retired, StoreError};
 
 impl Postgres {
     /// The log leaves range by range, whatever `limit` says; all else in chunks.
-    pub(crate) async fn retire(
-        &self,
-        up_to: i64,
-        log_before_ms: i64,
-        inbox_before_ms: i64,
-        limit: u32,
-    ) -> Result<Retired, StoreError> {
-        let positions: i64 = sqlx::query_scalar("SELECT belfry.retire_log($1, to_timestamp($2 / 1000.0))")
-            .bind(up_to)
-            .bind(log_before_ms)
-            .fetch_one(&self.readers)
-            .await?;
+    pub(crate) async fn retire(&self, keep: KeepFor, limit: u32) -> Result<Retired, StoreError> {
+        let positions: i64 =
+            sqlx::query_scalar("SELECT belfry.retire_log(9223372036854775807, now() - make_interval(secs => $1))")
+                .bind(keep.log.as_secs_f64())
+                .fetch_one(&self.readers)
+                .await?;
         let mut log = positions as u64;
-        // By time of receipt, along the block range index; a row's place is only used within the statement.
+        // With their entries.
         for statement in [
-            "DELETE FROM belfry.withheld WHERE ctid = ANY (ARRAY (SELECT ctid FROM belfry.withheld \
-             WHERE created_at < to_timestamp($1 / 1000.0) LIMIT $2))",
-            "DELETE FROM belfry.dead_letter WHERE ctid = ANY (ARRAY (SELECT ctid FROM belfry.dead_letter \
-             WHERE created_at < to_timestamp($1 / 1000.0) LIMIT $2))",
+            "DELETE FROM belfry.relay_checkpoint WHERE upto_id <= (SELECT up_to FROM belfry.retired)",
+            "DELETE FROM belfry.discarded WHERE id <= (SELECT up_to FROM belfry.retired)",
         ] {
-            let done = sqlx::query(statement).bind(log_before_ms).bind(i64::from(limit)).execute(&self.readers).await?;
-            log += done.rows_affected();
+            sqlx::query(statement).execute(&self.readers).await?;
         }
-        sqlx::query("DELETE FROM belfry.unparked WHERE sent_at < to_timestamp($1 / 1000.0)")
-            .bind(log_before_ms)
+        // Rows are in the order of time, so each statement walks from the oldest and stops at the first young one.
+        for statement in [
+            "DELETE FROM belfry.withheld WHERE id IN (SELECT id FROM belfry.withheld ORDER BY id LIMIT $2) \
+               AND created_at < now() - make_interval(secs => $1)",
+            "DELETE FROM belfry.dead_letter WHERE id IN (SELECT id FROM belfry.dead_letter ORDER BY id LIMIT $2) \
+               AND created_at < now() - make_interval(secs => $1)",
+        ] {
+            log += self.delete_old(statement, keep.log.as_secs_f64(), limit).await?;
+        }
+        sqlx::query("DELETE FROM belfry.unparked WHERE sent_at < now() - make_interval(secs => $1)")
+            .bind(keep.log.as_secs_f64())
             .execute(&self.readers)
             .await?;
         // What was seen of candidates quotes events, if masked.
-        sqlx::query("DELETE FROM belfry.trial_tally WHERE updated_at < clock_timestamp() - interval '7 days'")
+        sqlx::query("DELETE FROM belfry.trial_tally WHERE updated_at < now() - interval '7 days'")
             .execute(&self.readers)
             .await?;
+        // Replicas that are gone; one that comes back makes itself known again.
+        sqlx::query(
+            "DELETE FROM belfry.relay WHERE starts_with(sink, 'replica:') \
+               AND lease_until < now() - interval '1 day' AND lease_until > '-infinity'",
+        )
+        .execute(&self.readers)
+        .await?;
         let mut inbox = 0;
         for statement in [
-            "DELETE FROM belfry.inbox WHERE ctid = ANY (ARRAY (SELECT ctid FROM belfry.inbox \
-             WHERE received_at < to_timestamp($1 / 1000.0) LIMIT $2))",
-            "DELETE FROM belfry.issued WHERE ctid = ANY (ARRAY (SELECT ctid FROM belfry.issued \
-             WHERE received_at < to_timestamp($1 / 1000.0) LIMIT $2))",
+            "DELETE FROM belfry.inbox WHERE event_id IN (SELECT event_id FROM belfry.inbox \
+               WHERE received_at < now() - make_interval(secs => $1) ORDER BY received_at LIMIT $2)",
+            "DELETE FROM belfry.issued WHERE notification_id IN (SELECT notification_id FROM belfry.issued \
+               WHERE received_at < now() - make_interval(secs => $1) ORDER BY received_at LIMIT $2)",
         ] {
-            let done =
-                sqlx::query(statement).bind(inbox_before_ms).bind(i64::from(limit)).execute(&self.readers).await?;
-            inbox += done.rows_affected();
+            inbox += self.delete_old(statement, keep.inbox.as_secs_f64(), limit).await?;
         }
         self.extend_log().await?;
         Ok(Retired { log, inbox })
+    }
+
+    async fn delete_old(&self, statement: &'static str, seconds: f64, limit: u32) -> Result<u64, StoreError> {
+        let done = sqlx::query(statement).bind(seconds).bind(i64::from(limit)).execute(&self.readers).await?;
+        Ok(done.rows_affected())
     }
 }

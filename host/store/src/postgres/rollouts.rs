@@ -3,13 +3,13 @@
 //! Replicas look at the highest number of these rows to learn of a change. So changes come one after another, under a
 //! lock that is taken before a number is drawn: one that was drawn earlier and committed later would go unnoticed.
 
-use sqlx::postgres::PgRow;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::connections::Session;
 use super::Postgres;
 use super::changes::note;
+use super::connections::Session;
 use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
 /// The last release before the present one that was not suspended since.

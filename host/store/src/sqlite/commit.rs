@@ -19,29 +19,56 @@ impl Sqlite {
         crash_point!("commit.before-lock");
         let mut transaction = self.begin().await?;
         crash_point!("commit.after-lock");
-        let fenced = fenced(group, &move_positions(&mut transaction, group).await?);
-        let counting = group.iter().zip(&fenced).filter(|(_, fenced)| !**fenced);
-        let submissions: Vec<&Submission> = counting.flat_map(|(batch, _)| batch.submissions.iter()).collect();
-        let event_ids: Vec<Uuid> = submissions.iter().map(|submission| submission.event.event_id).collect();
-        // Nobody else can take one meanwhile: the transaction holds the order lock.
-        let before = if sabotaged("inbox") { HashMap::new() } else { known(&mut transaction, &event_ids).await? };
-        let verdicts = Verdicts::of(&submissions, before);
-        let new = verdicts.new_ones(&submissions);
-        let issued = already_issued(&mut transaction, &new).await?;
-        let plan = Plan::of(&new, issued, now_ms);
-        let first = next_position(&mut transaction).await?;
-        let positions: Vec<i64> = (first..).take(plan.rows.len()).collect();
-        take_into_inbox(&mut transaction, &positions, &plan.rows, now_ms).await?;
-        issue(&mut transaction, &positions, &plan.rows, now_ms).await?;
-        append(&mut transaction, &positions, &plan.rows, now_ms).await?;
-        withhold(&mut transaction, &plan.withheld, now_ms).await?;
-        let dead_letters = bury(&mut transaction, &new, now_ms).await?;
-        let unreadable = verdicts.unreadable(group, &fenced, &submissions);
-        bury_unreadable(&mut transaction, &unreadable, now_ms).await?;
+        let receipts = stage(&mut transaction, group, now_ms).await?;
         crash_point!("commit.after-insert");
         transaction.commit().await?;
-        Ok(plan.receipts(group, &fenced, &verdicts, &positions, dead_letters))
+        Ok(receipts)
     }
+
+    pub(crate) async fn try_out(&self, submission: &Submission, now_ms: i64) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let batch = Batch::of(vec![submission.clone()]);
+        stage(&mut transaction, &[batch], now_ms).await?;
+        transaction.roll_back().await
+    }
+
+    pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE parked_request SET asked = asked").execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+
+    pub(crate) fn check_file(&self) -> Result<(), StoreError> {
+        self.file.check()
+    }
+}
+
+/// Everything of a commit but its end. The receipts hold once it is committed.
+async fn stage(
+    transaction: &mut SqliteConnection,
+    group: &[Batch],
+    now_ms: i64,
+) -> Result<Vec<BatchReceipt>, StoreError> {
+    let fenced = fenced(group, &move_positions(transaction, group).await?);
+    let counting = group.iter().zip(&fenced).filter(|(_, fenced)| !**fenced);
+    let submissions: Vec<&Submission> = counting.flat_map(|(batch, _)| batch.submissions.iter()).collect();
+    let event_ids: Vec<Uuid> = submissions.iter().map(|submission| submission.event.event_id).collect();
+    // No one else can take one meanwhile: the transaction holds the order lock.
+    let before = if sabotaged("inbox") { HashMap::new() } else { known(transaction, &event_ids).await? };
+    let verdicts = Verdicts::of(&submissions, before);
+    let new = verdicts.new_ones(&submissions);
+    let issued = already_issued(transaction, &new).await?;
+    let plan = Plan::of(&new, issued, now_ms);
+    let first = next_position(transaction).await?;
+    let positions: Vec<i64> = (first..).take(plan.rows.len()).collect();
+    take_into_inbox(transaction, &positions, &plan.rows, now_ms).await?;
+    issue(transaction, &positions, &plan.rows, now_ms).await?;
+    append(transaction, &positions, &plan.rows, now_ms).await?;
+    withhold(transaction, &plan.withheld, now_ms).await?;
+    let dead_letters = bury(transaction, &new, now_ms).await?;
+    let unreadable = verdicts.unreadable(group, &fenced, &submissions);
+    bury_unreadable(transaction, &unreadable, now_ms).await?;
+    Ok(plan.receipts(group, &fenced, &verdicts, &positions, dead_letters))
 }
 
 /// Move the positions of sources by compare-and-set; gives the partitions that moved.
@@ -110,8 +137,8 @@ pub(super) async fn known(
         query.push(")");
         for row in query.build().fetch_all(&mut *connection).await? {
             let hash: Vec<u8> = row.try_get(1)?;
-            let hash =
-                ContentHash::try_from(hash).map_err(|_| StoreError::Failed("a content hash is not 32 bytes long".into()))?;
+            let hash = ContentHash::try_from(hash)
+                .map_err(|_| StoreError::Failed("a content hash is not 32 bytes long".into()))?;
             known.insert(row.try_get(0)?, hash);
         }
     }

@@ -130,6 +130,6 @@ fn lease_until_ms() -> i64 {
     now_ms() + LEASE.as_millis() as i64
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod changes;
 mod commit;
+mod database_file;
 mod dead_letters;
 mod history;
 mod leases;
@@ -14,8 +15,10 @@ mod parked;
 mod releases;
 mod retention;
 mod rollouts;
+mod sinks;
 mod sources;
 mod tokens;
+mod transaction;
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
@@ -23,11 +26,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite as Driver, SqlitePool, Transaction};
 
-use crate::{OpenError, StoreError};
+use database_file::{DatabaseFile, open_private};
+
+use crate::OpenError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -39,6 +44,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    file: Arc<DatabaseFile>,
     /// Held as long as the store is used; the system lets go of it when the process ends, however it ends.
     _lock: Arc<File>,
 }
@@ -46,6 +52,7 @@ pub struct Sqlite {
 impl Sqlite {
     pub(crate) async fn open(path: &Path) -> Result<Self, OpenError> {
         let lock = lock(path)?;
+        let file = Arc::new(DatabaseFile::open(path)?);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -55,22 +62,22 @@ impl Sqlite {
             .busy_timeout(Duration::from_secs(5))
             .pragma("cache_size", "-8000");
         let pool = |connections| {
+            let file = file.clone();
             // A connection that is kept warm keeps its prepared statements.
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .idle_timeout(None)
                 .max_lifetime(None)
+                .after_connect(move |_, _| {
+                    let checked = file.check().map_err(|error| sqlx::Error::Configuration(error.into()));
+                    Box::pin(std::future::ready(checked))
+                })
         };
         let writer = pool(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
         let readers = pool(READERS).min_connections(1).connect_with(options.read_only(true)).await?;
-        Ok(Self { writer, readers, _lock: Arc::new(lock) })
-    }
-
-    /// Begin a transaction that may write. It holds the order lock until it ends.
-    async fn begin(&self) -> Result<Transaction<'static, Driver>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(Self { writer, readers, file, _lock: Arc::new(lock) })
     }
 
     pub(crate) async fn close(&self) {
@@ -87,12 +94,7 @@ fn lock(database: &Path) -> Result<File, OpenError> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(|error| OpenError::File(directory.to_owned(), error))?;
     }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| OpenError::File(path.clone(), error))?;
+    let file = open_private(&path).map_err(|error| OpenError::File(path.clone(), error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(database.to_owned())),

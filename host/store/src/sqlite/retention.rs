@@ -1,24 +1,21 @@
 //! Retiring what is old.
 
 use super::Sqlite;
-use crate::{Retired, StoreError};
+use crate::{KeepFor, Retired, StoreError};
 
 impl Sqlite {
     /// Rows are in the order of time, so each statement walks from the oldest and stops at the first young one.
-    pub(crate) async fn retire(
-        &self,
-        up_to: i64,
-        log_before_ms: i64,
-        inbox_before_ms: i64,
-        limit: u32,
-    ) -> Result<Retired, StoreError> {
+    pub(crate) async fn retire(&self, keep: KeepFor, now_ms: i64, limit: u32) -> Result<Retired, StoreError> {
+        let log_before_ms = now_ms.saturating_sub(keep.log.as_millis() as i64);
+        let inbox_before_ms = now_ms.saturating_sub(keep.inbox.as_millis() as i64);
         let mut transaction = self.begin().await?;
+        // What a sink has not read stays, whatever its age. Sources hold leases in the same table; their names have a colon.
         let mut log = sqlx::query(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at_ms < $1 AND id <= $3",
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at_ms < $1 \
+               AND id <= coalesce((SELECT min(position) FROM relay WHERE instr(sink, ':') = 0), 9223372036854775807)",
         )
         .bind(log_before_ms)
         .bind(limit)
-        .bind(up_to)
         .execute(&mut *transaction)
         .await?
         .rows_affected();

@@ -85,12 +85,27 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Entries that the sink has not read and that are gone must not be passed over in silence.
+    async fn refuse_gap(&self) -> Result<(), Failure> {
+        let missing = self.relay.store.sink(self.sink).await?.map_or(0, |sink| sink.missing);
+        metrics::gauge!("belfry_sink_missing_entries", "sink" => self.sink).set(missing as f64);
+        if missing == 0 {
+            return Ok(());
+        }
+        Err(Failure::Sink(OutletError::Barred(format!(
+            "{missing} entries after position {} are no longer in the log, and this sink has not read them; \
+             `belfry audit` names what is missing, and `belfry sink resume {}` goes on behind them",
+            self.lease.position, self.sink
+        ))))
+    }
+
     async fn serve(
         &mut self,
         outlet: &mut Outlet,
         acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
         breaker: &mut Breaker,
     ) -> Result<End, Failure> {
+        self.refuse_gap().await?;
         self.blocked = self.relay.store.blocked_keys(self.sink).await?.into_iter().collect();
         let log_end = self.relay.heartbeat.log_end().subscribe();
         let mut pages = read(self.relay.store.clone(), &self.lease, log_end.clone());

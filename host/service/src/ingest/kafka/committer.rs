@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use belfry_store::UNSTORABLE;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, watch};
@@ -118,23 +119,26 @@ impl Committer {
     }
 
     fn count(&self, told: &Told, taken: &[Taken]) {
-        let (mut accepted, mut duplicate, mut conflict) = (0, told.repeated, 0);
+        let (mut accepted, mut duplicate, mut conflict, mut unstorable) = (0, told.repeated, 0, 0);
         for taken in taken {
             match taken {
                 Taken::Accepted(_) => accepted += 1,
                 Taken::Duplicate => duplicate += 1,
                 Taken::Conflict => conflict += 1,
+                Taken::Unstorable(_) => unstorable += 1,
                 // What was read from a topic is not published, so nothing can be in its way.
                 Taken::Unsendable(_) => {}
             }
         }
         metrics::counter!("kafka_duplicate_events_total").increment(duplicate);
-        for (outcome, number) in [("accepted", accepted), ("duplicate", duplicate), ("conflict", conflict)] {
+        let numbers =
+            [("accepted", accepted), ("duplicate", duplicate), ("conflict", conflict), (UNSTORABLE, unstorable)];
+        for (outcome, number) in numbers {
             if number > 0 {
                 events(outcome).increment(number);
             }
         }
-        let conflicts = (0..conflict).map(|_| "conflict");
+        let conflicts = (0..conflict).map(|_| "conflict").chain((0..unstorable).map(|_| UNSTORABLE));
         for cause in told.causes.iter().copied().inspect(|cause| events(cause).increment(1)).chain(conflicts) {
             // No projector saw it.
             metrics::counter!("belfry_dead_letters_total", "projector" => "", "cause" => cause).increment(1);

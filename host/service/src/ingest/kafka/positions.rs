@@ -57,7 +57,8 @@ impl Positions {
     /// All positions of the group.
     pub(super) fn all(&self) -> Result<HashMap<(String, i32), i64>, StoreError> {
         let read = async { timeout(PATIENCE, self.store.source_positions(&self.group, None)).await };
-        let read = self.runtime.block_on(read).map_err(|_| StoreError::Failed("positions: no answer in time".into()))??;
+        let read =
+            self.runtime.block_on(read).map_err(|_| StoreError::Failed("positions: no answer in time".into()))??;
         Ok(read.into_iter().map(|(partition, next)| ((partition.topic, partition.partition), next)).collect())
     }
 

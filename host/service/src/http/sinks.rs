@@ -1,0 +1,114 @@
+//! The sinks that are known, and what retention keeps for them.
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use belfry_store::{ForgetSink, Sink, SkipGap};
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::auth::Caller;
+use super::problem::Problem;
+use super::reason::{MAX_REASON_BYTES, is_reason};
+use crate::clock::now_ms;
+
+#[derive(Serialize)]
+pub(crate) struct Sinks {
+    sinks: Vec<SinkView>,
+}
+
+#[derive(Serialize)]
+struct SinkView {
+    name: String,
+    position: i64,
+    /// Whether a replica serves it now.
+    served: bool,
+    /// Age of the oldest entry that it has not read.
+    unread_seconds: Option<f64>,
+    /// Entries that it has not read and that are no longer in the log.
+    missing: i64,
+    parked: i64,
+}
+
+impl SinkView {
+    fn of(sink: Sink) -> Self {
+        let Sink { name, position, is_served, unread_for, missing, parked } = sink;
+        let unread_seconds = unread_for.map(|unread| unread.as_secs_f64());
+        Self { name, position, served: is_served, unread_seconds, missing, parked }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Why {
+    reason: String,
+}
+
+/// Where a sink goes on.
+#[derive(Serialize)]
+pub(crate) struct Resumed {
+    position: i64,
+    missing: i64,
+}
+
+pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Sinks>, Problem> {
+    Ok(Json(Sinks { sinks: api.store.sinks().await?.into_iter().map(SinkView::of).collect() }))
+}
+
+/// Keep nothing for a sink any more.
+pub(crate) async fn forget(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    why: Result<Json<Why>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let reason = reason(why)?;
+    match api.store.forget_sink(&name, &by, &reason, now_ms()).await? {
+        ForgetSink::Forgotten => {
+            tracing::warn!(sink = name, by, reason, "a sink is forgotten; nothing is kept for it");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        ForgetSink::Unknown => Err(unknown(&name)),
+        ForgetSink::Served => {
+            let detail = format!("a replica serves {name}; switch it off in the configuration of every replica first");
+            Err(Problem::new("refused", "Refused", StatusCode::CONFLICT, detail))
+        }
+    }
+}
+
+/// Go on behind entries that are gone.
+pub(crate) async fn resume(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    why: Result<Json<Why>, JsonRejection>,
+) -> Result<Json<Resumed>, Problem> {
+    let reason = reason(why)?;
+    match api.store.skip_gap(&name, &by, &reason, now_ms()).await? {
+        SkipGap::Skipped { position, missing } => {
+            tracing::warn!(sink = name, by, reason, position, missing, "a sink goes on behind entries that are gone");
+            api.heartbeat.look();
+            Ok(Json(Resumed { position, missing }))
+        }
+        SkipGap::Unknown => Err(unknown(&name)),
+        SkipGap::NoGap => {
+            let detail = format!("nothing that {name} has not read is gone; it goes on by itself");
+            Err(Problem::new("refused", "Refused", StatusCode::CONFLICT, detail))
+        }
+    }
+}
+
+fn reason(why: Result<Json<Why>, JsonRejection>) -> Result<String, Problem> {
+    let Json(Why { reason }) = why?;
+    if is_reason(&reason) {
+        return Ok(reason);
+    }
+    Err(Problem::bad_request(format!(
+        "reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it is kept in the audit log"
+    )))
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::not_found(format!("there is no sink {name}; `belfry sink list` shows the sinks that are known"))
+}
