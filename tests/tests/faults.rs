@@ -75,6 +75,7 @@ survives! {
     connections_to_postgresql_may_be_terminated: PostgresTerminateBackends,
     others_may_take_all_of_postgresqls_connections: PostgresPoolExhausted,
     the_answer_to_a_commit_may_be_lost: PostgresCommitAnswerLost,
+    the_network_to_postgresql_may_fall_silent: PostgresSilent,
     kafka_may_be_away: KafkaStop,
     kafka_may_be_killed: KafkaKill,
     kafka_may_be_slow_or_stand_still: KafkaSlow,

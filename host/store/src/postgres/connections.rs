@@ -7,9 +7,11 @@
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleResult};
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgStatement, PgTypeInfo};
@@ -35,25 +37,54 @@ pub(super) struct Limits {
     pub(super) statement: Duration,
 }
 
-struct Connector(PgConnectOptions);
+/// Counts what broke connections, over all that lead to one server: those that were opened before are not used again, for
+/// what broke one of them has most likely broken the others.
+#[derive(Clone, Default)]
+pub(super) struct Breakages(Arc<AtomicU64>);
 
-impl Manager for Connector {
-    type Type = PgConnection;
-    type Error = Error;
-
-    async fn create(&self) -> Result<PgConnection, Error> {
-        self.0.connect().await
+impl Breakages {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 
-    /// A connection that broke while it was idle is noticed by the statement that uses it.
-    async fn recycle(&self, _: &mut PgConnection, _: &Metrics) -> RecycleResult<Error> {
-        Ok(())
+    fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Connector {
+    options: PgConnectOptions,
+    breakages: Breakages,
+}
+
+/// A connection, and what had been broken when it was opened.
+struct Opened {
+    connection: PgConnection,
+    breakages: u64,
+}
+
+impl Manager for Connector {
+    type Type = Opened;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Opened, Error> {
+        let breakages = self.breakages.count();
+        Ok(Opened { connection: self.options.connect().await?, breakages })
+    }
+
+    /// A connection that broke by itself while it was idle is noticed by the statement that uses it.
+    async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<Error> {
+        if opened.breakages == self.breakages.count() {
+            return Ok(());
+        }
+        Err(RecycleError::message("opened before the last breakage"))
     }
 }
 
 impl Connections {
-    pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits) -> Self {
-        let pool = Pool::builder(Connector(options)).max_size(size as usize).build();
+    pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits, breakages: Breakages) -> Self {
+        let connector = Connector { options, breakages };
+        let pool = Pool::builder(connector).max_size(size as usize).build();
         // Only a pool with time limits of its own can fail to build.
         Self { pool: pool.expect("a pool without a runtime"), limits }
     }
@@ -66,7 +97,7 @@ impl Connections {
             PoolError::Closed => Error::PoolClosed,
             _ => Error::PoolTimedOut,
         })?;
-        Ok(Session { object: Some(object), pool: self.pool.clone(), limit: self.limits.statement, sound: true })
+        Ok(Session { object: Some(object), limit: self.limits.statement, sound: true })
     }
 
     /// Begin a transaction.
@@ -91,7 +122,6 @@ impl fmt::Debug for Connections {
 pub(super) struct Session {
     /// Absent only while it is dropped.
     object: Option<Object<Connector>>,
-    pool: Pool<Connector>,
     limit: Duration,
     /// False while a statement is under way, so that one that is cancelled closes the connection.
     sound: bool,
@@ -101,7 +131,7 @@ impl Session {
     /// The connection itself, for a use that has a limit of its own.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         self.sound = false;
-        self.object.as_mut().expect("present until it is dropped")
+        &mut self.object.as_mut().expect("present until it is dropped").connection
     }
 
     fn settle<T>(&mut self, outcome: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
@@ -112,9 +142,10 @@ impl Session {
             Ok(_) => true,
             Err(error) => !is_fatal(error),
         };
-        if !self.sound {
-            // What broke this connection has broken those that are idle as well.
-            self.pool.retain(|_, _| false);
+        if !self.sound
+            && let Some(pool) = self.object.as_ref().and_then(Object::pool)
+        {
+            pool.manager().breakages.note();
         }
         result
     }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use connections::{Connections, Limits};
+use connections::{Breakages, Connections, Limits};
 use tokio::time::timeout;
 
 pub use activity::{Activity, LockHolder};
@@ -71,11 +71,12 @@ impl Postgres {
         if settings.migrate {
             migrate::migrate_at_start(settings).await?;
         }
+        let breakages = Breakages::default();
         let connections = |size: u32, at_most: Duration| {
             let statement = settings.statement_timeout.min(at_most);
             let options = options.clone().options([("statement_timeout", statement.as_millis().to_string())]);
             let limits = Limits { connect: settings.connect_timeout, statement: statement + GRACE };
-            Connections::new(options, size, limits)
+            Connections::new(options, size, limits, breakages.clone())
         };
         let writer = connections(1, OWN_STATEMENT);
         let mut session = writer.lend().await?;

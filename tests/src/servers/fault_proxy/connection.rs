@@ -134,9 +134,10 @@ async fn read(
 /// Write what is due; gives whether all was written.
 async fn write(shared: &Shared, mut to: WriteHalf<'_>, mut due: mpsc::Receiver<Chunk>) -> bool {
     let mut weather = shared.weather.subscribe();
+    let silences = weather.borrow().silences;
     while let Some((time, chunk)) = due.recv().await {
         sleep_until(time).await;
-        if !reached(&mut weather, |weather| !weather.hangs).await {
+        if !reached(&mut weather, |weather| !weather.hangs && weather.silences == silences).await {
             return false;
         }
         let written = if chunk.is_empty() { to.shutdown().await } else { to.write_all(&chunk).await };

@@ -46,6 +46,8 @@ struct Shared {
 struct Weather {
     /// Raised by each `cut`: connections that began before are reset.
     cuts: u64,
+    /// Raised by each `silence`: connections that began before forward nothing any more.
+    silences: u64,
     refuses: bool,
     hangs: bool,
     delay: Duration,
@@ -132,7 +134,7 @@ impl FaultProxy {
     pub async fn heal(&self) -> Result<()> {
         *self.shared.trap() = None;
         self.change(|weather| {
-            *weather = Weather { cuts: weather.cuts, ..Weather::default() };
+            *weather = Weather { cuts: weather.cuts, silences: weather.silences, ..Weather::default() };
         });
         self.listens_is(true).await
     }
@@ -145,6 +147,12 @@ impl FaultProxy {
     /// Let connections in, and keep open those that are, but forward nothing, until `heal`.
     pub fn hang(&self) {
         self.change(|weather| weather.hangs = true);
+    }
+
+    /// Keep open the connections that are, but never forward anything on them again; new ones work. So it looks when a
+    /// server is gone with its machine and another has its address.
+    pub fn silence(&self) {
+        self.change(|weather| weather.silences += 1);
     }
 
     /// Forward this many more bytes in this direction, counted over all connections, then reset the connection that

@@ -87,6 +87,8 @@ faults! {
     PostgresPoolExhausted = "postgres-pool-exhausted": postgres::pool_exhausted,
     /// The transaction is committed, and nobody is told.
     PostgresCommitAnswerLost = "postgres-commit-answer-lost": postgres::commit_answer_lost,
+    /// The network to PostgreSQL swallows everything; new connections work.
+    PostgresSilent = "postgres-silent": postgres::silent,
     /// Kafka is stopped, and started again later.
     KafkaStop = "kafka-stop": kafka::stop,
     /// SIGKILL of Kafka.

@@ -73,3 +73,14 @@ pub(super) async fn commit_answer_lost(cluster: &mut Cluster, length: Length, ra
     }
     Ok(())
 }
+
+pub(super) async fn silent(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
+    for _ in 0..length.of(1, 2) {
+        work(random, 1500).await;
+        cluster.stage.postgres_proxy.silence();
+        // As long as it takes to give the connections up, at least.
+        tokio::time::sleep(Duration::from_secs(12)).await;
+    }
+    work(random, 1500).await;
+    Ok(())
+}
