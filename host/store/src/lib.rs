@@ -11,6 +11,7 @@ mod dead_letter;
 mod delivery;
 mod error;
 mod log_entry;
+mod migrations;
 mod pause;
 mod plan;
 mod postgres;

@@ -23,13 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite as Driver, SqlitePool, Transaction};
 
-use crate::{OpenError, StoreError};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+use crate::{OpenError, StoreError, migrations};
 
 const READERS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,7 +60,7 @@ impl Sqlite {
                 .max_lifetime(None)
         };
         let writer = pool(1).connect_with(options.clone()).await?;
-        MIGRATIONS.run(&writer).await?;
+        migrations::SQLITE.run(&writer).await?;
         let readers = pool(READERS).min_connections(1).connect_with(options.read_only(true)).await?;
         Ok(Self { writer, readers, _lock: Arc::new(lock) })
     }
