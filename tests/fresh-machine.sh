@@ -19,7 +19,7 @@ what=${1:-all}
 case "$what" in demo | setup | test | all) ;; *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
 [ "$(id -u)" = 0 ] || { echo 'run this as root: it makes a file system and enters it' >&2; exit 1; }
 # What is mounted below leaves with this process.
-[ -n "${FRESH_MACHINE:-}" ] || FRESH_MACHINE=1 exec unshare --mount --propagation private "$0" "$@"
+[ -n "${FRESH_MACHINE:-}" ] || FRESH_MACHINE=1 exec unshare --mount --propagation private "$0" "$@" 2>&1
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
 suite=${SUITE:-bookworm}
@@ -34,17 +34,17 @@ fi
 
 say() { printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$*"; }
 
-# Run something and print how long it took.
+# Run something and print how long it took, by the clock and of processors.
 step() { # name, command
-  local name=$1 start=$EPOCHREALTIME status
+  local status TIMEFORMAT="          $1: %0R s, of processors %0U s"
+  say "$1 …"
   shift
-  say "$name …"
   # A failure inside would go unnoticed on the left of `||`.
   set +e
-  (set -e; "$@")
+  time (set -e; "$@")
   status=$?
   set -e
-  say "$name: $(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }') s, status $status"
+  [ "$status" = 0 ] || say "failed with status $status"
   return $status
 }
 

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
 use crate::Client;
-use crate::client::get;
+use crate::client::{get, use_ring};
 
 /// How long a process may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,6 +62,7 @@ impl BelfryProcess {
     }
 
     async fn spawn(directory: &Path, wrapper: &[String], settings: &[(&str, String)]) -> Result<Self> {
+        use_ring();
         let belfry = belfry_binary()?;
         let mut command = match wrapper {
             [] => Command::new(belfry),

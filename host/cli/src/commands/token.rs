@@ -106,9 +106,9 @@ enum Place {
 }
 
 impl Direct {
-    async fn place(&self, options: &Options) -> anyhow::Result<Place> {
+    async fn place(&self, options: &Options, output: &Output) -> anyhow::Result<Place> {
         if !self.direct {
-            return Ok(Place::Service(connection::connect(options)?));
+            return Ok(Place::Service(connection::connect(options, output)?));
         }
         let wrong = |text: String| Fault::new(Exit::Configuration, text);
         let config = self.config.load().map_err(|error| wrong(error.to_string()))?.config;
@@ -120,7 +120,7 @@ impl Direct {
 
 async fn create(args: &CreateArgs, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let CreateArgs { name, role, expires_in, direct } = args;
-    let token = match direct.place(options).await? {
+    let token = match direct.place(options, output).await? {
         Place::Service(client) => client.create_token(name, *role, *expires_in).await?,
         Place::Database(store) => {
             let new = NewAccess { name: name.clone(), role: *role, life: *expires_in, created_by: direct::by() };
@@ -138,7 +138,7 @@ async fn create(args: &CreateArgs, options: &Options, output: &Output) -> anyhow
 }
 
 async fn list(direct: &Direct, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let tokens = match direct.place(options).await? {
+    let tokens = match direct.place(options, output).await? {
         Place::Service(client) => client.tokens().await?,
         Place::Database(store) => {
             let tokens = access::list(&store).await?.into_iter().map(access::TokenView::of).collect();
@@ -163,7 +163,7 @@ async fn list(direct: &Direct, options: &Options, output: &Output) -> anyhow::Re
 }
 
 async fn revoke(args: &RevokeArgs, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    match args.direct.place(options).await? {
+    match args.direct.place(options, output).await? {
         Place::Service(client) => client.revoke_token(&args.name).await?,
         Place::Database(store) => {
             access::revoke(&store, &args.name, &direct::by()).await.map_err(fault)?;

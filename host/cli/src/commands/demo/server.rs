@@ -76,8 +76,7 @@ impl Server {
 
     /// What it counted.
     pub(super) async fn metrics(&self) -> anyhow::Result<String> {
-        let url = format!("http://{}/metrics", self.ops);
-        Ok(reqwest::get(&url).await?.error_for_status()?.text().await?)
+        Ok(Client::new(&format!("http://{}", self.ops), None)?.metrics().await?)
     }
 
     /// Lines of its log that report trouble.
