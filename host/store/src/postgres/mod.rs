@@ -29,6 +29,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 pub use activity::{Activity, LockHolder};
+pub(crate) use connect::check_address;
 pub use doctor::{DatabaseDoctor, Headroom, Server, SourceState, State};
 pub(crate) use migrate::Schema;
 pub use migrate::{MigrateReport, migrate};
