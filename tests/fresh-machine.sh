@@ -9,7 +9,7 @@
 #
 #   SUITE=bookworm   Debian's release
 #   MIRROR=          where packages come from; as on this machine if it is not given
-#   ROOT=            the folder of the new machine, kept if it is given and then used again; a temporary one otherwise
+#   ROOT=            the folder of the new machine, which must not exist and is kept; without it, a temporary one
 #   TOOLCHAIN=copy   copy this machine's Rust instead of installing it with rustup
 #
 # Proxies, certificates and registries are taken from this machine's environment and cargo's configuration.
@@ -27,9 +27,10 @@ mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev
 mirror=${mirror:-http://deb.debian.org/debian}
 if [ -n "${ROOT:-}" ]; then
   root=$ROOT
+  [ ! -e "$root" ] || { echo "$root exists; remove it, or give another ROOT" >&2; exit 1; }
 else
   root=$(mktemp -d)
-  trap 'rm -rf --one-file-system "$root"' EXIT
+  trap 'umount -qlR "$root/dev" "$root/proc" || true; rm -rf --one-file-system "$root"' EXIT
 fi
 
 say() { printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$*"; }
@@ -69,9 +70,10 @@ inside() {
 }
 
 make_machine() {
-  [ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$root.debootstrap" ||
-    { cat "$root.debootstrap"; return 1; }
-  rm -f "$root.debootstrap"
+  local log
+  log=$(mktemp)
+  debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$log" || { cat "$log"; return 1; }
+  rm "$log"
   cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
   # How packages are fetched here, such as through a proxy.
   grep -lsiE 'proxy|check-(date|valid-until)' /etc/apt/apt.conf.d/* | xargs -r cp -t "$root/etc/apt/apt.conf.d/" || true
@@ -91,7 +93,7 @@ install_rust() {
     cp -a "$cargo_home/bin" "$root/root/.cargo/"
     cp -a "$rustup_home/settings.toml" "$root/root/.rustup/"
     cp -a "$rustup_home/toolchains/$(rustup show active-toolchain | cut -d' ' -f1)" "$root/root/.rustup/toolchains/"
-  elif [ ! -e "$root/root/.cargo/bin/cargo" ]; then
+  else
     # rustup is its own installer, under this name.
     cp -L "$(rustup which rustup 2>/dev/null || command -v rustup)" "$root/tmp/rustup-init"
     inside '/tmp/rustup-init -y -q --profile minimal --no-modify-path'

@@ -62,15 +62,15 @@ missing() { # apt, dnf or brew
     case "$1" in apt) package=$apt ;; dnf) package=$dnf ;; brew) package=$brew ;; esac
     [ "$package" = - ] || has "$name" || names+=("$package")
   done < <(packages)
-  echo "${names[*]}"
+  echo "${names[*]-}"
 }
 
 # Debian's packages of servers start them now and at each start of the machine, and PostgreSQL's creates a database. The
 # tests start their own servers, so this prevents all three, and afterwards restores the machine's policy.
 install_on_debian() {
   export DEBIAN_FRONTEND=noninteractive
-  local apt=(apt-get -qy -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0) service
-  kept=$(mktemp -d)
+  local apt=(apt-get -qy -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0)
+  kept=$(mktemp -d) installed=" $* "
   trap put_back EXIT
   trap 'exit 1' HUP INT TERM
   keep /usr/sbin/policy-rc.d
@@ -89,9 +89,6 @@ install_on_debian() {
       ;;
   esac
   "${apt[@]}" install --no-install-recommends "$@"
-  for service in postgresql redis-server; do
-    case " $* " in *" $service "*) update-rc.d "$service" disable ;; esac
-  done
 }
 
 # Keep a copy of a file, or a note that there is none.
@@ -105,7 +102,10 @@ keep() { # path
 }
 
 put_back() {
-  local as path
+  local as path service
+  for service in postgresql redis-server; do
+    case "$installed" in *" $service "*) [ ! -e "/etc/init.d/$service" ] || update-rc.d "$service" disable || true ;; esac
+  done
   shopt -s nullglob
   for as in "$kept"/*; do
     path=${as##*/}

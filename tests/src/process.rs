@@ -173,7 +173,8 @@ impl BelfryProcess {
     /// SIGTERM, and wait until it has ended in good order.
     pub async fn terminate(mut self) -> Result<()> {
         let pid = self.pid().context("it ended before")?;
-        Command::new("kill").arg(pid.to_string()).status().await?;
+        // Debian has the program `kill` in a package of its own; every shell has the command.
+        Command::new("sh").args(["-c", &format!("kill {pid}")]).status().await?;
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it did not end")??;
         if !status.success() {
             bail!("it ended with {status}");
