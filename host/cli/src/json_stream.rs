@@ -9,7 +9,7 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// A stream that ends in something else than JSON, or in a list of values instead of the values.
 #[derive(Debug, thiserror::Error)]
-#[error("value {number} {what}; what stands before it is read, correct it and start again")]
+#[error("value {number} {what}; what comes before it is read; correct it and start again")]
 pub struct BrokenStream {
     /// Which value, from 1.
     number: u64,

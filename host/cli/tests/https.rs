@@ -17,7 +17,7 @@ fn releases(url: &str, environment: &[(&str, &str)]) -> Output {
     command.output().expect("the command can be started")
 }
 
-fn told(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -55,23 +55,23 @@ fn an_encrypted_connection_needs_a_trusted_certificate() {
     let file = directory.path().join("ca.pem");
     fs::write(&file, certificate).expect("a file");
     let trusting = releases(&url, &[("SSL_CERT_FILE", &file.display().to_string()), ("BELFRY_TOKEN", "secret")]);
-    assert!(trusting.status.success(), "{}", told(&trusting));
-    assert!(!told(&trusting).contains("warning"), "{}", told(&trusting));
+    assert!(trusting.status.success(), "{}", stderr(&trusting));
+    assert!(!stderr(&trusting).contains("warning"), "{}", stderr(&trusting));
     let (_, other) = encrypting_proxy();
     fs::write(&file, other).expect("a file");
     let distrustful = releases(&url, &[("SSL_CERT_FILE", &file.display().to_string())]);
     assert_eq!(distrustful.status.code(), Some(1));
-    assert!(told(&distrustful).contains("certificate"), "{}", told(&distrustful));
+    assert!(stderr(&distrustful).contains("certificate"), "{}", stderr(&distrustful));
 }
 
 #[test]
 fn a_token_in_clear_text_to_another_machine_is_warned_of() {
     let token = [("BELFRY_TOKEN", "secret")];
-    let warned = told(&releases("http://belfry.invalid:9", &token));
+    let warned = stderr(&releases("http://belfry.invalid:9", &token));
     assert!(warned.contains("warning: the token is sent to http://belfry.invalid:9 unencrypted"), "{warned}");
     assert!(!warned.contains("secret"), "{warned}");
     for (url, environment) in [("http://127.0.0.1:9", &token[..]), ("http://belfry.invalid:9", &[])] {
-        let quiet = told(&releases(url, environment));
+        let quiet = stderr(&releases(url, environment));
         assert!(!quiet.contains("warning"), "{url}: {quiet}");
     }
 }

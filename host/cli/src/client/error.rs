@@ -20,7 +20,7 @@ pub enum ClientError {
     #[error("cannot reach {url}: {reason}; start it with `belfry serve` or give --url")]
     #[expect(missing_docs, reason = "the message says what they are")]
     Unreachable { url: String, reason: String },
-    /// Whoever answers there has not shown a certificate to be trusted. Nothing was sent.
+    /// What answers there has no certificate that can be trusted. Nothing was sent.
     #[error(
         "{url} cannot be trusted: {reason}; give it by the name that is in its certificate, and name the file with its \
          authority in SSL_CERT_FILE if the system does not know it"

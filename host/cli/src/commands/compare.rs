@@ -36,7 +36,7 @@ pub struct CompareArgs {
     /// End here: a time, or how long ago; without it, the grace ago
     #[arg(long, value_name = "TIME|AGO")]
     pub to: Option<When>,
-    /// How much earlier or later the other notifier may have told the same; a day at most
+    /// How much earlier or later the other notifier may have published the same; a day at most
     #[arg(long, value_name = "SPAN", default_value = "1m", value_parser = grace)]
     pub grace: Span,
 }

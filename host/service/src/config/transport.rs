@@ -223,7 +223,7 @@ const SENSITIVE: [&str; 14] = [
 
 /// Whether a setting's value is not shown. The name of a file that holds the value is.
 pub fn is_secret(name: &str) -> bool {
-    // What a later librdkafka, or somebody by mistake, calls a secret.
+    // What a later librdkafka may call a secret, and names that are mistyped.
     const WORDS: [&str; 6] = ["password", "passphrase", "secret", "jaas", "key.pem", "oauthbearer.config"];
     let name = name.to_ascii_lowercase();
     let property = name.strip_prefix("kafka.properties.").unwrap_or(&name);

@@ -39,7 +39,7 @@ pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
     checks
 }
 
-/// Events and recipients stand in these files, and whoever may lock them can stop the service.
+/// These files hold events and recipients, and a user who may lock them can stop the service.
 fn store(config: &Config) -> Option<Check> {
     const NAME: &str = "store files";
     let files = config.store.settings().ok()?.files();
