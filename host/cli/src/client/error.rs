@@ -98,8 +98,12 @@ fn cause(error: &reqwest::Error) -> &(dyn Error + 'static) {
 }
 
 fn certificate_problem(error: &reqwest::Error) -> bool {
-    let inner = cause(error).downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    inner.and_then(|inner| inner.downcast_ref()).is_some_and(|tls| matches!(tls, rustls::Error::InvalidCertificate(_)))
+    let mut cause = cause(error);
+    // Errors within errors of the system are no sources of these.
+    while let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        cause = inner;
+    }
+    matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// What lies behind all layers of an error, in plain words.
