@@ -10,6 +10,7 @@ ROUNDS ?= 100
 MINUTES ?= 5
 SEED ?= 1
 RESULTS ?= soak-results.jsonl
+export CARGO
 export FAULT ROUNDS MINUTES SEED RESULTS
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 300
@@ -19,31 +20,39 @@ POSTGRES_PORT ?=
 KAFKA_PORT ?=
 REDIS_PORT ?=
 export SERVICES_DIR POSTGRES_PORT KAFKA_PORT REDIS_PORT
+# Where `make install` puts the command: cargo's own directory for commands, which rustup has put on the PATH.
+PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 
 # Where cargo puts what it builds.
 TARGET_DIRECTORY = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 
-.PHONY: help setup build demo run test lint fmt bench fuzz soak sabotage services services-stop clean
+.PHONY: help setup setup-test build demo install run test lint fmt bench fuzz soak sabotage services services-stop clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing: the WebAssembly target (needs rustup, a C compiler and make)
-	@command -v $(CARGO) >/dev/null || { echo 'cargo is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }
-	@command -v cc >/dev/null || { echo 'a C compiler is missing: apt-get install gcc (Debian), dnf install gcc (Fedora), xcode-select --install (macOS)' >&2; exit 1; }
-	@test -d "$$(rustc --print target-libdir --target wasm32-wasip2)" || rustup target add wasm32-wasip2
+setup: ## Install what building needs beside Rust, or print the command that does
+	@tests/setup.sh build
+
+setup-test: ## Install what the tests need too
+	@tests/setup.sh test
 
 build: setup ## Build everything
 	$(CARGO) build --workspace
 
 demo: setup ## See it work: events, notifications, and a rule that changes without a restart
-	$(CARGO) build --workspace
-	@"$(TARGET_DIRECTORY)/debug/belfry" demo
+	@$(CARGO) run --package belfry-cli --bin belfry -- demo
+
+install: setup ## Install the command `belfry`, optimised, in PREFIX/bin
+	$(CARGO) build --release --package belfry-cli --bin belfry
+	@mkdir -p "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 "$(TARGET_DIRECTORY)/release/belfry" "$(DESTDIR)$(PREFIX)/bin/belfry"
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo 'add it to the PATH: export PATH="$(PREFIX)/bin:$$PATH"' ;; esac
 
 run: setup ## Serve on 127.0.0.1:7341 with a database in ./belfry.db
 	$(CARGO) run --package belfry-cli -- serve
 
-test: setup ## Run every test: unit, rules, end to end
+test: setup-test ## Run every test: unit, rules, end to end
 	$(CARGO) test --workspace
 
 lint: setup ## Check formatting, lints and documentation
@@ -61,7 +70,7 @@ bench: setup ## Measure speed and memory, as ratios to the raw limits (release b
 fuzz: setup ## Fuzz what parses foreign bytes (needs a nightly toolchain)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-soak: setup ## Faults under load with three replicas: FAULT=name|all ROUNDS= MINUTES= SEED=; embedded-kill: on SQLite
+soak: setup-test ## Faults under load with three replicas: FAULT=name|all ROUNDS= MINUTES= SEED=; embedded-kill: on SQLite
 ifneq ($(filter embedded-kill all,$(FAULT)),)
 	BELFRY_CRASH_ROUNDS=$(ROUNDS) BELFRY_CRASH_SEED=$(SEED) $(CARGO) test --workspace --test crash -- --nocapture
 endif
@@ -70,11 +79,11 @@ ifneq ($(FAULT),embedded-kill)
 	@"$(TARGET_DIRECTORY)/debug/belfry-soak"
 endif
 
-sabotage: setup ## Switch off each safeguard in turn: which test turns red
+sabotage: setup-test ## Switch off each safeguard in turn: which test turns red
 	tests/sabotage.sh
 
-services: setup ## Start PostgreSQL, Redis and Kafka, and print the environment to use: eval "$(make -s services)"
-	@tests/install-servers.sh
+services: ## Start PostgreSQL, Redis and Kafka, and print the environment to use: eval "$(make -s services)"
+	@tests/setup.sh servers
 	@$(CARGO) build --workspace
 	@"$(TARGET_DIRECTORY)/debug/belfry-services" start
 

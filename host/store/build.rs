@@ -1,5 +1,41 @@
-//! A new migration is part of this crate, though no Rust file changed.
+//! Lists the migrations, so that each is a part of this crate.
+//!
+//! `sqlx::migrate!` does the same, but brings all of sqlx, and SQLite, a second time, into every build.
 
-fn main() {
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// The lists' names, and the folders.
+const FOLDERS: [(&str, &str); 3] =
+    [("SQLITE", "sqlite"), ("POSTGRES", "postgres/belfry"), ("SUBMIT", "postgres/submit")];
+
+fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=../../migrations");
+    let migrations = fs::canonicalize("../../migrations")?;
+    let mut list = String::new();
+    for (name, folder) in FOLDERS {
+        let _ = writeln!(list, "const {name}_FILES: &[(&str, &str)] = &[");
+        for file in files(&migrations.join(folder))? {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            let _ = writeln!(list, "    ({stem:?}, include_str!({:?})),", file.display().to_string());
+        }
+        list.push_str("];\n");
+    }
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
+    fs::write(Path::new(&out).join("migrations.rs"), list)
+}
+
+/// The files `NNNN_what_it_does.sql` of a folder, in order.
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".sql") && name.starts_with(|first: char| first.is_ascii_digit()) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }

@@ -4,26 +4,26 @@
 //! present profile: all profiles share it, and cargo's lock on the present one does not stand in the way. Those written
 //! as text become components here.
 
+#[cfg(feature = "programs")]
+mod programs;
+
 use std::error::Error;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, result};
-
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::{Resolve, WorldId};
 
 type Result<T> = result::Result<T, Box<dyn Error>>;
 
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
 /// What the bytes depend on, from the workspace's root. The folders `cases` are left out: they test what was built.
-const INPUTS: [&str; 10] = [
+const INPUTS: [&str; 11] = [
     "Cargo.lock",
     "Cargo.toml",
     "wit",
     "plugins/artifacts/build.rs",
+    "plugins/artifacts/programs.rs",
     "plugins/sdk/rust",
     "plugins/teacher-results/src",
     "plugins/teacher-results/Cargo.toml",
@@ -67,7 +67,9 @@ fn build() -> Result<()> {
     }
     let out = PathBuf::from(variable("OUT_DIR")?);
     build_guests(&root, &out)?;
-    build_programs(&root, &out)
+    #[cfg(feature = "programs")]
+    programs::build(&root, &out)?;
+    Ok(())
 }
 
 fn variable(name: &str) -> Result<String> {
@@ -84,7 +86,9 @@ fn build_guests(root: &Path, out: &Path) -> Result<()> {
     lock.lock()?;
     // Two calls, since in one cargo would agree on one set of features for all: teacher-results has to be a component
     // in the first and must not be one in the second. Its file is therefore copied before the second call replaces it.
-    for packages in [&["teacher-results"][..], &["urgent-failures", "forgetful", "hostile"]] {
+    let others: &[&str] =
+        if cfg!(feature = "programs") { &["urgent-failures", "forgetful", "hostile"] } else { &["urgent-failures"] };
+    for packages in [&["teacher-results"], others] {
         run_cargo(root, &target_dir, packages)?;
         for package in packages {
             let built = target_dir.join(GUEST_TARGET).join("guest").join(format!("{}.wasm", package.replace('-', "_")));
@@ -116,51 +120,4 @@ fn run_cargo(root: &Path, target_dir: &Path, packages: &[&str]) -> Result<()> {
     }
     let status = cargo.status()?;
     if status.success() { Ok(()) } else { Err(format!("building {} failed: {status}", packages.join(" and ")).into()) }
-}
-
-fn build_programs(root: &Path, out: &Path) -> Result<()> {
-    let programs = root.join("tests/programs/wat");
-    let write = |program: &str, bytes: Vec<u8>| fs::write(out.join(format!("{program}.wasm")), bytes);
-    let mut resolve = Resolve::default();
-    let (contract, _) = resolve.push_dir(root.join("wit"))?;
-    let rule = resolve.select_world(&[contract], None)?;
-    for program in ["start-loop", "table-hog", "many-memories"] {
-        write(program, encode(&programs, program, &resolve, rule)?)?;
-    }
-    let more_than_contract = resolve.push_file(programs.join("forbidden-import.wit"))?;
-    let forbidden = resolve.select_world(&[more_than_contract], None)?;
-    write("forbidden-import", encode(&programs, "forbidden-import", &resolve, forbidden)?)?;
-    write("compile-bomb", compile_bomb(20_000, 2_000)?)?;
-    write("slow-to-compile", compile_bomb(3_000, 300)?)?;
-    // These two are written as what they are.
-    for program in ["other-contract", "core-module"] {
-        write(program, assemble(&programs, program)?)?;
-    }
-    Ok(())
-}
-
-/// A component of one function with many locals, each of which is used within many nested loops. The compiler has to
-/// follow every local through every loop: what it needs grows with their product, the component with their sum.
-fn compile_bomb(locals: usize, loops: usize) -> Result<Vec<u8>> {
-    let mut text = format!("(component (core module (func (local{}){}", " i64".repeat(locals), " loop".repeat(loops));
-    for local in 0..locals {
-        write!(text, " local.get {local} i64.const {local} i64.add local.set {local}")?;
-    }
-    // A loop whose head nothing leads back to would be none.
-    text.push_str(&" i32.const 0 br_if 0 end".repeat(loops));
-    text.push_str(")))");
-    Ok(wat::parse_str(text)?)
-}
-
-/// Make a component of a core module. Its imports and exports have the names by which components' tools know the parts
-/// of the world.
-fn encode(programs: &Path, program: &str, resolve: &Resolve, world: WorldId) -> Result<Vec<u8>> {
-    let mut module = assemble(programs, program)?;
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false)
-        .and_then(|()| ComponentEncoder::default().validate(true).module(&module)?.encode())
-        .map_err(|error| format!("{program}.wat: {error:#}").into())
-}
-
-fn assemble(programs: &Path, program: &str) -> Result<Vec<u8>> {
-    Ok(wat::parse_file(programs.join(format!("{program}.wat")))?)
 }

@@ -12,8 +12,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long an answer may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
+/// Let reqwest speak TLS with ring, as the command does. Without it, no client of reqwest can be made: cargo builds it
+/// with the command's features.
+pub(crate) fn use_ring() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Get what operators look at.
 pub(crate) async fn get(url: String) -> Result<Response> {
+    use_ring();
     Ok(reqwest::Client::new().get(url).timeout(ANSWERED_WITHIN).send().await?)
 }
 
@@ -49,6 +56,7 @@ pub struct FeedItem {
 impl Client {
     /// A client of the service at this address.
     pub fn new(url: String) -> Self {
+        use_ring();
         Self { http: reqwest::Client::new(), url }
     }
 

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
 use crate::Client;
-use crate::client::get;
+use crate::client::{get, use_ring};
 
 /// How long a process may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,6 +62,7 @@ impl BelfryProcess {
     }
 
     async fn spawn(directory: &Path, wrapper: &[String], settings: &[(&str, String)]) -> Result<Self> {
+        use_ring();
         let belfry = belfry_binary()?;
         let mut command = match wrapper {
             [] => Command::new(belfry),
@@ -172,7 +173,8 @@ impl BelfryProcess {
     /// SIGTERM, and wait until it has ended in good order.
     pub async fn terminate(mut self) -> Result<()> {
         let pid = self.pid().context("it ended before")?;
-        Command::new("kill").arg(pid.to_string()).status().await?;
+        // Debian has the program `kill` in a package of its own; every shell has the command.
+        Command::new("sh").args(["-c", &format!("kill {pid}")]).status().await?;
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it did not end")??;
         if !status.success() {
             bail!("it ended with {status}");

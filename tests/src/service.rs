@@ -3,7 +3,7 @@ use belfry_service::config::{Config, load};
 use belfry_service::{Service, ServiceSettings};
 use tempfile::TempDir;
 
-use crate::client::get;
+use crate::client::{get, use_ring};
 use crate::{Client, belfry_binary};
 
 /// A service in this process, on free ports, with a store of its own.
@@ -21,6 +21,7 @@ impl TestService {
 
     /// Start one with other rules, and settings such as `("ingest.max_event_bytes", "4096")`.
     pub async fn start_with(default_projector: &'static [u8], settings: &[(&str, &str)]) -> Result<Self> {
+        use_ring();
         let directory = TempDir::new()?;
         let config = config(&directory, settings)?;
         let settings = ServiceSettings { config, default_projector, compiler: belfry_binary()? };

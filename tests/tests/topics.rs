@@ -73,6 +73,8 @@ async fn a_missing_topic_is_shown_and_then_created_as_declared() -> Result<()> {
     // Nobody is there to be asked, so nothing is done.
     let refused = declared.topics(&["apply"]).await?;
     ensure!(refused.code == Some(5) && refused.stderr.contains("--yes"), "{:?} {}", refused.code, refused.stderr);
+    // That there is no store to note it in is said before anything is done.
+    ensure!(refused.stderr.contains("will not be in the audit log: there is no database"), "{}", refused.stderr);
     let shown = declared.topics(&["apply", "--dry-run", "--yes"]).await?;
     ensure!(shown.code == Some(0) && shown.stdout == checked.stdout, "{}{}", shown.stdout, shown.stderr);
     ensure!(declared.topics(&["check"]).await?.code == Some(3), "a dry run changed something");

@@ -7,18 +7,27 @@ use std::path::Path;
 use crate::args::Options;
 use crate::client::Client;
 use crate::exit::{Exit, Fault};
+use crate::output::Output;
 
-/// Where Belfry listens unless it is told otherwise.
+/// Where Belfry listens by default.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7341";
 
-/// A client for the Belfry that the options and the environment name. Nothing is sent yet.
-pub fn connect(options: &Options) -> anyhow::Result<Client> {
+/// A client for the Belfry that the options and the environment name. Nothing is sent yet. Warns of a token that others
+/// could read on the way.
+pub fn connect(options: &Options, output: &Output) -> anyhow::Result<Client> {
     let url = options.url.clone().or_else(|| set("BELFRY_URL")).unwrap_or_else(|| DEFAULT_URL.to_owned());
     let token = match &options.token_file {
         Some(file) => Some(read_token(file)?),
         None => set("BELFRY_TOKEN"),
     };
-    Ok(Client::new(&url, token.as_deref())?)
+    let client = Client::new(&url, token.as_deref())?;
+    if client.exposes_its_token() {
+        output.note(format!(
+            "warning: the token is sent to {} unencrypted, where others can read it; use https, or a tunnel",
+            client.address()
+        ));
+    }
+    Ok(client)
 }
 
 /// A variable that is set to something.

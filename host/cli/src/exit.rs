@@ -79,9 +79,10 @@ impl Exit {
                 400..=499 => Self::Refused,
                 _ => Self::Failure,
             },
-            ClientError::Unreachable { .. } | ClientError::Interrupted { .. } | ClientError::Foreign { .. } => {
-                Self::Failure
-            }
+            ClientError::Unreachable { .. }
+            | ClientError::Untrusted { .. }
+            | ClientError::Interrupted { .. }
+            | ClientError::Foreign { .. } => Self::Failure,
         }
     }
 }

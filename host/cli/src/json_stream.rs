@@ -1,34 +1,99 @@
 //! A stream of JSON values, made into lines.
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Error};
 
-/// A stream that ends in something else than JSON.
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+/// A stream that ends in something else than JSON, or in a list of values instead of the values.
 #[derive(Debug, thiserror::Error)]
-#[error("value {number} {what}: {error}; what stands before it is read, correct it and start again")]
+#[error("value {number} {what}; what comes before it is read; correct it and start again")]
 pub struct BrokenStream {
     /// Which value, from 1.
     number: u64,
-    what: &'static str,
-    error: Error,
+    what: String,
 }
 
 /// Hand each value of the stream over as one line, in order, until there are no more or `take` says that it wants no
 /// more.
 pub fn for_each_line(stream: impl Read, mut take: impl FnMut(String) -> bool) -> Result<(), BrokenStream> {
-    let values = Deserializer::from_reader(BufReader::new(stream)).into_iter::<Box<RawValue>>();
-    for (number, value) in (1..).zip(values) {
-        let value = value.map_err(|error| {
-            let what = if error.is_io() { "cannot be read" } else { "is not valid JSON" };
-            BrokenStream { number, what, error }
-        })?;
-        if !take(one_line(value.get())) {
-            break;
+    let mut encoding = Encoding::default();
+    let reader = BufReader::new(Watched { stream, encoding: &mut encoding });
+    let mut values = Deserializer::from_reader(reader).into_iter::<Box<RawValue>>();
+    let (mut number, mut broken) = (0, None);
+    for value in &mut values {
+        number += 1;
+        match value {
+            Ok(value) if value.get().starts_with('[') => {
+                let what = "is a JSON array; give the events one after the other, as `jq -c '.[]' FILE` writes them";
+                return Err(BrokenStream { number, what: what.to_owned() });
+            }
+            Ok(value) if take(one_line(value.get())) => {}
+            Ok(_) => break,
+            Err(error) => broken = Some(error),
         }
     }
-    Ok(())
+    drop(values);
+    broken.map_or(Ok(()), |error| Err(BrokenStream { number, what: what(&error, &encoding) }))
+}
+
+fn what(error: &Error, encoding: &Encoding) -> String {
+    if error.is_io() {
+        return format!("cannot be read: {error}");
+    }
+    let hint = if encoding.is_utf16() {
+        ": the text is in UTF-16; write it as UTF-8, as `iconv -f UTF-16 -t UTF-8 FILE` does"
+    } else if encoding.marked {
+        ": the text has a byte order mark (BOM); save it as UTF-8 without one, or remove it with `sed 's/\\xef\\xbb\\xbf//' FILE`"
+    } else {
+        ""
+    };
+    format!("is not valid JSON{hint}: {error}")
+}
+
+/// What the bytes of a stream show of its encoding.
+#[derive(Default)]
+struct Encoding {
+    /// The first two bytes.
+    first: Vec<u8>,
+    /// The last two bytes, for a mark that is read in two parts.
+    last: Vec<u8>,
+    /// Whether there is a byte order mark of UTF-8 somewhere: also files that were put together may have one.
+    marked: bool,
+}
+
+impl Encoding {
+    fn see(&mut self, bytes: &[u8]) {
+        self.first.extend(bytes.iter().take(2 - self.first.len().min(2)));
+        self.last.extend(bytes.iter().take(2));
+        self.marked |=
+            [&self.last, bytes].into_iter().any(|bytes| bytes.windows(3).any(|three| three == BYTE_ORDER_MARK));
+        if let [.., before, last] = bytes {
+            self.last = vec![*before, *last];
+        } else {
+            let surplus = self.last.len().saturating_sub(2);
+            self.last.drain(..surplus);
+        }
+    }
+
+    fn is_utf16(&self) -> bool {
+        matches!(self.first[..], [0xff, 0xfe] | [0xfe, 0xff])
+    }
+}
+
+struct Watched<'encoding, R> {
+    stream: R,
+    encoding: &'encoding mut Encoding,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.encoding.see(&buffer[..read]);
+        Ok(read)
+    }
 }
 
 /// The text of a JSON value without line ends. A value on one line is kept exactly as it is; of others the whitespace
@@ -71,9 +136,8 @@ mod tests {
 
     #[test]
     fn values_may_be_pretty_or_concatenated() {
-        let stream =
-            "{\n  \"a b\": [1.50,\r\n 2],\n \"c\": \"x \\\" y\\\\\"\n}\n{\"d\" : 1}{\"e\":2}\n\n[ 3 ] \"s\" 4\n";
-        let expected = [r#"{"a b":[1.50,2],"c":"x \" y\\"}"#, r#"{"d" : 1}"#, r#"{"e":2}"#, "[ 3 ]", r#""s""#, "4"];
+        let stream = "{\n  \"a b\": [1.50,\r\n 2],\n \"c\": \"x \\\" y\\\\\"\n}\n{\"d\" : 1}{\"e\":2}\n\n{ } \"s\" 4\n";
+        let expected = [r#"{"a b":[1.50,2],"c":"x \" y\\"}"#, r#"{"d" : 1}"#, r#"{"e":2}"#, "{ }", r#""s""#, "4"];
         assert_eq!(lines(stream), (expected.map(str::to_owned).to_vec(), None));
         assert_eq!(lines(" \n"), (Vec::new(), None));
     }
@@ -95,5 +159,38 @@ mod tests {
         })
         .expect("the rest is not read");
         assert_eq!(taken, 2);
+    }
+
+    #[test]
+    fn an_array_is_recognised() {
+        let (read, error) = lines("{\"a\":1}\n[{\"b\":1}]");
+        assert_eq!(read.len(), 1);
+        let error = error.expect("an error");
+        assert!(error.starts_with("value 2 is a JSON array") && error.contains("jq -c '.[]'"), "{error}");
+    }
+
+    #[test]
+    fn byte_order_marks_are_recognised() {
+        /// As a slow pipe has it.
+        struct OneByOne<'bytes>(&'bytes [u8]);
+        impl Read for OneByOne<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.read(&mut buffer[..1])
+            }
+        }
+        let utf16: Vec<u8> = [0xfeff].into_iter().chain("{}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let cases: [(&[u8], &str); 4] = [
+            ("\u{feff}{}".as_bytes(), "value 1 is not valid JSON: the text has a byte order mark"),
+            ("{}\n\u{feff}{}".as_bytes(), "value 2 is not valid JSON: the text has a byte order mark"),
+            (&utf16, "value 1 is not valid JSON: the text is in UTF-16"),
+            (b"{]", "value 1 is not valid JSON: expected"),
+        ];
+        for (bytes, start) in cases {
+            for error in [for_each_line(bytes, |_| true), for_each_line(OneByOne(bytes), |_| true)] {
+                let error = error.expect_err("not JSON").to_string();
+                assert!(error.starts_with(start), "{error}");
+            }
+        }
+        assert!(for_each_line("\"\u{feff}\"".as_bytes(), |_| true).is_ok(), "within a text it is a character");
     }
 }

@@ -41,7 +41,7 @@ pub async fn run(cli: Cli) -> Exit {
 }
 
 async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
-    let client = || connection::connect(&cli.options);
+    let client = || connection::connect(&cli.options, output);
     match &cli.command {
         Command::Publish(args) => commands::publish::run(args, &client()?, output).await,
         Command::Tail(args) => commands::tail::run(args, &client()?, output).await,

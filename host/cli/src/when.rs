@@ -57,12 +57,20 @@ impl When {
         self.written_at(now_ms())
     }
 
-    fn written_at(self, now_ms: i64) -> anyhow::Result<String> {
-        let ms = match self {
+    /// In milliseconds since the epoch.
+    pub fn ms(self) -> i64 {
+        self.ms_at(now_ms())
+    }
+
+    fn ms_at(self, now_ms: i64) -> i64 {
+        match self {
             Self::At(ms) => ms,
             Self::Ago(ago) => now_ms - i64::try_from(ago.as_millis()).unwrap_or(i64::MAX),
-        };
-        format_instant_ms(ms).map_err(|error| anyhow::anyhow!("a time is {error}"))
+        }
+    }
+
+    fn written_at(self, now_ms: i64) -> anyhow::Result<String> {
+        format_instant_ms(self.ms_at(now_ms)).map_err(|error| anyhow::anyhow!("a time is {error}"))
     }
 }
 

@@ -8,6 +8,23 @@ pub enum OpenError {
     /// The URL names no known kind of database.
     #[error("{0}: unknown kind of store; use sqlite:PATH, such as sqlite:belfry.db, or postgres://USER@HOST/DATABASE")]
     UnknownUrl(String),
+    /// The URL names no file.
+    #[error("store.url: names no file for SQLite; use sqlite:PATH, such as sqlite:belfry.db")]
+    NoFile,
+    /// The URL names a database that ends with the process.
+    #[error(
+        "store.url: a database in memory loses at the end of the process what was acknowledged; use sqlite:PATH, such as \
+         sqlite:belfry.db"
+    )]
+    InMemory,
+    /// The URL has what belongs to SQLite's own URIs.
+    #[error(
+        "store.url: SQLite's URIs and their parameters are not supported; use sqlite:PATH, such as sqlite:belfry.db"
+    )]
+    Parameters,
+    /// A file that the URL names cannot be read.
+    #[error("store.url: cannot read {0}: {1}; check that it exists and belfry may read it")]
+    Certificate(PathBuf, std::io::Error),
     /// The URL cannot be read. It is not quoted: it may hold a password.
     #[error(
         "store.url: not an address of a database; use postgres://USER@HOST:PORT/DATABASE, and a password file for the password"

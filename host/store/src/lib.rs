@@ -3,6 +3,7 @@
 //! [`Store`] hides which database is behind it. The [`Writer`] is the only one who appends to the log: it gathers what
 //! the pipeline hands over into groups, commits each group in one transaction, then answers and wakes the readers.
 
+mod address;
 mod audit;
 mod batch;
 mod change;
@@ -11,6 +12,7 @@ mod dead_letter;
 mod delivery;
 mod error;
 mod log_entry;
+mod migrations;
 mod pause;
 mod plan;
 mod postgres;

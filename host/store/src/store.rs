@@ -1,10 +1,10 @@
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use belfry_model::ContentHash;
 use uuid::Uuid;
 
+use crate::address::Address;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
@@ -86,19 +86,14 @@ pub struct Retired {
 impl Store {
     /// Open the database that the settings name, and bring its schema up to date if they say so.
     pub async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
-        match settings.url.split_once(':') {
-            Some(("sqlite", path)) => {
-                let path = Path::new(path.trim_start_matches("//"));
+        match settings.address()? {
+            Address::Sqlite(path) => {
                 if !settings.create && !path.exists() {
                     return Err(OpenError::Missing(path.to_owned()));
                 }
                 Ok(Self::Sqlite(Sqlite::open(path).await?))
             }
-            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Postgres::open(settings).await?)),
-            _ => {
-                let kind = settings.url.split([':', '@', '?']).next().unwrap_or_default();
-                Err(OpenError::UnknownUrl(kind.to_owned()))
-            }
+            Address::Postgres => Ok(Self::Postgres(Postgres::open(settings).await?)),
         }
     }
 

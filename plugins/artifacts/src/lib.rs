@@ -9,6 +9,7 @@ pub static TEACHER_RESULTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/te
 pub static URGENT_FAILURES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/urgent-failures.wasm"));
 
 /// Programs that misbehave, from `tests/programs/`.
+#[cfg(feature = "programs")]
 pub mod programs {
     /// A rule that does what its setting `behaviour` says; `tests/programs/hostile/src/behaviour.rs` lists what it can.
     pub static HOSTILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile.wasm"));

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::load::Load;
 use super::stage::Stage;
+use crate::client::use_ring;
 use crate::servers::{Database, ProcessId};
 use crate::{BelfryProcess, Client};
 
@@ -206,6 +207,7 @@ impl Cluster {
     /// If none does.
     pub async fn holder(&self) -> Result<usize> {
         let began = Instant::now();
+        use_ring();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(1)).build()?;
         while began.elapsed() < PATIENCE {
             for (number, replica) in self.replicas.iter().enumerate() {

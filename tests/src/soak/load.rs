@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::lane::{Lane, Way};
 use super::ledger::Ledger;
+use crate::client::use_ring;
 
 /// Clients at the same time, by how their events come to Belfry.
 const LANES: [(Way, usize); 3] = [(Way::Http, 8), (Way::Kafka, 3), (Way::Submit, 2)];
@@ -72,6 +73,7 @@ impl Load {
             .set("reconnect.backoff.max.ms", "500")
             .set_log_level(rdkafka::config::RDKafkaLogLevel::Critical)
             .create()?;
+        use_ring();
         let http = reqwest::Client::builder().timeout(REQUEST).build().unwrap_or_default();
         let shared = Arc::new(Shared {
             run: run.to_owned(),

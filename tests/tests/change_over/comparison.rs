@@ -26,7 +26,7 @@ impl Both {
             format!("kafka.brokers={}", self.kafka.bootstrap()),
             format!("notification.topic={}", self.topic),
         ];
-        let mut arguments = vec!["compare", "--grace", "0", "--from", "2020-01-01T00:00:00Z"];
+        let mut arguments = vec!["compare", "--grace", "0s", "--from", "2020-01-01T00:00:00Z"];
         settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
         arguments.extend(more);
         belfry(&arguments).await

@@ -198,7 +198,7 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     let look = async || {
         let since = site.now().await?;
         flow(&load, 600).await?;
-        Ok((site.belfry(&["compare", "--from", &since, "--grace", "2"]).await?, since))
+        Ok((site.belfry(&["compare", "--from", &since, "--grace", "2s"]).await?, since))
     };
     let agree = |(ended, _): &(Ended, _)| ended.code == Some(0) && ended.json().is_ok_and(|lines| same(&lines) >= 100);
     let (_, since) = eventually("both tell the same", look, agree).await?;

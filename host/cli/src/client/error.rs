@@ -20,6 +20,13 @@ pub enum ClientError {
     #[error("cannot reach {url}: {reason}; start it with `belfry serve` or give --url")]
     #[expect(missing_docs, reason = "the message says what they are")]
     Unreachable { url: String, reason: String },
+    /// What answers there has no certificate that can be trusted. Nothing was sent.
+    #[error(
+        "{url} cannot be trusted: {reason}; give it by the name that is in its certificate, and name the file with its \
+         authority in SSL_CERT_FILE if the system does not know it"
+    )]
+    #[expect(missing_docs, reason = "the message says what they are")]
+    Untrusted { url: String, reason: String },
     /// It is not known what became of the request.
     #[error("lost the connection to {url}: {reason}; do it again, what is done already is not done twice")]
     #[expect(missing_docs, reason = "the message says what they are")]
@@ -49,7 +56,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Interrupted { .. } => true,
             Self::Refused { problem, .. } => problem.status >= 500,
-            Self::Address { .. } | Self::Token | Self::Foreign { .. } => false,
+            Self::Address { .. } | Self::Token | Self::Untrusted { .. } | Self::Foreign { .. } => false,
         }
     }
 
@@ -63,8 +70,11 @@ impl ClientError {
 
     /// A request that did not get its answer's head.
     pub(super) fn unsendable(base: &Url, error: &reqwest::Error) -> Self {
-        if error.is_connect() || error.is_builder() {
-            let url = base.as_str().trim_end_matches('/').to_owned();
+        let url = || base.as_str().trim_end_matches('/').to_owned();
+        if certificate_problem(error) {
+            Self::Untrusted { url: url(), reason: innermost(error) }
+        } else if error.is_connect() || error.is_builder() {
+            let url = url();
             Self::Unreachable { url, reason: innermost(error) }
         } else {
             Self::interrupted(base, error)
@@ -78,12 +88,27 @@ impl ClientError {
     }
 }
 
-/// What lies behind all layers of an error, in plain words.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
+/// What lies behind all layers of an error.
+fn cause(error: &reqwest::Error) -> &(dyn Error + 'static) {
     let mut cause: &(dyn Error + 'static) = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
+    cause
+}
+
+fn certificate_problem(error: &reqwest::Error) -> bool {
+    let mut cause = cause(error);
+    // Errors within errors of the system are no sources of these.
+    while let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        cause = inner;
+    }
+    matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// What lies behind all layers of an error, in plain words.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    let cause = cause(error);
     // The system's own words end in a number that helps nobody here.
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(

@@ -3,11 +3,11 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
-use eventsource_stream::{Event, EventStreamError, Eventsource as _};
 use futures_util::{Stream, StreamExt as _};
 use reqwest::Url;
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
+use sse_stream::{Sse, SseByteStream};
 use tokio::time::{sleep, timeout};
 
 use super::wire::Message;
@@ -95,21 +95,22 @@ pub enum FeedItem {
         reason: String,
         /// How long the next call waits first.
         retry_in: Duration,
-        /// False if nothing arrived yet and the feed began with `now`: what is made in the meantime is then missed.
+        /// False if Belfry did not say where `now` is before the connection broke: what is made in the meantime is then
+        /// missed.
         seamless: bool,
     },
     /// Connected again after a loss.
     Connected,
 }
 
-type Events = Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<reqwest::Error>>> + Send>>;
+type Events = Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>;
 
 /// Follows the notifications. After a lost connection it goes on where it was.
 pub struct Feed {
     client: Client,
     query: FeedQuery,
     events: Option<Events>,
-    /// The position of the last notification that arrived.
+    /// The last position that arrived: with a notification, or alone at the feed's start.
     last: Option<u64>,
     /// How long to wait before connecting again.
     wait: Duration,
@@ -140,11 +141,14 @@ impl Feed {
                 Ok(Some(Err(broken))) => return Ok(self.lost(reason(&broken))),
                 Ok(Some(Ok(event))) => event,
             };
-            match event.event.as_str() {
-                "notification" => return self.notification(event).map(FeedItem::Notification),
-                "closed" => {
-                    let reason = serde_json::from_str::<Closed>(&event.data).map(|closed| closed.reason);
-                    return Ok(self.lost(reason.unwrap_or(event.data)));
+            let position = event.id.and_then(|id| id.parse().ok());
+            self.last = position.or(self.last);
+            let data = event.data.unwrap_or_default();
+            match event.event.as_deref() {
+                Some("notification") => return self.notification(position, data).map(FeedItem::Notification),
+                Some("closed") => {
+                    let reason = serde_json::from_str::<Closed>(&data).map(|closed| closed.reason);
+                    return Ok(self.lost(reason.unwrap_or(data)));
                 }
                 // A newer Belfry may say more.
                 _ => {}
@@ -152,11 +156,10 @@ impl Feed {
         }
     }
 
-    fn notification(&mut self, event: Event) -> Result<FeedNotification, ClientError> {
-        let position = event.id.parse().map_err(|_| self.client.foreign("a notification without its position"))?;
-        self.last = Some(position);
+    fn notification(&mut self, position: Option<u64>, text: String) -> Result<FeedNotification, ClientError> {
+        let position = position.ok_or_else(|| self.client.foreign("a notification without its position"))?;
         self.wait = FIRST_WAIT;
-        Ok(FeedNotification { position, text: event.data })
+        Ok(FeedNotification { position, text })
     }
 
     /// Let go of the connection and say how it goes on.
@@ -189,7 +192,7 @@ impl Feed {
                 return Err(ClientError::Interrupted { url, reason: "no answer in time".to_owned() });
             }
         };
-        self.events = Some(Box::pin(response.bytes_stream().eventsource()));
+        self.events = Some(Box::pin(SseByteStream::new(response.bytes_stream())));
         Ok(())
     }
 }
@@ -208,10 +211,12 @@ fn feed_url(client: &Client, query: &FeedQuery) -> Url {
     url
 }
 
-fn reason(broken: &EventStreamError<reqwest::Error>) -> String {
+fn reason(broken: &sse_stream::Error) -> String {
     match broken {
-        EventStreamError::Transport(transport) => error::innermost(transport),
-        EventStreamError::Utf8(_) | EventStreamError::Parser(_) => "what came was no event stream".to_owned(),
+        sse_stream::Error::Body(body) => {
+            body.downcast_ref().map_or_else(|| body.to_string(), |transport| error::innermost(transport))
+        }
+        _ => "what came was no event stream".to_owned(),
     }
 }
 
@@ -232,5 +237,42 @@ mod tests {
         let client = Client::new("http://h", None).expect("an address");
         let query = FeedQuery { recipient: Some("Åsa & co".into()), projector: None, from: Start::After(7) };
         assert_eq!(feed_url(&client, &query).as_str(), "http://h/v1/feed?from=7&recipient=%C3%85sa+%26+co");
+    }
+
+    /// A server that answers connections in turn and notes what each asked for.
+    async fn serve(answers: &'static [&'static str]) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut connection, _) = listener.accept().await.expect("a connection");
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(connection.read_u8().await.expect("a request"));
+                }
+                asked.push(String::from_utf8(request).expect("text").to_lowercase());
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                connection.write_all(format!("{head}{answer}").as_bytes()).await.expect("a reader");
+            }
+            asked
+        });
+        (url, asked)
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_breaks_before_anything_arrived_goes_on_where_it_began() {
+        let (url, asked) = serve(&["id: 41\n\n", "id: 41\n\nid: 43\nevent: notification\ndata: {}\n\n"]).await;
+        let client = Client::new(&url, None).expect("an address");
+        let mut feed = client.feed(FeedQuery::default()).await.expect("a feed");
+        let lost = feed.next().await.expect("a loss");
+        assert!(matches!(lost, FeedItem::Lost { seamless: true, .. }), "{lost:?}");
+        assert_eq!(feed.next().await.expect("a connection"), FeedItem::Connected);
+        let notification = FeedNotification { position: 43, text: "{}".to_owned() };
+        assert_eq!(feed.next().await.expect("a notification"), FeedItem::Notification(notification));
+        let asked = asked.await.expect("both requests");
+        assert!(!asked[0].contains("last-event-id"), "{}", asked[0]);
+        assert!(asked[1].contains("last-event-id: 41\r\n"), "{}", asked[1]);
     }
 }

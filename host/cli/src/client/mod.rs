@@ -48,12 +48,16 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    has_token: bool,
 }
 
 impl Client {
     /// A client for the Belfry at `url`, identified by `token` if given. Nothing is sent yet.
     pub fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
         let base = parse_base(url)?;
+        // reqwest is built without a provider of its own: Belfry has ring, for its database and Redis. A second call
+        // changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
@@ -66,12 +70,21 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             // A token must not follow a redirect to somewhere else.
             .redirect(reqwest::redirect::Policy::none());
+        if base.scheme() == "http" {
+            // The system's certificates take a while to read.
+            http = http.tls_certs_only([]);
+        }
         if is_loopback(&base) {
             // No proxy can reach what listens on this machine only.
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| ClientError::unsendable(&base, &error))?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, has_token: token.is_some() })
+    }
+
+    /// True if everyone on the way to Belfry can read the token: it is sent to another machine, and unencrypted.
+    pub fn exposes_its_token(&self) -> bool {
+        self.has_token && self.base.scheme() == "http" && !is_loopback(&self.base)
     }
 
     /// The address, as people write it.
@@ -93,6 +106,12 @@ impl Client {
     /// A notification, sent or withheld, and its cause.
     pub async fn notification(&self, notification_id: Uuid) -> Result<NotificationHistory, ClientError> {
         self.get(self.url(&["v1", "notifications", &notification_id.to_string()])).await
+    }
+
+    /// What the service counted, if this is its address for operators.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let response = self.send(self.http.get(self.url(&["metrics"])).timeout(REQUEST_TIMEOUT)).await?;
+        Ok(String::from_utf8_lossy(&self.body(response).await?).into_owned())
     }
 
     /// The address of a resource; the parts of its path are encoded as they need it.
@@ -157,9 +176,8 @@ fn parse_base(url: &str) -> Result<Url, ClientError> {
     let wrong = |reason: &str| ClientError::Address { url: url.to_owned(), reason: reason.to_owned() };
     let base = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
     match base.scheme() {
-        "http" => {}
-        "https" => return Err(wrong("this client speaks plain http; use a tunnel, or a proxy on this machine")),
-        _ => return Err(wrong("it must begin with http://")),
+        "http" | "https" => {}
+        _ => return Err(wrong("it must begin with http:// or https://")),
     }
     if !base.username().is_empty() || base.password().is_some() {
         // Not quoted: it would show the password.
@@ -175,7 +193,8 @@ fn parse_base(url: &str) -> Result<Url, ClientError> {
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    let name = host.trim_end_matches('.');
+    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -198,7 +217,7 @@ mod tests {
 
     #[test]
     fn addresses_that_cannot_work_are_refused() {
-        for url in ["localhost:7341", "https://h", "ftp://h", "", "http://h/?a=b"] {
+        for url in ["localhost:7341", "ftp://h", "", "http://h/?a=b"] {
             assert!(matches!(Client::new(url, None), Err(ClientError::Address { .. })), "{url}");
         }
         let error = Client::new("http://anna:secret@h", None).expect_err("a password");
@@ -212,11 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_exposed_only_in_clear_text_to_another_machine() {
+        for (url, token, exposed) in [
+            ("http://belfry.example", Some("abc"), true),
+            ("http://10.0.0.1:7341", Some("abc"), true),
+            ("http://belfry.example", None, false),
+            ("https://belfry.example", Some("abc"), false),
+            ("http://127.0.0.1:7341", Some("abc"), false),
+            ("http://[::1]:7341", Some("abc"), false),
+        ] {
+            let client = Client::new(url, token).expect("an address");
+            assert_eq!(client.exposes_its_token(), exposed, "{url}");
+        }
+    }
+
+    #[test]
     fn loopback_is_recognised() {
         for (url, loopback) in [
             ("http://127.0.0.1:1", true),
             ("http://[::1]:1", true),
             ("http://localhost", true),
+            ("http://localhost.", true),
+            ("http://notlocalhost", false),
             ("http://10.0.0.1", false),
             ("http://belfry.example", false),
         ] {

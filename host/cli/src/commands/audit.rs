@@ -1,20 +1,21 @@
 //! `belfry audit`.
 
-use belfry_model::parse_instant_ms;
 use belfry_service::audit::{AuditSettings, Bound, Finding, Progress, Report, audit};
 use belfry_store::{OpenError, Store};
 use clap::Args;
 
+use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
+use crate::when::When;
 
 /// Arguments of `audit`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   belfry audit --config belfry.toml
-  belfry audit --from 2026-03-02T00:00:00Z --topic huleedu.notification.teacher.requested.v1
+  belfry audit --from 24h --topic huleedu.notification.teacher.requested.v1
   belfry --output json audit --from 100000 --to 200000 | jq 'select(.finding)'
 
 It reads the log and the topics, and changes nothing. With PostgreSQL it runs beside the service; an SQLite store has to
@@ -23,11 +24,11 @@ pub struct AuditArgs {
     /// Where the configuration comes from.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Begin here: a position of the log, or an RFC 3339 time
-    #[arg(long, value_name = "TIME|POSITION", value_parser = bound)]
+    /// Begin here: a position of the log, a time, or how long ago, such as 24h
+    #[arg(long, value_name = "TIME|AGO|POSITION", value_parser = bound)]
     pub from: Option<Bound>,
     /// End here
-    #[arg(long, value_name = "TIME|POSITION", value_parser = bound)]
+    #[arg(long, value_name = "TIME|AGO|POSITION", value_parser = bound)]
     pub to: Option<Bound>,
     /// This topic only
     #[arg(long)]
@@ -38,8 +39,10 @@ fn bound(text: &str) -> Result<Bound, &'static str> {
     if let Ok(position) = text.parse::<i64>() {
         return if position >= 0 { Ok(Bound::Position(position)) } else { Err("positions begin with 1") };
     }
-    let time = parse_instant_ms(text).map(Bound::Time);
-    time.map_err(|_| "must be a position, such as 4711, or a time, such as 2026-03-02T09:15:00Z")
+    let time = text.parse().map(|when: When| Bound::Time(when.ms()));
+    time.map_err(
+        |_| "must be a position, such as 4711, a time, such as 2026-03-02T09:15:00Z, or how long ago, such as 7d",
+    )
 }
 
 /// Compare the log with the topics.
@@ -56,7 +59,7 @@ pub async fn run(args: &AuditArgs, output: &Output) -> anyhow::Result<Exit> {
                 format!("{} is in use; an SQLite store is audited while the service is stopped", path.display());
             Fault::new(Exit::Refused, message)
         }
-        error => Fault::new(Exit::Failure, error.to_string()),
+        error => Fault::new(migrate::exit_for(&error), error.to_string()),
     })?;
     let settings = AuditSettings { from: args.from, to: args.to, topic: args.topic.clone() };
     let told = *output;
@@ -143,6 +146,7 @@ mod tests {
     fn a_range_is_given_by_positions_or_times() {
         assert_eq!(bound("12"), Ok(Bound::Position(12)));
         assert_eq!(bound("1970-01-01T00:00:01Z"), Ok(Bound::Time(1000)));
+        assert!(matches!(bound("7d"), Ok(Bound::Time(ms)) if ms > 0));
         assert!(bound("yesterday").is_err());
         assert!(bound("-1").is_err());
     }

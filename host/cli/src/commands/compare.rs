@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use belfry_model::parse_instant_ms;
 use belfry_service::compare::{CompareError, CompareSettings, Comparison, Difference, compare};
 use belfry_store::{OpenError, Store};
 use clap::Args;
 
+use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
+use crate::when::{Span, When};
 
 /// Arguments of `compare`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   belfry compare --config belfry.toml
-  belfry compare --topic notifications.of-the-old-one.v1 --from 2026-03-02T00:00:00Z
+  belfry compare --topic notifications.of-the-old-one.v1 --from 2026-03-02T00:00:00Z --grace 2m
   belfry --output json compare | jq 'select(.difference)'
 
 Two notifications belong together if they follow from the same correlation id, tell the same recipient, and are of the
@@ -29,19 +30,20 @@ pub struct CompareArgs {
     /// Where the other notifier publishes; without it, notification.topic
     #[arg(long)]
     pub topic: Option<String>,
-    /// Begin here; without it, the grace after the log's beginning
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub from: Option<i64>,
-    /// End here; without it, the grace ago
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub to: Option<i64>,
-    /// How much earlier or later the other notifier may have told the same
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
-    pub grace: u32,
+    /// Begin here: a time, or how long ago, such as 24h; without it, the grace after the log's beginning
+    #[arg(long, value_name = "TIME|AGO")]
+    pub from: Option<When>,
+    /// End here: a time, or how long ago; without it, the grace ago
+    #[arg(long, value_name = "TIME|AGO")]
+    pub to: Option<When>,
+    /// How much earlier or later the other notifier may have published the same; a day at most
+    #[arg(long, value_name = "SPAN", default_value = "1m", value_parser = grace)]
+    pub grace: Span,
 }
 
-fn time(text: &str) -> Result<i64, &'static str> {
-    parse_instant_ms(text).map_err(|_| "must be a time, such as 2026-03-02T09:15:00Z")
+fn grace(text: &str) -> Result<Span, &'static str> {
+    let span: Span = text.parse()?;
+    if span.0 <= Duration::from_secs(86_400) { Ok(span) } else { Err("must be a day at most") }
 }
 
 /// Compare the log with what another notifier has published.
@@ -58,13 +60,13 @@ pub async fn run(args: &CompareArgs, output: &Output) -> anyhow::Result<Exit> {
                 format!("{} is in use; an SQLite store is compared while the service is stopped", path.display());
             Fault::new(Exit::Refused, message)
         }
-        error => Fault::new(Exit::Failure, error.to_string()),
+        error => Fault::new(migrate::exit_for(&error), error.to_string()),
     })?;
     let settings = CompareSettings {
         topic: args.topic.clone(),
-        from_ms: args.from,
-        to_ms: args.to,
-        grace: Duration::from_secs(args.grace.into()),
+        from_ms: args.from.map(When::ms),
+        to_ms: args.to.map(When::ms),
+        grace: args.grace.0,
     };
     let compared = compare(&config, &store, &settings).await;
     store.close().await;
@@ -139,8 +141,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_given_by_times() {
-        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(1000));
-        assert!(time("12").is_err());
+    fn the_grace_is_a_span_of_a_day_at_most() {
+        assert_eq!(grace("2m"), Ok(Span(Duration::from_secs(120))));
+        assert_eq!(grace("24h"), Ok(Span(Duration::from_secs(86_400))));
+        for text in ["25h", "60", "", "1 m"] {
+            assert!(grace(text).is_err(), "{text}");
+        }
     }
 }

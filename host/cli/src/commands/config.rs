@@ -1,6 +1,6 @@
 //! `belfry config`.
 
-use belfry_service::config::{DEFAULT_TOML, Setting};
+use belfry_service::config::{DEFAULT_TOML, Loaded, Setting};
 use clap::{Args, Subcommand};
 
 use crate::commands::serve::ConfigArgs;
@@ -12,7 +12,7 @@ use crate::output::{Format, Output, table};
 pub enum ConfigCommand {
     /// Show every setting, its value and where that comes from
     Show(ShowArgs),
-    /// Check it without starting anything
+    /// Check it as `serve` would, without asking a server or starting anything
     Check(ConfigArgs),
 }
 
@@ -31,17 +31,21 @@ pub struct ShowArgs {
 pub fn run(command: &ConfigCommand, output: &Output) -> anyhow::Result<Exit> {
     match command {
         ConfigCommand::Show(ShowArgs { defaults: true, .. }) => output.verbatim(DEFAULT_TOML.trim_end())?,
-        ConfigCommand::Show(ShowArgs { config, .. }) => show(&load(config)?, output)?,
+        ConfigCommand::Show(ShowArgs { config, .. }) => show(&load(config)?.settings, output)?,
         ConfigCommand::Check(config) => {
-            load(config)?;
+            load(config)?.config.check().map_err(wrong)?;
             output.note("the configuration is valid");
         }
     }
     Ok(Exit::Ok)
 }
 
-fn load(config: &ConfigArgs) -> Result<Vec<Setting>, Fault> {
-    config.load().map(|loaded| loaded.settings).map_err(|error| Fault::new(Exit::Configuration, error.to_string()))
+fn load(config: &ConfigArgs) -> Result<Loaded, Fault> {
+    config.load().map_err(wrong)
+}
+
+fn wrong(error: impl ToString) -> Fault {
+    Fault::new(Exit::Configuration, error.to_string())
 }
 
 fn show(settings: &[Setting], output: &Output) -> anyhow::Result<()> {

@@ -100,7 +100,7 @@ pub struct RedriveArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  belfry dead-letter discard --cause undecodable --reason \"a producer wrote text, it is mended\"")]
+  belfry dead-letter discard --cause undecodable --reason \"a producer wrote text, it is fixed\"")]
 pub struct DiscardArgs {
     /// Which.
     #[command(flatten)]
@@ -200,13 +200,27 @@ fn show(letter: &DeadLetter, output: &Output) -> anyhow::Result<Exit> {
     lines.extend(facts);
     lines.extend(letter.detail.lines().map(|line| format!("  {}", escape(line))));
     if let Some(event) = &letter.event {
-        lines.push(escape(&event.to_string()));
+        let event = serde_json::to_string_pretty(event)?;
+        lines.extend(event.lines().map(escape));
     }
     if let Some(bytes) = &letter.bytes {
-        lines.push(format!("bytes {bytes}"));
+        lines.extend(content(bytes));
     }
     output.text(&lines.join("\n"))?;
     Ok(Exit::Ok)
+}
+
+/// What a record holds, given in hexadecimal: as text where it is text, else the bytes.
+fn content(hexadecimal: &str) -> Vec<String> {
+    let bytes = (0..hexadecimal.len()).step_by(2).map(|at| u8::from_str_radix(hexadecimal.get(at..at + 2)?, 16).ok());
+    match bytes.collect::<Option<Vec<u8>>>().map(String::from_utf8) {
+        Some(Ok(text)) if !text.contains('\0') => {
+            let mut lines = vec![format!("text, {}", counted(text.len() as u64, "byte"))];
+            lines.extend(text.lines().map(|line| format!("  {}", escape(line))));
+            lines
+        }
+        _ => vec![format!("bytes {hexadecimal}")],
+    }
 }
 
 async fn redrive(args: &RedriveArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
@@ -250,4 +264,18 @@ async fn discard(args: &DiscardArgs, client: &Client, output: &Output) -> anyhow
     let letters = counted(count, "dead letter");
     output.text(&format!("{letters} {}", if *dry_run { "would be discarded" } else { "discarded" }))?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_shown_as_text_where_it_is_text() {
+        let hexadecimal: String = "{\"å\":\n 1\u{1b}}".bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(content(&hexadecimal), ["text, 11 bytes", "  {\"å\":", "   1\\u{1b}}"]);
+        for bytes in ["fffe00", "610062", "6"] {
+            assert_eq!(content(bytes), [format!("bytes {bytes}")]);
+        }
+    }
 }

@@ -92,7 +92,13 @@ fn configuration(error: impl ToString) -> Fault {
 /// How a command ends whose store cannot be opened.
 pub(crate) fn exit_for(error: &OpenError) -> Exit {
     match error {
-        OpenError::UnknownUrl(_) | OpenError::Address | OpenError::Missing(_) => Exit::Configuration,
+        OpenError::UnknownUrl(_)
+        | OpenError::NoFile
+        | OpenError::InMemory
+        | OpenError::Parameters
+        | OpenError::Certificate(..)
+        | OpenError::Address
+        | OpenError::Missing(_) => Exit::Configuration,
         OpenError::Locked(_)
         | OpenError::Migrate(_)
         | OpenError::OldSchema { .. }

@@ -2,14 +2,16 @@
 
 use belfry_service::config::Config;
 use belfry_service::ingest::kafka::{Moved, OperateError, OtherGroup, PositionRow, SourcePositions, Target};
-use belfry_store::OpenError;
+use belfry_service::kafka::StartAt;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
 use crate::direct;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
+use crate::when::{Span, When};
 
 /// What to do with positions.
 #[derive(Debug, Subcommand)]
@@ -58,7 +60,7 @@ pub struct SetArgs {
     #[arg(
         requires = "partition",
         required_unless_present = "from_group",
-        value_name = "OFFSET|earliest|latest|RFC3339",
+        value_name = "OFFSET|earliest|latest|TIME|AGO",
         value_parser = target
     )]
     pub target: Option<Target>,
@@ -74,7 +76,13 @@ fn target(text: &str) -> Result<Target, String> {
     match text.parse::<i64>() {
         Ok(offset) if offset >= 0 => Ok(Target::Offset(offset)),
         Ok(_) => Err("an offset is not negative".into()),
-        Err(_) => text.parse().map(Target::Start).map_err(|error| format!("an offset, or {error}")),
+        Err(_) => match text.parse::<Span>() {
+            Ok(Span(ago)) => Ok(Target::Start(StartAt::Time(When::Ago(ago).ms()))),
+            Err(_) => text
+                .parse()
+                .map(Target::Start)
+                .map_err(|error| format!("an offset, how long ago such as 2h, or {error}")),
+        },
     }
 }
 
@@ -188,15 +196,9 @@ async fn set(args: &SetArgs, output: &Output) -> anyhow::Result<Exit> {
 fn fault(error: OperateError) -> Fault {
     let exit = match &error {
         OperateError::NotFound(_) => Exit::NotFound,
-        OperateError::OutOfRange { .. }
-        | OperateError::Refused(_)
-        | OperateError::Open(OpenError::Locked(_) | OpenError::OldSchema { .. } | OpenError::Migrate(_)) => {
-            Exit::Refused
-        }
-        OperateError::NoBrokers
-        | OperateError::Config(_)
-        | OperateError::Secret(_)
-        | OperateError::Open(OpenError::UnknownUrl(_) | OpenError::Address) => Exit::Configuration,
+        OperateError::OutOfRange { .. } | OperateError::Refused(_) => Exit::Refused,
+        OperateError::Open(error) => migrate::exit_for(error),
+        OperateError::NoBrokers | OperateError::Config(_) | OperateError::Secret(_) => Exit::Configuration,
         _ => Exit::Failure,
     };
     Fault::new(exit, error.to_string())
@@ -204,8 +206,6 @@ fn fault(error: OperateError) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use belfry_service::kafka::StartAt;
-
     use super::*;
 
     #[test]
@@ -213,6 +213,7 @@ mod tests {
         assert_eq!(target("12"), Ok(Target::Offset(12)));
         assert_eq!(target("latest"), Ok(Target::Start(StartAt::Latest)));
         assert_eq!(target("1970-01-01T00:00:01Z"), Ok(Target::Start(StartAt::Time(1000))));
+        assert!(matches!(target("2h"), Ok(Target::Start(StartAt::Time(ms))) if ms > 0));
         assert!(target("-1").is_err());
         assert!(target("tomorrow").is_err());
     }

@@ -1,7 +1,5 @@
 //! `belfry token`: through a running service, or directly on its database.
 
-use std::time::Duration;
-
 use belfry_service::access::{self, IssueError, NewAccess, Role};
 use belfry_store::Store;
 use clap::{Args, Subcommand};
@@ -15,6 +13,7 @@ use crate::connection;
 use crate::direct;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, table};
+use crate::when::Span;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
@@ -55,8 +54,8 @@ pub struct CreateArgs {
     #[arg(long)]
     pub role: Role,
     /// How long it counts, such as 30m, 12h or 90d; without it, until it is revoked
-    #[arg(long, value_name = "TIME", value_parser = life)]
-    pub expires_in: Option<Duration>,
+    #[arg(long, value_name = "SPAN")]
+    pub expires_in: Option<Span>,
     /// Where.
     #[command(flatten)]
     pub direct: Direct,
@@ -77,19 +76,6 @@ pub struct RevokeArgs {
     pub direct: Direct,
 }
 
-fn life(text: &str) -> Result<Duration, String> {
-    let wrong = || "must be a number and s, m, h or d, such as 90d".to_owned();
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
-}
-
 /// Make, list or revoke.
 pub async fn run(command: &TokenCommand, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     match command {
@@ -106,9 +92,9 @@ enum Place {
 }
 
 impl Direct {
-    async fn place(&self, options: &Options) -> anyhow::Result<Place> {
+    async fn place(&self, options: &Options, output: &Output) -> anyhow::Result<Place> {
         if !self.direct {
-            return Ok(Place::Service(connection::connect(options)?));
+            return Ok(Place::Service(connection::connect(options, output)?));
         }
         let wrong = |text: String| Fault::new(Exit::Configuration, text);
         let config = self.config.load().map_err(|error| wrong(error.to_string()))?.config;
@@ -120,10 +106,11 @@ impl Direct {
 
 async fn create(args: &CreateArgs, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let CreateArgs { name, role, expires_in, direct } = args;
-    let token = match direct.place(options).await? {
-        Place::Service(client) => client.create_token(name, *role, *expires_in).await?,
+    let life = expires_in.map(|Span(life)| life);
+    let token = match direct.place(options, output).await? {
+        Place::Service(client) => client.create_token(name, *role, life).await?,
         Place::Database(store) => {
-            let new = NewAccess { name: name.clone(), role: *role, life: *expires_in, created_by: direct::by() };
+            let new = NewAccess { name: name.clone(), role: *role, life, created_by: direct::by() };
             let issued = access::issue(&store, new).await.map_err(fault)?;
             store.close().await;
             issued.secret.reveal().to_owned()
@@ -138,7 +125,7 @@ async fn create(args: &CreateArgs, options: &Options, output: &Output) -> anyhow
 }
 
 async fn list(direct: &Direct, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let tokens = match direct.place(options).await? {
+    let tokens = match direct.place(options, output).await? {
         Place::Service(client) => client.tokens().await?,
         Place::Database(store) => {
             let tokens = access::list(&store).await?.into_iter().map(access::TokenView::of).collect();
@@ -163,7 +150,7 @@ async fn list(direct: &Direct, options: &Options, output: &Output) -> anyhow::Re
 }
 
 async fn revoke(args: &RevokeArgs, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    match args.direct.place(options).await? {
+    match args.direct.place(options, output).await? {
         Place::Service(client) => client.revoke_token(&args.name).await?,
         Place::Database(store) => {
             access::revoke(&store, &args.name, &direct::by()).await.map_err(fault)?;
@@ -182,18 +169,4 @@ fn fault(error: IssueError) -> Fault {
         IssueError::Randomness(_) | IssueError::Store(_) => Exit::Failure,
     };
     Fault::new(exit, error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_life_is_a_number_with_its_unit() {
-        assert_eq!(life("90d"), Ok(Duration::from_secs(90 * 86_400)));
-        assert_eq!(life("30m"), Ok(Duration::from_secs(1800)));
-        for text in ["", "d", "90", "-1d", "1.5h", "9999999999999999999d"] {
-            assert!(life(text).is_err(), "{text}");
-        }
-    }
 }

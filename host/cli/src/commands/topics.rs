@@ -98,10 +98,15 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     if differences.is_empty() || args.dry_run {
         return Ok(Exit::Ok);
     }
+    let changes: Vec<_> = differences.iter().filter(|different| different.difference.can_be_applied()).collect();
+    let store = if changes.is_empty() { None } else { audit_log(&args.check.config, output).await };
     if !args.yes && !confirmed(output) {
         return Err(Fault::new(Exit::Refused, "nothing was changed; to change it without a question: --yes").into());
     }
-    note(&args.check.config, &differences, output).await;
+    if let Some(store) = store {
+        note(&store, &changes, output).await;
+        store.close().await;
+    }
     topics.apply(&differences).await.map_err(fault)?;
     let left = differences_left(&topics).await?;
     if left.is_empty() {
@@ -114,25 +119,24 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     Err(Fault::new(Exit::Check, format!("{told}: {names}{hint}")).into())
 }
 
-/// The store may not be there yet, or be down while topics have to be mended: then it is told and done all the same.
-async fn note(config: &ConfigArgs, differences: &[TopicDifference], output: &Output) {
-    let mut changes = differences.iter().filter(|different| different.difference.can_be_applied()).peekable();
-    if changes.peek().is_none() {
-        return;
-    }
-    let noting = async {
+/// The store with the audit log. It may not be there yet, or be down while topics have to be fixed: then this says so,
+/// before anything is changed.
+async fn audit_log(config: &ConfigArgs, output: &Output) -> Option<Store> {
+    let opening = async {
         let settings = config.load()?.config.store.settings()?;
-        let store = Store::open(&settings.beside_the_service()).await?;
-        for different in changes {
-            let [topic, what, is, declared] = row(different);
-            let change = NewChange::topic(&topic, &what, &is, &declared, &direct::by());
-            store.note_change(&change, now_ms()).await?;
-        }
-        store.close().await;
-        anyhow::Ok(())
+        anyhow::Ok(Store::open(&settings.beside_the_service()).await?)
     };
-    if let Err(error) = noting.await {
-        output.note(format!("this will not be in the audit log: {error}"));
+    let opened = opening.await;
+    opened.inspect_err(|error| output.note(format!("this will not be in the audit log: {error}"))).ok()
+}
+
+async fn note(store: &Store, changes: &[&TopicDifference], output: &Output) {
+    for different in changes {
+        let [topic, what, is, declared] = row(different);
+        let change = NewChange::topic(&topic, &what, &is, &declared, &direct::by());
+        if let Err(error) = store.note_change(&change, now_ms()).await {
+            return output.note(format!("this will not be in the audit log: {error}"));
+        }
     }
 }
 

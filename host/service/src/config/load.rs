@@ -1,10 +1,12 @@
 use std::path::Path;
 
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::error::{Actual, Kind};
+use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Source};
 use serde::Serialize;
 
+use super::assigned::{Assigned, variable_of};
 use super::{Config, DEFAULT_TOML, is_secret, preset, without_secrets};
 
 /// A configuration and where each of its values comes from.
@@ -43,6 +45,8 @@ pub enum ConfigError {
 
 /// Load a configuration. `flags` are pairs such as `("http.listen", "127.0.0.1:0")`.
 pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, ConfigError> {
+    let defaults = Figment::from(Toml::string(DEFAULT_TOML));
+    let types: Dict = defaults.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;
     let mut set = Figment::new();
     if let Some(file) = file {
         if !file.is_file() {
@@ -50,13 +54,13 @@ pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, C
         }
         set = set.merge(Toml::file_exact(file));
     }
-    set = set.merge(Env::prefixed("BELFRY__").split("__"));
-    for (name, value) in flags {
-        // As in the environment, a text that looks like a number or a truth is one.
-        let Ok(value) = value.parse::<Value>();
-        set = set.merge(Serialized::default(name, value));
+    for variable in Assigned::environment(std::env::vars_os(), &types)? {
+        set = set.merge(variable);
     }
-    let figment = preset::below(Figment::from(Toml::string(DEFAULT_TOML)), set);
+    for (name, written) in flags {
+        set = set.merge(Assigned::flag(name, written, &types));
+    }
+    let figment = preset::below(defaults, set);
     let config: Config = figment.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;
     if let Some(problem) = config.problem() {
         return Err(ConfigError::Problem(problem));
@@ -84,7 +88,12 @@ fn shown(name: &str, value: &Value) -> serde_json::Value {
 
 fn describe(error: &figment::Error) -> String {
     // Only the first is told: the others often follow from it.
-    error.clone().into_iter().next().map_or_else(|| error.to_string(), |first| first.to_string())
+    let mut first = error.clone().into_iter().next().unwrap_or_else(|| error.clone());
+    // It quotes the value, which may be an address with a password.
+    if let Kind::InvalidType(Actual::Str(text), _) | Kind::InvalidValue(Actual::Str(text), _) = &mut first.kind {
+        *text = if is_secret(&first.path.join(".")) { "(hidden)".into() } else { without_secrets(text) };
+    }
+    first.to_string()
 }
 
 fn flatten(prefix: &str, values: &Dict, visit: &mut impl FnMut(String, &Value)) {
@@ -101,10 +110,8 @@ fn origin(figment: &Figment, name: &str) -> String {
     let Some(metadata) = figment.find_metadata(name) else { return "default".into() };
     match &metadata.source {
         Some(Source::File(path)) => path.display().to_string(),
-        Some(Source::Code(_)) => "flag".into(),
-        _ if metadata.name.contains("environment") => {
-            format!("environment BELFRY__{}", name.to_uppercase().replace('.', "__"))
-        }
+        _ if Assigned::is_flag(metadata) => "flag".into(),
+        _ if Assigned::is_variable(metadata) => format!("environment {}", variable_of(&[name])),
         _ => "default".into(),
     }
 }

@@ -1,5 +1,7 @@
 //! What an operator decides: defaults < file < environment < flags.
 
+mod assigned;
+mod check;
 mod load;
 mod preset;
 mod tokens;
@@ -18,11 +20,11 @@ use crate::releases::TrustedKeys;
 pub use load::{ConfigError, Loaded, Setting, load};
 pub use preset::Preset;
 pub use tokens::{Tokens, TokensError};
+pub(crate) use transport::secret;
 pub use transport::{
     DeclaredTopic, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store, Subscribed,
-    without_secrets,
+    is_secret, without_secrets,
 };
-pub(crate) use transport::{is_secret, secret};
 
 /// The commented defaults; the documentation of every setting.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -216,7 +218,8 @@ impl Config {
                 self.http.listen
             ));
         }
-        if let Some(problem) = self.transport_problem() {
+        let problems = [self.listen_problem(), self.blank_problem(), self.transport_problem()];
+        if let Some(problem) = problems.into_iter().flatten().next() {
             return Some(problem);
         }
         let bounds = [
@@ -236,6 +239,7 @@ impl Config {
             ("store.max_connections", self.store.max_connections as usize, 2, 1000),
             ("store.connect_timeout_ms", self.store.connect_timeout_ms as usize, 100, 60_000),
             ("store.statement_timeout_ms", self.store.statement_timeout_ms as usize, 100, 600_000),
+            ("store.partition_entries", self.store.partition_entries as usize, 4, 1 << 40),
             ("store.lock_timeout_ms", self.store.lock_timeout_ms as usize, 100, 60_000),
             ("delivery.stall_ms", self.delivery.stall_ms as usize, 1000, 600_000),
             ("delivery.backoff_max_ms", self.delivery.backoff_max_ms as usize, 100, 600_000),

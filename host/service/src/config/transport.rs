@@ -203,10 +203,31 @@ impl PostgresSource {
     }
 }
 
-/// Whether a setting's value is for nobody's eyes. The name of a file with it is not.
-pub(crate) fn is_secret(name: &str) -> bool {
-    const WORDS: [&str; 5] = ["password", "secret", "jaas", "key.pem", "oauthbearer.config"];
-    WORDS.iter().any(|word| name.contains(word)) && !name.ends_with("_file")
+/// What librdkafka 2.12 marks as sensitive, and so does not show itself.
+const SENSITIVE: [&str; 14] = [
+    "sasl.oauthbearer.assertion.private.key.file",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.password",
+    "sasl.username",
+    "ssl.ca.pem",
+    "ssl.key.location",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+    "ssl_key",
+];
+
+/// Whether a setting's value is not shown. The name of a file that holds the value is.
+pub fn is_secret(name: &str) -> bool {
+    // What a later librdkafka may call a secret, and names that are mistyped.
+    const WORDS: [&str; 6] = ["password", "passphrase", "secret", "jaas", "key.pem", "oauthbearer.config"];
+    let name = name.to_ascii_lowercase();
+    let property = name.strip_prefix("kafka.properties.").unwrap_or(&name);
+    !name.ends_with("_file") && (SENSITIVE.contains(&property) || WORDS.iter().any(|word| property.contains(word)))
 }
 
 /// An address as it may be shown: without what could be a password.

@@ -9,9 +9,14 @@ use crate::config::{Log, LogFormat};
 #[error("log.level: {0}; use error, warn, info, debug, trace, or a filter such as info,belfry_service=debug")]
 pub struct LogError(String);
 
+/// What of the log is written.
+pub(crate) fn log_filter(settings: &Log) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(&settings.level).map_err(|error| LogError(error.to_string()))
+}
+
 /// Write this process's log to standard error from now on. The first call counts.
 pub fn start_logging(settings: &Log) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&settings.level).map_err(|error| LogError(error.to_string()))?;
+    let filter = log_filter(settings)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match settings.format {
         LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),

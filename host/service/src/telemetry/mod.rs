@@ -3,5 +3,6 @@
 mod logging;
 mod metrics;
 
+pub(crate) use logging::log_filter;
 pub use logging::{LogError, start_logging};
 pub use metrics::{Metrics, start_metrics};

@@ -27,3 +27,8 @@ pub(super) fn options(settings: &StoreSettings) -> Result<PgConnectOptions, Open
         ("jit", "off".into()),
     ]))
 }
+
+/// Whether the address can be read.
+pub(crate) fn check_address(settings: &StoreSettings) -> Result<(), OpenError> {
+    options(settings).map(|_| ())
+}

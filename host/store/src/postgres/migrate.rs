@@ -1,20 +1,21 @@
 //! Bringing the schema up to date.
 
+use std::sync::LazyLock;
+
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
 use super::connect;
 use super::connections::Session;
-use crate::{OpenError, StoreSettings};
+use crate::{OpenError, StoreSettings, migrations};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres/belfry");
 const GRANTS: &str = include_str!("../../../../migrations/postgres/grants.sql");
 /// Partitions can be detached from and attached to a busy table, and `MERGE` and `DETACH` behave, from here on.
 const OLDEST_SERVER: i32 = 150_000;
 
 /// Belfry's own: the log and all that belongs to it.
-const BELFRY: Schema = Schema { migrations: &MIGRATIONS, table: "belfry._sqlx_migrations", grants: GRANTS };
+const BELFRY: Schema = Schema { migrations: &migrations::POSTGRES, table: "belfry._sqlx_migrations", grants: GRANTS };
 
 /// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct MigrateReport {
 
 /// Migrations that belong together, and who may use what they make.
 pub(crate) struct Schema {
-    pub(crate) migrations: &'static Migrator,
+    pub(crate) migrations: &'static LazyLock<Migrator>,
     /// Where it is noted which of them took place.
     pub(crate) table: &'static str,
     pub(crate) grants: &'static str,

@@ -32,6 +32,7 @@ use connections::{Breakages, Connections, Limits};
 use tokio::time::timeout;
 
 pub use activity::{Activity, LockHolder};
+pub(crate) use connect::check_address;
 pub use doctor::{DatabaseDoctor, Headroom, Server, SourceState, State};
 pub(crate) use migrate::Schema;
 pub use migrate::{MigrateReport, migrate};

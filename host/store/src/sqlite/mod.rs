@@ -27,14 +27,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use database_file::{DatabaseFile, open_private};
 
-use crate::OpenError;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+use crate::{OpenError, migrations};
 
 const READERS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +72,7 @@ impl Sqlite {
                 })
         };
         let writer = pool(1).connect_with(options.clone()).await?;
-        MIGRATIONS.run(&writer).await?;
+        migrations::SQLITE.run(&writer).await?;
         let readers = pool(READERS).min_connections(1).connect_with(options.read_only(true)).await?;
         Ok(Self { writer, readers, file, _lock: Arc::new(lock) })
     }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -76,8 +77,7 @@ impl Server {
 
     /// What it counted.
     pub(super) async fn metrics(&self) -> anyhow::Result<String> {
-        let url = format!("http://{}/metrics", self.ops);
-        Ok(reqwest::get(&url).await?.error_for_status()?.text().await?)
+        Ok(Client::new(&format!("http://{}", self.ops), None)?.metrics().await?)
     }
 
     /// Lines of its log that report trouble.
@@ -88,8 +88,9 @@ impl Server {
 
     /// Ask it to stop, and see that it does so in good order.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.child.id().ok_or_else(|| failed("the service ended by itself"))?;
-        Command::new("kill").arg(pid.to_string()).status().await.context("cannot send a signal")?;
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.ok_or_else(|| failed("the service ended by itself"))?;
+        kill_process(pid, Signal::TERM).context("cannot send a signal")?;
         let status = timeout(STOP, self.child.wait()).await.context("the service did not stop in time")??;
         if status.success() {
             return Ok(());

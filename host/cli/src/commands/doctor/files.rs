@@ -1,10 +1,10 @@
-//! Secrets in files, and the tokens.
+//! Secrets in files, the tokens, and the files of an SQLite store.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use belfry_service::config::{Config, Tokens};
+use belfry_service::config::{Config, Tokens, is_secret};
 
 use super::check::Check;
 
@@ -12,19 +12,22 @@ use super::check::Check;
 const OTHERS_READ: u32 = 0o004;
 /// And write to it.
 const OTHERS_WRITE: u32 = 0o002;
+/// What anyone but the owner may do, of the owner's group or not.
+const ANYTHING_BY_OTHERS: u32 = 0o077;
 
 pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
     let mut checks: Vec<Check> = secrets(config).into_iter().map(|(name, path)| secret(&name, &path)).collect();
     if let Some(path) = file.filter(|_| has_passwords(config)) {
         checks.push(secret("configuration with a password", path));
     }
+    checks.extend(store(config));
     match &config.http.tokens_file {
         None if config.http.require_token => {
             checks.push(Check::ok("http.require_token", "nobody is let in without a token of the database"));
         }
         None => checks.push(Check::ok("http.tokens_file", "not set: whoever is on this machine may do everything")),
         Some(path) => match Tokens::read(path) {
-            Err(error) => checks.push(Check::failed("http.tokens_file", error.to_string(), "mend the file")),
+            Err(error) => checks.push(Check::failed("http.tokens_file", error.to_string(), "correct the file")),
             Ok(_) if mode(path).is_some_and(|mode| mode & OTHERS_WRITE != 0) => checks.push(Check::warning(
                 "http.tokens_file",
                 format!("everybody may write to {}, and so let themselves in", path.display()),
@@ -34,6 +37,25 @@ pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
         },
     }
     checks
+}
+
+/// These files hold events and recipients, and a user who may lock them can stop the service.
+fn store(config: &Config) -> Option<Check> {
+    const NAME: &str = "store files";
+    let files = config.store.settings().ok()?.files();
+    let there: Vec<(&PathBuf, u32)> = files.iter().filter_map(|file| Some((file, mode(file)?))).collect();
+    let open: Vec<String> = there
+        .iter()
+        .filter(|(_, mode)| mode & ANYTHING_BY_OTHERS != 0)
+        .map(|(file, _)| file.display().to_string())
+        .collect();
+    let first = there.first()?.0.display();
+    Some(if open.is_empty() {
+        Check::ok(NAME, format!("{first} and what belongs to it are open to their owner only"))
+    } else {
+        let finding = format!("others than their owner may use {}", open.join(", "));
+        Check::warning(NAME, finding, format!("chmod 600 {}", open.join(" ")))
+    })
 }
 
 /// Files that hold secrets, by their settings.
@@ -75,5 +97,5 @@ fn has_passwords(config: &Config) -> bool {
         let authority = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
         authority.is_some_and(|(user, _)| user.contains(':'))
     };
-    addresses.into_iter().any(in_address) || config.kafka.properties.keys().any(|name| name.ends_with("password"))
+    addresses.into_iter().any(in_address) || config.kafka.properties.keys().any(|name| is_secret(name))
 }
