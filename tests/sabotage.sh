@@ -5,7 +5,7 @@ cargo=${CARGO:-cargo}
 failed=0
 
 # The command must be built with the tests: only then can its safeguards be switched off.
-$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test hostile_guests || exit 1
+$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test hostile_guests --test envelopes || exit 1
 
 run() { # safeguard, file, test
     BELFRY_SABOTAGE=$1 timeout 300 $cargo test --quiet --workspace --test "$2" -- --exact "$3" --test-threads 1 2>&1
@@ -39,4 +39,5 @@ try seeded-randomness hostile_guests clocks_show_the_events_time_and_randomness_
 try look-in-the-log store lost_answer::a_commit_that_the_server_lost_is_repeated_and_not_acknowledged_unseen
 try unstorable store refusals::an_event_that_cannot_be_stored_harms_no_other
 try sorted-inserts safeguards replicas_that_bring_the_same_ids_do_not_deadlock
+try exact-numbers envelopes numbers_are_compared_by_their_exact_value
 exit $failed

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use belfry_artifacts::{TEACHER_RESULTS, programs};
 use belfry_model::{Envelope, Event};
 use belfry_sandbox::{Configuration, Executor, Projection, Projector, Sandbox};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::{Batch, results_ready};
 
@@ -27,9 +27,10 @@ struct Rule {
 }
 
 impl Rule {
-    fn load(sandbox: &Sandbox, component: &[u8], config: Map<String, Value>) -> Self {
+    fn load(sandbox: &Sandbox, component: &[u8], config: &str) -> Self {
         let projector = sandbox.load(component).expect("a component that is admitted");
-        let configuration = projector.configure(&config).expect("a valid configuration");
+        let configuration =
+            projector.configure(&config.parse().expect("a JSON object")).expect("a valid configuration");
         Self { projector, configuration: Arc::new(configuration) }
     }
 
@@ -44,11 +45,11 @@ impl Rule {
 impl Neighbour {
     /// Today's rules beside a rule with this behaviour.
     pub fn new(sandbox: &Sandbox, behaviour: &str) -> Self {
-        let config = Map::from_iter([("behaviour".to_owned(), json!(behaviour))]);
+        let config = json!({ "behaviour": behaviour }).to_string();
         Self {
             executor: Executor::new(2, 1024),
-            quiet: Rule::load(sandbox, TEACHER_RESULTS, Map::new()),
-            loud: Rule::load(sandbox, programs::HOSTILE, config),
+            quiet: Rule::load(sandbox, TEACHER_RESULTS, "{}"),
+            loud: Rule::load(sandbox, programs::HOSTILE, &config),
         }
     }
 

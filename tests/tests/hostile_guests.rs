@@ -35,7 +35,8 @@ struct Rule {
 
 fn rule(component: &[u8], config: &Value) -> Rule {
     let projector = sandbox().load(component).expect("a component that is admitted");
-    let configuration = projector.configure(config.as_object().expect("an object")).expect("a valid configuration");
+    let configuration =
+        projector.configure(&config.to_string().parse().expect("an object")).expect("a valid configuration");
     Rule { projector, configuration: Arc::new(configuration) }
 }
 
@@ -43,7 +44,8 @@ fn hostile(behaviour: &str) -> Rule {
     static HOSTILE: OnceLock<Projector> = OnceLock::new();
     let projector = HOSTILE.get_or_init(|| rule(programs::HOSTILE, &json!({})).projector).clone();
     let config = json!({ "behaviour": behaviour });
-    let configuration = projector.configure(config.as_object().expect("an object")).expect("a known behaviour");
+    let configuration =
+        projector.configure(&config.to_string().parse().expect("an object")).expect("a known behaviour");
     Rule { projector, configuration: Arc::new(configuration) }
 }
 

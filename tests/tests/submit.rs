@@ -216,7 +216,7 @@ async fn the_command_installs_it_and_says_from_where_to_where() -> Result<()> {
     let server = shared_postgres().await?;
     let (service, store) = (server.create_database().await?, server.create_database().await?);
     let install = ["migrate", "--submit-only", "--url", &service.url];
-    for told in ["schema submit went from version 0 to 1", "schema submit is up to date at version 1"] {
+    for told in ["schema submit went from version 0 to 2", "schema submit is up to date at version 2"] {
         let (code, text) = migrated(&install).await?;
         assert!(code == Some(0) && text.contains(told), "{code:?} {text}");
     }

@@ -1,8 +1,7 @@
-use serde::{Serialize, Serializer};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::Envelope;
+use crate::canonical::canonical_without;
 
 /// SHA-256 of what an event says.
 pub type ContentHash = [u8; 32];
@@ -10,48 +9,16 @@ pub type ContentHash = [u8; 32];
 /// Fields of `data` that a producer may mint anew when it repeats an event under the same id.
 const MINTED_ANEW: [&str; 2] = ["timestamp", "system_metadata"];
 
-#[derive(Serialize)]
-struct Content<'a> {
-    data: Data<'a>,
-    event_type: &'a str,
-}
-
-/// An event's data without the fields that may differ in a repetition.
-struct Data<'a>(&'a Value);
-
-impl Serialize for Data<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Object(fields) => {
-                serializer.collect_map(fields.iter().filter(|(name, _)| !MINTED_ANEW.contains(&name.as_str())))
-            }
-            other => other.serialize(serializer),
-        }
-    }
-}
-
-/// The hash that tells a repeated event from another event under the same id: SHA-256 over the canonical form
-/// (RFC 8785) of its type and its data, but for `timestamp` and `system_metadata`.
+/// The hash that tells a repeated event from another event under the same id: SHA-256 over the canonical form of its type
+/// and its data, but for `timestamp` and `system_metadata`. See [`crate::canonical_json`]: numbers count by their exact value.
 pub fn content_hash(envelope: &Envelope) -> ContentHash {
-    let content = Content { data: Data(&envelope.data), event_type: &envelope.event_type };
+    let data = canonical_without(&envelope.data_text, &MINTED_ANEW).expect("an envelope's data is within the limits");
+    let event_type = serde_json::to_string(&envelope.event_type).expect("a text is always JSON");
     let mut hasher = Sha256::new();
-    serde_json_canonicalizer::to_writer(&content, &mut HashWriter(&mut hasher))
-        .expect("values from JSON have string keys and finite numbers");
+    for part in [r#"{"data":"#, &data, r#","event_type":"#, &event_type, "}"] {
+        hasher.update(part);
+    }
     hasher.finalize().into()
-}
-
-/// Feeds text into the hash without keeping it.
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -78,8 +45,25 @@ mod tests {
         {
             assert_ne!(first, hash(event_type, data), "{event_type} {data}");
         }
+        assert_ne!(first, hash("t", r#"{"a":1,"b":{"timestamp":1}}"#), "within other fields, times count");
     }
 
+    #[test]
+    fn numbers_count_by_their_exact_value() {
+        for (one, other) in [("1", "1.0"), ("1", "10e-1"), ("9007199254740993", "9007199254740993.0")] {
+            let of = |number: &str| hash("t", &format!(r#"{{"a":[{number}]}}"#));
+            assert_eq!(of(one), of(other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("9007199254740992", "9007199254740993"),
+            ("18446744073709551615", "18446744073709551614"),
+            ("1e-400", "0"),
+        ] {
+            assert_ne!(hash("t", one), hash("t", other), "{one} {other}");
+        }
+    }
+
+    /// Hashes are stored: what they are must not change.
     #[test]
     fn the_form_is_rfc_8785() {
         let canonical = br#"{"data":{"a":1,"b":"\u00f6"},"event_type":"t"}"#;

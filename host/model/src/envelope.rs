@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::decimal::exact_integer;
+use crate::json_limits::{JsonLimit, MAX_JSON_DEPTH, check_limits};
+use crate::json_pointer::number_text;
 use crate::{Outcome, parse_instant_ms};
 
 /// A domain fact with what is known about it: one JSON object, as it travels over Kafka and HTTP.
@@ -35,13 +38,17 @@ pub struct Envelope {
     pub metadata: Option<Map<String, Value>>,
     /// The same as text, as it arrived.
     pub metadata_text: Option<Box<str>>,
+    /// `partition_key` of the metadata: what decides the order. A number is the text that it has there.
+    pub partition_key: Option<String>,
+    /// `batch_id` of the data. A number is the text that it has there. Has no U+0000.
+    pub batch_id: Option<String>,
 }
 
 /// Why a text is not an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{detail}", if pointer.is_empty() { String::new() } else { format!("{pointer}: ") })]
 pub struct Malformed {
-    /// `Undecodable` if the text is not JSON, else `Malformed`.
+    /// `Undecodable` if the bytes are not JSON, else `Malformed`.
     pub outcome: Outcome,
     /// RFC 6901 pointer to what is wrong; empty for the text as a whole.
     pub pointer: String,
@@ -77,25 +84,36 @@ impl Envelope {
         let source_service = text("source_service", fields.required("source_service")?)?;
         let data_raw = fields.required("data")?;
         let data = value("data", data_raw)?;
-        let metadata_raw = fields.get("metadata").filter(|raw| raw.get() != "null");
+        let metadata_raw = fields.given("metadata");
         let metadata = match metadata_raw.map(|raw| value("metadata", raw)).transpose()? {
             None => None,
             Some(Value::Object(metadata)) => Some(metadata),
             Some(_) => return Err(Malformed::at("/metadata", "must be an object or null")),
         };
         fields.check_unknown()?;
+        let partition_key = match (&metadata, metadata_raw) {
+            (Some(metadata), Some(raw)) => key("/metadata", "partition_key", metadata, raw.get())?,
+            _ => None,
+        };
+        let batch_id = match &data {
+            Value::Object(data) => key("/data", "batch_id", data, data_raw.get())?,
+            _ => None,
+        };
+        without_nul("/data/batch_id", batch_id.as_deref().unwrap_or_default())?;
         Ok(Self {
             event_id,
             event_type,
             event_timestamp,
             occurred_at_ms,
             source_service,
-            schema_version: fields.get("schema_version").map_or(Ok(1), schema_version)?,
-            correlation_id: fields.get("correlation_id").map_or(Ok(event_id), |raw| uuid("correlation_id", raw))?,
+            schema_version: fields.given("schema_version").map_or(Ok(1), schema_version)?,
+            correlation_id: fields.given("correlation_id").map_or(Ok(event_id), |raw| uuid("correlation_id", raw))?,
             data,
             data_text: data_raw.get().into(),
             metadata,
             metadata_text: metadata_raw.map(|raw| raw.get().into()),
+            partition_key,
+            batch_id,
         })
     }
 
@@ -107,18 +125,23 @@ impl Envelope {
     /// Whom the event is about: what `pointer` (RFC 6901) finds in `data`; without a pointer, or where it finds neither
     /// text nor number, the data's `user_id`, else the partition key, else the event's id.
     pub fn subject(&self, pointer: Option<&str>) -> String {
-        let pointed = pointer.and_then(|pointer| match self.data.pointer(pointer)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        });
-        pointed
-            .or_else(|| self.data_str("user_id").map(str::to_owned))
-            .or_else(|| self.metadata_str("partition_key").map(str::to_owned))
+        pointer
+            .and_then(|pointer| self.data_at(pointer))
+            .or_else(|| self.data_at("/user_id"))
+            .or_else(|| self.partition_key.clone())
             .unwrap_or_else(|| self.event_id.to_string())
     }
 
-    /// A string of the data, such as `batch_id`.
+    /// The text, or the number's text, to which `pointer` points in the data.
+    fn data_at(&self, pointer: &str) -> Option<String> {
+        match self.data.pointer(pointer)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(_) => number_text(&self.data_text, pointer).map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// A string of the data, such as `user_id`.
     pub fn data_str(&self, name: &str) -> Option<&str> {
         self.data.get(name)?.as_str()
     }
@@ -141,6 +164,10 @@ const KNOWN: [&str; 9] = [
 
 impl<'a> Fields<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            let detail = "not valid JSON: begins with a byte order mark; send UTF-8 without it";
+            return Err(Malformed { outcome: Outcome::Undecodable, ..Malformed::at("", detail) });
+        }
         serde_json::from_slice(bytes).map_err(|error| {
             let not_json = error.is_syntax() || error.is_eof();
             let told = error.to_string();
@@ -159,6 +186,11 @@ impl<'a> Fields<'a> {
 
     fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, raw)| *raw)
+    }
+
+    /// The text of a field that need not be there; `null` is as absent.
+    fn given(&self, name: &str) -> Option<&'a RawValue> {
+        self.get(name).filter(|raw| raw.get() != "null")
     }
 
     fn required(&self, name: &str) -> Result<&'a RawValue, Malformed> {
@@ -207,14 +239,34 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
 /// Envelopes have nine fields; the bound keeps the search for repeated names cheap.
 const MAX_FIELDS: usize = 256;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const REPEATED: &str = "a field of the envelope occurs twice";
-const TOO_MANY: &str = "the envelope has more than 256 fields";
+const TOO_MANY: &str = "the envelope has more than 256 fields, which is the limit";
 
 fn value(name: &str, raw: &RawValue) -> Result<Value, Malformed> {
     serde_json::from_str(raw.get()).map_err(|error| {
-        let outcome = Outcome::Undecodable;
-        Malformed { outcome, ..Malformed::at(format!("/{}", escape(name)), format!("not valid JSON: {error}")) }
+        let pointer = format!("/{}", escape(name));
+        match check_limits(raw, MAX_JSON_DEPTH) {
+            Err(limit @ (JsonLimit::Depth(_) | JsonLimit::Number)) => Malformed::at(pointer, limit.to_string()),
+            Err(limit @ JsonLimit::Surrogate) => {
+                Malformed { outcome: Outcome::Undecodable, ..Malformed::at(pointer, limit.to_string()) }
+            }
+            Ok(()) => {
+                let detail = format!("not valid JSON: {error}");
+                Malformed { outcome: Outcome::Undecodable, ..Malformed::at(pointer, detail) }
+            }
+        }
     })
+}
+
+/// What decides an event's order. A value of another kind is refused: to pass over it would lose the order.
+fn key(parent: &str, name: &str, fields: &Map<String, Value>, json: &str) -> Result<Option<String>, Malformed> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(_)) => Ok(number_text(json, &format!("/{name}")).map(str::to_owned)),
+        Some(_) => Err(Malformed::at(format!("{parent}/{name}"), "must be a string, a number or null")),
+    }
 }
 
 fn text(name: &str, raw: &RawValue) -> Result<String, Malformed> {
@@ -230,18 +282,10 @@ fn uuid(name: &str, raw: &RawValue) -> Result<Uuid, Malformed> {
 }
 
 fn schema_version(raw: &RawValue) -> Result<u32, Malformed> {
-    integer(&value("schema_version", raw)?)
+    let version = value("schema_version", raw)?.is_number().then(|| exact_integer(raw.get())).flatten();
+    version
         .and_then(|version| u32::try_from(version).ok())
         .ok_or_else(|| Malformed::at("/schema_version", "must be an integer from 0 to 4294967295"))
-}
-
-/// A JSON number with an integral value; `28.0` is 28, `"28"` is not.
-pub(crate) fn integer(value: &Value) -> Option<i64> {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0; // 2^63
-    value.as_i64().or_else(|| {
-        let float = value.as_f64().filter(|_| value.is_f64())?;
-        (float.fract() == 0.0 && (-LIMIT..LIMIT).contains(&float)).then_some(float as i64)
-    })
 }
 
 /// The databases' text types and C strings end at U+0000, so ids must not have it.

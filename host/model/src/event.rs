@@ -1,6 +1,8 @@
 use serde_json::{Map, Value};
 
-use crate::envelope::{escape, integer, without_nul};
+use crate::decimal::exact_integer;
+use crate::envelope::{escape, without_nul};
+use crate::json_pointer::number_text;
 use crate::{Envelope, Malformed};
 
 /// The event type, which is also the topic, of [`BatchResultsReadyV1`].
@@ -73,22 +75,19 @@ impl Event {
 
     fn read(envelope: &Envelope) -> Result<Self, Malformed> {
         match envelope.event_type.as_str() {
-            BATCH_RESULTS_READY_V1 => batch_results_ready(&envelope.data).map(Self::BatchResultsReadyV1),
+            BATCH_RESULTS_READY_V1 => batch_results_ready(Record::of(envelope)?).map(Self::BatchResultsReadyV1),
             BATCH_ASSESSMENT_COMPLETED_V1 => {
-                batch_assessment_completed(&envelope.data).map(Self::BatchAssessmentCompletedV1)
+                batch_assessment_completed(Record::of(envelope)?).map(Self::BatchAssessmentCompletedV1)
             }
             _ => {
-                for name in ["batch_id", "user_id"] {
-                    without_nul(&format!("/data/{name}"), envelope.data_str(name).unwrap_or_default())?;
-                }
+                without_nul("/data/user_id", envelope.data_str("user_id").unwrap_or_default())?;
                 Ok(Self::Other)
             }
         }
     }
 }
 
-fn batch_results_ready(data: &Value) -> Result<BatchResultsReadyV1, Malformed> {
-    let data = Record::new("/data".to_owned(), data)?;
+fn batch_results_ready(data: Record<'_>) -> Result<BatchResultsReadyV1, Malformed> {
     Ok(BatchResultsReadyV1 {
         batch_id: data.id("batch_id")?,
         user_id: data.id("user_id")?,
@@ -107,7 +106,7 @@ fn phase_results(data: &Record<'_>) -> Result<Vec<PhaseResult>, Malformed> {
     phases
         .iter()
         .map(|(name, phase)| {
-            let phase = Record::new(format!("{pointer}/{}", escape(name)), phase)?;
+            let phase = data.inner(format!("{pointer}/{}", escape(name)), phase)?;
             Ok(PhaseResult {
                 name: name.clone(),
                 status: phase.text("status")?,
@@ -119,8 +118,7 @@ fn phase_results(data: &Record<'_>) -> Result<Vec<PhaseResult>, Malformed> {
         .collect()
 }
 
-fn batch_assessment_completed(data: &Value) -> Result<BatchAssessmentCompletedV1, Malformed> {
-    let data = Record::new("/data".to_owned(), data)?;
+fn batch_assessment_completed(data: Record<'_>) -> Result<BatchAssessmentCompletedV1, Malformed> {
     let rankings = data.required("rankings_summary")?;
     let pointer = data.pointer("rankings_summary");
     let rankings = rankings.as_array().ok_or_else(|| Malformed::at(&*pointer, "must be a list"))?;
@@ -131,7 +129,7 @@ fn batch_assessment_completed(data: &Value) -> Result<BatchAssessmentCompletedV1
         rankings: rankings
             .iter()
             .enumerate()
-            .map(|(place, entry)| Record::new(format!("{pointer}/{place}"), entry).map(|entry| ranking(&entry)))
+            .map(|(place, entry)| data.inner(format!("{pointer}/{place}"), entry).map(|entry| ranking(&entry)))
             .collect::<Result<_, _>>()?,
     })
 }
@@ -142,7 +140,7 @@ fn ranking(entry: &Record<'_>) -> Ranking {
     let text = |name: &str| get(name).and_then(Value::as_str).map(str::to_owned);
     Ranking {
         essay_id: text("essay_id"),
-        rank: get("rank").and_then(integer),
+        rank: get("rank").and_then(|rank| entry.exact("rank", rank)),
         score: get("score").and_then(Value::as_f64),
         letter_grade: text("letter_grade"),
         confidence_score: get("confidence_score").and_then(Value::as_f64),
@@ -150,18 +148,30 @@ fn ranking(entry: &Record<'_>) -> Ranking {
     }
 }
 
+const DATA: &str = "/data";
+
 /// A JSON object whose fields are looked up by name, and where it stands.
 struct Record<'a> {
     pointer: String,
     fields: &'a Map<String, Value>,
+    /// The text of the event's data.
+    data_text: &'a str,
 }
 
 impl<'a> Record<'a> {
-    fn new(pointer: String, value: &'a Value) -> Result<Self, Malformed> {
+    fn of(envelope: &'a Envelope) -> Result<Self, Malformed> {
+        Self::new(DATA.to_owned(), &envelope.data, &envelope.data_text)
+    }
+
+    fn new(pointer: String, value: &'a Value, data_text: &'a str) -> Result<Self, Malformed> {
         match value.as_object() {
-            Some(fields) => Ok(Self { pointer, fields }),
+            Some(fields) => Ok(Self { pointer, fields, data_text }),
             None => Err(Malformed::at(pointer, "must be an object")),
         }
+    }
+
+    fn inner(&self, pointer: String, value: &'a Value) -> Result<Self, Malformed> {
+        Self::new(pointer, value, self.data_text)
     }
 
     fn pointer(&self, name: &str) -> String {
@@ -185,8 +195,18 @@ impl<'a> Record<'a> {
         Ok(id)
     }
 
+    /// A number with an integral value: `28.0` is 28, `"28"` is not.
+    fn exact(&self, name: &str, value: &Value) -> Option<i64> {
+        // What is written with a fraction or an exponent has been rounded; its text has not.
+        let written_otherwise = || {
+            let pointer = self.pointer(name);
+            number_text(self.data_text, pointer.strip_prefix(DATA)?).and_then(exact_integer)
+        };
+        value.as_i64().or_else(|| value.is_f64().then(written_otherwise).flatten())
+    }
+
     fn integer(&self, name: &str) -> Result<i64, Malformed> {
-        integer(self.required(name)?)
+        self.exact(name, self.required(name)?)
             .ok_or_else(|| Malformed::at(self.pointer(name), "must be an integer of at most 64 bits"))
     }
 

@@ -1,13 +1,21 @@
-use std::fmt;
+use std::str::FromStr;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+use serde_json::value::RawValue;
+
+use crate::canonical::canonical_without;
+use crate::json_limits::{JsonLimit, MAX_JSON_DEPTH, check_limits};
 
 /// Why a text is not the JSON object that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonTextError {
-    /// Not JSON (RFC 8259), or nested too deeply.
+    /// Not JSON (RFC 8259).
     #[error("not valid JSON: {0}")]
     Invalid(#[from] serde_json::Error),
+    /// JSON that is beyond a limit.
+    #[error(transparent)]
+    Limit(#[from] JsonLimit),
     /// JSON, but not an object.
     #[error("must be a JSON object")]
     NotAnObject,
@@ -16,11 +24,46 @@ pub enum JsonTextError {
 /// Check that a text is a JSON object no deeper than `max_depth`, and take out the whitespace between its tokens.
 /// Numbers and strings keep the text they have, so nothing is rounded or re-escaped.
 pub fn compact_object(text: &str, max_depth: usize) -> Result<String, JsonTextError> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    Nesting { left: max_depth, max_depth }.deserialize(&mut reader)?;
-    reader.end()?;
+    check_limits(serde_json::from_str::<&RawValue>(text)?, max_depth)?;
     let compact = without_whitespace(text);
     if compact.starts_with('{') { Ok(compact) } else { Err(JsonTextError::NotAnObject) }
+}
+
+/// A JSON object, such as a release's settings, in its canonical form (see [`crate::canonical_json`]): two that say the same
+/// have the same text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonObject(String);
+
+impl JsonObject {
+    /// Its canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for JsonObject {
+    fn default() -> Self {
+        Self("{}".to_owned())
+    }
+}
+
+impl FromStr for JsonObject {
+    type Err = JsonTextError;
+
+    fn from_str(text: &str) -> Result<Self, JsonTextError> {
+        let json: &RawValue = serde_json::from_str(text)?;
+        check_limits(json, MAX_JSON_DEPTH)?;
+        if !json.get().starts_with('{') {
+            return Err(JsonTextError::NotAnObject);
+        }
+        Ok(Self(canonical_without(json.get(), &[])?))
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer)?.get().parse().map_err(D::Error::custom)
+    }
 }
 
 /// Take whitespace out of a text known to be JSON, outside its strings.
@@ -45,77 +88,6 @@ pub fn without_whitespace(json: &str) -> String {
     compact
 }
 
-/// Walks a JSON value and keeps nothing of it, but counts how deep it goes.
-#[derive(Clone, Copy)]
-struct Nesting {
-    left: usize,
-    max_depth: usize,
-}
-
-impl Nesting {
-    fn inner<E: Error>(self) -> Result<Self, E> {
-        match self.left.checked_sub(1) {
-            Some(left) => Ok(Self { left, ..self }),
-            None => Err(E::custom(format!("nested more than {} levels deep", self.max_depth))),
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Nesting {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Nesting {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let inner = self.inner()?;
-        while items.next_element_seed(inner)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        let inner = self.inner()?;
-        // Names are read as values too: that checks their escapes, and they cannot nest.
-        while fields.next_key_seed(inner)?.is_some() {
-            fields.next_value_seed(inner)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -135,8 +107,24 @@ mod tests {
         for text in ["[]", "1", "null", "\"{}\""] {
             assert!(matches!(compact_object(text, 32), Err(JsonTextError::NotAnObject)), "{text}");
         }
-        for text in ["", "{", "{}{}", "{\"a\":NaN}", "{\"a\":\"\\ud800\"}", "{'a':1}", "{\"a\":1,}", "{\"a\":1e999}"] {
+        for text in ["", "{", "{}{}", "{\"a\":NaN}", "{'a':1}", "{\"a\":1,}", "{\"a\":\"\\uzzzz\"}", "{\"a\":\"\t\"}"] {
             assert!(matches!(compact_object(text, 32), Err(JsonTextError::Invalid(_))), "{text}");
+        }
+        for text in ["{\"a\":\"\\ud800\"}", "{\"a\":1e999}", "{\"\\udc00\":1}"] {
+            let refused = compact_object(text, 32).expect_err(text);
+            assert!(matches!(refused, JsonTextError::Limit(_)) && !refused.to_string().contains("valid"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn objects_that_say_the_same_are_the_same() {
+        let object = |text: &str| text.parse::<JsonObject>();
+        let one = object(r#" {"b":1.0,"a":{"x":9007199254740993}} "#).expect("an object");
+        assert_eq!(one.as_str(), r#"{"a":{"x":9007199254740993},"b":1}"#);
+        assert_eq!(object(r#"{"a":{"x":9007199254740993.0},"b":1}"#).expect("an object"), one);
+        assert_ne!(object(r#"{"a":{"x":9007199254740992},"b":1}"#).expect("an object"), one);
+        for refused in ["[]", "{", r#"{"a":1e400}"#, r#"{"a":"\ud800"}"#] {
+            assert!(object(refused).is_err(), "{refused}");
         }
     }
 

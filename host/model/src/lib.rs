@@ -4,10 +4,15 @@
 //! A projector answers with [`Notification`]s; [`Message::finish`] turns each into the text that teachers' clients
 //! receive, under an id derived from its identity.
 
+mod canonical;
 mod content_hash;
+mod decimal;
 mod envelope;
 mod event;
+mod json_limits;
+mod json_pointer;
 mod json_text;
+mod json_tokens;
 mod message;
 mod notification;
 mod notification_id;
@@ -16,13 +21,15 @@ mod real_time;
 mod sabotage;
 mod timestamp;
 
+pub use canonical::canonical_json;
 pub use content_hash::{ContentHash, content_hash};
 pub use envelope::{Envelope, Malformed};
 pub use event::{
     BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1, Event,
     PhaseResult, Ranking,
 };
-pub use json_text::{JsonTextError, compact_object, without_whitespace};
+pub use json_limits::{JsonLimit, MAX_JSON_DEPTH};
+pub use json_text::{JsonObject, JsonTextError, compact_object, without_whitespace};
 pub use message::{Cause, MAX_MESSAGE_BYTES, Message, MessageSettings};
 pub use notification::{
     Draft, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Notification, Policy, Priority, Refusal, accept,

@@ -1,66 +1,93 @@
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::SignedDuration;
+use jiff::civil::{Date, DateTime};
 
 /// A text that is no point in time, or one outside the years 1 to 9999.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 date and time between the years 1 and 9999")]
 pub struct InvalidTimestamp;
 
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+/// Readers of the platform's events keep times in calendars that know the years 1 to 9999 only, in UTC: milliseconds
+/// since the epoch.
+const CALENDAR_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
 /// Read an RFC 3339 text as milliseconds since the epoch, rounded down. Without a zone it is UTC.
 pub fn parse_instant_ms(text: &str) -> Result<i64, InvalidTimestamp> {
-    if !has_shape(text.as_bytes()) {
-        return Err(InvalidTimestamp);
-    }
-    let instant = match text.parse::<Timestamp>() {
-        Ok(instant) => instant,
-        Err(_) => text
-            .parse::<DateTime>()
-            .and_then(|civil| civil.to_zoned(TimeZone::UTC))
-            .map_err(|_| InvalidTimestamp)?
-            .timestamp(),
-    };
-    let ms = instant.as_nanosecond().div_euclid(1_000_000);
-    in_calendar(i64::try_from(ms).map_err(|_| InvalidTimestamp)?).map(|_| ms as i64)
+    let parts = Parts::of(text).ok_or(InvalidTimestamp)?;
+    let date: Date = parts.date.parse().map_err(|_| InvalidTimestamp)?;
+    let days = date.duration_since(EPOCH.date()).as_hours() / 24;
+    let minutes = (days * 24 + parts.hour) * 60 + parts.minute - parts.offset_minutes;
+    let fraction_ms = parts.fraction.bytes().chain(std::iter::repeat(b'0')).take(3);
+    let fraction_ms = fraction_ms.fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
+    let ms = (minutes * 60 + parts.second) * 1000 + fraction_ms;
+    if CALENDAR_MS.contains(&ms) { Ok(ms) } else { Err(InvalidTimestamp) }
 }
 
-/// `YYYY-MM-DD`, then `T` or a space, `hh:mm`, perhaps `:ss` and a fraction, perhaps `Z` or an offset; or the date alone.
-/// The parser takes more than that, but the platform's readers do not, and the text goes on to them as it is.
-fn has_shape(text: &[u8]) -> bool {
-    let digits = |from: usize, count: usize| {
-        text.get(from..from + count).is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+/// A text of the form `YYYY-MM-DD`, then `T` or a space, `hh:mm`, perhaps `:ss` and a fraction of any length, perhaps `Z`
+/// or an offset; or the date alone. Parsers take more than that, but the platform's readers do not, and the text goes on
+/// to them as it is.
+struct Parts<'a> {
+    /// Perhaps of a day that there is not.
+    date: &'a str,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    fraction: &'a str,
+    offset_minutes: i64,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let (date, rest) = text.split_at_checked(10)?;
+        let is_date = date.bytes().enumerate().all(|(place, byte)| match place {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+        let midnight = Self { date, hour: 0, minute: 0, second: 0, fraction: "", offset_minutes: 0 };
+        if !is_date || rest.is_empty() {
+            return is_date.then_some(midnight);
+        }
+        let (hour, rest) = number(rest.strip_prefix(['T', 't', ' '])?, 23)?;
+        let (minute, rest) = number(rest.strip_prefix(':')?, 59)?;
+        let (second, rest) = rest.strip_prefix(':').map_or(Some((0, rest)), |rest| number(rest, 59))?;
+        let has_seconds = text.as_bytes().get(16) == Some(&b':');
+        let (fraction, offset) = match rest.strip_prefix('.').filter(|_| has_seconds) {
+            Some(rest) => rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count()),
+            None => ("", rest),
+        };
+        if rest.starts_with('.') && fraction.is_empty() {
+            return None;
+        }
+        Some(Self { hour, minute, second, fraction, offset_minutes: offset_minutes(offset)?, ..midnight })
+    }
+}
+
+/// Two digits, at most `max`, and what comes behind.
+fn number(text: &str, max: i64) -> Option<(i64, &str)> {
+    let (digits, rest) = text.split_at_checked(2)?;
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()?;
+    (number <= max).then_some((number, rest))
+}
+
+fn offset_minutes(text: &str) -> Option<i64> {
+    let (sign, text) = match text.split_at_checked(1) {
+        None | Some(("Z" | "z", "")) => return Some(0),
+        Some(("+", text)) => (1, text),
+        Some(("-", text)) => (-1, text),
+        Some(_) => return None,
     };
-    let is = |place: usize, allowed: &[u8]| text.get(place).is_some_and(|byte| allowed.contains(byte));
-    if !(digits(0, 4) && is(4, b"-") && digits(5, 2) && is(7, b"-") && digits(8, 2)) {
-        return false;
-    }
-    if text.len() == 10 {
-        return true;
-    }
-    if !(is(10, b"Tt ") && digits(11, 2) && is(13, b":") && digits(14, 2)) {
-        return false;
-    }
-    let mut end = 16;
-    if is(end, b":") {
-        if !digits(17, 2) || text[17] > b'5' {
-            return false;
-        }
-        end = 19;
-        if is(end, b".") {
-            end += 1 + text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        }
-    }
-    match &text[end..] {
-        [] | [b'Z' | b'z'] => true,
-        [b'+' | b'-', hours @ ..] => {
-            let shape = text.len() == end + 6 && digits(end + 1, 2) && is(end + 3, b":") && digits(end + 4, 2);
-            shape && hours[..2] < b"24"[..]
-        }
-        _ => false,
-    }
+    let (hours, rest) = number(text, 23)?;
+    let (minutes, rest) = number(rest.strip_prefix(':')?, 59)?;
+    rest.is_empty().then_some(sign * (hours * 60 + minutes))
 }
 
 /// Write milliseconds since the epoch as RFC 3339 with `Z`, with a fraction only where it is not zero.
 pub fn format_instant_ms(ms: i64) -> Result<String, InvalidTimestamp> {
-    in_calendar(ms).map(|instant| instant.to_string())
+    if !CALENDAR_MS.contains(&ms) {
+        return Err(InvalidTimestamp);
+    }
+    let instant = EPOCH.checked_add(SignedDuration::from_millis(ms)).map_err(|_| InvalidTimestamp)?;
+    Ok(format!("{instant}Z"))
 }
 
 /// Write an RFC 3339 text as Python's `datetime.isoformat` does, with the offset that it has: `+00:00` rather than `Z`, and
@@ -78,15 +105,6 @@ pub(crate) fn isoformat(text: &str) -> Result<String, InvalidTimestamp> {
     Ok(format!("{date}T{minutes}{seconds}{fraction}{offset}"))
 }
 
-/// Readers of the platform's events keep times in calendars that know the years 1 to 9999 only.
-fn in_calendar(ms: i64) -> Result<Timestamp, InvalidTimestamp> {
-    let instant = Timestamp::from_millisecond(ms).map_err(|_| InvalidTimestamp)?;
-    match instant.to_zoned(TimeZone::UTC).year() {
-        1..=9999 => Ok(instant),
-        _ => Err(InvalidTimestamp),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +120,14 @@ mod tests {
             ("1970-01-01t00:01z", 60_000),
             ("1970-01-02", 86_400_000),
             ("1969-12-31T23:59:59.9999Z", -1),
+            ("1970-01-01T00:00:01.1234567890123456789Z", 1123),
+            ("0001-01-01T00:00:00Z", -62_135_596_800_000),
+            ("0001-01-01T05:00:00+05:00", -62_135_596_800_000),
+            ("9999-12-30T21:00:00-05:00", 253_402_214_400_000 + 2 * 3_600_000),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+            ("9999-12-31T23:59:59.99999999999Z", 253_402_300_799_999),
+            ("9999-12-31", 253_402_214_400_000),
+            ("1970-01-02T23:59:00+23:59", 86_400_000),
         ] {
             assert_eq!(parse_instant_ms(text), Ok(ms), "{text}");
         }
@@ -122,6 +148,21 @@ mod tests {
             "2026-03-02T09:15:60Z",
             "2026-03-02T09:15:01+25:30",
             "2026-03-02T09:15:01[Europe/Stockholm]",
+            "2026-03-02T24:00:00Z",
+            "2026-03-02T09:60:00Z",
+            "2026-03-02T09:15:01.Z",
+            "2026-03-02T09:15.5Z",
+            "2026-03-02T09:15:01,5Z",
+            "2026-03-02T09:15:01+01:60",
+            "2026-03-02T09:15:01+0100",
+            "2026-03-02T09:15:01Z ",
+            "2026-03-02T",
+            "2026-03-02Z",
+            "2026-13-02",
+            "2026-03-0２",
+            "2026-03-02Tö9:15",
+            "9999-12-31T23:59:59-00:01",
+            "0001-01-01T00:00:00+00:01",
         ] {
             assert_eq!(parse_instant_ms(text), Err(InvalidTimestamp), "{text}");
         }
@@ -140,6 +181,7 @@ mod tests {
             ("2026-03-02 09:15", "2026-03-02T09:15:00+00:00"),
             ("2026-03-02T09:15+01:00", "2026-03-02T09:15:00+01:00"),
             ("2026-03-02", "2026-03-02T00:00:00+00:00"),
+            ("9999-12-31T23:59:59.1234567890123Z", "9999-12-31T23:59:59.123456+00:00"),
         ] {
             assert_eq!(isoformat(text).as_deref(), Ok(expected), "{text}");
         }
@@ -150,6 +192,10 @@ mod tests {
     fn writes_a_fraction_only_where_there_is_one() {
         assert_eq!(format_instant_ms(0).as_deref(), Ok("1970-01-01T00:00:00Z"));
         assert_eq!(format_instant_ms(1500).as_deref(), Ok("1970-01-01T00:00:01.5Z"));
-        assert_eq!(format_instant_ms(i64::MAX), Err(InvalidTimestamp));
+        assert_eq!(format_instant_ms(253_402_300_799_999).as_deref(), Ok("9999-12-31T23:59:59.999Z"));
+        assert_eq!(format_instant_ms(-62_135_596_800_000).as_deref(), Ok("0001-01-01T00:00:00Z"));
+        for ms in [i64::MAX, i64::MIN, 253_402_300_800_000, -62_135_596_800_001] {
+            assert_eq!(format_instant_ms(ms), Err(InvalidTimestamp), "{ms}");
+        }
     }
 }

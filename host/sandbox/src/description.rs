@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
+use belfry_model::JsonObject;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What a rule says of itself; the contract in `wit/` has the words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +104,10 @@ pub struct Configuration(BTreeMap<String, String>);
 
 impl Configuration {
     /// Take a release's settings, add the defaults, and refuse what the rule does not understand or misses.
-    pub fn new(given: &serde_json::Map<String, Value>, description: &Description) -> Result<Self, String> {
+    pub fn new(given: &JsonObject, description: &Description) -> Result<Self, String> {
+        // As text: numbers have any number of digits.
+        let given: BTreeMap<String, &RawValue> =
+            serde_json::from_str(given.as_str()).map_err(|error| error.to_string())?;
         let known = || description.config.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
         if let Some(unknown) = given.keys().find(|name| !description.config.iter().any(|key| key.name == **name)) {
             return Err(match known() {
@@ -112,7 +117,7 @@ impl Configuration {
         }
         let mut settings = BTreeMap::new();
         for key in &description.config {
-            let value = given.get(&key.name).map(Value::to_string).or_else(|| key.default.clone());
+            let value = given.get(&key.name).map(|json| json.get().to_owned()).or_else(|| key.default.clone());
             match value {
                 Some(value) => drop(settings.insert(key.name.clone(), value)),
                 None if key.required => return Err(format!("{}: missing; it is required ({})", key.name, key.help)),
@@ -124,5 +129,28 @@ impl Configuration {
 
     pub(crate) fn get(&self, name: &str) -> Option<&String> {
         self.0.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_reach_the_rule_with_all_digits() {
+        let key = ConfigKey { name: "n".into(), required: true, default: None, help: String::new() };
+        let description = Description {
+            name: "rule".into(),
+            version: "1".into(),
+            summary: "s".into(),
+            subscriptions: Vec::new(),
+            config: vec![key],
+            requires: Vec::new(),
+        };
+        for (given, seen) in [("9007199254740993", "9007199254740993"), ("28.0", "28"), ("[0.10, 1e2]", "[0.1,100]")] {
+            let given = format!(r#"{{"n":{given}}}"#).parse().expect("an object");
+            let configuration = Configuration::new(&given, &description).expect("a valid configuration");
+            assert_eq!(configuration.get("n").map(String::as_str), Some(seen));
+        }
     }
 }

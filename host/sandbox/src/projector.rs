@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use belfry_model::{Envelope, Event, Outcome, accept};
+use belfry_model::{Envelope, Event, JsonObject, Outcome, accept};
 use cpu_time::ThreadTime;
 use fail::fail_point;
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -117,7 +117,7 @@ impl Projector {
     }
 
     /// Check a release's configuration: first against the description, then by the rule itself.
-    pub fn configure(&self, given: &serde_json::Map<String, serde_json::Value>) -> Result<Configuration, NotAdmitted> {
+    pub fn configure(&self, given: &JsonObject) -> Result<Configuration, NotAdmitted> {
         let refuse = |detail: String| NotAdmitted::new(Reason::BadConfiguration, detail);
         let configuration = Configuration::new(given, &self.inner.description).map_err(refuse)?;
         let mut run = self

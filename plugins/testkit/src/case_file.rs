@@ -3,10 +3,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use belfry_model::{Envelope, Event, Malformed};
+use belfry_model::{Envelope, Event, JsonObject, Malformed};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::Expectation;
 
@@ -49,7 +48,7 @@ pub enum CaseError {
 pub(crate) struct Case {
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) event: Event,
-    pub(crate) config: Map<String, Value>,
+    pub(crate) config: JsonObject,
     pub(crate) expect: Option<Expectation>,
     /// The file's text, for accepting what came out.
     pub(crate) text: String,
@@ -62,7 +61,7 @@ struct CaseFile<'a> {
     #[serde(borrow)]
     event: &'a RawValue,
     #[serde(default)]
-    config: Map<String, Value>,
+    config: JsonObject,
     #[serde(default)]
     expect: Option<Expectation>,
 }

@@ -1,10 +1,10 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::{Number, Value};
 
-use crate::Expectation;
+use crate::json::Inner;
 use crate::visible::visible;
+use crate::{Expectation, Json};
 
 /// The most characters of a value that a report shows.
 const MAX_SHOWN: usize = 160;
@@ -17,9 +17,9 @@ pub struct Difference {
     /// The place, such as `notifications[0].payload.message`.
     pub path: String,
     /// What should be there; nothing if none.
-    pub expected: Option<Value>,
+    pub expected: Option<Json>,
     /// What is there; nothing if none.
-    pub got: Option<Value>,
+    pub got: Option<Json>,
     /// Why it came to that, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -27,9 +27,10 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (expected, got) = match (&self.expected, &self.got) {
-            (Some(Value::String(expected)), Some(Value::String(got))) => long_texts(expected, got),
-            (expected, got) => (shown(expected.as_ref()), shown(got.as_ref())),
+        let text = |side: &Option<Json>| side.as_ref().and_then(Json::as_str);
+        let (expected, got) = match (text(&self.expected), text(&self.got)) {
+            (Some(expected), Some(got)) => long_texts(&expected, &got),
+            _ => (shown(self.expected.as_ref()), shown(self.got.as_ref())),
         };
         write!(formatter, "{}: expected {expected}, got {got}", visible(&self.path))?;
         self.note.as_ref().map_or(Ok(()), |note| write!(formatter, " ({})", visible(note)))
@@ -41,14 +42,15 @@ pub(crate) fn differences(expected: &Expectation, got: &Expectation, note: Optio
     let mut found = Vec::new();
     match (expected, got) {
         (Expectation::Notifications(expected), Expectation::Notifications(got)) => {
-            let in_full = |all: &[crate::ExpectedNotification]| all.iter().map(|one| one.in_full()).collect();
-            compare("notifications", &Value::Array(in_full(expected)), &Value::Array(in_full(got)), &mut found);
+            let in_full =
+                |all: &[crate::ExpectedNotification]| all.iter().map(|one| one.in_full()).collect::<Vec<Json>>();
+            compare_items("notifications", &in_full(expected), &in_full(got), &mut found);
         }
         (Expectation::Rejection(expected), Expectation::Rejection(got)) if expected != got => {
-            found.push(different("rejection.code", expected.code.as_str().into(), got.code.as_str().into()));
+            found.push(different("rejection.code", Json::of(&expected.code), Json::of(&got.code)));
         }
         _ if expected.outcome() != got.outcome() => {
-            let [expected, got] = [expected, got].map(|side| side.outcome().as_str().into());
+            let [expected, got] = [expected, got].map(|side| Json::of(side.outcome().as_str()));
             found.push(different("outcome", expected, got));
         }
         _ => {}
@@ -59,31 +61,34 @@ pub(crate) fn differences(expected: &Expectation, got: &Expectation, note: Optio
     found
 }
 
-fn different(path: &str, expected: Value, got: Value) -> Difference {
+fn different(path: &str, expected: Json, got: Json) -> Difference {
     Difference { path: path.to_owned(), expected: Some(expected), got: Some(got), note: None }
 }
 
 /// Walk two values side by side. The order of an object's fields does not count; numbers are compared by value.
-fn compare(path: &str, expected: &Value, got: &Value, found: &mut Vec<Difference>) {
-    match (expected, got) {
-        (Value::Object(expected), Value::Object(got)) => {
-            let names = expected.keys().chain(got.keys().filter(|name| !expected.contains_key(*name)));
+fn compare(path: &str, expected: &Json, got: &Json, found: &mut Vec<Difference>) {
+    if expected == got {
+        return;
+    }
+    match (expected.inner(), got.inner()) {
+        (Inner::Fields(expected), Inner::Fields(got)) => {
+            let names = expected.names().chain(got.names().filter(|name| expected.get(name).is_none()));
             for name in names {
                 compare_optional(&field(path, name), expected.get(name), got.get(name), found);
             }
         }
-        (Value::Array(expected), Value::Array(got)) => {
-            for place in 0..expected.len().max(got.len()) {
-                compare_optional(&format!("{path}[{place}]"), expected.get(place), got.get(place), found);
-            }
-        }
-        (Value::Number(expected_number), Value::Number(got_number)) if same_number(expected_number, got_number) => {}
-        _ if expected == got => {}
+        (Inner::Items(expected), Inner::Items(got)) => compare_items(path, &expected, &got, found),
         _ => found.push(different(path, expected.clone(), got.clone())),
     }
 }
 
-fn compare_optional(path: &str, expected: Option<&Value>, got: Option<&Value>, found: &mut Vec<Difference>) {
+fn compare_items(path: &str, expected: &[Json], got: &[Json], found: &mut Vec<Difference>) {
+    for place in 0..expected.len().max(got.len()) {
+        compare_optional(&format!("{path}[{place}]"), expected.get(place), got.get(place), found);
+    }
+}
+
+fn compare_optional(path: &str, expected: Option<&Json>, got: Option<&Json>, found: &mut Vec<Difference>) {
     match (expected, got) {
         (Some(expected), Some(got)) => compare(path, expected, got, found),
         (expected, got) => {
@@ -95,29 +100,11 @@ fn compare_optional(path: &str, expected: Option<&Value>, got: Option<&Value>, f
 fn field(path: &str, name: &str) -> String {
     let plain =
         !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_' || letter == '-');
-    if plain { format!("{path}.{name}") } else { format!("{path}[{}]", Value::from(name)) }
+    if plain { format!("{path}.{name}") } else { format!("{path}[{}]", Json::of(name).text()) }
 }
 
-/// `1` is `1.0`, and integers beyond 2^53 are not rounded to meet.
-fn same_number(one: &Number, other: &Number) -> bool {
-    match (exact_integer(one), exact_integer(other)) {
-        (Some(one), Some(other)) => one == other,
-        (None, None) => one.as_f64() == other.as_f64(),
-        _ => false,
-    }
-}
-
-fn exact_integer(number: &Number) -> Option<i128> {
-    const LIMIT: f64 = 1e38; // Below 2^127.
-    let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-    integer.or_else(|| {
-        let float = number.as_f64()?;
-        (float.fract() == 0.0 && float.abs() < LIMIT).then_some(float as i128)
-    })
-}
-
-fn shown(value: Option<&Value>) -> String {
-    let text = value.map_or_else(|| "nothing".to_owned(), |value| visible(&value.to_string()));
+fn shown(value: Option<&Json>) -> String {
+    let text = value.map_or_else(|| "nothing".to_owned(), |value| visible(&value.text()));
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -129,11 +116,11 @@ fn long_texts(expected: &str, got: &str) -> (String, String) {
     let common = expected.chars().zip(got.chars()).take_while(|(one, other)| one == other).count();
     let longest = expected.chars().count().max(got.chars().count());
     if longest <= MAX_SHOWN || common <= SHOWN_BEFORE {
-        return (shown(Some(&expected.into())), shown(Some(&got.into())));
+        return (shown(Some(&Json::of(expected))), shown(Some(&Json::of(got))));
     }
     let from_there = |text: &str| {
         let rest: String = text.chars().skip(common - SHOWN_BEFORE).collect();
-        format!("…{}", shown(Some(&rest.into())))
+        format!("…{}", shown(Some(&Json::of(&rest))))
     };
     (from_there(expected), from_there(got))
 }
@@ -141,14 +128,21 @@ fn long_texts(expected: &str, got: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use belfry_model::Outcome;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::ExpectedRejection;
 
     fn compared(expected: Value, got: Value) -> Vec<String> {
         let mut found = Vec::new();
-        compare("payload", &expected, &got, &mut found);
+        compare("payload", &Json::of(&expected), &Json::of(&got), &mut found);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    fn numbers_compared(expected: &str, got: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let json = |text: &str| serde_json::from_str::<Json>(text).expect("JSON");
+        compare("payload", &json(expected), &json(got), &mut found);
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -207,12 +201,18 @@ mod tests {
     #[test]
     fn numbers_are_compared_by_value() {
         for (one, other) in [("1", "1.0"), ("-0.0", "0"), ("1e2", "100"), ("0.1", "1e-1")] {
-            let [one, other] = [one, other].map(|text| serde_json::from_str(text).expect("a number"));
-            assert_eq!(compared(one, other), [] as [String; 0]);
+            assert_eq!(numbers_compared(one, other), [] as [String; 0]);
         }
-        for (one, other) in [("1", "1.5"), ("1", "\"1\""), ("9007199254740993", "9007199254740992.0"), ("0", "false")] {
-            let [one, other]: [Value; 2] = [one, other].map(|text| serde_json::from_str(text).expect("JSON"));
-            assert_eq!(compared(one.clone(), other.clone()).len(), 1, "{one} {other}");
+        for (one, other) in [
+            ("1", "1.5"),
+            ("1", "\"1\""),
+            ("9007199254740993", "9007199254740992.0"),
+            ("12345678901234567890123", "12345678901234567890124"),
+            ("0.1", "0.10000000000000000001"),
+            ("0", "false"),
+        ] {
+            let found = numbers_compared(one, other);
+            assert_eq!(found, [format!("payload: expected {one}, got {other}")]);
         }
     }
 

@@ -1,7 +1,9 @@
 use belfry_model::{Notification, Outcome, Priority, format_instant_ms, parse_instant_ms};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+
+use crate::Json;
 
 /// What a case expects of a rule; also the words for what a rule really did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +49,8 @@ pub struct ExpectedNotification {
     /// As `deadline`.
     #[serde(default, deserialize_with = "instant", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    pub payload: Map<String, Value>,
+    #[serde(deserialize_with = "object")]
+    pub payload: Json,
 }
 
 impl Expectation {
@@ -63,19 +66,33 @@ impl Expectation {
 
 impl ExpectedNotification {
     /// All fields, defaults too, so that a difference names what the rule really said.
-    pub(crate) fn in_full(&self) -> Value {
-        json!({
-            "recipient": self.recipient,
-            "notification_type": self.notification_type,
-            "category": self.category,
-            "priority": self.priority,
-            "key": self.key,
-            "action_required": self.action_required,
-            "deadline": self.deadline,
-            "batch_id": self.batch_id,
-            "class_id": self.class_id,
-            "expires_at": self.expires_at,
-            "payload": self.payload,
+    pub(crate) fn in_full(&self) -> Json {
+        #[derive(Serialize)]
+        struct InFull<'a> {
+            recipient: &'a str,
+            notification_type: &'a str,
+            category: &'a str,
+            priority: Priority,
+            key: &'a str,
+            action_required: bool,
+            deadline: Option<&'a str>,
+            batch_id: Option<&'a str>,
+            class_id: Option<&'a str>,
+            expires_at: Option<&'a str>,
+            payload: &'a Json,
+        }
+        Json::of(&InFull {
+            recipient: &self.recipient,
+            notification_type: &self.notification_type,
+            category: &self.category,
+            priority: self.priority,
+            key: &self.key,
+            action_required: self.action_required,
+            deadline: self.deadline.as_deref(),
+            batch_id: self.batch_id.as_deref(),
+            class_id: self.class_id.as_deref(),
+            expires_at: self.expires_at.as_deref(),
+            payload: &self.payload,
         })
     }
 }
@@ -95,6 +112,15 @@ impl From<&Notification> for ExpectedNotification {
             expires_at: notification.expires_at_ms.map(instant_text),
             payload: serde_json::from_str(&notification.payload).expect("an accepted payload is a JSON object"),
         }
+    }
+}
+
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+    let json = Box::<RawValue>::deserialize(deserializer)?;
+    if json.get().starts_with('{') {
+        serde_json::from_str(json.get()).map_err(D::Error::custom)
+    } else {
+        Err(D::Error::custom("a payload is a JSON object"))
     }
 }
 

@@ -15,7 +15,8 @@
 //! - `config` is the release's configuration; without it the rule has its defaults.
 //! - `expect` is one of `{"notifications": […]}`, `{"rejection": {"code": "…"}}` and `{"outcome": "timed-out"}`. The
 //!   names are the contract's in snake_case, the payload is an object, `deadline` and `expires_at` are RFC 3339, and what
-//!   has its default (an empty `key`, no action, nulls) may be left out. Numbers are compared by value: `1` is `1.0`.
+//!   has its default (an empty `key`, no action, nulls) may be left out. Numbers are compared by their exact value: `1` is
+//!   `1.0`.
 //!
 //! Names that are not known are errors, so that a misspelt one cannot make a case pass. `belfry plugin test` runs the
 //! cases of a component; [`assert_cases`] runs the same ones under `cargo test`. To accept what came out, give
@@ -27,6 +28,7 @@ mod case_directory;
 mod case_file;
 mod compare;
 mod expectation;
+mod json;
 mod measurement;
 mod report;
 mod suite;
@@ -37,6 +39,7 @@ pub use case_directory::CasesError;
 pub use case_file::CaseError;
 pub use compare::Difference;
 pub use expectation::{Expectation, ExpectedNotification, ExpectedRejection};
+pub use json::Json;
 pub use measurement::{Measurement, Percentiles};
 pub use report::{CaseReport, Verdict};
 pub use suite::{LoadError, Suite};

@@ -32,7 +32,7 @@ pub(crate) fn sandbox() -> Result<Sandbox> {
 pub(crate) fn measure(figures: &mut Figures) -> Result<()> {
     let sandbox = sandbox()?;
     let rule = sandbox.load(TEACHER_RESULTS)?;
-    let configuration = Arc::new(rule.configure(&serde_json::Map::new())?);
+    let configuration = Arc::new(rule.configure(&belfry_model::JsonObject::default())?);
     let (envelope, event) = read(SAMPLE)?;
 
     let (mut fresh, timings) = fresh(&rule, &configuration, &envelope, &event);

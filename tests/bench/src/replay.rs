@@ -74,7 +74,7 @@ async fn replay(url: &str, arguments: &[&str], changed: u64) -> Result<f64> {
 fn bare_loop() -> Result<f64> {
     let sandbox = sandbox()?;
     let rule = sandbox.load(TEACHER_RESULTS)?;
-    let configuration = Arc::new(rule.configure(&serde_json::Map::new())?);
+    let configuration = Arc::new(rule.configure(&belfry_model::JsonObject::default())?);
     let texts: Vec<String> = (0..BARE).map(|number| batch(number).to_string()).collect();
     let began = Instant::now();
     for text in &texts {

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use belfry_model::{Envelope, Event};
+use belfry_model::{Envelope, Event, JsonObject};
 use belfry_sandbox::{Compiler, Description, Limits, Projector, Sandbox, SandboxSettings, digest};
 use cpu_time::ProcessTime;
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// What sound components need and hardly more, so that harmful ones end soon.
 const LIMITS: Limits = Limits { memory_bytes: 8 << 20, table_elements: 2_000, deadline: Duration::from_millis(20) };
@@ -108,7 +108,7 @@ fn check_description(description: &Description) {
 
 /// What was admitted must be harmless when it runs, too. Whatever it answers is fine.
 fn run(projector: &Projector) {
-    let Ok(configuration) = projector.configure(&Map::new()) else { return };
+    let Ok(configuration) = projector.configure(&JsonObject::default()) else { return };
     let event = Event::from_envelope(&ENVELOPE).expect("the sample is an event");
     projector.project(&Arc::new(configuration), &ENVELOPE, &event);
 }

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use belfry_model::{
-    BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, Envelope, Event, Malformed, Outcome, content_hash,
-    format_instant_ms, parse_instant_ms,
+    BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, Envelope, Event, Malformed, Outcome, canonical_json,
+    content_hash, format_instant_ms, parse_instant_ms,
 };
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
@@ -91,16 +91,17 @@ fn whole(bytes: &[u8]) -> serde_json::Result<Value> {
     Ok(value)
 }
 
-/// The same envelope in canonical form (RFC 8785), but for the order of its own fields.
+/// The same envelope in canonical form, but for the order of its own fields.
 fn rewritten(envelope: &Envelope) -> String {
-    let canonical =
-        |value: &Value| serde_json_canonicalizer::to_string(value).expect("what was JSON has a canonical form");
+    let canonical = |json: &str| {
+        canonical_json(serde_json::from_str(json).expect("JSON")).expect("what was read is within the limits")
+    };
     format!(
         r#"{{"event_id":"{}","event_type":{},"event_timestamp":{},"source_service":{},"data":{}}}"#,
         envelope.event_id,
-        canonical(&json!(envelope.event_type)),
-        canonical(&json!(envelope.event_timestamp)),
-        canonical(&json!(envelope.source_service)),
-        canonical(&envelope.data),
+        canonical(&json!(envelope.event_type).to_string()),
+        canonical(&json!(envelope.event_timestamp).to_string()),
+        canonical(&json!(envelope.source_service).to_string()),
+        canonical(&envelope.data_text),
     )
 }

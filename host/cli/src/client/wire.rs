@@ -338,7 +338,7 @@ pub struct MessageData {
 }
 
 /// A build of a rule with its configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Release {
     /// Its number.
     pub release_id: i64,
@@ -351,7 +351,7 @@ pub struct Release {
     /// SHA-256 of the component, in hexadecimal.
     pub digest: String,
     /// Its configuration.
-    pub config: Option<Value>,
+    pub config: Option<Box<RawValue>>,
     /// What the component says of itself.
     pub description: Option<Description>,
     /// Why it was made.
@@ -390,7 +390,7 @@ pub struct Parked {
 }
 
 /// Which release serves a rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rollout {
     /// The rule's name.
     pub name: String,

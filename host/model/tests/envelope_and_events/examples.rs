@@ -3,7 +3,8 @@
 use std::slice;
 
 use belfry_model::{
-    BATCH_RESULTS_READY_V1, BatchResultsReadyV1, Envelope, Event, Outcome, PhaseResult, Ranking, content_hash,
+    BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchResultsReadyV1, Envelope, Event, MAX_JSON_DEPTH,
+    Outcome, PhaseResult, Ranking, content_hash,
 };
 use serde_json::{Map, Value, json};
 
@@ -197,6 +198,25 @@ fn counts_are_integers_and_nothing_else() {
 }
 
 #[test]
+fn counts_are_not_rounded() {
+    for (text, count) in [("9007199254740993.0", Some(9_007_199_254_740_993)), ("28.00000000000000000001", None)] {
+        let event = SUCCESS.replace(r#""total_essays": 28"#, &format!(r#""total_essays": {text}"#));
+        match count {
+            Some(count) => assert_eq!(results_ready(&event).total_essays, count),
+            None => assert_eq!(refused(&event).pointer, "/data/total_essays"),
+        }
+        let event = wrapped(
+            BATCH_ASSESSMENT_COMPLETED_V1,
+            &format!(
+                r#"{{"batch_id":"b","user_id":"u","assessment_job_id":"a","rankings_summary":[{{}},{{"rank":{text}}}]}}"#
+            ),
+            "",
+        );
+        assert_eq!(assessment_completed(&event).rankings[1].rank, count);
+    }
+}
+
+#[test]
 fn durations_are_numbers_and_nothing_else() {
     assert_eq!(results_ready(&with(SUCCESS, "/data/processing_duration_seconds", 7)).processing_duration_seconds, 7.0);
     for pointer in ["/data/processing_duration_seconds", "/data/phase_results/spellcheck/processing_time_seconds"] {
@@ -211,9 +231,29 @@ fn durations_are_numbers_and_nothing_else() {
 
 #[test]
 fn numbers_that_json_does_not_have_are_refused() {
-    for number in ["NaN", "Infinity", "-Infinity", "01", "1.", "+1", "1e999", "0x1c"] {
+    for number in ["NaN", "Infinity", "-Infinity", "01", "1.", "+1", "0x1c"] {
         let text = SUCCESS.replace("412.5", number);
         assert_eq!(read(&text).expect_err(number).outcome, Outcome::Undecodable, "{number}");
+    }
+}
+
+#[test]
+fn limits_are_called_limits() {
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for (text, pointer, told) in [
+        (wrapped("t", r#"{"a":[1e400]}"#, ""), "/data", "the limit of ±1.7976931348623157e308"),
+        (wrapped("t", &format!("-1{}", "0".repeat(309)), ""), "/data", "the limit of ±1.7976931348623157e308"),
+        (wrapped("t", &nested(MAX_JSON_DEPTH + 1), ""), "/data", "more than 127 levels deep, which is the limit"),
+        (wrapped("t", &nested(100_000), ""), "/data", "more than 127 levels deep, which is the limit"),
+        (wrapped("t", "1", &format!(r#","metadata":{}"#, nested(200))), "/metadata", "more than 127 levels"),
+        (wrapped("t", "1", &format!(r#","un~known":{}"#, nested(200))), "/un~0known", "more than 127 levels"),
+    ] {
+        let refused = refused(&text);
+        assert_eq!((refused.outcome, refused.pointer.as_str()), (Outcome::Malformed, pointer), "{refused}");
+        assert!(refused.detail.contains(told) && !refused.detail.contains("valid"), "{refused}");
+    }
+    for data in [nested(MAX_JSON_DEPTH), "1e308".into(), "1e-400".into(), "-1.7976931348623158e308".into()] {
+        envelope(&wrapped("t", &data, ""));
     }
 }
 
@@ -246,10 +286,14 @@ fn a_ranking_field_of_another_type_is_as_good_as_absent() {
 
 #[test]
 fn what_may_be_missing_has_a_default() {
-    let bare = envelope(&wrapped("t", "{}", ""));
-    assert_eq!(bare.correlation_id, bare.event_id);
-    assert_eq!(bare.schema_version, 1);
-    assert_eq!((bare.metadata, bare.metadata_text), (None, None));
+    let nulls = r#","correlation_id":null,"schema_version":null,"metadata":null,"data_schema_uri":null"#;
+    for more in ["", nulls] {
+        let bare = envelope(&wrapped("t", "{}", more));
+        assert_eq!(bare.correlation_id, bare.event_id);
+        assert_eq!(bare.schema_version, 1);
+        assert_eq!((bare.metadata, bare.metadata_text), (None, None));
+        assert_eq!((bare.partition_key, bare.batch_id), (None, None));
+    }
     let given =
         envelope(&wrapped("t", "{}", r#","schema_version":2.0,"data_schema_uri":"https://example.org/schema""#));
     assert_eq!(given.schema_version, 2);
@@ -257,7 +301,7 @@ fn what_may_be_missing_has_a_default() {
 
 #[test]
 fn schema_versions_are_small_integers() {
-    for version in ["-1", "4294967296", "1.5", r#""1""#, "null", "[]"] {
+    for version in ["-1", "4294967296", "1.5", "1.00000000000000000001", "1e99", r#""1""#, "true", "[]"] {
         let malformed = refused(&wrapped("t", "{}", &format!(r#","schema_version":{version}"#)));
         assert_eq!(
             (malformed.outcome, malformed.pointer.as_str()),
@@ -292,6 +336,30 @@ fn metadata_is_an_object_or_nothing() {
     for other in [json!([]), json!("null"), json!(0), json!(false)] {
         let malformed = refused(&with(SUCCESS, "/metadata", other));
         assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, "/metadata"));
+    }
+}
+
+#[test]
+fn a_key_is_text_or_the_text_of_a_number() {
+    let keyed = |key: &str| {
+        wrapped("t", &format!(r#"{{"batch_id":{key}}}"#), &format!(r#","metadata":{{"partition_key":{key}}}"#))
+    };
+    for (key, text) in [
+        (r#""a""#, Some("a")),
+        ("7", Some("7")),
+        ("-7.50", Some("-7.50")),
+        ("12345678901234567890123", Some("12345678901234567890123")),
+        ("null", None),
+        (r#""""#, Some("")),
+    ] {
+        let envelope = envelope(&keyed(key));
+        assert_eq!((envelope.partition_key.as_deref(), envelope.batch_id.as_deref()), (text, text), "{key}");
+    }
+    for key in ["true", "[]", r#"{"a":1}"#] {
+        let malformed = refused(&wrapped("t", "{}", &format!(r#","metadata":{{"partition_key":{key}}}"#)));
+        assert_eq!((malformed.outcome, &*malformed.pointer), (Outcome::Malformed, "/metadata/partition_key"));
+        let malformed = refused(&wrapped("t", &format!(r#"{{"batch_id":{key}}}"#), ""));
+        assert_eq!((malformed.outcome, &*malformed.pointer), (Outcome::Malformed, "/data/batch_id"));
     }
 }
 
@@ -356,13 +424,14 @@ fn a_refusal_points_to_the_field_that_is_wrong() {
 #[test]
 fn what_is_not_json_is_undecodable() {
     let cut_off = &SUCCESS[..SUCCESS.len() - 3];
-    let deep = wrapped("t", &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), "");
-    for text in ["", " ", "{", "hello", "{'a':1}", "{}{}", r#"{"a":}"#, r#"{"a":1,}"#, r#"{1:1}"#, cut_off, &deep] {
+    for text in ["", " ", "{", "hello", "{'a':1}", "{}{}", r#"{"a":}"#, r#"{"a":1,}"#, r#"{1:1}"#, cut_off] {
         assert_eq!(refused(text).outcome, Outcome::Undecodable, "{}", text.get(..80).unwrap_or(text));
     }
     for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xef\xbb\xbf{}", b"\0"] {
         assert_eq!(Envelope::parse(bytes).expect_err("not JSON").outcome, Outcome::Undecodable, "{bytes:?}");
     }
+    let marked = Envelope::parse(format!("\u{feff}{SUCCESS}").as_bytes()).expect_err("not JSON");
+    assert!(marked.detail.contains("byte order mark"), "{marked}");
 }
 
 #[test]
@@ -396,8 +465,12 @@ fn the_subject_is_what_the_pointer_finds_or_the_next_best() {
         assert_eq!(full.subject(pointer), subject, "{pointer:?}");
     }
     let no_user = envelope(&wrapped("t", r#"{"user_id":5}"#, r#","metadata":{"partition_key":"p"}"#));
-    assert_eq!(no_user.subject(None), "p");
+    assert_eq!(no_user.subject(None), "5");
     assert_eq!(no_user.subject(Some("/user_id")), "5");
-    assert_eq!(envelope(&wrapped("t", "[]", r#","metadata":{"partition_key":1}"#)).subject(None), EVENT_ID);
+    let large =
+        envelope(&wrapped("t", r#"{"user":{"id":12345678901234567890123}}"#, r#","metadata":{"partition_key":1}"#));
+    assert_eq!(large.subject(Some("/user/id")), "12345678901234567890123", "not rounded");
+    assert_eq!(large.subject(None), "1");
+    assert_eq!(envelope(&wrapped("t", "[]", "")).subject(None), EVENT_ID);
     assert_eq!(envelope(&wrapped("t", r#""text""#, "")).subject(Some("")), "text", "a pointer to the data as a whole");
 }

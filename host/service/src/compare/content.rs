@@ -1,11 +1,11 @@
 //! What a notification tells whom, in so few bytes that a million of them fit into memory, and no more of it than that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use belfry_model::parse_instant_ms;
+use belfry_model::{canonical_json, parse_instant_ms};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// Names of fields that are told apart; those beyond count as one.
@@ -14,23 +14,24 @@ const OTHER: &str = "payload.(others)";
 
 /// As much of a message as matters here.
 #[derive(Deserialize)]
-struct Envelope {
+struct Envelope<'a> {
     event_id: Option<Uuid>,
-    data: Data,
+    #[serde(borrow)]
+    data: Data<'a>,
     metadata: Option<Metadata>,
 }
 
 #[derive(Deserialize)]
-struct Data {
+struct Data<'a> {
     teacher_id: String,
     notification_type: String,
     correlation_id: String,
-    #[serde(default)]
-    category: Value,
-    #[serde(default)]
-    priority: Value,
-    #[serde(default)]
-    payload: Value,
+    #[serde(default, borrow)]
+    category: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    priority: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    payload: Option<&'a RawValue>,
     #[serde(default)]
     action_required: Option<bool>,
     #[serde(default)]
@@ -94,26 +95,23 @@ impl Content {
         let correlation_id = data.correlation_id.to_ascii_lowercase();
         let key = hash(&(&correlation_id, &data.teacher_id, &data.notification_type));
         // An instant may be written in several ways.
-        let deadline = data.deadline_timestamp.map(|text| match parse_instant_ms(&text) {
-            Ok(ms) => Value::from(ms),
-            Err(_) => text.into(),
-        });
+        let deadline = data.deadline_timestamp.map(|text| parse_instant_ms(&text).map_err(|_| text));
         let mut fields = vec![
-            (names.number("category"), canonical(&data.category)),
-            (names.number("priority"), canonical(&data.priority)),
+            (names.number("category"), canonical(data.category)),
+            (names.number("priority"), canonical(data.priority)),
             (names.number("action_required"), hash(&data.action_required.unwrap_or(false))),
-            (names.number("deadline_timestamp"), canonical(&deadline.unwrap_or_default())),
+            (names.number("deadline_timestamp"), hash(&deadline)),
             (names.number("batch_id"), hash(&data.batch_id)),
             (names.number("class_id"), hash(&data.class_id)),
         ];
-        match &data.payload {
-            Value::Object(payload) => {
-                let named = payload
-                    .iter()
-                    .map(|(name, value)| (names.number(&format!("payload.{name}")), hash(&(name, canonical(value)))));
+        match data.payload.and_then(|payload| serde_json::from_str::<BTreeMap<String, &RawValue>>(payload.get()).ok()) {
+            Some(payload) => {
+                let named = payload.iter().map(|(name, value)| {
+                    (names.number(&format!("payload.{name}")), hash(&(name, canonical(Some(*value)))))
+                });
                 fields.extend(named);
             }
-            other => fields.push((names.number("payload"), canonical(other))),
+            None => fields.push((names.number("payload"), canonical(data.payload))),
         }
         fields.sort_unstable();
         Some(Self {
@@ -141,9 +139,9 @@ impl Content {
     }
 }
 
-/// The same for values that say the same: 12.5 and 12.50, fields in whatever order.
-fn canonical(value: &Value) -> u64 {
-    hash(&serde_json_canonicalizer::to_vec(value).unwrap_or_default())
+/// The same for values that say the same: 12.5 and 12.50, fields in whatever order. Nothing is rounded.
+fn canonical(value: Option<&RawValue>) -> u64 {
+    hash(&value.map(|json| canonical_json(json).unwrap_or_else(|_| json.get().to_owned())))
 }
 
 fn hash(value: &impl Hash) -> u64 {
@@ -154,7 +152,7 @@ fn hash(value: &impl Hash) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -199,6 +197,18 @@ mod tests {
         let other = Content::of(&other, &mut names).expect("a notification");
         assert_eq!(first.key, other.key);
         assert_eq!(first.differences(&other, &names), ["payload.a", "payload.c", "priority"]);
+    }
+
+    #[test]
+    fn numbers_are_not_rounded() {
+        let mut names = Names::default();
+        let with = |number: &str| {
+            let text = String::from_utf8(message(|data| data["payload"] = json!({ "n": "NUMBER" }))).expect("text");
+            text.replace("\"NUMBER\"", number).into_bytes()
+        };
+        let mut of = |number| Content::of(&with(number), &mut names).expect("a notification").fields;
+        assert_ne!(of("9007199254740992"), of("9007199254740993"));
+        assert_eq!(of("9007199254740993"), of("9007199254740993.0"));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -241,5 +240,5 @@ impl Judge<'_> {
 }
 
 fn rfc3339(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map(|timestamp| timestamp.to_string()).unwrap_or_default()
+    belfry_model::format_instant_ms(ms).unwrap_or_default()
 }

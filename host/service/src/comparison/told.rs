@@ -1,9 +1,12 @@
 //! What a rule tells of an event, in a form in which two releases can be compared, or a release with the log.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use belfry_model::{Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome};
+use belfry_model::{
+    Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome, canonical_json, without_whitespace,
+};
 use belfry_sandbox::{Answer, Failure};
 use belfry_store::LogEntry;
 use serde::{Deserialize, Serialize};
@@ -150,27 +153,36 @@ impl Told {
     }
 }
 
-/// Numbers are compared by value, as in the cases of rules: `28` and `28.0` tell the same.
+/// Numbers are compared by their exact value, as in the cases of rules: `28` and `28.0` tell the same.
 fn payload_changes(before: &str, after: &str) -> Vec<FieldChange> {
     if before == after {
         return Vec::new();
     }
-    let object = |text: &str| match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => object,
-        // Payloads are objects when they are accepted.
-        _ => serde_json::Map::new(),
-    };
-    let (before, after) = (object(before), object(after));
-    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
-    let changed = names.filter_map(|name| {
-        let (before, after) = (before.get(name), after.get(name));
-        let numbers = before.and_then(Value::as_f64).zip(after.and_then(Value::as_f64));
-        let same = before == after || numbers.is_some_and(|(before, after)| before == after);
-        let value = |value: Option<&Value>| value.cloned().unwrap_or(Value::Null);
-        let (before, after) = (value(before), value(after));
-        (!same).then(|| FieldChange { field: format!("payload.{name}"), before, after })
+    // Payloads are objects when they are accepted.
+    let names = |text: &str| serde_json::from_str::<serde_json::Map<String, Value>>(text).unwrap_or_default();
+    let fields = |text| serde_json::from_str::<HashMap<String, &RawValue>>(text).unwrap_or_default();
+    let (mut names, added) = (names(before), names(after));
+    names.extend(added.into_iter().filter(|(name, _)| !names.contains_key(name)).collect::<Vec<_>>());
+    let (before, after) = (fields(before), fields(after));
+    let changed = names.keys().filter_map(|name| {
+        let (before, after) = (before.get(name).copied(), after.get(name).copied());
+        let same = before.map(canonical) == after.map(canonical);
+        let field = format!("payload.{name}");
+        (!same).then(|| FieldChange { field, before: shown(before), after: shown(after) })
     });
     changed.collect()
+}
+
+fn canonical(json: &RawValue) -> String {
+    canonical_json(json).unwrap_or_else(|_| json.get().to_owned())
+}
+
+/// What would be rounded is shown as text, so that two that differ look different.
+fn shown(json: Option<&RawValue>) -> Value {
+    let Some(json) = json else { return Value::Null };
+    let value: Value = serde_json::from_str(json.get()).unwrap_or_default();
+    let is_exact = RawValue::from_string(value.to_string()).is_ok_and(|value| canonical(&value) == canonical(json));
+    if is_exact { value } else { without_whitespace(json.get()).into() }
 }
 
 #[cfg(test)]
@@ -214,6 +226,24 @@ mod tests {
     fn another_order_or_spelling_tells_the_same() {
         let before = told(r#"{"title":"Done","count":28}"#);
         assert!(fields(&before, &told(r#"{"count":28.0,"title":"Done"}"#)).is_empty());
+        let before = told(r#"{"counts":[28,{"a":1,"b":2}]}"#);
+        assert!(fields(&before, &told(r#"{"counts":[2.8e1,{"b":2.0,"a":1}]}"#)).is_empty());
+    }
+
+    #[test]
+    fn numbers_are_compared_and_shown_exactly() {
+        for (before, after) in [
+            ("9007199254740992", "9007199254740993"),
+            ("18446744073709551614", "18446744073709551615"),
+            ("1234567890123456789012", "1234567890123456789013"),
+            ("[0.1]", "[0.1000000000000000000001]"),
+        ] {
+            let told = |number: &str| told(&format!(r#"{{"n":{number}}}"#));
+            let changes = told(before).changes(&told(after));
+            let [change] = changes.as_slice() else { panic!("{before} {after}: {changes:?}") };
+            assert_eq!(change.field, "payload.n");
+            assert_ne!(change.before, change.after, "{changes:?}");
+        }
     }
 
     #[test]

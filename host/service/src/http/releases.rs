@@ -7,8 +7,8 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Multipart, Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use belfry_model::JsonObject;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::Api;
 use super::auth::Caller;
@@ -83,8 +83,13 @@ pub(crate) async fn upload(
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
     let mut form = form.map_err(|_| Problem::bad_request("send multipart/form-data with a part named component"))?;
-    let mut upload =
-        Upload { component: bytes::Bytes::new(), config: Map::new(), note: String::new(), created_by, signature: None };
+    let mut upload = Upload {
+        component: bytes::Bytes::new(),
+        config: JsonObject::default(),
+        note: String::new(),
+        created_by,
+        signature: None,
+    };
     while let Some(field) = form.next_field().await.map_err(broken)? {
         add(&mut upload, field).await?;
     }
@@ -102,8 +107,9 @@ async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
     match field.name().unwrap_or_default() {
         "component" => upload.component = field.bytes().await.map_err(broken)?,
         "config" => {
-            upload.config = serde_json::from_slice::<Map<String, Value>>(&field.bytes().await.map_err(broken)?)
-                .map_err(|error| Problem::bad_request(format!("config: must be a JSON object: {error}")))?;
+            let bytes = field.bytes().await.map_err(broken)?;
+            let text = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("config: must be UTF-8"))?;
+            upload.config = text.parse().map_err(|error| Problem::bad_request(format!("config: {error}")))?;
         }
         "note" => {
             upload.note = field.text().await.map_err(broken)?;

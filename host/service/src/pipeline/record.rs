@@ -156,9 +156,8 @@ fn projection(projected: &Projected) -> ProjectionRecord {
 
 fn event(incoming: &Incoming, projections: &[ProjectionRecord], mode: DeliveryMode) -> NewEvent {
     let envelope = &incoming.envelope;
-    let batch_id = envelope.data_str("batch_id");
-    let (aggregate_type, aggregate_id) = match batch_id {
-        Some(batch_id) => ("batch", batch_id.to_owned()),
+    let (aggregate_type, aggregate_id) = match &envelope.batch_id {
+        Some(batch_id) => ("batch", batch_id.clone()),
         None => ("event", envelope.subject(None)),
     };
     let resolving = Instant::now();
@@ -189,7 +188,7 @@ fn event_key(incoming: &Incoming) -> Cow<'_, str> {
         Arrival::Posted | Arrival::Consumed(_) => None,
     };
     let envelope = &incoming.envelope;
-    let key = envelope.metadata_str("partition_key").or(chosen).or(envelope.data_str("batch_id")).unwrap_or_default();
+    let key = envelope.partition_key.as_deref().or(chosen).or(envelope.batch_id.as_deref()).unwrap_or_default();
     if key.contains('\0') { key.replace('\0', "\u{fffd}").into() } else { key.into() }
 }
 

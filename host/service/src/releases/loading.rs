@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use belfry_model::JsonObject;
 use belfry_sandbox::{NotAdmitted, Projector, Sandbox};
 use belfry_store::Release;
-use serde_json::{Map, Value};
 
 use super::{Active, Health, Registry, ReleaseError};
 
@@ -42,7 +42,9 @@ impl Registry {
                 release.id
             ))
         })?;
-        let config: Map<String, Value> = serde_json::from_str(&release.config).unwrap_or_default();
+        let config: JsonObject = release.config.parse().map_err(|error| {
+            ReleaseError::Unknown(format!("the configuration of release {} cannot be read: {error}", release.id))
+        })?;
         let (projector, configuration) = self
             .blocking(move |sandbox| {
                 let projector: Projector = sandbox.load(&component)?;

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use belfry_model::JsonObject;
 use belfry_sandbox::{Digest, Sandbox, digest};
 use belfry_store::{AddRelease, Added, NewRelease, Release, ReleaseName, Store, StoreError};
 use bytes::Bytes;
-use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::signature::{Signature, TrustedKeys};
@@ -21,7 +21,7 @@ pub struct Upload {
     /// The component's bytes.
     pub component: Bytes,
     /// Its settings.
-    pub config: Map<String, Value>,
+    pub config: JsonObject,
     /// Why it is made.
     pub note: String,
     /// Who makes it.
@@ -118,7 +118,7 @@ impl Registry {
         if registry.shared.store.rollouts().await?.is_empty() {
             let upload = Upload {
                 component: Bytes::from_static(default),
-                config: Map::new(),
+                config: JsonObject::default(),
                 note: "comes with belfry".into(),
                 created_by: "belfry".into(),
                 signature: None,
@@ -182,7 +182,8 @@ impl Registry {
             version: description.version.clone(),
             digest: projector.digest().0,
             component,
-            config: canonical(&config),
+            // Two releases with the same settings in another order or spacing are the same.
+            config: config.as_str().to_owned(),
             description: serde_json::to_string(description).expect("a description is texts and lists"),
             note,
             created_by,
@@ -219,9 +220,4 @@ impl Registry {
         self.shared.names.store(Arc::new(releases.into_iter().map(named).collect()));
         Ok(())
     }
-}
-
-/// Two releases with the same settings in another order or spacing are the same.
-fn canonical(config: &Map<String, Value>) -> String {
-    serde_json_canonicalizer::to_string(config).expect("values from JSON have string keys and finite numbers")
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::Exit;
 use crate::args::DiffArgs;
@@ -59,7 +59,8 @@ fn facts(release: &Release) -> BTreeMap<String, String> {
     fact("projector".into(), release.projector.clone());
     fact("version".into(), release.version.clone());
     fact("digest".into(), release.digest.clone());
-    let given = release.config.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
+    let given: BTreeMap<String, Box<RawValue>> =
+        release.config.as_ref().and_then(|config| serde_json::from_str(config.get()).ok()).unwrap_or_default();
     if let Some(description) = &release.description {
         fact("summary".into(), description.summary.clone());
         for subscription in &description.subscriptions {
@@ -73,7 +74,7 @@ fn facts(release: &Release) -> BTreeMap<String, String> {
         }
     }
     for (name, value) in given {
-        fact(format!("setting {name}"), value.to_string());
+        fact(format!("setting {name}"), value.get().to_owned());
     }
     if let Some(report) = &release.admission {
         fact("contract".into(), report.contract.clone());
@@ -87,7 +88,7 @@ fn facts(release: &Release) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -124,6 +125,9 @@ mod tests {
                 ("version".into(), some("1.0.0"), some("1.1.0")),
             ]
         );
+        let [one, other] = [9_007_199_254_740_992_u64, 9_007_199_254_740_993]
+            .map(|hours| told(&release("1.0.0", json!({ "hours": hours }), &[], "24"), &after));
+        assert_ne!(one, other, "numbers are not rounded");
         let default = release("1.0.0", json!({}), &["a.v1"], "48");
         assert_eq!(told(&before, &default), [("setting hours".into(), some("24 (default)"), some("48 (default)"))]);
     }

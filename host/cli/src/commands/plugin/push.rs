@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
+use belfry_model::JsonObject;
 use belfry_service::releases::signature::Signature;
-use serde_json::{Map, Value};
 
 use super::read_component;
 use crate::Exit;
@@ -40,8 +40,7 @@ pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::R
 fn read_config(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the configuration {name}"))?;
-    serde_json::from_str::<Map<String, Value>>(&text)
-        .with_context(|| format!("the configuration {name} must be a JSON object"))?;
+    text.parse::<JsonObject>().with_context(|| format!("the configuration {name} must be a JSON object"))?;
     Ok(text)
 }
 

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use belfry_sandbox::AdmissionReport;
-use serde_json::Value;
 
 use crate::Exit;
 use crate::args::ShowArgs;
@@ -34,7 +33,7 @@ fn text(release: &Release) -> String {
     line("note", &release.note);
     line("digest", &release.digest);
     line("signed by", release.signed_by.as_deref().unwrap_or("nobody who is trusted"));
-    line("settings", &release.config.as_ref().map(Value::to_string).unwrap_or_default());
+    line("settings", &release.config.as_ref().map(|config| config.get().to_owned()).unwrap_or_default());
     let Some(report) = &release.admission else {
         text.push_str("\nnothing was found out about it: an older version took it");
         return text;
