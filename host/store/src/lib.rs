@@ -11,6 +11,7 @@ mod dead_letter;
 mod delivery;
 mod error;
 mod log_entry;
+mod parked;
 mod pause;
 mod plan;
 mod postgres;
@@ -40,7 +41,8 @@ pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
 pub use relay::{
-    Beat, LEASE, Lease, LeaseState, LogPage, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest,
+    Backlog, Beat, HeldTopic, LEASE, Lease, LeaseState, LogPage, MAX_BACKLOG, NOTIFICATION_PAGE_BYTES, NewParked,
+    NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine, ParkedRequest, ParkedScope,
     RelayEntry,
 };
 pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName, Rollout};
