@@ -27,6 +27,7 @@ INSERT INTO parked_with_entry
 DROP TABLE parked;
 ALTER TABLE parked_with_entry RENAME TO parked;
 CREATE INDEX parked_id ON parked (id);
+CREATE INDEX parked_by_key ON parked (sink, topic, event_key) WHERE scope = 'key';
 CREATE INDEX parked_by_topic ON parked (sink, topic, id) WHERE scope = 'topic';
 CREATE INDEX parked_asked_for ON parked (sink, request, topic, event_key) WHERE request IS NOT NULL;
 
@@ -57,5 +58,5 @@ CREATE TABLE unparked (
   PRIMARY KEY (sink, id)
 ) STRICT, WITHOUT ROWID;
 
--- Since when nobody serves the sink: set when its lease was given back in good order, and null while somebody serves it.
+-- Since when no replica serves the sink: set when its lease was given back in good order, and null while one does.
 ALTER TABLE relay ADD COLUMN off_since_ms INTEGER;

@@ -374,6 +374,7 @@ async fn entries_of_a_topic_that_is_never_made_can_be_discarded() -> Result<()> 
         belfry(&["--url", &url, "parked", "discard", "--topic", &missing, "--reason", "a topic of nobody"]).await?;
     ensure!(discarded.code == Some(0), "{discarded:?}");
     eventually("they are gone", async || parked(&client).await, Vec::is_empty).await?;
+    eventually("nothing is held back", async || readiness(&service).await, |said| said == "ok\n").await?;
     service.stop().await;
     Ok(())
 }

@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// Ask the relay of the sink to do something with parked entries. Unparking is for all of a key, discarding for the
-    /// entries meant. Gives how many are meant.
+    /// entries meant. Returns how many are meant.
     pub async fn request_parked(
         &self,
         filter: &ParkedFilter,
@@ -127,7 +127,7 @@ impl Store {
         }
     }
 
-    /// Forget parked entries that somebody asked to discard, and note who, when and why; what stood behind them in their
+    /// Forget parked entries that an operator asked to discard, and note who, when and why; what stood behind them in their
     /// keys is to be sent. Returns false, and does nothing, if the lease is gone.
     pub async fn discard_parked(
         &self,

@@ -325,7 +325,7 @@ impl Store {
         }
     }
 
-    /// Let a sink that nobody serves go on at the log's end, and note what it never gets. Returns how many entries that are.
+    /// Let a sink that no replica serves go on at the log's end, and note what it never gets. Returns how many entries that are.
     pub async fn skip_backlog(&self, sink: &str) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.skip_backlog(sink).await,
@@ -333,7 +333,7 @@ impl Store {
         }
     }
 
-    /// Let somebody else take the lease at once, for this replica cannot serve the sink now.
+    /// Let another replica take the lease at once, for this one cannot serve the sink now.
     pub async fn lend_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.lend_lease(sink, epoch).await,
@@ -341,8 +341,7 @@ impl Store {
         }
     }
 
-    /// Let somebody else take the lease at once, for this replica stops. What is recorded until somebody does, the sink was off
-    /// for.
+    /// Let another replica take the lease at once, for this one stops. For what is recorded until one does, the sink was off.
     pub async fn release_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.release_lease(sink, epoch).await,

@@ -13,6 +13,7 @@ UPDATE belfry.parked p
    SET event_id = o.event_id, payload = o.payload, headers = o.headers, source_event_id = o.source_event_id,
        expires_at = o.expires_at, recorded_at = o.created_at
   FROM belfry.outbox o WHERE o.id = p.id;
+CREATE INDEX parked_by_key ON belfry.parked (sink, topic, event_key) WHERE scope = 'key';
 CREATE INDEX parked_by_topic ON belfry.parked (sink, topic, id) WHERE scope = 'topic';
 CREATE INDEX parked_asked_for ON belfry.parked (sink, request, topic, event_key) WHERE request IS NOT NULL;
 
@@ -29,7 +30,7 @@ CREATE TABLE belfry.held_topic (
 -- follows from relay_checkpoint what became of it.
 ALTER TABLE belfry.unparked ADD COLUMN withheld text;
 
--- Since when nobody serves the sink: set when its lease was given back in good order, and null while somebody serves it.
+-- Since when no replica serves the sink: set when its lease was given back in good order, and null while one does.
 ALTER TABLE belfry.relay ADD COLUMN off_since timestamptz;
 
 CREATE OR REPLACE VIEW belfry.event_outbox AS

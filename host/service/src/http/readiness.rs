@@ -135,7 +135,7 @@ impl Readiness {
         }
     }
 
-    /// What somebody has to see to although events are taken.
+    /// What an operator has to see to although events are taken.
     fn degraded(&self) -> Option<String> {
         let held = |sink: &SinkState| Some((sink.sink, sink.held_topics.first_key_value()?.1.clone()));
         let (sink, reason) = self.sinks.iter().find_map(held)?;

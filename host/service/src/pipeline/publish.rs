@@ -31,7 +31,7 @@ impl Publishing {
         match (self.mode, &event.arrival, &*self.types) {
             (DeliveryMode::Observe, ..) | (_, Arrival::Consumed(_), _) => false,
             (DeliveryMode::Send, _, SourceTopics::These(types)) => types.iter().any(|named| covers(named, event_type)),
-            // What a service submits it has nobody else to publish for it.
+            // A service that submits an event relies on Belfry alone to publish it.
             (DeliveryMode::Send, Arrival::Submitted(..), SourceTopics::Subscribed(_)) => true,
             (DeliveryMode::Send, Arrival::Posted, SourceTopics::Subscribed(_)) => {
                 serving.event_types().any(|wanted| wanted == event_type)
@@ -39,7 +39,7 @@ impl Publishing {
         }
     }
 
-    /// Why an event is not taken: it could never be published, or its sender is there to be told that it cannot now.
+    /// Why an event is not taken: it could never be published, or its sender waits for an answer and learns that it cannot now.
     ///
     /// What a service submitted is committed already, and its sender long gone: as long as it is an event, it is recorded and
     /// waits at its sink.

@@ -27,6 +27,7 @@ const NEEDED: [(&str, &str); 22] = [
     ("relay", "SELECT INSERT UPDATE"),
     ("relay_checkpoint", "SELECT INSERT"),
     ("parked", "SELECT INSERT UPDATE DELETE"),
+    ("held_topic", "SELECT INSERT UPDATE DELETE"),
     ("unparked", "SELECT INSERT DELETE"),
     ("discarded", "SELECT INSERT"),
     ("retired", "SELECT"),

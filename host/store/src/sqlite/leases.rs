@@ -164,7 +164,7 @@ impl Sqlite {
 }
 
 /// Note by when all up to a position was acknowledged: one row a second at most. What belongs to entries that have left the
-/// log leaves here, so that nobody else has to see to it.
+/// log leaves here, so that no other code has to see to it.
 async fn note_checkpoint(transaction: &mut SqliteConnection, sink: &str, position: i64) -> Result<(), StoreError> {
     let now_ms = now_ms();
     let moved = sqlx::query(

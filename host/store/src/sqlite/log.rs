@@ -140,7 +140,7 @@ pub(super) fn entry(row: &SqliteRow) -> Result<LogEntry, StoreError> {
     })
 }
 
-/// The last row of a page: the first with which it has so many bytes, or else the last there is.
+/// The last row of a page: the first with which it has this many bytes, or else the last there is.
 pub(super) fn last_within(sizes: &[(i64, i64)], bytes: usize) -> Option<i64> {
     let mut left = bytes as i64;
     for (id, bytes) in sizes {

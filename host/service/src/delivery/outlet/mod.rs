@@ -46,7 +46,7 @@ pub(crate) enum OutletError {
     /// It does not answer, or not in time.
     #[error("{0}")]
     Away(String),
-    /// Somebody has to change something first.
+    /// An operator has to change something first.
     #[error("{0}")]
     Barred(String),
 }

@@ -91,7 +91,7 @@ impl HeldTopics {
     /// A topic is held no more.
     pub(super) fn lift(&mut self, topic: &str) {
         if self.topics.remove(topic).is_some() {
-            tracing::info!(topic, "a topic is held back no more: all of its parked entries are sent");
+            tracing::info!(topic, "a topic is held back no more: none of its entries waits");
         }
     }
 

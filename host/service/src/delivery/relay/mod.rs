@@ -34,7 +34,7 @@ use suspects::Suspects;
 
 /// A sink that somebody has to mend is tried again this often.
 const BARRED_PAUSE: Duration = Duration::from_secs(5);
-/// After so many failures in a row another replica may try: what keeps this one from the sink need not keep others.
+/// After this number of failures in a row another replica may try: what keeps this one from the sink need not keep others.
 const FAILURES_BEFORE_GIVING_WAY: u32 = 3;
 /// How long this replica then leaves the lease to others.
 const GIVING_WAY: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ impl Relay {
         }
     }
 
-    /// Somebody has to say what becomes of entries that were recorded while the sink was off: they may have been published in
+    /// An operator has to say what becomes of entries that were recorded while the sink was off: they may have been published in
     /// another way meanwhile.
     fn wait_for_a_word(&self, Backlog { entries, off_since_ms }: Backlog) {
         let (sink, since) = (self.outlet.sink(), rfc3339(off_since_ms));
@@ -160,7 +160,7 @@ impl Relay {
                     return;
                 }
                 End::LeaseLost => {
-                    tracing::warn!(sink, epoch = lease.epoch, "the lease is lost; somebody else serves the sink");
+                    tracing::warn!(sink, epoch = lease.epoch, "the lease is lost; another replica serves the sink");
                     known = Known::default();
                     self.show_held(&known);
                 }
@@ -168,7 +168,7 @@ impl Relay {
                 End::Failed(Failure::Sink(error)) => {
                     let mut pause = breaker.failed(&error);
                     if let OutletError::Barred(_) = error {
-                        tracing::error!(sink, %error, "the sink has stopped until somebody changes this");
+                        tracing::error!(sink, %error, "the sink has stopped until an operator changes this");
                         pause = BARRED_PAUSE;
                     }
                     if self.gives_way(&breaker, &lease).await {

@@ -22,7 +22,7 @@ use crate::stopping::stopped;
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 /// How often a stall and the lease are looked at while nothing else happens.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Progress is noted at once when so many entries are to be noted that were not sent.
+/// Progress is noted at once when this many entries that were not sent are to be noted.
 const MAX_UNNOTED: usize = 5000;
 
 pub(super) struct Session<'a> {

@@ -57,17 +57,17 @@ impl Session<'_> {
             self.more_to_unpark = true;
             self.known.held.try_now();
         }
-        let mut changed = self.more_to_unpark;
         if self.more_to_unpark {
             self.discard().await?;
             self.more_to_unpark = self.unpark_keys(outlet, acknowledged).await?;
+            // What comes now must not wait behind entries that are gone.
+            self.look_at_parked().await?;
         }
         if let Some(topic) = self.known.held.due(Instant::now()) {
-            changed |= self.try_topic(&topic, outlet, acknowledged).await?;
+            self.try_topic(&topic, outlet, acknowledged).await?;
         }
-        if changed && !self.parked_are_due(requests) {
+        if !self.parked_are_due(requests) {
             self.known.careful_up_to = 0;
-            self.look_at_parked().await?;
         }
         Ok(())
     }
@@ -123,18 +123,22 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// See whether the sink takes a held topic's entries again, and send some of them if so. Returns whether it does.
+    /// See whether the sink takes a held topic's entries again, and send some of them if so.
     async fn try_topic(
         &mut self,
         topic: &str,
         outlet: &mut Outlet,
         acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         let store = &self.relay.store;
         if let Some(reason) = outlet.lacks(topic).await {
+            // Where an operator discarded all that waited, nothing is held back any more.
+            if store.lift_hold(self.sink, self.lease.epoch, topic).await? {
+                self.known.held.lift(topic);
+                return Ok(self.look_at_parked().await?);
+            }
             self.known.held.is_missing(topic, &reason);
-            store.keep_held(self.sink, topic, &reason).await?;
-            return Ok(false);
+            return Ok(store.keep_held(self.sink, topic, &reason).await?);
         }
         // One is enough to find out.
         let limit = if self.known.held.takes(topic) { PAGE } else { 1 };
@@ -144,12 +148,11 @@ impl Session<'_> {
                 return Err(lease_is_gone());
             }
             self.known.held.lift(topic);
-            self.relay.show_held(self.known);
-            return Ok(true);
+            return Ok(self.look_at_parked().await?);
         }
         self.send_parked(&entries, outlet, acknowledged).await?;
         self.known.held.took(topic);
-        Ok(true)
+        Ok(())
     }
 
     /// Send parked entries in their order. Returns whether all are settled; those that are not stay parked, and block their
