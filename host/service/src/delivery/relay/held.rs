@@ -33,9 +33,10 @@ impl HeldTopics {
         self.topics.get(topic).map(|held| held.reason.as_str())
     }
 
-    /// A topic that is to be tried now.
+    /// The topic that waits longest for its turn, if one is to be tried now.
     pub(super) fn due(&self, now: Instant) -> Option<String> {
-        self.topics.iter().find(|(_, held)| held.try_at <= now).map(|(topic, _)| topic.clone())
+        let due = self.topics.iter().filter(|(_, held)| held.try_at <= now);
+        due.min_by_key(|(_, held)| held.try_at).map(|(topic, _)| topic.clone())
     }
 
     /// The sink does not have a topic.
@@ -85,6 +86,7 @@ impl HeldTopics {
         if let Some(held) = self.topics.get_mut(topic) {
             held.takes = true;
             held.refused = 0;
+            held.try_at = Instant::now();
         }
     }
 
