@@ -13,18 +13,21 @@ UPDATE belfry.parked p
    SET event_id = o.event_id, payload = o.payload, headers = o.headers, source_event_id = o.source_event_id,
        expires_at = o.expires_at, recorded_at = o.created_at
   FROM belfry.outbox o WHERE o.id = p.id;
-CREATE INDEX parked_by_key ON belfry.parked (sink, topic, event_key) WHERE scope = 'key';
-CREATE INDEX parked_by_topic ON belfry.parked (sink, topic, id) WHERE scope = 'topic';
-CREATE INDEX parked_asked_for ON belfry.parked (sink, request, topic, event_key) WHERE request IS NOT NULL;
+-- A key may be longer than a row of an index takes: then its entries could not be parked, and the sink would never go on.
+ALTER TABLE belfry.parked DROP CONSTRAINT parked_pkey, ADD PRIMARY KEY (sink, id);
+CREATE INDEX parked_by_key ON belfry.parked (sink, md5(topic), md5(event_key), id);
+CREATE INDEX parked_by_topic ON belfry.parked (sink, md5(topic), id) WHERE scope = 'topic';
+CREATE INDEX parked_blocking ON belfry.parked (sink) WHERE scope = 'key';
+CREATE INDEX parked_asked_for ON belfry.parked (sink, request) WHERE request IS NOT NULL;
 
 -- Topics of which a sink takes nothing: their entries are parked, in order, until it does.
 CREATE TABLE belfry.held_topic (
   sink   text        NOT NULL,
   topic  text        NOT NULL,
   reason text        NOT NULL,
-  since  timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (sink, topic)
+  since  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE UNIQUE INDEX held_topic_identity ON belfry.held_topic (sink, md5(topic));
 
 -- Beside entries that were sent later than those behind them, entries that were never sent, with the reason. Of neither it
 -- follows from relay_checkpoint what became of it.

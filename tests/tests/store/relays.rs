@@ -236,6 +236,13 @@ pub(crate) async fn a_parked_entry_keeps_what_its_sink_needs(opened: Opened) {
     assert_eq!(kept[0].entry.as_ref(), logged.iter().find(|entry| entry.position == 2), "all of it");
     assert_eq!(kept[1].entry, None, "it never was in the log");
     assert_eq!(store.read_parked(SINK, line, 1).await.expect("a query").len(), 1);
+
+    // Longer than a row of an index takes, however it is compressed.
+    let long: String = (0..400).map(|_| Uuid::new_v4().to_string()).collect();
+    let entries = [parked(7, "notifications", &long), parked(8, &long, "")];
+    assert!(store.checkpoint(SINK, lease.epoch, 8, &entries).await.expect("an answer"));
+    let of_key = store.read_parked(SINK, ParkedLine::Key("notifications", &long), 10).await.expect("a query");
+    assert_eq!(of_key.len(), 1);
 }
 
 pub(crate) async fn a_held_topic_is_free_when_nothing_waits_for_it(opened: Opened) {

@@ -79,13 +79,18 @@ impl Postgres {
                 topic,
                 Some(event_key),
                 select_parked_entries!(
-                    "WHERE p.sink = $1 AND p.topic = $2 AND p.event_key = $5 AND p.scope = 'key' \
+                    "WHERE p.sink = $1 AND md5(p.topic) = md5($2) AND p.topic = $2 \
+                       AND md5(p.event_key) = md5($5) AND p.event_key = $5 AND p.scope = 'key' \
                      AND (p.event_key <> '' OR p.request = 'unpark')"
                 ),
             ),
-            ParkedLine::Topic(topic) => {
-                (topic, None, select_parked_entries!("WHERE p.sink = $1 AND p.topic = $2 AND p.scope = 'topic'"))
-            }
+            ParkedLine::Topic(topic) => (
+                topic,
+                None,
+                select_parked_entries!(
+                    "WHERE p.sink = $1 AND md5(p.topic) = md5($2) AND p.topic = $2 AND p.scope = 'topic'"
+                ),
+            ),
         };
         let mut query = sqlx::query(query).bind(sink).bind(topic).bind(i64::from(limit)).bind(PAGE_BYTES as i64);
         if let Some(event_key) = event_key {
@@ -134,7 +139,8 @@ impl Postgres {
         sqlx::query(
             "WITH held AS (INSERT INTO belfry.held_topic (sink, topic, reason) VALUES ($1, $2, $4) ON CONFLICT DO NOTHING) \
              UPDATE belfry.parked SET scope = 'topic', error = $4, request = NULL, requested_by = NULL, reason = NULL \
-              WHERE sink = $1 AND topic = $2 AND event_key = $3 AND request IS DISTINCT FROM 'discard' \
+              WHERE sink = $1 AND md5(topic) = md5($2) AND topic = $2 AND md5(event_key) = md5($3) AND event_key = $3 \
+                AND request IS DISTINCT FROM 'discard' \
                 AND (event_key <> '' OR request = 'unpark')",
         )
         .bind(sink)
@@ -149,7 +155,8 @@ impl Postgres {
     pub(crate) async fn lift_hold(&self, sink: &str, epoch: i64, topic: &str) -> Result<bool, StoreError> {
         let held = sqlx::query(held!(
             "free AS (SELECT held.sink FROM held WHERE NOT EXISTS \
-                       (SELECT FROM belfry.parked p WHERE p.sink = $1 AND p.topic = $3 AND p.scope = 'topic')), \
+                       (SELECT FROM belfry.parked p \
+                         WHERE p.sink = $1 AND md5(p.topic) = md5($3) AND p.topic = $3 AND p.scope = 'topic')), \
              lifted AS (DELETE FROM belfry.held_topic h USING free WHERE h.sink = free.sink AND h.topic = $3) \
              SELECT FROM free"
         ))
@@ -215,7 +222,8 @@ impl Postgres {
             "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
                       RETURNING p.sink, p.topic, p.event_key, p.id), \
              behind AS (UPDATE belfry.parked p SET request = 'unpark' FROM gone \
-                         WHERE p.sink = gone.sink AND p.topic = gone.topic AND p.event_key = gone.event_key \
+                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
+                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
                            AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key' AND p.id <> ALL($3)), \
              noted AS (INSERT INTO belfry.unparked (sink, id) SELECT sink, id FROM gone ON CONFLICT DO NOTHING) \
              SELECT FROM held"
@@ -233,7 +241,8 @@ impl Postgres {
             "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
                       RETURNING p.sink, p.topic, p.event_key), \
              behind AS (UPDATE belfry.parked p SET request = 'unpark' FROM gone \
-                         WHERE p.sink = gone.sink AND p.topic = gone.topic AND p.event_key = gone.event_key \
+                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
+                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
                            AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key' AND p.id <> ALL($3)), \
              noted AS (INSERT INTO belfry.unparked (sink, id, withheld) \
                        SELECT held.sink, i, $4 FROM held, unnest($3::bigint[]) i ON CONFLICT DO NOTHING) \
@@ -257,7 +266,8 @@ impl Postgres {
                        SELECT sink, id, topic, event_key, error, requested_by, reason FROM gone \
                        ON CONFLICT DO NOTHING), \
              behind AS (UPDATE belfry.parked p SET request = 'unpark', requested_by = gone.requested_by FROM gone \
-                         WHERE p.sink = gone.sink AND p.topic = gone.topic AND p.event_key = gone.event_key \
+                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
+                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
                            AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key') \
              SELECT FROM held"
         ))
@@ -275,7 +285,8 @@ impl Postgres {
             "UPDATE belfry.parked p SET scope = 'key', request = NULL, requested_by = NULL, reason = NULL, \
                error = CASE WHEN p.id = $2 THEN $3 WHEN p.scope = 'topic' THEN $4 ELSE p.error END \
                FROM belfry.parked c \
-              WHERE c.sink = $1 AND c.id = $2 AND p.sink = c.sink AND p.topic = c.topic AND p.event_key = c.event_key \
+              WHERE c.sink = $1 AND c.id = $2 AND p.sink = c.sink AND md5(p.topic) = md5(c.topic) AND p.topic = c.topic \
+                AND md5(p.event_key) = md5(c.event_key) AND p.event_key = c.event_key \
                 AND (p.id = c.id OR p.event_key <> '' AND p.request IS DISTINCT FROM 'discard')",
         )
         .bind(sink)
