@@ -5,7 +5,7 @@ cargo=${CARGO:-cargo}
 failed=0
 
 # The command must be built with the tests: only then can its safeguards be switched off.
-$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test hostile_guests --test envelopes || exit 1
+$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test parked --test kafka_sink --test hostile_guests --test envelopes || exit 1
 
 run() { # safeguard, file, test
     BELFRY_SABOTAGE=$1 timeout 300 $cargo test --quiet --workspace --test "$2" -- --exact "$3" --test-threads 1 2>&1
@@ -40,4 +40,10 @@ try look-in-the-log store lost_answer::a_commit_that_the_server_lost_is_repeated
 try unstorable store refusals::an_event_that_cannot_be_stored_harms_no_other
 try sorted-inserts safeguards replicas_that_bring_the_same_ids_do_not_deadlock
 try exact-numbers envelopes numbers_are_compared_by_their_exact_value
+try parked-content store postgres::a_parked_entry_keeps_what_its_sink_needs
+try page-bytes store postgres::pages_are_bounded_by_their_bytes
+try paused-sink parked a_paused_sink_unparks_nothing
+try submitted-waits parked what_a_service_submits_waits_for_its_topic_and_holds_up_no_other
+try unpark-expired parked a_parked_entry_that_has_expired_is_withheld
+try give-way kafka_sink a_replica_that_cannot_reach_kafka_leaves_the_sink_to_one_that_can
 exit $failed

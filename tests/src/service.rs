@@ -45,6 +45,11 @@ impl TestService {
         Client::new(format!("http://{}", self.service.http_address()))
     }
 
+    /// Where operators look.
+    pub fn ops_url(&self) -> String {
+        format!("http://{}", self.service.ops_address())
+    }
+
     /// What it counted, in Prometheus' text format. The counters are those of this whole process.
     pub async fn metrics(&self) -> Result<String> {
         Ok(get(format!("http://{}/metrics", self.service.ops_address())).await?.text().await?)

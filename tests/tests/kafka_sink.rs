@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use belfry_tests::servers::{Kafka, KafkaRecord, shared_kafka, shared_postgres};
-use belfry_tests::{Batch, TestService, results_ready};
+use belfry_tests::servers::{Kafka, KafkaOptions, KafkaRecord, shared_kafka, shared_postgres};
+use belfry_tests::{Batch, Replica, TestService, eventually, results_ready};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -151,7 +151,7 @@ async fn each_key_is_in_the_order_of_the_log_and_nothing_is_sent_twice() -> Resu
 }
 
 #[tokio::test]
-async fn a_topic_that_is_missing_stops_the_sink_until_it_is_made() -> Result<()> {
+async fn what_is_for_a_topic_that_is_missing_is_sent_when_it_is_made() -> Result<()> {
     let missing = format!("missing-{}", Uuid::new_v4());
     let setting = Setting::new(&[("notification.topic", &missing)]).await?;
     setting.post(1).await?;
@@ -185,4 +185,165 @@ async fn what_is_recorded_while_observing_is_never_sent() -> Result<()> {
     ensure!(envelope["data"]["batch_id"] == json!("batch-2") && records.len() == 1, "{records:?}");
     sending.service.stop().await;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_reach_kafka_leaves_the_sink_to_one_that_can() -> Result<()> {
+    let (kafka, postgres) = (shared_kafka().await?, shared_postgres().await?);
+    let _ = kafka.create_topic(EVENTS, 4, &[]).await;
+    let topic = format!("notifications-{}", Uuid::new_v4());
+    kafka.create_topic(&topic, 1, &[]).await?;
+    let database = postgres.create_database().await?;
+    let settings = |brokers: String| {
+        [
+            ("kafka.brokers", brokers),
+            ("kafka.topics", "[]".to_owned()),
+            ("notification.topic", topic.clone()),
+            ("sink.kafka.enabled", "true".to_owned()),
+        ]
+    };
+    // Nobody listens there.
+    let cut_off = Replica::start(&database, None, &settings("127.0.0.1:1".into())).await?;
+    cut_off.wait_until_it_serves("kafka").await?;
+    let healthy = Replica::start(&database, None, &settings(kafka.bootstrap())).await?;
+    let posted = cut_off.client().post(&results_ready(&Batch::number(1))).await?;
+    ensure!(posted.status == 201, "{posted:?}");
+    let arrived =
+        eventually("it arrives", async || kafka.read_topic(&topic).await, |records| records.len() == 1).await?;
+    ensure!(arrived.len() == 1 && healthy.serves("kafka").await?, "the other one serves it");
+    cut_off.terminate().await?;
+    healthy.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sink_that_was_off_while_events_came_waits_for_a_word() -> Result<()> {
+    let (kafka, postgres) = (shared_kafka().await?, shared_postgres().await?);
+    let _ = kafka.create_topic(EVENTS, 4, &[]).await;
+    let topic = format!("notifications-{}", Uuid::new_v4());
+    kafka.create_topic(&topic, 1, &[]).await?;
+    let database = postgres.create_database().await?;
+    let start = async |enabled: bool, resume: Option<&str>| {
+        let mut settings = vec![
+            ("kafka.brokers", kafka.bootstrap()),
+            ("kafka.topics", "[]".to_owned()),
+            ("notification.topic", topic.clone()),
+            ("sink.kafka.enabled", enabled.to_string()),
+        ];
+        settings.extend(resume.map(|resume| ("sink.kafka.resume", resume.to_owned())));
+        Replica::start(&database, None, &settings).await
+    };
+    let post = async |replica: &Replica, number: u64| {
+        let posted = replica.client().post(&results_ready(&Batch::number(number))).await?;
+        ensure!(posted.status == 201, "{posted:?}");
+        Ok(posted.body["notifications"][0]["event_id"].as_str().unwrap_or_default().to_owned())
+    };
+    let sent = async || {
+        let records = kafka.read_topic(&topic).await?;
+        Ok(records.iter().filter_map(|record| record.header("event_id").map(str::to_owned)).collect::<Vec<_>>())
+    };
+    let on = start(true, None).await?;
+    let first = post(&on, 1).await?;
+    eventually("it is sent", &sent, |sent| *sent == [first.clone()]).await?;
+    on.terminate().await?;
+    // Nothing was missed: no word is needed.
+    let on = start(true, None).await?;
+    on.wait_until_it_serves("kafka").await?;
+    on.terminate().await?;
+
+    let off = start(false, None).await?;
+    let missed = post(&off, 2).await?;
+    off.terminate().await?;
+    let asking = start(true, None).await?;
+    let readiness = asking.readiness().await?;
+    let error = readiness["sinks"][0]["error"].as_str().unwrap_or_default().to_owned();
+    ensure!(error.contains("would be sent 2 entries") && error.contains("sink.kafka.resume"), "{readiness}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ensure!(sent().await? == [first.clone()], "it is sent without a word");
+    asking.terminate().await?;
+    let resumed = start(true, Some("position")).await?;
+    eventually("it is sent", &sent, |sent| *sent == [first.clone(), missed.clone()]).await?;
+    resumed.terminate().await?;
+
+    let off = start(false, None).await?;
+    let left_out = post(&off, 3).await?;
+    off.terminate().await?;
+    let resumed = start(true, Some("end")).await?;
+    let next = post(&resumed, 4).await?;
+    eventually("the next is sent", &sent, |sent| *sent == [first.clone(), missed.clone(), next.clone()]).await?;
+    let explained = resumed.client().get(&format!("/v1/notifications/{left_out}")).await?;
+    ensure!(explained.body["deliveries"][0]["state"] == "before-the-sink", "{explained:?}");
+    resumed.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_topic_that_may_not_be_written_is_held_back_and_no_other() -> Result<()> {
+    let directory = tempfile::TempDir::new()?;
+    let authorizer = [
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ];
+    let options = KafkaOptions { settings: &authorizer, ..KafkaOptions::default() };
+    let kafka = Kafka::start_with(directory.path(), options).await?;
+    let (database, brokers) = (shared_postgres().await?.create_database().await?, kafka.bootstrap());
+    let settings = [
+        ("preset", "testing"),
+        ("store.url", database.url.as_str()),
+        ("kafka.brokers", brokers.as_str()),
+        ("kafka.topics", "[]"),
+        ("notification.topic", "notifications"),
+        ("sink.kafka.enabled", "true"),
+        ("publish.topics", r#"["*"]"#),
+    ];
+    let service = TestService::start_with(belfry_artifacts::TEACHER_RESULTS, &settings).await?;
+    let client = service.client();
+    let event = |topic: &str, number: u64| {
+        json!({
+            "event_id": Uuid::new_v4(), "event_type": topic, "event_timestamp": "2026-03-02T09:15:01Z",
+            "source_service": "tests", "data": { "batch_id": "a", "number": number }
+        })
+    };
+    // A cluster that names no topics at all, as one that has just come up, is not believed.
+    let posted = client.post(&event("first", 0)).await?;
+    ensure!(posted.status == 201, "{posted:?}");
+    kafka.create_topic("first", 1, &[]).await?;
+    eventually("it arrives", async || kafka.read_topic("first").await, |records| records.len() == 1).await?;
+
+    for topic in ["forbidden", "notifications", EVENTS] {
+        kafka.create_topic(topic, 1, &[]).await?;
+    }
+    kafka.forbid_writing("forbidden", true).await?;
+    let mut forbidden = Vec::new();
+    for number in 0..30 {
+        let event = event("forbidden", number);
+        forbidden.push(event["event_id"].as_str().unwrap_or_default().to_owned());
+        // Between events of a topic that can be written.
+        for event in [event, results_ready(&Batch::number(number))] {
+            let posted = client.post(&event).await?;
+            ensure!(posted.status == 201, "{posted:?}");
+        }
+    }
+    let others = async || kafka.read_topic("notifications").await;
+    let all = |records: &Vec<KafkaRecord>| {
+        let ids: std::collections::BTreeSet<_> = records.iter().map(|record| record.header("event_id")).collect();
+        ids.len() == 30
+    };
+    eventually("other topics go on", others, all).await?;
+    let parked = async || Ok(client.get("/v1/parked").await?.body["parked"].as_array().map_or(0, Vec::len));
+    eventually("the topic's entries wait", &parked, |parked| *parked == 30).await?;
+    let listed = client.get("/v1/parked?limit=1").await?;
+    ensure!(listed.body["parked"][0]["scope"] == "topic", "{listed:?}");
+    kafka.forbid_writing("forbidden", false).await?;
+    // Belfry would try by itself, a minute later at most.
+    let asked = client.post_to("/v1/parked/unpark", &json!({ "topic": "forbidden" })).await?;
+    ensure!(asked.body["entries"] == 30, "{asked:?}");
+    let arrived = async || {
+        let records = kafka.read_topic("forbidden").await?;
+        Ok(records.iter().filter_map(|record| record.header("event_id").map(str::to_owned)).collect::<Vec<_>>())
+    };
+    eventually("they arrive in order", arrived, |ids| *ids == forbidden).await?;
+    eventually("nothing is parked", &parked, |parked| *parked == 0).await?;
+    service.stop().await;
+    kafka.stop().await
 }

@@ -1,9 +1,11 @@
-//! What Kafka refuses: parked with its key, sent again in order, or discarded; and what is refused before it is recorded.
+//! What Kafka refuses: parked with its key or its topic, sent again in order, or discarded; and what is refused before it is
+//! recorded.
 
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::TEACHER_RESULTS;
+use belfry_artifacts::programs::HOSTILE;
 use belfry_tests::servers::{Kafka, shared_kafka, shared_postgres};
-use belfry_tests::{Batch, Client, TestService, belfry, eventually, results_ready};
+use belfry_tests::{Batch, Client, ServiceDatabase, TestService, belfry, eventually, results_ready};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -58,6 +60,8 @@ async fn service(kafka: &Kafka, store: &str, notifications: &str) -> Result<Test
         ("kafka.topics", "[]"),
         ("sink.kafka.enabled", "true"),
         ("notification.topic", notifications),
+        // Whatever their type, each to a topic of its test.
+        ("publish.topics", r#"["*"]"#),
     ];
     TestService::start_with(TEACHER_RESULTS, &settings).await
 }
@@ -171,6 +175,292 @@ async fn what_kafka_would_never_take_is_refused_before_it_is_recorded() -> Resul
     let posted = client.post(&results_ready(&batch)).await?;
     ensure!(posted.body["dead_letters"][0]["cause"] == "output-limit", "{posted:?}");
     ensure!(posted.body["notifications"] == json!([]), "{posted:?}");
+    service.stop().await;
+    Ok(())
+}
+
+/// A service with an entry that is parked, and what its content was.
+struct OneParked {
+    service: TestService,
+    kafka: &'static Kafka,
+    topic: String,
+    log: PgConnection,
+    id: String,
+    position: i64,
+}
+
+impl OneParked {
+    async fn new(kind: &str) -> Result<Self> {
+        let (kafka, database) = (shared_kafka().await?, shared_postgres().await?.create_database().await?);
+        let topic = format!("{kind}.{}", Uuid::new_v4().simple());
+        kafka.create_topic(&topic, 1, &[]).await?;
+        let service = service(kafka, &database.url, &format!("{topic}.notifications")).await?;
+        let client = service.client();
+        let first = post(&client, &event(&topic, "a", "small")).await?;
+        eventually("the first is sent", async || ids(kafka, &topic, "a").await, |ids| *ids == [first.clone()]).await?;
+        kafka.set_topic(&topic, &[("max.message.bytes", LOW)]).await?;
+        let id = post(&client, &event(&topic, "a", &long(20_000))).await?;
+        let held = eventually("it is parked", async || parked(&client).await, |held| held.len() == 1).await?;
+        let position = held[0]["position"].as_i64().context("a position")?;
+        kafka.set_topic(&topic, &[("max.message.bytes", "1000000")]).await?;
+        Ok(Self { service, kafka, topic, log: PgConnection::connect(&database.url).await?, id, position })
+    }
+
+    async fn unpark(&self) -> Result<()> {
+        let asked = self.service.client().post_to("/v1/parked/unpark", &json!({ "position": self.position })).await?;
+        ensure!(asked.body["entries"] == 1, "{asked:?}");
+        Ok(())
+    }
+
+    async fn is_sent(&self) -> Result<bool> {
+        Ok(ids(self.kafka, &self.topic, "a").await?.contains(&self.id))
+    }
+
+    /// Whether it is noted as sent, or why it was not; none if nothing is noted.
+    async fn noted(&mut self) -> Result<Option<Option<String>>> {
+        Ok(sqlx::query_scalar("SELECT withheld FROM belfry.unparked WHERE sink = 'kafka' AND id = $1")
+            .bind(self.position)
+            .fetch_optional(&mut self.log)
+            .await?)
+    }
+}
+
+#[tokio::test]
+async fn a_parked_entry_outlives_its_row_in_the_log() -> Result<()> {
+    let mut one = OneParked::new("outlives").await?;
+    // As retention does it after log_days, which drops all of a range.
+    sqlx::query("DELETE FROM belfry.outbox").execute(&mut one.log).await?;
+    one.unpark().await?;
+    eventually("it is sent", async || one.is_sent().await, |sent| *sent).await?;
+    eventually("it is parked no more", async || parked(&one.service.client()).await, Vec::is_empty).await?;
+    ensure!(one.noted().await? == Some(None), "it is noted as sent");
+    one.service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_parked_entry_without_content_is_not_claimed_to_be_sent() -> Result<()> {
+    let mut one = OneParked::new("lost").await?;
+    // Parked by an earlier version, and then retired.
+    sqlx::raw_sql("UPDATE belfry.parked SET payload = NULL; DELETE FROM belfry.outbox").execute(&mut one.log).await?;
+    one.unpark().await?;
+    let client = one.service.client();
+    let refused = |held: &Vec<Value>| held.len() == 1 && held[0]["request"].is_null();
+    let held = eventually("it stays parked", async || parked(&client).await, refused).await?;
+    ensure!(held[0]["error"].as_str().is_some_and(|error| error.contains("discard it")), "{held:?}");
+    ensure!(one.noted().await?.is_none() && !one.is_sent().await?, "nothing claims that it was sent");
+    one.service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_parked_entry_that_has_expired_is_withheld() -> Result<()> {
+    let mut one = OneParked::new("expired").await?;
+    sqlx::query("UPDATE belfry.parked SET expires_at = now() - interval '1 s'").execute(&mut one.log).await?;
+    one.unpark().await?;
+    eventually("it is parked no more", async || parked(&one.service.client()).await, Vec::is_empty).await?;
+    ensure!(one.noted().await? == Some(Some("expired".to_owned())), "why it was not sent is known");
+    let next = post(&one.service.client(), &event(&one.topic, "a", "next")).await?;
+    let seen = async || ids(one.kafka, &one.topic, "a").await;
+    eventually("its key is free", seen, |ids| ids.last() == Some(&next)).await?;
+    ensure!(!one.is_sent().await?, "it was sent after its time");
+    one.service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_paused_sink_unparks_nothing() -> Result<()> {
+    let one = OneParked::new("paused").await?;
+    let (client, url) = (one.service.client(), one.service.client().url().to_owned());
+    let paused = belfry(&["--url", &url, "pause", "sink", "kafka", "--reason", "a test"]).await?;
+    ensure!(paused.code == Some(0), "{paused:?}");
+    // The relay has seen it.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    one.unpark().await?;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let held = parked(&client).await?;
+    ensure!(held.len() == 1 && held[0]["request"] == "unpark" && !one.is_sent().await?, "{held:?}");
+    let goes_on = belfry(&["--url", &url, "pause", "end", "sink", "kafka"]).await?;
+    ensure!(goes_on.code == Some(0), "{goes_on:?}");
+    eventually("it is sent", async || one.is_sent().await, |sent| *sent).await?;
+    one.service.stop().await;
+    Ok(())
+}
+
+/// What `/readyz` says in a word.
+async fn readiness(service: &TestService) -> Result<String> {
+    Ok(reqwest::get(format!("{}/readyz", service.ops_url())).await?.error_for_status()?.text().await?)
+}
+
+#[tokio::test]
+async fn what_a_service_submits_waits_for_its_topic_and_holds_up_no_other() -> Result<()> {
+    let (kafka, postgres) = (shared_kafka().await?, shared_postgres().await?);
+    let (store, source) = (postgres.create_database().await?, ServiceDatabase::create(postgres).await?);
+    let there = format!("there.{}", Uuid::new_v4().simple());
+    let missing = format!("{there}.missing");
+    kafka.create_topic(&there, 2, &[]).await?;
+    let (brokers, databases) = (kafka.bootstrap(), ServiceDatabase::setting(&[&source]));
+    let notifications = format!("{there}.notifications");
+    let settings = [
+        ("preset", "testing"),
+        ("store.url", store.url.as_str()),
+        ("kafka.brokers", brokers.as_str()),
+        ("kafka.topics", "[]"),
+        ("sink.kafka.enabled", "true"),
+        ("source.postgres", databases.as_str()),
+        ("notification.topic", notifications.as_str()),
+    ];
+    let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
+    let client = service.client();
+    let mut early = Vec::new();
+    for number in 0..50 {
+        early.push(
+            source.submit(&event(&missing, ["a", "b"][number % 2], "early").to_string(), None).await?.to_string(),
+        );
+    }
+    source.wait_until_read().await?;
+    let held = eventually("all wait", async || parked(&client).await, |held| held.len() == 50).await?;
+    ensure!(held.iter().all(|entry| entry["scope"] == "topic" && entry["topic"] == missing.as_str()), "{held:?}");
+    let mut log = PgConnection::connect(&store.url).await?;
+    let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM belfry.dead_letter").fetch_one(&mut log).await?;
+    ensure!(letters == 0, "{letters} dead letters");
+    let said = eventually("it is told", async || readiness(&service).await, |said| said != "ok\n").await?;
+    ensure!(said.starts_with("degraded: sink kafka holds back topic ") && said.contains(&missing), "{said}");
+    let metrics = service.metrics().await?;
+    ensure!(metrics.contains(r#"belfry_held_topics{sink="kafka"}"#), "{metrics}");
+
+    let other = source.submit(&event(&there, "a", "other").to_string(), None).await?.to_string();
+    eventually("other topics go on", async || ids(kafka, &there, "a").await, |ids| *ids == [other.clone()]).await?;
+    // Nothing of it is lost by a restart.
+    let service = service.restart().await?;
+    let client = service.client();
+    kafka.create_topic(&missing, 2, &[]).await?;
+    let of_a: Vec<String> = early.iter().step_by(2).cloned().collect();
+    eventually("they arrive in order", async || ids(kafka, &missing, "a").await, |ids| *ids == of_a).await?;
+    eventually("nothing is parked", async || parked(&client).await, Vec::is_empty).await?;
+    eventually("all is well", async || readiness(&service).await, |said| said == "ok\n").await?;
+    let late = source.submit(&event(&missing, "b", "late").to_string(), None).await?.to_string();
+    let of_b: Vec<String> = early.iter().skip(1).step_by(2).cloned().chain([late]).collect();
+    eventually("and so do later ones", async || ids(kafka, &missing, "b").await, |ids| *ids == of_b).await?;
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn entries_of_a_topic_that_is_never_made_can_be_discarded() -> Result<()> {
+    let (kafka, postgres) = (shared_kafka().await?, shared_postgres().await?);
+    let (store, source) = (postgres.create_database().await?, ServiceDatabase::create(postgres).await?);
+    let missing = format!("never.{}", Uuid::new_v4().simple());
+    let (brokers, databases) = (kafka.bootstrap(), ServiceDatabase::setting(&[&source]));
+    let settings = [
+        ("store.url", store.url.as_str()),
+        ("kafka.brokers", brokers.as_str()),
+        ("kafka.topics", "[]"),
+        ("sink.kafka.enabled", "true"),
+        ("source.postgres", databases.as_str()),
+    ];
+    let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
+    let client = service.client();
+    for key in ["a", "b"] {
+        source.submit(&event(&missing, key, "for nobody").to_string(), None).await?;
+    }
+    eventually("both wait", async || parked(&client).await, |held| held.len() == 2).await?;
+    let url = client.url().to_owned();
+    let unparked = belfry(&["--url", &url, "parked", "unpark", "--topic", &missing]).await?;
+    ensure!(unparked.code == Some(0), "{unparked:?}");
+    let in_vain = |held: &Vec<Value>| held.len() == 2 && held.iter().all(|entry| entry["request"].is_null());
+    eventually("they still wait", async || parked(&client).await, in_vain).await?;
+    let discarded =
+        belfry(&["--url", &url, "parked", "discard", "--topic", &missing, "--reason", "a topic of nobody"]).await?;
+    ensure!(discarded.code == Some(0), "{discarded:?}");
+    eventually("they are gone", async || parked(&client).await, Vec::is_empty).await?;
+    eventually("nothing is held back", async || readiness(&service).await, |said| said == "ok\n").await?;
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_chosen_types_are_published_and_all_are_recorded() -> Result<()> {
+    let (kafka, database) = (shared_kafka().await?, shared_postgres().await?.create_database().await?);
+    let chosen = format!("chosen.{}", Uuid::new_v4().simple());
+    let notifications = format!("{chosen}.notifications");
+    for topic in [&chosen, &notifications] {
+        kafka.create_topic(topic, 1, &[]).await?;
+    }
+    let (brokers, published) = (kafka.bootstrap(), format!("[\"{chosen}\", \"others.*\"]"));
+    let settings = [
+        ("store.url", database.url.as_str()),
+        ("kafka.brokers", brokers.as_str()),
+        ("kafka.topics", "[]"),
+        ("sink.kafka.enabled", "true"),
+        ("notification.topic", notifications.as_str()),
+        ("publish.topics", published.as_str()),
+    ];
+    let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
+    let client = service.client();
+    let posted = client.post(&event(&chosen, "a", "one")).await?;
+    ensure!(posted.status == StatusCode::CREATED && posted.body["published"] == true, "{posted:?}");
+    // Whether its topic is there does not matter.
+    let unchosen = client.post(&event("nobody.chose.this.v1", "a", "two")).await?;
+    ensure!(unchosen.status == StatusCode::CREATED && unchosen.body["published"] == false, "{unchosen:?}");
+    let position = unchosen.body["position"].as_i64().context("a position")?;
+    let mut log = PgConnection::connect(&database.url).await?;
+    let topic: Option<String> =
+        sqlx::query_scalar("SELECT topic FROM belfry.outbox WHERE id = $1").bind(position).fetch_one(&mut log).await?;
+    ensure!(topic.is_none(), "{topic:?}");
+
+    let long = "x".repeat(250);
+    for refused in [notifications.as_str(), "a b", "a/b", "..", "größe", &long] {
+        let posted = client.post(&event(refused, "a", "no")).await?;
+        ensure!(posted.status == StatusCode::BAD_REQUEST && posted.body["pointer"] == "/event_type", "{posted:?}");
+        ensure!(posted.body["type"] == "urn:belfry:problem:malformed-event", "{posted:?}");
+        let lines = client.post_lines(event(refused, "a", "no").to_string()).await?;
+        ensure!(lines[0]["status"] == "malformed", "{lines:?}");
+    }
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_releases_subscribe_to_is_published_unless_chosen_otherwise() -> Result<()> {
+    let service = TestService::start_with(TEACHER_RESULTS, &[("sink.stdout.enabled", "false")]).await?;
+    let subscribed = service.client().post(&results_ready(&Batch::number(1))).await?;
+    ensure!(subscribed.body["published"] == true, "{subscribed:?}");
+    let other = service.client().post(&event("acme.school.closed.v1", "a", "one")).await?;
+    ensure!(other.body["published"] == false, "{other:?}");
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_entry_that_expires_in_the_log_shows_as_such() -> Result<()> {
+    let database = shared_postgres().await?.create_database().await?;
+    let settings = [("store.url", database.url.as_str()), ("sink.stdout.enabled", "true")];
+    let service = TestService::start_with(HOSTILE, &settings).await?;
+    let client = service.client();
+    client.push_and_activate(HOSTILE, &json!({ "behaviour": "expires-later" })).await?;
+    let url = client.url().to_owned();
+    let paused = belfry(&["--url", &url, "pause", "sink", "stdout", "--reason", "a test"]).await?;
+    ensure!(paused.code == Some(0), "{paused:?}");
+    // The relay has seen it.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let posted = client.post(&results_ready(&Batch::number(1))).await?;
+    let id = posted.body["notifications"][0]["event_id"].as_str().context("a notification")?.to_owned();
+    let mut log = PgConnection::connect(&database.url).await?;
+    let expire = "UPDATE belfry.outbox SET expires_at = now() - interval '1 s' WHERE source_event_id IS NOT NULL";
+    sqlx::query(expire).execute(&mut log).await?;
+    let goes_on = belfry(&["--url", &url, "pause", "end", "sink", "stdout"]).await?;
+    ensure!(goes_on.code == Some(0), "{goes_on:?}");
+    let explained = async || Ok(client.get(&format!("/v1/notifications/{id}")).await?.body);
+    let expired = |body: &Value| body["deliveries"][0]["state"] == "expired";
+    let body = eventually("it is left out", explained, expired).await?;
+    ensure!(body["deliveries"][0]["at"].is_string() && body["expires_at"].is_string(), "{body}");
+    let told = belfry(&["--url", &url, "explain", &id]).await?;
+    ensure!(told.stdout.contains("left out: its time had passed"), "{told:?}");
+
+    let mut feed = client.feed("from=beginning", None).await?;
+    let shown = Client::collect(&mut feed, 1).await?;
+    ensure!(shown[0].kind == "expired" && shown[0].data["event_id"] == id.as_str(), "{shown:?}");
     service.stop().await;
     Ok(())
 }

@@ -222,6 +222,33 @@ async fn whatever_happens_to_redis_costs_time_and_nothing_else() -> Result<()> {
 }
 
 #[tokio::test]
+async fn deployments_with_a_prefix_each_do_not_hear_each_other() -> Result<()> {
+    let redis = shared_redis().await?;
+    let prefix = format!("blue-{}:", Uuid::new_v4());
+    let mut ours = subscribe(redis, &format!("{prefix}outbox:wake")).await?;
+    let database = shared_postgres().await?.create_database().await?;
+    let settings = [("redis.prefix", prefix.clone()), ("sink.stdout.enabled", "true".to_owned())];
+    let one = Replica::start(&database, Some(&redis.url()), &settings).await?;
+    let other = Replica::start(&database, Some(&redis.url()), &settings).await?;
+    for replica in [&one, &other] {
+        replica.wait_for_redis("connected").await?;
+    }
+    other.client().post(&results_ready(&Batch::number(1))).await?;
+    // Event and notification.
+    ensure!(hear(&mut ours).await? == "2", "where the log ends");
+    let mut connection = connect(redis).await?;
+    let subscribed: Vec<(String, i64)> = redis::cmd("PUBSUB")
+        .arg("NUMSUB")
+        .arg(["wake", "lease", "parked", "rollout"].map(|name| format!("{prefix}outbox:{name}")).to_vec())
+        .query_async(&mut connection)
+        .await?;
+    let listeners: Vec<i64> = subscribed.iter().map(|(_, listeners)| *listeners).collect();
+    ensure!(listeners == [3, 2, 2, 2], "this test and both replicas: {subscribed:?}");
+    one.terminate().await?;
+    other.terminate().await.map(drop)
+}
+
+#[tokio::test]
 async fn a_forged_wake_makes_nobody_pass_over_anything() -> Result<()> {
     let directory = TempDir::new()?;
     let redis = Redis::start(&directory.path().join("redis")).await?;

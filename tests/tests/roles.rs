@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use belfry_store::{
-    KeepFor, NewEvent, NewParked, Receipt, Retired, Store, StoreSettings, Submission, Writer, WriterSettings, migrate,
-    migrate_submit,
+    KeepFor, NewEvent, NewParked, ParkedScope, Receipt, Retired, Store, StoreSettings, Submission, Writer, WriterSettings,
+    migrate, migrate_submit,
 };
 use belfry_tests::servers::{Database, Postgres, shared_postgres};
 use belfry_tests::{Batch, BelfryProcess, Client, logged_events, results_ready};
@@ -209,8 +209,13 @@ async fn operators_see_the_log_with_what_became_of_each_entry() -> Result<()> {
     let (sink, owner) = ("kafka", Uuid::from_u128(7));
     store.register_sink(sink, 0).await?;
     let lease = store.acquire_lease(sink, owner).await?.context("a lease")?;
-    let parked =
-        NewParked { position: 3, topic: "counted.v1".into(), event_key: "key".into(), error: "too large".into() };
+    let parked = NewParked {
+        position: 3,
+        topic: "counted.v1".into(),
+        event_key: "key".into(),
+        error: "too large".into(),
+        scope: ParkedScope::Key,
+    };
     assert!(store.checkpoint(sink, lease.epoch, 3, &[parked]).await?);
 
     let pool = PgPool::connect(&database.url).await?;

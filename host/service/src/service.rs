@@ -23,7 +23,7 @@ use crate::http::{self, Api, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
 use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
-use crate::pipeline::{Aside, Pipeline};
+use crate::pipeline::{Aside, Pipeline, Publishing};
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
 use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::replay::Replays;
@@ -158,7 +158,13 @@ impl Service {
             let sink = outlet.sink();
             let state = watch::Sender::new(SinkHealth::UNTRIED);
             health.push((sink, state.subscribe()));
+            let resume = match sink {
+                "kafka" => config.sink.kafka.resume,
+                "redis" => config.sink.redis.resume,
+                _ => config.sink.stdout.resume,
+            };
             let relay = Relay {
+                resume,
                 store: store.clone(),
                 heartbeat: heartbeat.clone(),
                 others: others.clone(),
@@ -167,8 +173,9 @@ impl Service {
                 longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
                 health: state,
             };
-            relay.register().await?;
-            sinks.push(tokio::spawn(relay.run(finishing.clone())));
+            if relay.register().await? {
+                sinks.push(tokio::spawn(relay.run(finishing.clone())));
+            }
         }
         sinks.push(tokio::spawn(metrics.clone().keep_up(finishing.clone())));
         let enabled: Vec<&'static str> = health.iter().map(|(sink, _)| *sink).collect();
@@ -201,8 +208,12 @@ impl Service {
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             aside: Aside::start(messages.clone(), store.clone(), config.releases.recheck_percent),
             messages,
-            mode: config.delivery.mode,
-            topics,
+            publishing: Publishing {
+                mode: config.delivery.mode,
+                types: Arc::new(config.publish.topics.clone()),
+                notifications: config.notification.topic.clone(),
+                topics,
+            },
         };
         let mut prepared = None;
         if config.reads_kafka() {

@@ -1,5 +1,6 @@
 //! What is known of a log entry beyond the log: how far each sink came with it, and who had let its release serve.
 
+use crate::submission::WITHHELD_OFF;
 use crate::{Store, StoreError};
 
 /// How far a sink came with an entry.
@@ -9,7 +10,7 @@ pub struct Delivery {
     pub sink: String,
     /// How far.
     pub state: DeliveryState,
-    /// By when the sink had acknowledged it, or when it was discarded; none where that is not known.
+    /// By when the sink had acknowledged it, or when it was withheld or discarded; none where that is not known.
     pub at_ms: Option<i64>,
     /// Why the sink refused it, or who discarded it and why.
     pub detail: Option<String>,
@@ -28,7 +29,7 @@ pub enum DeliveryState {
     Parked,
     /// An operator decided that it is never sent.
     Discarded,
-    /// It was recorded before the sink was there.
+    /// It was recorded before the sink was there, or while it was off.
     BeforeTheSink,
 }
 
@@ -62,9 +63,10 @@ pub(crate) struct DeliveryRow {
     pub(crate) sink: String,
     pub(crate) reached: bool,
     pub(crate) before_the_sink: bool,
-    /// By when; none where it is not kept.
-    pub(crate) acknowledged_ms: Option<i64>,
-    pub(crate) expires_at_ms: Option<i64>,
+    /// By when it was acknowledged, or when it was withheld; none where that is not known.
+    pub(crate) settled_ms: Option<i64>,
+    /// Why it was not sent, if it was not.
+    pub(crate) withheld: Option<String>,
     pub(crate) parked: Option<String>,
     pub(crate) discarded_ms: Option<i64>,
     pub(crate) discarded_by: Option<String>,
@@ -73,24 +75,19 @@ pub(crate) struct DeliveryRow {
 
 impl From<DeliveryRow> for Delivery {
     fn from(row: DeliveryRow) -> Self {
-        let DeliveryRow { sink, reached, before_the_sink, acknowledged_ms, expires_at_ms, parked, .. } = row;
+        let DeliveryRow { sink, reached, before_the_sink, settled_ms, withheld, parked, .. } = row;
         let said = |state, at_ms, detail| Self { sink, state, at_ms, detail };
         if row.discarded_ms.is_some() {
             let by = row.discarded_by.unwrap_or_else(|| "somebody".to_owned());
             let detail = row.reason.map_or_else(|| format!("by {by}"), |reason| format!("by {by}: {reason}"));
             return said(DeliveryState::Discarded, row.discarded_ms, Some(detail));
         }
+        let before_the_sink = before_the_sink || withheld.as_deref() == Some(WITHHELD_OFF);
         match (parked, before_the_sink, reached) {
             (Some(error), ..) => said(DeliveryState::Parked, None, Some(error)),
             (None, true, _) => said(DeliveryState::BeforeTheSink, None, None),
-            (None, false, true) => match (expires_at_ms, acknowledged_ms) {
-                (Some(expires), Some(by)) if expires <= by => said(DeliveryState::Expired, None, None),
-                (Some(_), None) => {
-                    let unknown = "unless its time had passed by then, which this store does not keep";
-                    said(DeliveryState::Acknowledged, None, Some(unknown.to_owned()))
-                }
-                _ => said(DeliveryState::Acknowledged, acknowledged_ms, None),
-            },
+            (None, false, true) if withheld.is_some() => said(DeliveryState::Expired, settled_ms, None),
+            (None, false, true) => said(DeliveryState::Acknowledged, settled_ms, None),
             (None, false, false) => said(DeliveryState::Waiting, None, None),
         }
     }

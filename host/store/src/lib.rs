@@ -13,6 +13,7 @@ mod delivery;
 mod error;
 mod log_entry;
 mod migrations;
+mod parked;
 mod pause;
 mod plan;
 mod postgres;
@@ -44,7 +45,8 @@ pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
 pub use relay::{
-    Beat, LEASE, Lease, LeaseState, LogPage, NewParked, NewParkedRequest, Parked, ParkedFilter, ParkedRequest,
+    Backlog, Beat, HeldTopic, LEASE, Lease, LeaseState, LogPage, MAX_BACKLOG, NOTIFICATION_PAGE_BYTES, NewParked,
+    NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine, ParkedRequest, ParkedScope,
     RelayEntry,
 };
 pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName, Rollout};

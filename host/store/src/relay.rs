@@ -2,6 +2,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+/// What a page of the log has at most, before its last entry.
+pub(crate) const PAGE_BYTES: usize = 4 << 20;
+/// The same of a page of notifications, which many feeds read at the same time.
+pub const NOTIFICATION_PAGE_BYTES: usize = 1 << 20;
+/// Why an entry is parked that is not to blame itself.
+pub const PARKED_BEHIND: &str = "an entry of its key was refused before";
+
 /// How long a lease lasts unless it is renewed, by the database's clock.
 pub const LEASE: Duration = Duration::from_secs(15);
 
@@ -23,17 +30,21 @@ pub struct LogPage {
     pub entries: Vec<RelayEntry>,
     /// Everything up to here was seen.
     pub up_to: i64,
+    /// Whether nothing stood behind it at that moment.
+    pub is_last: bool,
     /// The database that was read, as in [`Beat`].
     pub incarnation: String,
 }
 
 impl LogPage {
-    /// A page that is not full shows all there is.
+    /// A page that is not full, neither by its entries nor by their bytes, shows all there is.
     pub(crate) fn new(entries: Vec<RelayEntry>, asked: (i64, u32), log_end: i64, incarnation: String) -> Self {
         let (after, limit) = asked;
         let last = entries.last().map_or(after, |entry| entry.position);
-        let up_to = if entries.len() < limit as usize { last.max(log_end) } else { last };
-        Self { entries, up_to, incarnation }
+        let bytes: usize = entries.iter().map(RelayEntry::bytes).sum();
+        let is_last = entries.len() < limit as usize && bytes < PAGE_BYTES;
+        let up_to = if is_last { last.max(log_end) } else { last };
+        Self { entries, up_to, is_last, incarnation }
     }
 }
 
@@ -60,7 +71,81 @@ pub struct RelayEntry {
     pub created_at_ms: i64,
 }
 
-/// An entry that a sink refused, or that stands behind one of its key.
+impl RelayEntry {
+    /// What it takes up in memory, but for what all entries take up.
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.headers.len()
+    }
+}
+
+/// What a parked entry blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParkedScope {
+    /// Its key: the sink refused it, or one of its key before it.
+    #[default]
+    Key,
+    /// Its topic: the sink takes nothing of it.
+    Topic,
+}
+
+impl ParkedScope {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Topic => "topic",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Self {
+        if word == Self::Topic.as_str() { Self::Topic } else { Self::Key }
+    }
+}
+
+/// Parked entries that have to be sent in order.
+#[derive(Clone, Copy, Debug)]
+pub enum ParkedLine<'a> {
+    /// Those that block a key of a topic.
+    Key(&'a str, &'a str),
+    /// Those that wait for a topic.
+    Topic(&'a str),
+}
+
+/// A parked entry with what its sink needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedEntry {
+    /// Its position in the log.
+    pub position: i64,
+    /// Its topic.
+    pub topic: String,
+    /// Its key; empty if none.
+    pub event_key: String,
+    /// The entry; none if it had left the log before it could be kept here.
+    pub entry: Option<RelayEntry>,
+}
+
+/// What a sink that was off has missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many entries it would be sent, [`MAX_BACKLOG`] at most.
+    pub entries: i64,
+    /// Since when it was off.
+    pub off_since_ms: i64,
+}
+
+/// A backlog is counted up to here.
+pub const MAX_BACKLOG: i64 = 1_000_000;
+
+/// A topic of which a sink takes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldTopic {
+    /// The topic.
+    pub topic: String,
+    /// What the sink said.
+    pub reason: String,
+}
+
+/// An entry that a sink refused, or that stands behind one of its key or its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewParked {
     /// Its position in the log.
@@ -71,6 +156,8 @@ pub struct NewParked {
     pub event_key: String,
     /// Why.
     pub error: String,
+    /// What it blocks.
+    pub scope: ParkedScope,
 }
 
 /// What an operator wants done with a parked entry.
@@ -128,6 +215,8 @@ pub struct Parked {
     pub event_key: String,
     /// Why it is parked.
     pub error: String,
+    /// What it blocks.
+    pub scope: ParkedScope,
     /// When.
     pub parked_at_ms: i64,
     /// What an operator asked for; the sink's relay does it.

@@ -8,9 +8,9 @@ use crate::address::Address;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{
-    AddRelease, AuditEntry, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry, LogPage,
-    NewChange, NewParked, NewParkedRequest, NewRelease, NotificationHistory, OpenError, Parked, ParkedFilter, Pause,
-    Paused, RelayEntry, Release, ReleaseName, Rollout, SinkReach, SourcePartition, StoreError, Submission,
+    AddRelease, AuditEntry, Backlog, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry,
+    LogPage, NewChange, NewParked, NewRelease, NotificationHistory, OpenError, Pause, Paused, Release, ReleaseName,
+    Rollout, SinkReach, SourcePartition, StoreError, Submission,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -154,15 +154,8 @@ impl Store {
         }
     }
 
-    /// The entries at these positions, in order, as far as they are in the log.
-    pub async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.read_relay_at(positions).await,
-            Self::Postgres(postgres) => postgres.read_relay_at(positions).await,
-        }
-    }
-
-    /// Up to `limit` notifications after one position and up to another, in order; of one recipient only, if given.
+    /// Up to `limit` notifications after one position and up to another, in order; of one recipient only, if given. A page
+    /// that is bounded by bytes has fewer: only one without entries says that there are no more.
     pub async fn read_notifications(
         &self,
         after: i64,
@@ -352,72 +345,35 @@ impl Store {
         }
     }
 
-    /// Let somebody else take the lease at once.
+    /// What a sink has missed that was switched off and on; none if nothing was recorded while it was off.
+    pub async fn backlog(&self, sink: &str) -> Result<Option<Backlog>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.backlog(sink).await,
+            Self::Postgres(postgres) => postgres.backlog(sink).await,
+        }
+    }
+
+    /// Let a sink that no replica serves go on at the log's end, and note what it never gets. Returns how many entries that are.
+    pub async fn skip_backlog(&self, sink: &str) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.skip_backlog(sink).await,
+            Self::Postgres(postgres) => postgres.skip_backlog(sink).await,
+        }
+    }
+
+    /// Let another replica take the lease at once, for this one cannot serve the sink now.
+    pub async fn lend_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.lend_lease(sink, epoch).await,
+            Self::Postgres(postgres) => postgres.lend_lease(sink, epoch).await,
+        }
+    }
+
+    /// Let another replica take the lease at once, for this one stops. For what is recorded until one does, the sink was off.
     pub async fn release_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.release_lease(sink, epoch).await,
             Self::Postgres(postgres) => postgres.release_lease(sink, epoch).await,
-        }
-    }
-
-    /// Parked entries by position, `limit` at most.
-    pub async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.parked(filter, limit).await,
-            Self::Postgres(postgres) => postgres.parked(filter, limit).await,
-        }
-    }
-
-    /// The topics and keys that a sink's parked entries block.
-    pub async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.blocked_keys(sink).await,
-            Self::Postgres(postgres) => postgres.blocked_keys(sink).await,
-        }
-    }
-
-    /// Ask the relay of the sink to do something with parked entries. Unparking is for all of a key, discarding for the
-    /// entries meant. Gives how many are meant.
-    pub async fn request_parked(
-        &self,
-        filter: &ParkedFilter,
-        request: &NewParkedRequest<'_>,
-        now_ms: i64,
-    ) -> Result<u64, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.request_parked(filter, request, now_ms).await,
-            Self::Postgres(postgres) => postgres.request_parked(filter, request, now_ms).await,
-        }
-    }
-
-    /// Forget parked entries that were sent. Gives false, and forgets nothing, if the lease is gone.
-    pub async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.forget_parked(sink, epoch, positions).await,
-            Self::Postgres(postgres) => postgres.forget_parked(sink, epoch, positions).await,
-        }
-    }
-
-    /// Forget parked entries that somebody asked to discard, and note who, when and why. Gives false, and does nothing, if
-    /// the lease is gone.
-    pub async fn discard_parked(
-        &self,
-        sink: &str,
-        epoch: i64,
-        positions: &[i64],
-        now_ms: i64,
-    ) -> Result<bool, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.discard_parked(sink, epoch, positions, now_ms).await,
-            Self::Postgres(postgres) => postgres.discard_parked(sink, epoch, positions).await,
-        }
-    }
-
-    /// Parked entries that could not be sent again stay parked, with the new reason, and nothing is asked for them.
-    pub async fn keep_parked(&self, sink: &str, positions: &[i64], error: &str) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.keep_parked(sink, positions, error).await,
-            Self::Postgres(postgres) => postgres.keep_parked(sink, positions, error).await,
         }
     }
 

@@ -4,6 +4,9 @@ use uuid::Uuid;
 
 /// Why a notification is withheld: its time had passed when it was committed.
 pub const WITHHELD_EXPIRED: &str = "expired";
+/// Why an entry is not sent to a sink: it was recorded while the sink was off, and an operator wants the sink to go on behind
+/// it.
+pub(crate) const WITHHELD_OFF: &str = "sink-off";
 /// Why a notification is withheld: its identity was notified before.
 pub const WITHHELD_ISSUED: &str = "already-issued";
 /// Why a notification is withheld: an operator has muted all of them.

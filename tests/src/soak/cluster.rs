@@ -94,6 +94,7 @@ impl Cluster {
             ("source.postgres", format!("[{{name=\"service\",url=\"{submitted}\"}}]")),
             ("redis.url", format!("redis://127.0.0.1:{}", stage.redis_proxy.port())),
             ("notification.topic", notifications.clone()),
+            ("publish.topics", "[\"*\"]".to_owned()),
             ("sandbox.threads", "2".to_owned()),
             ("sink.kafka.enabled", "true".to_owned()),
         ];

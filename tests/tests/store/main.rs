@@ -166,6 +166,9 @@ on_every_store! {
     crate::tokens::a_heartbeat_tells_that_tokens_changed as a_heartbeat_tells_that_tokens_changed,
     crate::tokens::the_use_of_a_token_is_noted_once_a_minute as the_use_of_a_token_is_noted_once_a_minute,
     crate::relays::relays_read_published_entries_only as relays_read_published_entries_only,
+    crate::relays::pages_are_bounded_by_their_bytes as pages_are_bounded_by_their_bytes,
+    crate::relays::a_parked_entry_keeps_what_its_sink_needs as a_parked_entry_keeps_what_its_sink_needs,
+    crate::relays::a_held_topic_is_free_when_nothing_waits_for_it as a_held_topic_is_free_when_nothing_waits_for_it,
 }
 
 /// As after a standby took over: the row came along, and the server is another.

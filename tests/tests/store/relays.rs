@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use belfry_store::{AuditEntry, LEASE, NewParked, NewParkedRequest, ParkedFilter, ParkedRequest};
+use belfry_store::{
+    AuditEntry, HeldTopic, LEASE, NewParked, NewParkedRequest, ParkedFilter, ParkedLine, ParkedRequest, ParkedScope,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
@@ -42,7 +44,13 @@ pub(crate) async fn a_checkpoint_never_goes_back_and_only_the_holder_makes_it(op
     let second = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
     assert_eq!((second.epoch, second.position), (first.epoch + 1, 5));
     assert!(!store.checkpoint(SINK, first.epoch, 9, &[]).await.expect("an answer"), "an earlier holder");
-    let blocked = [NewParked { position: 6, topic: "t".into(), event_key: "k".into(), error: "too large".into() }];
+    let blocked = [NewParked {
+        position: 6,
+        topic: "t".into(),
+        event_key: "k".into(),
+        error: "too large".into(),
+        scope: ParkedScope::Key,
+    }];
     assert!(!store.checkpoint(SINK, first.epoch, 9, &blocked).await.expect("an answer"));
     assert_eq!(store.blocked_keys(SINK).await.expect("a query"), [], "nothing of it was noted");
 }
@@ -56,6 +64,7 @@ pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(open
         topic: "t".into(),
         event_key: key.into(),
         error: "too large\0".into(),
+        scope: ParkedScope::Key,
     };
     let all = [parked(1, "a"), parked(2, "b"), parked(3, "a")];
     assert!(store.checkpoint(SINK, lease.epoch, 3, &all).await.expect("an answer"));
@@ -72,7 +81,7 @@ pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(open
     let (unpark, discard) = (Some(ParkedRequest::Unpark), Some(ParkedRequest::Discard));
     assert_eq!(requests, [(1, unpark), (2, discard), (3, unpark)]);
 
-    store.keep_parked(SINK, &[3], "still too large").await.expect("an answer");
+    store.keep_parked(SINK, 3, "still too large").await.expect("an answer");
     assert!(store.forget_parked(SINK, lease.epoch, &[1, 2]).await.expect("an answer"));
     assert!(!store.forget_parked(SINK, lease.epoch - 1, &[3]).await.expect("an answer"), "an earlier holder");
     let left = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
@@ -106,6 +115,7 @@ pub(crate) async fn what_is_discarded_stays_known(opened: Opened) {
         topic: "test.event.v1".into(),
         event_key: "a".into(),
         error: "too large".into(),
+        scope: ParkedScope::Key,
     };
     let all = [parked(1), parked(2), parked(3)];
     assert!(store.checkpoint(SINK, lease.epoch, 3, &all).await.expect("an answer"));
@@ -165,6 +175,113 @@ pub(crate) async fn relays_read_published_entries_only(opened: Opened) {
     // A position that the log has not reached, as after a standby took over: nothing is seen, and nothing passed over.
     assert_eq!(opened.store.read_relay(99, 10).await.expect("a query").entries, []);
     assert_eq!(page.incarnation, opened.store.beat(Uuid::from_u128(1)).await.expect("a beat").incarnation);
-    let at = opened.store.read_relay_at(&[3, 2, 1, 99]).await.expect("a query");
-    assert_eq!(at.iter().map(|entry| entry.position).collect::<Vec<_>>(), [2, 3]);
+}
+
+pub(crate) async fn pages_are_bounded_by_their_bytes(opened: Opened) {
+    let large = |number: u128| {
+        let mut large = submission(number, vec![notification(1000 + number)]);
+        large.event.payload = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+        large.notifications[0].payload = bytes::Bytes::from(vec![b'y'; 700 << 10]);
+        large
+    };
+    for number in 1..=8 {
+        opened.commit(vec![large(number)]).await;
+    }
+    let (mut after, mut positions) = (0, Vec::new());
+    loop {
+        let page = opened.store.read_relay(after, 1000).await.expect("a query");
+        let bytes: usize = page.entries.iter().map(|entry| entry.bytes()).sum();
+        assert!(bytes < 6 << 20, "{bytes} bytes in {} entries", page.entries.len());
+        positions.extend(page.entries.iter().map(|entry| entry.position));
+        after = page.up_to;
+        if page.is_last {
+            break;
+        }
+    }
+    assert_eq!(positions, (1..=16).collect::<Vec<i64>>(), "none is passed over");
+    let (mut after, mut told) = (0, Vec::new());
+    loop {
+        let page = opened.store.read_notifications(after, 16, 100, None).await.expect("a query");
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 2, "{} notifications of 700 KiB", page.len());
+        after = last.position;
+        told.extend(page.iter().map(|entry| entry.position));
+    }
+    assert_eq!(told, (1..=8).map(|number| 2 * number).collect::<Vec<i64>>());
+}
+
+pub(crate) async fn a_parked_entry_keeps_what_its_sink_needs(opened: Opened) {
+    let store = &opened.store;
+    opened.commit(vec![submission(1, vec![notification(11)])]).await;
+    store.register_sink(SINK, 0).await.expect("an answer");
+    let lease = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
+    let parked = |position, topic: &str, key: &str| NewParked {
+        position,
+        topic: topic.into(),
+        event_key: key.into(),
+        error: "too large".into(),
+        scope: ParkedScope::Key,
+    };
+    let both = [parked(2, "notifications", "teacher"), parked(3, "notifications", "teacher")];
+    assert!(store.checkpoint(SINK, lease.epoch, 3, &both).await.expect("an answer"));
+    let logged = store.read_relay(0, 10).await.expect("a query").entries;
+    let tomorrow_ms = crate::now_ms() + 24 * 60 * 60 * 1000;
+    opened.commit((4..8).map(|number| submission(number, vec![])).collect()).await;
+    // PostgreSQL retires ranges of four positions.
+    store.retire(4, tomorrow_ms, tomorrow_ms, 100).await.expect("an answer");
+    assert_eq!(store.log_bounds().await.expect("bounds").0, 5, "the log begins behind it");
+    let line = ParkedLine::Key("notifications", "teacher");
+    let kept = store.read_parked(SINK, line, 10).await.expect("a query");
+    assert_eq!(kept.iter().map(|kept| kept.position).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(kept[0].entry.as_ref(), logged.iter().find(|entry| entry.position == 2), "all of it");
+    assert_eq!(kept[1].entry, None, "it never was in the log");
+    assert_eq!(store.read_parked(SINK, line, 1).await.expect("a query").len(), 1);
+
+    // Longer than a row of an index takes, however it is compressed.
+    let long: String = (0..400).map(|_| Uuid::new_v4().to_string()).collect();
+    let entries = [parked(7, "notifications", &long), parked(8, &long, "")];
+    assert!(store.checkpoint(SINK, lease.epoch, 8, &entries).await.expect("an answer"));
+    let of_key = store.read_parked(SINK, ParkedLine::Key("notifications", &long), 10).await.expect("a query");
+    assert_eq!(of_key.len(), 1);
+}
+
+pub(crate) async fn a_held_topic_is_free_when_nothing_waits_for_it(opened: Opened) {
+    let store = &opened.store;
+    let topic = "test.event.v1";
+    opened.commit(vec![submission(1, vec![]), submission(2, vec![]), submission(3, vec![])]).await;
+    store.register_sink(SINK, 0).await.expect("an answer");
+    let lease = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
+    let parked = |position, scope| NewParked {
+        position,
+        topic: topic.into(),
+        event_key: "a".into(),
+        error: "missing".into(),
+        scope,
+    };
+    let all = [parked(1, ParkedScope::Key), parked(2, ParkedScope::Topic), parked(3, ParkedScope::Topic)];
+    assert!(store.checkpoint(SINK, lease.epoch, 3, &all).await.expect("an answer"));
+    assert_eq!(store.blocked_keys(SINK).await.expect("a query"), [(topic.to_owned(), "a".to_owned())]);
+    let held = HeldTopic { topic: topic.into(), reason: "missing".into() };
+    assert_eq!(store.held_topics(SINK).await.expect("a query"), [held]);
+    assert!(!store.lift_hold(SINK, lease.epoch, topic).await.expect("an answer"), "two wait");
+    let positions = async |line| {
+        let read = store.read_parked(SINK, line, 10).await.expect("a query");
+        read.iter().map(|parked| parked.position).collect::<Vec<_>>()
+    };
+    assert_eq!(positions(ParkedLine::Topic(topic)).await, [2, 3]);
+    // One that is refused blocks its key, and takes what stands behind it along.
+    store.keep_parked(SINK, 2, "too large").await.expect("an answer");
+    assert_eq!(positions(ParkedLine::Topic(topic)).await, [] as [i64; 0]);
+    assert_eq!(positions(ParkedLine::Key(topic, "a")).await, [1, 2, 3]);
+    // What an operator asks for while the topic is held waits for it.
+    assert_eq!(store.request_parked(&ParkedFilter::default(), &UNPARK, 0).await.expect("an answer"), 3);
+    assert_eq!(store.keys_to_unpark(SINK, 10).await.expect("a query"), [(topic.to_owned(), "a".to_owned())]);
+    store.wait_for_topic(SINK, topic, "a", "missing").await.expect("an answer");
+    assert_eq!(positions(ParkedLine::Topic(topic)).await, [1, 2, 3]);
+    assert_eq!(store.blocked_keys(SINK).await.expect("a query"), []);
+    assert!(store.forget_parked(SINK, lease.epoch, &[1, 2, 3]).await.expect("an answer"));
+    assert!(!store.lift_hold(SINK, lease.epoch - 1, topic).await.expect("an answer"), "an earlier holder");
+    assert!(store.lift_hold(SINK, lease.epoch, topic).await.expect("an answer"));
+    assert_eq!(store.held_topics(SINK).await.expect("a query"), []);
+    assert_eq!(store.count_parked(SINK).await.expect("a query"), 0);
 }

@@ -202,6 +202,9 @@ pub struct NotificationHistory {
     pub position: Option<i64>,
     /// When that was recorded.
     pub recorded_at: String,
+    /// Not sent after this.
+    #[serde(default)]
+    pub expires_at: Option<String>,
     /// The rule that made it.
     pub projector: String,
     /// The rule's release, as people know it.
@@ -383,6 +386,8 @@ pub struct Parked {
     pub key: String,
     /// Why it is parked.
     pub error: String,
+    /// What it blocks: `key` or `topic`.
+    pub scope: String,
     /// Since when.
     pub parked_at: String,
     /// What was asked for and is not done yet: `unpark` or `discard`.

@@ -12,7 +12,7 @@ use crate::output::{Format, Output, table};
 /// What to do with parked entries.
 #[derive(Debug, Subcommand)]
 pub enum ParkedCommand {
-    /// List the entries that a sink refused, and those of their keys behind them
+    /// List the entries that a sink refused, those of their keys behind them, and those of topics that are held back
     List(ParkedListArgs),
     /// Send entries again, and with them all of their keys, in order
     Unpark(ParkedArgs),
@@ -60,7 +60,8 @@ Examples:
   belfry parked unpark --topic huleedu.ras.batch.results.ready.v1 --key batch-7
   belfry parked unpark --all
 
-Mend first what they were refused for; what is refused again stays parked.")]
+Change first what they were refused for; what is refused again stays parked. What has expired is withheld. Nothing is sent while
+the sink is paused. Entries of a topic that the sink does not take are sent by themselves once it does.")]
 pub struct ParkedArgs {
     /// Which.
     #[command(flatten)]
@@ -74,6 +75,7 @@ pub struct ParkedArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  belfry parked discard --topic old.topic.v1 --reason \"it is not made any more\"
   belfry parked discard --position 4711 --reason \"superseded, the producer sent it again in parts\"
 
 The entry stays in Belfry's log, and `belfry explain` shows it. Consumers never see it. The reason goes to the
@@ -99,10 +101,10 @@ pub async fn list(args: &ParkedListArgs, client: &Client, output: &Output) -> an
         return Ok(Exit::Ok);
     }
     let full = parked.len() as u64 == u64::from(args.limit);
-    let rows = parked.into_iter().map(|Parked { sink, position, topic, key, error, parked_at, request }| {
-        [sink, position.to_string(), topic, key, parked_at, error, request.unwrap_or_default()]
+    let rows = parked.into_iter().map(|Parked { sink, position, topic, key, error, scope, parked_at, request }| {
+        [sink, position.to_string(), topic, key, scope, parked_at, error, request.unwrap_or_default()]
     });
-    output.text(&table(["sink", "position", "topic", "key", "since", "why", "asked for"], rows))?;
+    output.text(&table(["sink", "position", "topic", "key", "blocks", "since", "why", "asked for"], rows))?;
     if full {
         output.note(format!("there may be more than these {}; see --limit", args.limit));
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use belfry_sandbox::{Class, CompileLimits, Compiler, Limits, SandboxSettings};
 use serde::{Deserialize, Serialize};
 
+use crate::kafka::is_topic_name;
 use crate::releases::TrustedKeys;
 
 pub use load::{ConfigError, Loaded, Setting, load};
@@ -46,6 +47,7 @@ pub struct Config {
     pub sandbox: Sandbox,
     pub releases: Releases,
     pub notification: Notification,
+    pub publish: Publish,
     pub retention: Retention,
     pub replica: Replica,
     pub delivery: Delivery,
@@ -132,6 +134,14 @@ pub struct Notification {
     pub categories: Vec<String>,
 }
 
+/// Which events are published.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents the settings")]
+pub struct Publish {
+    pub topics: SourceTopics,
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents the settings")]
@@ -155,6 +165,17 @@ pub struct Sinks {
 pub struct RedisSink {
     pub enabled: bool,
     pub beside_kafka: bool,
+    pub resume: Option<Resume>,
+}
+
+/// Where a sink goes on that was off while entries were recorded for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resume {
+    /// Where it was: it is sent what it missed.
+    Position,
+    /// At the log's end: it never gets what it missed.
+    End,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -188,6 +209,7 @@ pub enum DeliveryMode {
 #[expect(missing_docs, reason = "default.toml documents the settings")]
 pub struct Sink {
     pub enabled: bool,
+    pub resume: Option<Resume>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -260,6 +282,9 @@ impl Config {
                 "retention.inbox_days: must be log_days at least; ids in the log are found by the inbox".into(),
             );
         }
+        if let Some(problem) = self.publish_problem() {
+            return Some(problem);
+        }
         if self.notification.topic.is_empty() || self.notification.categories.is_empty() {
             return Some("notification: needs a topic and at least one category".into());
         }
@@ -299,6 +324,15 @@ impl Config {
             }
         }
         None
+    }
+
+    fn publish_problem(&self) -> Option<String> {
+        let SourceTopics::These(topics) = &self.publish.topics else { return None };
+        let is_wrong = |named: &&String| *named != "*" && !is_topic_name(named.strip_suffix('*').unwrap_or(named));
+        let wrong = topics.iter().find(is_wrong)?;
+        Some(format!(
+            "publish.topics: no topic can be named {wrong:?}; write a topic, the beginning of topics with * behind it, or *"
+        ))
     }
 
     fn observing_problem(&self) -> Option<String> {

@@ -122,6 +122,7 @@ pub struct Redis {
     pub url: Option<String>,
     pub url_file: Option<PathBuf>,
     pub ca_file: Option<PathBuf>,
+    pub prefix: String,
 }
 
 /// The databases of other services.

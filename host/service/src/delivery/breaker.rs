@@ -1,5 +1,6 @@
 //! Whether a sink is well: closed, open, half-open. An outage is waited out; no entry is given up for it.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ impl BreakerState {
     }
 
     /// The number for it in metrics.
-    const fn number(self) -> f64 {
+    pub(crate) const fn number(self) -> f64 {
         match self {
             Self::Closed => 0.0,
             Self::HalfOpen => 1.0,
@@ -45,11 +46,13 @@ pub(crate) struct SinkHealth {
     pub(crate) breaker: BreakerState,
     /// Why it failed last, until it acknowledges again.
     pub(crate) error: Option<String>,
+    /// Topics of which it takes nothing, with the reason, if this replica serves it.
+    pub(crate) held: BTreeMap<String, String>,
 }
 
 impl SinkHealth {
     /// That of a sink nobody has tried yet.
-    pub(crate) const UNTRIED: Self = Self { breaker: BreakerState::Closed, error: None };
+    pub(crate) const UNTRIED: Self = Self { breaker: BreakerState::Closed, error: None, held: BTreeMap::new() };
 }
 
 /// A circuit breaker around one sink.
@@ -78,7 +81,7 @@ impl Breaker {
         }
     }
 
-    /// It failed. Gives how long to leave it alone: a random time, so that replicas do not come back together, of a span
+    /// It failed. Returns how long to leave it alone: a random time, so that replicas do not come back together, of a span
     /// that doubles with each failure.
     pub(crate) fn failed(&mut self, error: &impl Display) -> Duration {
         self.failures = self.failures.saturating_add(1);
@@ -86,6 +89,11 @@ impl Breaker {
         self.show(BreakerState::Open);
         let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
         span.mul_f64(0.1 + 0.9 * fastrand::f64())
+    }
+
+    /// How often it failed in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// It is tried again.

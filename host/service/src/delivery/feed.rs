@@ -3,21 +3,22 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use belfry_store::{LogEntry, Store, StoreError};
+use belfry_store::{LogEntry, NOTIFICATION_PAGE_BYTES, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use uuid::Uuid;
 
 use crate::clock::now_ms;
 use crate::releases::Registry;
 
-/// Entries read at once.
+/// Entries read at once; by their bytes, pages are bounded too.
 const PAGE: u32 = 100;
 /// Positions looked at for one page: a filter that leaves out nearly all must not keep the database busy.
 const WINDOW: i64 = 10_000;
-/// Entries ready to be sent to one reader.
-const BUFFER: usize = 128;
+/// Entries ready to be sent to one reader; each may have 100 KB, and there are many readers.
+const BUFFER: usize = 16;
 /// How long a reader may take no entry while there are some.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A feed that could not read the log tries again after this.
@@ -63,6 +64,15 @@ pub enum Item {
         position: i64,
         /// The message.
         message: String,
+    },
+    /// A notification whose time has passed, so it is not shown.
+    Expired {
+        /// Its position.
+        position: i64,
+        /// Its id.
+        event_id: Uuid,
+        /// Until when it would have been shown.
+        expires_at_ms: i64,
     },
     /// The end, and why.
     Closed(Closed),
@@ -155,7 +165,8 @@ impl Reader {
         let up_to = end.min(self.position + WINDOW);
         let recipient = self.filter.recipient.as_deref();
         let page = self.feeds.store.read_notifications(self.position, up_to, PAGE, recipient).await?;
-        let complete = page.len() < PAGE as usize;
+        let bytes: usize = page.iter().map(|entry| entry.payload.len()).sum();
+        let complete = page.len() < PAGE as usize && bytes < NOTIFICATION_PAGE_BYTES;
         if self.filter.projector.is_some() {
             self.feeds.registry.learn(page.iter().filter_map(|entry| entry.release_id)).await?;
         }
@@ -169,8 +180,11 @@ impl Reader {
                 metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => "feed")
                     .record((now_ms() - entry.created_at_ms).max(0) as f64 / 1000.0);
             }
-            let message = String::from_utf8_lossy(&entry.payload).into_owned();
-            let item = Item::Notification { position: entry.position, message };
+            let position = entry.position;
+            let item = match entry.expires_at_ms.filter(|expires_at_ms| *expires_at_ms <= now_ms()) {
+                Some(expires_at_ms) => Item::Expired { position, event_id: entry.event_id, expires_at_ms },
+                None => Item::Notification { position, message: String::from_utf8_lossy(&entry.payload).into_owned() },
+            };
             match timeout(PATIENCE, self.sender.send(item)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(Some(None)),
@@ -184,9 +198,6 @@ impl Reader {
     }
 
     fn shows(&self, entry: &LogEntry) -> bool {
-        if entry.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms()) {
-            return false;
-        }
         let Some(wanted) = &self.filter.projector else { return true };
         let named = entry.release_id.and_then(|release_id| self.feeds.registry.name(release_id));
         named.is_some_and(|named| named.projector == *wanted)

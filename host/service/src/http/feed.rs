@@ -17,6 +17,7 @@ use tokio_stream::{Stream, StreamExt};
 use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
+use crate::clock::rfc3339;
 use crate::delivery::feed::{Filter, Item};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -48,6 +49,11 @@ pub(crate) async fn get(
         Ok(match item {
             Item::Notification { position, message } => {
                 Event::default().id(position.to_string()).event("notification").data(message)
+            }
+            Item::Expired { position, event_id, expires_at_ms } => {
+                let expires_at = rfc3339(expires_at_ms);
+                let data = format!(r#"{{"event_id":"{event_id}","expires_at":"{expires_at}"}}"#);
+                Event::default().id(position.to_string()).event("expired").data(data)
             }
             Item::Closed(why) => Event::default().event("closed").data(format!(r#"{{"reason":"{}"}}"#, why.as_str())),
         })

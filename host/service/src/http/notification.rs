@@ -18,6 +18,8 @@ pub(crate) struct NotificationView {
     pub(crate) reason: Option<String>,
     pub(crate) position: Option<i64>,
     pub(crate) recorded_at: String,
+    /// Not sent after this; null if it does not expire, or was not issued.
+    pub(crate) expires_at: Option<String>,
     pub(crate) projector: String,
     pub(crate) release: String,
     pub(crate) release_id: i64,
@@ -69,7 +71,7 @@ impl MakerView {
 pub(crate) struct DeliveryView {
     sink: String,
     state: &'static str,
-    /// By when the sink had it, or when it was discarded.
+    /// By when the sink had it, or when it was left out or discarded.
     at: Option<String>,
     detail: Option<String>,
 }
@@ -106,6 +108,7 @@ impl NotificationView {
             reason: None,
             position: Some(entry.position),
             recorded_at: rfc3339(entry.created_at_ms),
+            expires_at: entry.expires_at_ms.map(rfc3339),
             projector,
             release,
             release_id,
@@ -125,6 +128,7 @@ impl NotificationView {
             reason: Some(withheld.reason),
             position: None,
             recorded_at: rfc3339(withheld.created_at_ms),
+            expires_at: None,
             projector,
             release,
             release_id: withheld.release_id,

@@ -75,6 +75,10 @@ impl Problem {
             Unsendable::TooLarge { .. } => {
                 Self::new("event-too-large", "Event too large", StatusCode::PAYLOAD_TOO_LARGE, detail)
             }
+            Unsendable::NotATopic | Unsendable::Notifications { .. } => Self {
+                pointer: Some("/event_type".into()),
+                ..Self::new("malformed-event", "Malformed event", StatusCode::BAD_REQUEST, detail)
+            },
         };
         Self { event_id: Some(event_id), ..problem }
     }

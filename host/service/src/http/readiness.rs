@@ -1,7 +1,7 @@
 //! Is this replica able to take events, and how are its parts?
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ struct SinkState {
     breaker: &'static str,
     /// Why this replica could not serve it last, until it can.
     error: Option<String>,
+    /// Topics of which it takes nothing, with the reason: their entries are parked until it does. Known to the replica that
+    /// serves it.
+    held_topics: BTreeMap<String, String>,
     /// Who serves it: `this-replica`, `another-replica` or `nobody`.
     served_by: &'static str,
     /// The one who holds the lease.
@@ -100,6 +103,7 @@ impl Readiness {
                 sink,
                 breaker: health.breaker.as_str(),
                 error: health.error,
+                held_topics: health.held,
                 served_by: match holder {
                     Some(owner) if owner == ours => "this-replica",
                     Some(_) => "another-replica",
@@ -129,11 +133,18 @@ impl Readiness {
     /// The first thing that is wrong.
     fn in_a_word(&self) -> String {
         match (self.service, self.store, &*self.writer) {
-            ("ok", "ok", "ok") => "ok\n".into(),
+            ("ok", "ok", "ok") => self.degraded().unwrap_or_else(|| "ok\n".into()),
             ("ok", "ok", writer) => format!("writer: {writer}\n"),
             ("ok", store, _) => format!("store: {store}\n"),
             (service, ..) => format!("{service}\n"),
         }
+    }
+
+    /// What an operator has to see to although events are taken.
+    fn degraded(&self) -> Option<String> {
+        let held = |sink: &SinkState| Some((sink.sink, sink.held_topics.first_key_value()?.1.clone()));
+        let (sink, reason) = self.sinks.iter().find_map(held)?;
+        Some(format!("degraded: sink {sink} holds back {reason}\n"))
     }
 
     /// A line for each part.
@@ -159,6 +170,9 @@ impl Readiness {
                 &format!("sink {}", sink.sink),
                 format!("breaker {breaker}, served by {holder}, epoch {epoch}, position {position}{error}"),
             );
+            for reason in sink.held_topics.values() {
+                line(&format!("sink {}", sink.sink), format!("degraded, holds back {reason}"));
+            }
         }
         line("redis", self.redis.into());
         let Heartbeat { age_seconds, log_end } = self.heartbeat;

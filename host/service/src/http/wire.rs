@@ -20,6 +20,9 @@ pub(crate) struct Posted {
     pub(crate) event_id: Option<Uuid>,
     pub(crate) status: &'static str,
     pub(crate) position: Option<i64>,
+    /// Of an event that was taken now: whether it is published, or recorded and offered to rules only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) published: Option<bool>,
     pub(crate) notifications: Vec<PostedNotification>,
     pub(crate) dead_letters: Vec<PostedDeadLetter>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +57,7 @@ impl Posted {
         });
         Self {
             position: Some(accepted.position),
+            published: Some(accepted.published),
             notifications: notifications.collect(),
             dead_letters: dead_letters.collect(),
             ..Self::without_effect(Some(event_id), "accepted")
@@ -66,6 +70,7 @@ impl Posted {
             event_id,
             status,
             position: None,
+            published: None,
             notifications: Vec::new(),
             dead_letters: Vec::new(),
             problem: None,
@@ -177,6 +182,8 @@ pub(crate) struct ParkedView {
     topic: String,
     key: String,
     error: String,
+    /// What it blocks: `key`, or `topic` if the sink takes nothing of its topic.
+    scope: &'static str,
     parked_at: String,
     /// What was asked for and is not done yet.
     request: Option<&'static str>,
@@ -190,6 +197,7 @@ impl ParkedView {
             topic: parked.topic,
             key: parked.event_key,
             error: parked.error,
+            scope: parked.scope.as_str(),
             parked_at: rfc3339(parked.parked_at_ms),
             request: parked.request.map(ParkedRequest::as_str),
         }

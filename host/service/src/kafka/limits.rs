@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST: Duration = Duration::from_secs(5);
 /// What a record's framing costs beside value, key and headers, at most; RecordBatch header and varints.
 pub(crate) const FRAMING_BYTES: usize = 512;
+/// The longest name of a topic.
+const MAX_NAME_BYTES: usize = 249;
 
 /// Why the broker would never take a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +57,18 @@ pub enum Unsendable {
         /// The topic's limit.
         limit: usize,
     },
+    /// No topic can have the event's type as its name.
+    #[error(
+        "no topic can have this name; use 1 to 249 of the characters a to z, A to Z, 0 to 9, `.`, `_` and \
+         `-`, and not `.` or `..` alone"
+    )]
+    NotATopic,
+    /// The event's type is that of notifications, which rules make.
+    #[error("{topic} is the topic of notifications, which only rules make (notification.topic); use another type")]
+    Notifications {
+        /// The topic.
+        topic: String,
+    },
 }
 
 impl Unsendable {
@@ -63,8 +77,15 @@ impl Unsendable {
         match self {
             Self::UnknownTopic { .. } => "unknown-topic",
             Self::TooLarge { .. } => "too-large",
+            Self::NotATopic | Self::Notifications { .. } => "malformed",
         }
     }
+}
+
+/// Whether a topic can have this name.
+pub(crate) fn is_topic_name(name: &str) -> bool {
+    let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_taken) && name != "." && name != ".."
 }
 
 /// The size of a record as the topic's limit counts it, compression left out.
@@ -126,6 +147,12 @@ impl TopicLimits {
             Ok(Ok(())) => self.refused(topic, bytes),
             Ok(Err(_)) | Err(_) => Some(refused),
         }
+    }
+
+    /// Whether the cluster names any topic at all. One that has just come up, or lets us see nothing, may name none; what
+    /// is said of a topic then is not believed.
+    pub(crate) fn names_any(&self) -> bool {
+        self.view.load().as_ref().is_some_and(|view| !view.largest.is_empty())
     }
 
     fn refused(&self, topic: &str, bytes: usize) -> Option<Unsendable> {

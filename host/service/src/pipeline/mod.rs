@@ -6,6 +6,7 @@
 
 mod aside;
 mod project;
+mod publish;
 mod record;
 
 use std::sync::Arc;
@@ -18,12 +19,12 @@ use belfry_store::{
 };
 use uuid::Uuid;
 
-use crate::config::DeliveryMode;
-use crate::ingest::{Arrival, Incoming};
-use crate::kafka::{TopicLimits, Unsendable};
+use crate::ingest::Incoming;
+use crate::kafka::Unsendable;
 use crate::releases::{Active, Registry};
 
 pub(crate) use aside::Aside;
+pub(crate) use publish::Publishing;
 pub(crate) use record::ProjectionRecord;
 
 /// Log entries that are handed to the writer at once.
@@ -49,6 +50,8 @@ pub enum Taken {
 pub struct Accepted {
     /// The event's position.
     pub position: i64,
+    /// Whether it is published to the topic of its type.
+    pub published: bool,
     /// Its notifications in the log.
     pub notifications: Vec<Noted>,
     /// What projectors could not project.
@@ -118,10 +121,7 @@ pub struct Pipeline {
     pub(crate) executor: Executor,
     pub(crate) aside: Aside,
     pub(crate) messages: Arc<MessageSettings>,
-    /// Whether what is recorded is to be sent.
-    pub(crate) mode: DeliveryMode,
-    /// What Kafka's topics take, if entries are published there.
-    pub(crate) topics: Option<TopicLimits>,
+    pub(crate) publishing: Publishing,
 }
 
 impl Pipeline {
@@ -156,6 +156,7 @@ impl Pipeline {
         let mut fates = Vec::with_capacity(events.len());
         let mut new = Vec::with_capacity(events.len());
         let mut conflicts = Vec::new();
+        let serving = self.registry.serving();
         for event in events {
             let event_id = event.envelope.event_id;
             match known.get(&event_id) {
@@ -166,10 +167,10 @@ impl Pipeline {
                         conflicts.push(Unreadable::conflict(origin, event_id, event.payload.clone()));
                     }
                 }
-                None => match self.unsendable(&event).await {
+                None => match self.publishing.refuses(&event, &serving).await {
                     Some(unsendable) => {
                         if let Some(origin) = event.arrival.origin() {
-                            let detail = unsendable.to_string();
+                            let detail = format!("/event_type: {unsendable}");
                             conflicts.push(Unreadable::unsendable(origin, event_id, detail, event.payload.clone()));
                         }
                         fates.push(Fate::Known(Taken::Unsendable(unsendable)));
@@ -186,7 +187,10 @@ impl Pipeline {
         let (submissions, summaries) = new
             .into_iter()
             .zip(projected)
-            .map(|(event, projected)| record::submission(event, projected, self.mode, muted))
+            .map(|(event, projected)| {
+                let published = self.publishing.publishes(&event, &serving);
+                record::submission(event, projected, self.publishing.mode, published, muted)
+            })
             .unzip();
         Ok(Prepared { fates, submissions, summaries, conflicts })
     }
@@ -203,14 +207,7 @@ impl Pipeline {
         }
         let made = projected.answer.iter().flatten();
         let priorities = made.map(|(notification, _)| notification.priority.as_str()).collect();
-        Ok((record::redriven(&event, projected, self.mode, self.registry.is_muted()), priorities))
-    }
-
-    /// Why an event could never be published. One that is not published anyway can always be taken.
-    async fn unsendable(&self, event: &Incoming) -> Option<Unsendable> {
-        let topics = self.topics.as_ref().filter(|_| !matches!(event.arrival, Arrival::Consumed(_)))?;
-        let topic = &event.envelope.event_type;
-        topics.refuse(topic, record::event_bytes(event, topics.largest(topic))).await
+        Ok((record::redriven(&event, projected, self.publishing.mode, self.registry.is_muted()), priorities))
     }
 }
 
@@ -247,6 +244,7 @@ enum Fate {
 
 /// What is told about a submission once it is durable.
 struct Summary {
+    published: bool,
     notifications: Vec<(Noted, &'static str)>,
     dead_letters: Vec<(String, &'static str)>,
 }
@@ -308,7 +306,7 @@ fn told(summary: Summary, receipt: Receipt) -> Taken {
         metrics::counter!("belfry_dead_letters_total", "projector" => projector.clone(), "cause" => cause).increment(1);
         buried.push(Buried { id, projector, cause });
     }
-    Taken::Accepted(Accepted { position, notifications: noted, dead_letters: buried })
+    Taken::Accepted(Accepted { position, published: summary.published, notifications: noted, dead_letters: buried })
 }
 
 /// Count a notification that is in the log, or why it is not.

@@ -235,7 +235,7 @@ async fn run_lot(
     let events: Vec<Incoming> = lot.iter().map(|event| events[*event].clone()).collect();
     let messages = pipeline.messages.clone();
     // What the broker would never take, no sink has to refuse.
-    let limit = pipeline.topics.as_ref().and_then(|topics| topics.largest(&messages.topic));
+    let limit = pipeline.publishing.topics.as_ref().and_then(|topics| topics.largest(&messages.topic));
     let release_id = active.release_id;
     let run = move || events.iter().map(|event| project(&active, event, &messages, limit)).collect::<Vec<_>>();
     let made = pipeline.executor.run(release_id, run).await?;

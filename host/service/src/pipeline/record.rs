@@ -72,13 +72,14 @@ pub(super) fn submission(
     incoming: Incoming,
     projected: Vec<Projected>,
     mode: DeliveryMode,
+    published: bool,
     muted: bool,
 ) -> (Submission, Summary) {
     let projections: Vec<ProjectionRecord> = projected.iter().map(projection).collect();
-    let event = event(&incoming, &projections, mode);
+    let event = event(&incoming, &projections, published);
     let mut notifications = Vec::new();
     let mut dead_letters = Vec::new();
-    let mut summary = Summary { notifications: Vec::new(), dead_letters: Vec::new() };
+    let mut summary = Summary { published, notifications: Vec::new(), dead_letters: Vec::new() };
     for Projected { active, answer, .. } in projected {
         match answer {
             Ok(made) => {
@@ -154,7 +155,7 @@ fn projection(projected: &Projected) -> ProjectionRecord {
     }
 }
 
-fn event(incoming: &Incoming, projections: &[ProjectionRecord], mode: DeliveryMode) -> NewEvent {
+fn event(incoming: &Incoming, projections: &[ProjectionRecord], published: bool) -> NewEvent {
     let envelope = &incoming.envelope;
     let (aggregate_type, aggregate_id) = match &envelope.batch_id {
         Some(batch_id) => ("batch", batch_id.clone()),
@@ -170,10 +171,7 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord], mode: DeliveryMo
         event_type: envelope.event_type.clone(),
         aggregate_type,
         aggregate_id: aggregate_id.replace('\0', "\u{fffd}"),
-        topic: match (mode, &incoming.arrival) {
-            (DeliveryMode::Observe, _) | (_, Arrival::Consumed(_)) => None,
-            (DeliveryMode::Send, Arrival::Posted | Arrival::Submitted(..)) => Some(envelope.event_type.clone()),
-        },
+        topic: published.then(|| envelope.event_type.clone()),
         event_key,
         payload: incoming.payload.clone(),
         headers,

@@ -9,6 +9,7 @@ use ::redis::{
 };
 use tokio::time::timeout;
 
+use super::wake::Names;
 use crate::config::{Redis, SecretError};
 
 /// How long a connection may take to come about.
@@ -46,6 +47,7 @@ pub enum RedisConfigError {
 #[derive(Clone)]
 pub(crate) struct Client {
     client: ::redis::Client,
+    names: Names,
 }
 
 impl Client {
@@ -60,7 +62,12 @@ impl Client {
             Some(path) => encrypted(info, path)?,
             None => ::redis::Client::open(info).map_err(|_| RedisConfigError::Address)?,
         };
-        Ok(Some(Self { client }))
+        Ok(Some(Self { client, names: Names::new(&settings.prefix) }))
+    }
+
+    /// What the deployment calls its channels and lists.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Host and port.

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Client;
 use super::client::{Backoff, remedy};
-use super::wake::{LEASE, PARKED, ROLLOUT, WAKE, wake_list};
+use super::wake::Names;
 use crate::heartbeat::Heartbeat;
 
 /// How often the subscription has to prove that it is alive, and how long that may take.
@@ -64,14 +64,15 @@ impl Listener {
     /// Be subscribed until that fails.
     async fn subscribed(&self, away: &mut bool) -> Result<std::convert::Infallible, RedisError> {
         let gone = Arc::new(Notify::new());
-        let (heartbeat, leaves) = (self.heartbeat.clone(), gone.clone());
+        let (heartbeat, leaves, names) = (self.heartbeat.clone(), gone.clone(), self.client.names().clone());
         let hear = move |push: PushInfo| match push.kind {
-            PushKind::Message => hear(&heartbeat, push),
+            PushKind::Message => hear(&heartbeat, &names, push),
             PushKind::Disconnection => leaves.notify_one(),
             _ => {}
         };
         let mut connection = self.client.listen(PONG, hear).await?;
-        connection.subscribe(&[WAKE, LEASE, PARKED, ROLLOUT][..]).await?;
+        let Names { wake, lease, rollout, parked } = self.client.names();
+        connection.subscribe(&[&**wake, &**lease, &**parked, &**rollout][..]).await?;
         if *away {
             *away = false;
             tracing::info!(redis = self.client.address(), "Redis is back");
@@ -118,7 +119,7 @@ impl Listener {
     /// Until other sinks are served here, or that fails.
     async fn take_wakes_of(&self, held: &[&'static str]) -> Result<(), RedisError> {
         let mut connection = self.client.connect(BLOCK_ANSWER).await?;
-        let lists: Vec<String> = held.iter().copied().map(wake_list).collect();
+        let lists: Vec<String> = held.iter().map(|sink| self.client.names().wakes_of(sink)).collect();
         let mut take = ::redis::cmd("BLPOP");
         take.arg(&lists).arg(BLOCK.as_secs());
         loop {
@@ -149,13 +150,14 @@ impl Listener {
     }
 }
 
-fn hear(heartbeat: &Heartbeat, push: PushInfo) {
+fn hear(heartbeat: &Heartbeat, names: &Names, push: PushInfo) {
     let Some(message) = Msg::from_push_info(push) else { return };
-    match message.get_channel_name() {
-        WAKE => hint(heartbeat, message.get_payload_bytes()),
+    let channel = message.get_channel_name();
+    if channel == &*names.wake {
+        hint(heartbeat, message.get_payload_bytes());
+    } else if [&names.lease, &names.parked, &names.rollout].into_iter().any(|name| channel == &**name) {
         // Whatever it says: the database knows who holds which lease, what is asked for, and what serves.
-        LEASE | PARKED | ROLLOUT => heartbeat.look(),
-        _ => {}
+        heartbeat.look();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Telling other replicas what this one did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -10,26 +11,36 @@ use super::Client;
 use super::client::Backoff;
 use crate::heartbeat::Heartbeat;
 
-/// Where it is told how far the log goes. Each sink also has a list of this name with its own behind a colon, from which
-/// its holder takes what it missed between two connections.
-pub(super) const WAKE: &str = "outbox:wake";
-/// Where it is told that a lease is to be had.
-pub(super) const LEASE: &str = "outbox:lease";
-/// Where it is told that something else serves.
-pub(super) const ROLLOUT: &str = "outbox:rollout";
+/// The channels and lists of one deployment, whose prefix stands before all of them. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Names {
+    /// The channel on which a replica says how far the log goes. Each sink also has a list of this name with its own behind a colon, from which
+    /// its holder takes what it missed between two connections.
+    pub(super) wake: Arc<str>,
+    /// The channel for leases that are free.
+    pub(super) lease: Arc<str>,
+    /// The channel for changes of what serves.
+    pub(super) rollout: Arc<str>,
+    /// The channel for requests for parked entries.
+    pub(super) parked: Arc<str>,
+}
 
-/// Where it is told that an operator wants something done with parked entries.
-pub(super) const PARKED: &str = "outbox:parked";
+impl Names {
+    pub(super) fn new(prefix: &str) -> Self {
+        let name = |word: &str| Arc::from(format!("{prefix}outbox:{word}"));
+        Self { wake: name("wake"), lease: name("lease"), rollout: name("rollout"), parked: name("parked") }
+    }
+
+    /// The list of a sink's wakes.
+    pub(super) fn wakes_of(&self, sink: &str) -> String {
+        format!("{}:{sink}", self.wake)
+    }
+}
 
 /// A Redis that takes longer is left alone for a moment. Nobody waits for it meanwhile.
 const ANSWER: Duration = Duration::from_millis(250);
 /// A wake that nobody takes is worth nothing after this.
 const LIST_SECONDS: i64 = 60;
-
-/// The list of a sink's wakes.
-pub(super) fn wake_list(sink: &str) -> String {
-    format!("{WAKE}:{sink}")
-}
 
 /// The other replicas, as those see them who have something to tell. Telling takes no time: it is noted here, and the
 /// teller passes it on if there is a Redis. Cheap to clone.
@@ -144,22 +155,23 @@ impl Teller {
 
     /// What is new, most urgent first.
     fn messages(&self, news: News) -> Pipeline {
+        let names = self.client.names().clone();
         let mut messages = ::redis::pipe();
         messages.ignore_errors();
         if news.position != self.told.position {
-            messages.cmd("PUBLISH").arg(WAKE).arg(news.position);
+            messages.cmd("PUBLISH").arg(&*names.wake).arg(news.position);
         }
         if news.leases != self.told.leases {
-            messages.cmd("PUBLISH").arg(LEASE).arg(news.leases);
+            messages.cmd("PUBLISH").arg(&*names.lease).arg(news.leases);
         }
         if news.parked != self.told.parked {
-            messages.cmd("PUBLISH").arg(PARKED).arg(news.parked);
+            messages.cmd("PUBLISH").arg(&*names.parked).arg(news.parked);
         }
         if news.rollouts != self.told.rollouts {
-            messages.cmd("PUBLISH").arg(ROLLOUT).arg(news.rollouts);
+            messages.cmd("PUBLISH").arg(&*names.rollout).arg(news.rollouts);
         }
         if news.position != self.told.position {
-            for list in self.sinks_of_others().map(wake_list) {
+            for list in self.sinks_of_others().map(|sink| names.wakes_of(sink)) {
                 messages.cmd("LPUSH").arg(&list).arg(news.position);
                 messages.cmd("LTRIM").arg(&list).arg(0).arg(0);
                 messages.cmd("EXPIRE").arg(&list).arg(LIST_SECONDS);

@@ -40,7 +40,9 @@ impl Postgres {
                     EXISTS (SELECT FROM belfry.parked p WHERE p.sink = $1 AND p.id = o.id), \
                     EXISTS (SELECT FROM belfry.discarded d WHERE d.sink = $1 AND d.id = o.id), \
                     CASE WHEN o.expires_at IS NULL THEN false \
-                         ELSE o.expires_at <= coalesce((SELECT c.acked_at FROM belfry.relay_checkpoint c \
+                         ELSE EXISTS (SELECT FROM belfry.unparked u \
+                                       WHERE u.sink = $1 AND u.id = o.id AND u.withheld IS NOT NULL) \
+                           OR o.expires_at <= coalesce((SELECT c.acked_at FROM belfry.relay_checkpoint c \
                            WHERE c.sink = $1 AND c.upto_id >= o.id ORDER BY c.upto_id LIMIT 1), clock_timestamp()) END, \
                     (extract(epoch FROM o.created_at) * 1000)::bigint \
                FROM belfry.outbox o WHERE o.id > $2 AND o.id <= $3 AND o.topic IS NOT NULL ORDER BY o.id LIMIT $4",

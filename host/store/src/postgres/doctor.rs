@@ -27,6 +27,7 @@ const NEEDED: [(&str, &str); 22] = [
     ("relay", "SELECT INSERT UPDATE DELETE"),
     ("relay_checkpoint", "SELECT INSERT DELETE"),
     ("parked", "SELECT INSERT UPDATE DELETE"),
+    ("held_topic", "SELECT INSERT UPDATE DELETE"),
     ("unparked", "SELECT INSERT DELETE"),
     ("discarded", "SELECT INSERT DELETE"),
     ("retired", "SELECT"),

@@ -79,9 +79,7 @@ impl Postgres {
                                      WHERE c.sink = r.sink AND c.epoch = 0), 0), \
                     (extract(epoch FROM coalesce(u.sent_at, (SELECT c.acked_at FROM belfry.relay_checkpoint c \
                        WHERE c.sink = r.sink AND c.upto_id >= $1 ORDER BY c.upto_id LIMIT 1))) * 1000)::bigint, \
-                    CASE WHEN u.id IS NULL THEN (SELECT (extract(epoch FROM o.expires_at) * 1000)::bigint \
-                                                   FROM belfry.outbox o WHERE o.id = $1) END, \
-                    p.error, (extract(epoch FROM d.discarded_at) * 1000)::bigint, d.discarded_by, d.reason \
+                    u.withheld, p.error, (extract(epoch FROM d.discarded_at) * 1000)::bigint, d.discarded_by, d.reason \
                FROM belfry.relay r \
                LEFT JOIN belfry.parked p ON p.sink = r.sink AND p.id = $1 \
                LEFT JOIN belfry.unparked u ON u.sink = r.sink AND u.id = $1 \
@@ -97,8 +95,8 @@ impl Postgres {
                     sink: row.try_get(0)?,
                     reached: row.try_get(1)?,
                     before_the_sink: row.try_get(2)?,
-                    acknowledged_ms: row.try_get(3)?,
-                    expires_at_ms: row.try_get(4)?,
+                    settled_ms: row.try_get(3)?,
+                    withheld: row.try_get(4)?,
                     parked: row.try_get(5)?,
                     discarded_ms: row.try_get(6)?,
                     discarded_by: row.try_get(7)?,

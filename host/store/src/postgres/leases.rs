@@ -8,7 +8,8 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::{Postgres, without_nul};
-use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError};
+use crate::submission::WITHHELD_OFF;
+use crate::{Backlog, Beat, LEASE, Lease, LeaseState, MAX_BACKLOG, NewParked, StoreError};
 
 impl Postgres {
     /// One statement, however much it tells: an idle replica should cost its database next to nothing. It writes once a
@@ -75,7 +76,7 @@ impl Postgres {
 
     pub(crate) async fn acquire_lease(&self, sink: &str, owner: Uuid) -> Result<Option<Lease>, StoreError> {
         let row = sqlx::query(
-            "UPDATE belfry.relay SET owner = $2, epoch = epoch + 1, incarnation = belfry.incarnation(), \
+            "UPDATE belfry.relay SET owner = $2, epoch = epoch + 1, incarnation = belfry.incarnation(), off_since = NULL, \
                lease_until = clock_timestamp() + make_interval(secs => $3) \
              WHERE sink = $1 AND (lease_until < clock_timestamp() OR owner = $2 OR incarnation <> belfry.incarnation()) \
              RETURNING epoch, position, incarnation",
@@ -106,10 +107,18 @@ impl Postgres {
              noted AS ( \
                INSERT INTO belfry.relay_checkpoint (sink, epoch, upto_id) SELECT sink, epoch, $3 FROM moved \
                ON CONFLICT DO NOTHING), \
+             new AS ( \
+               SELECT moved.sink, t.* FROM moved, \
+                 unnest($5::text[], $6::text[], $7::bigint[], $8::text[], $10::text[]) t (topic, event_key, id, error, scope)), \
              held AS ( \
-               INSERT INTO belfry.parked (sink, topic, event_key, id, error) \
-               SELECT moved.sink, t.topic, t.event_key, t.id, t.error FROM moved, \
-                 unnest($5::text[], $6::text[], $7::bigint[], $8::text[]) t (topic, event_key, id, error) \
+               INSERT INTO belfry.held_topic (sink, topic, reason) \
+               SELECT DISTINCT ON (topic) sink, topic, error FROM new WHERE scope = 'topic' ON CONFLICT DO NOTHING), \
+             parked AS ( \
+               INSERT INTO belfry.parked (sink, topic, event_key, id, error, scope, event_id, payload, headers, \
+                 source_event_id, expires_at, recorded_at) \
+               SELECT new.sink, new.topic, new.event_key, new.id, new.error, new.scope, o.event_id, o.payload, o.headers, \
+                 o.source_event_id, o.expires_at, o.created_at \
+                 FROM new LEFT JOIN belfry.outbox o ON o.id = new.id AND NOT $11 \
                ON CONFLICT DO NOTHING) \
              SELECT FROM moved",
         )
@@ -122,17 +131,68 @@ impl Postgres {
         .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
         .bind(parked.iter().map(|parked| without_nul(&parked.error)).collect::<Vec<_>>())
         .bind(fenced)
+        .bind(parked.iter().map(|parked| parked.scope.as_str()).collect::<Vec<_>>())
+        .bind(sabotaged("parked-content"))
         .fetch_optional(&self.readers)
         .await?;
         Ok(moved.is_some())
     }
 
     pub(crate) async fn release_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE belfry.relay SET lease_until = '-infinity', off_since = clock_timestamp() \
+              WHERE sink = $1 AND epoch = $2",
+        )
+        .bind(sink)
+        .bind(epoch)
+        .execute(&self.readers)
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn lend_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
         sqlx::query("UPDATE belfry.relay SET lease_until = '-infinity' WHERE sink = $1 AND epoch = $2")
             .bind(sink)
             .bind(epoch)
             .execute(&self.readers)
             .await?;
         Ok(())
+    }
+
+    pub(crate) async fn backlog(&self, sink: &str) -> Result<Option<Backlog>, StoreError> {
+        let row: Option<(i64, i64)> = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM (SELECT FROM belfry.outbox o \
+                                            WHERE o.id > r.position AND o.topic IS NOT NULL LIMIT $2) missed), \
+                    (extract(epoch FROM r.off_since) * 1000)::bigint \
+               FROM belfry.relay r \
+              WHERE r.sink = $1 AND r.off_since IS NOT NULL \
+                AND EXISTS (SELECT FROM belfry.outbox o \
+                             WHERE o.id > r.position AND o.topic IS NOT NULL AND o.created_at > r.off_since)",
+        )
+        .bind(sink)
+        .bind(MAX_BACKLOG)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(entries, off_since_ms)| Backlog { entries, off_since_ms }))
+    }
+
+    pub(crate) async fn skip_backlog(&self, sink: &str) -> Result<u64, StoreError> {
+        let skipped: i64 = sqlx::query_scalar(
+            "WITH off AS (SELECT r.sink, r.position, \
+                            greatest(r.position, (SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1)) AS log_end \
+                            FROM belfry.relay r WHERE r.sink = $1 AND r.off_since IS NOT NULL FOR UPDATE), \
+                  moved AS (UPDATE belfry.relay r SET position = off.log_end, epoch = r.epoch + 1 FROM off \
+                             WHERE r.sink = off.sink), \
+                  noted AS (INSERT INTO belfry.unparked (sink, id, withheld) \
+                            SELECT off.sink, o.id, $2 FROM off, belfry.outbox o \
+                             WHERE o.id > off.position AND o.id <= off.log_end AND o.topic IS NOT NULL \
+                            ON CONFLICT DO NOTHING RETURNING id) \
+             SELECT count(*) FROM noted",
+        )
+        .bind(sink)
+        .bind(WITHHELD_OFF)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(skipped as u64)
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use belfry_model::ContentHash;
+use belfry_model::{ContentHash, sabotaged};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::Postgres;
-use crate::{LogEntry, LogPage, RelayEntry, StoreError};
+use crate::relay::PAGE_BYTES;
+use crate::{LogEntry, LogPage, NOTIFICATION_PAGE_BYTES, RelayEntry, StoreError};
 
 /// A query for rows of the log; [`entry`] reads the columns.
 macro_rules! select_entries {
@@ -23,14 +24,19 @@ macro_rules! select_entries {
 }
 pub(super) use select_entries;
 
-/// A query for what relays hand out; [`relay_entry`] reads the columns.
-macro_rules! select_relay_entries {
-    ($condition:literal) => {
+/// What a read of the log looks for, bounded by the bytes of its rows: what stands behind the row with which they are `$3`
+/// is left out, and its large values are not even fetched.
+macro_rules! bounded {
+    ($columns:literal, $bytes:literal, $condition:literal) => {
         concat!(
-            "SELECT id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL AS is_notification, \
-             (extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms, \
-             (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms FROM belfry.outbox ",
-            $condition
+            "SELECT * FROM (SELECT ",
+            $columns,
+            ", sum(",
+            $bytes,
+            ") \
+                OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before FROM belfry.outbox ",
+            $condition,
+            ") bounded WHERE coalesce(bytes_before, 0) < $3 ORDER BY id"
         )
     };
 }
@@ -59,26 +65,25 @@ impl Postgres {
             "SELECT entry.*, (SELECT belfry.incarnation()), \
                coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)) \
              FROM (SELECT) one LEFT JOIN LATERAL (",
-            select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"),
+            bounded!(
+                "id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL AS is_notification, \
+                 (extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms, \
+                 (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms",
+                "octet_length(payload) + octet_length(headers)",
+                "WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"
+            ),
             ") entry ON true ORDER BY entry.id"
         ))
         .bind(after)
         .bind(i64::from(limit))
+        .bind(if sabotaged("page-bytes") { i64::MAX } else { PAGE_BYTES as i64 })
         .fetch_all(&self.readers)
         .await?;
         let Some(first) = rows.first() else { return Err(StoreError::Failed("a read without an answer".into())) };
-        let (incarnation, end): (String, i64) = (first.try_get(9)?, first.try_get(10)?);
+        let (incarnation, end): (String, i64) = (first.try_get(10)?, first.try_get(11)?);
         let is_empty = first.try_get::<Option<i64>, _>(0)?.is_none();
         let entries = if is_empty { Vec::new() } else { rows.iter().map(relay_entry).collect::<Result<_, _>>()? };
         Ok(LogPage::new(entries, (after, limit), end, incarnation))
-    }
-
-    pub(crate) async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {
-        let rows = sqlx::query(select_relay_entries!("WHERE id = ANY($1) AND topic IS NOT NULL ORDER BY id"))
-            .bind(positions)
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(relay_entry).collect()
     }
 
     pub(crate) async fn read_notifications(
@@ -88,13 +93,17 @@ impl Postgres {
         limit: u32,
         recipient: Option<&str>,
     ) -> Result<Vec<LogEntry>, StoreError> {
-        let rows = sqlx::query(select_entries!(
-            "WHERE id > $1 AND id <= $2 AND source_event_id IS NOT NULL AND ($4 IS NULL OR event_key = $4) \
-             ORDER BY id LIMIT $3"
+        let rows = sqlx::query(bounded!(
+            "id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
+             (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM created_at) * 1000)::bigint",
+            "octet_length(payload)",
+            "WHERE id > $1 AND id <= $4 AND source_event_id IS NOT NULL AND ($5::text IS NULL OR event_key = $5) \
+             ORDER BY id LIMIT $2"
         ))
         .bind(after)
-        .bind(up_to)
         .bind(i64::from(limit))
+        .bind(NOTIFICATION_PAGE_BYTES as i64)
+        .bind(up_to)
         .bind(recipient)
         .fetch_all(&self.viewers)
         .await?;
@@ -142,7 +151,7 @@ pub(super) fn entry(row: &PgRow) -> Result<LogEntry, StoreError> {
     })
 }
 
-fn relay_entry(row: &PgRow) -> Result<RelayEntry, StoreError> {
+pub(super) fn relay_entry(row: &PgRow) -> Result<RelayEntry, StoreError> {
     Ok(RelayEntry {
         position: row.try_get(0)?,
         event_id: row.try_get(1)?,

@@ -1,16 +1,52 @@
-//! Entries that a sink refused.
+//! Entries that a sink refused, and topics of which it takes nothing.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::Postgres;
 use super::changes::note;
-use crate::{NewChange, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
+use super::log::relay_entry;
+use super::{Postgres, without_nul};
+use crate::relay::PAGE_BYTES;
+use crate::{
+    HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine,
+    ParkedRequest, ParkedScope, StoreError, WITHHELD_EXPIRED,
+};
+
+/// A change of parked entries that only the holder of the sink's lease makes.
+macro_rules! held {
+    ($change:literal) => {
+        concat!(
+            "WITH held AS (SELECT sink FROM belfry.relay \
+                            WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() \
+                              AND incarnation = belfry.incarnation() FOR UPDATE), ",
+            $change
+        )
+    };
+}
+
+/// Parked entries with what their sink needs, bounded by bytes as pages of the log are.
+macro_rules! select_parked_entries {
+    ($condition:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT p.id, coalesce(p.event_id, o.event_id) AS event_id, p.topic, p.event_key, \
+               coalesce(p.payload, o.payload) AS payload, coalesce(p.headers, o.headers) AS headers, \
+               coalesce(p.source_event_id, o.source_event_id) IS NOT NULL AS is_notification, \
+               (extract(epoch FROM coalesce(p.expires_at, o.expires_at)) * 1000)::bigint AS expires_at_ms, \
+               (extract(epoch FROM coalesce(p.recorded_at, o.created_at)) * 1000)::bigint AS created_at_ms, \
+               sum(octet_length(coalesce(p.payload, o.payload))) \
+                 OVER (ORDER BY p.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before \
+               FROM belfry.parked p \
+               LEFT JOIN belfry.outbox o ON o.id = CASE WHEN p.payload IS NULL THEN p.id END ",
+            $condition,
+            " ORDER BY p.id LIMIT $3) bounded WHERE coalesce(bytes_before, 0) < $4 ORDER BY id"
+        )
+    };
+}
 
 impl Postgres {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
         let rows = sqlx::query(
-            "SELECT sink, id, topic, event_key, error, (extract(epoch FROM parked_at) * 1000)::bigint, request \
+            "SELECT sink, id, topic, event_key, error, (extract(epoch FROM parked_at) * 1000)::bigint, request, scope \
                FROM belfry.parked \
               WHERE ($1 IS NULL OR sink = $1) AND ($2 IS NULL OR topic = $2) AND ($3 IS NULL OR event_key = $3) \
                 AND ($4 IS NULL OR id = $4) ORDER BY id, sink LIMIT $5",
@@ -25,9 +61,128 @@ impl Postgres {
         rows.iter().map(parked_row).collect()
     }
 
-    pub(crate) async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
-        Ok(sqlx::query_as("SELECT DISTINCT topic, event_key FROM belfry.parked WHERE sink = $1")
+    pub(crate) async fn count_parked(&self, sink: &str) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM belfry.parked WHERE sink = $1")
             .bind(sink)
+            .fetch_one(&self.readers)
+            .await?)
+    }
+
+    pub(crate) async fn read_parked(
+        &self,
+        sink: &str,
+        line: ParkedLine<'_>,
+        limit: u32,
+    ) -> Result<Vec<ParkedEntry>, StoreError> {
+        let (topic, event_key, query) = match line {
+            ParkedLine::Key(topic, event_key) => (
+                topic,
+                Some(event_key),
+                select_parked_entries!(
+                    "WHERE p.sink = $1 AND md5(p.topic) = md5($2) AND p.topic = $2 \
+                       AND md5(p.event_key) = md5($5) AND p.event_key = $5 AND p.scope = 'key' \
+                     AND (p.event_key <> '' OR p.request = 'unpark')"
+                ),
+            ),
+            ParkedLine::Topic(topic) => (
+                topic,
+                None,
+                select_parked_entries!(
+                    "WHERE p.sink = $1 AND md5(p.topic) = md5($2) AND p.topic = $2 AND p.scope = 'topic'"
+                ),
+            ),
+        };
+        let mut query = sqlx::query(query).bind(sink).bind(topic).bind(i64::from(limit)).bind(PAGE_BYTES as i64);
+        if let Some(event_key) = event_key {
+            query = query.bind(event_key);
+        }
+        query.fetch_all(&self.readers).await?.iter().map(parked_entry).collect()
+    }
+
+    pub(crate) async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(sqlx::query_as("SELECT DISTINCT topic, event_key FROM belfry.parked WHERE sink = $1 AND scope = 'key'")
+            .bind(sink)
+            .fetch_all(&self.readers)
+            .await?)
+    }
+
+    pub(crate) async fn held_topics(&self, sink: &str) -> Result<Vec<HeldTopic>, StoreError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT topic, reason FROM belfry.held_topic WHERE sink = $1 ORDER BY topic")
+                .bind(sink)
+                .fetch_all(&self.readers)
+                .await?;
+        Ok(rows.into_iter().map(|(topic, reason)| HeldTopic { topic, reason }).collect())
+    }
+
+    pub(crate) async fn keep_held(&self, sink: &str, topic: &str, reason: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "WITH asked AS (UPDATE belfry.parked SET request = NULL, requested_by = NULL, reason = NULL \
+                             WHERE sink = $1 AND topic = $2 AND scope = 'topic' AND request = 'unpark') \
+             UPDATE belfry.held_topic SET reason = $3 WHERE sink = $1 AND topic = $2 AND reason <> $3",
+        )
+        .bind(sink)
+        .bind(topic)
+        .bind(without_nul(reason))
+        .execute(&self.readers)
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn wait_for_topic(
+        &self,
+        sink: &str,
+        topic: &str,
+        event_key: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "WITH held AS (INSERT INTO belfry.held_topic (sink, topic, reason) VALUES ($1, $2, $4) ON CONFLICT DO NOTHING) \
+             UPDATE belfry.parked SET scope = 'topic', error = $4, request = NULL, requested_by = NULL, reason = NULL \
+              WHERE sink = $1 AND md5(topic) = md5($2) AND topic = $2 AND md5(event_key) = md5($3) AND event_key = $3 \
+                AND request IS DISTINCT FROM 'discard' \
+                AND (event_key <> '' OR request = 'unpark')",
+        )
+        .bind(sink)
+        .bind(topic)
+        .bind(event_key)
+        .bind(without_nul(reason))
+        .execute(&self.readers)
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn lift_hold(&self, sink: &str, epoch: i64, topic: &str) -> Result<bool, StoreError> {
+        let held = sqlx::query(held!(
+            "free AS (SELECT held.sink FROM held WHERE NOT EXISTS \
+                       (SELECT FROM belfry.parked p \
+                         WHERE p.sink = $1 AND md5(p.topic) = md5($3) AND p.topic = $3 AND p.scope = 'topic')), \
+             lifted AS (DELETE FROM belfry.held_topic h USING free WHERE h.sink = free.sink AND h.topic = $3) \
+             SELECT FROM free"
+        ))
+        .bind(sink)
+        .bind(epoch)
+        .bind(topic)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(held.is_some())
+    }
+
+    pub(crate) async fn keys_to_unpark(&self, sink: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT DISTINCT topic, event_key FROM belfry.parked \
+              WHERE sink = $1 AND request = 'unpark' AND scope = 'key' LIMIT $2",
+        )
+        .bind(sink)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn to_discard(&self, sink: &str, limit: u32) -> Result<Vec<i64>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT id FROM belfry.parked WHERE sink = $1 AND request = 'discard' LIMIT $2")
+            .bind(sink)
+            .bind(i64::from(limit))
             .fetch_all(&self.readers)
             .await?)
     }
@@ -63,18 +218,40 @@ impl Postgres {
     }
 
     pub(crate) async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
-        let held = sqlx::query(
-            "WITH held AS (SELECT sink FROM belfry.relay \
-                            WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() \
-                              AND incarnation = belfry.incarnation() FOR UPDATE), \
-                  gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
-                           RETURNING p.sink, p.id), \
-                  noted AS (INSERT INTO belfry.unparked (sink, id) SELECT sink, id FROM gone ON CONFLICT DO NOTHING) \
-             SELECT FROM held",
-        )
+        let held = sqlx::query(held!(
+            "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
+                      RETURNING p.sink, p.topic, p.event_key, p.id), \
+             behind AS (UPDATE belfry.parked p SET request = 'unpark' FROM gone \
+                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
+                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
+                           AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key' AND p.id <> ALL($3)), \
+             noted AS (INSERT INTO belfry.unparked (sink, id) SELECT sink, id FROM gone ON CONFLICT DO NOTHING) \
+             SELECT FROM held"
+        ))
         .bind(sink)
         .bind(epoch)
         .bind(positions)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(held.is_some())
+    }
+
+    pub(crate) async fn note_expired(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
+        let held = sqlx::query(held!(
+            "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
+                      RETURNING p.sink, p.topic, p.event_key), \
+             behind AS (UPDATE belfry.parked p SET request = 'unpark' FROM gone \
+                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
+                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
+                           AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key' AND p.id <> ALL($3)), \
+             noted AS (INSERT INTO belfry.unparked (sink, id, withheld) \
+                       SELECT held.sink, i, $4 FROM held, unnest($3::bigint[]) i ON CONFLICT DO NOTHING) \
+             SELECT FROM held"
+        ))
+        .bind(sink)
+        .bind(epoch)
+        .bind(positions)
+        .bind(WITHHELD_EXPIRED)
         .fetch_optional(&self.readers)
         .await?;
         Ok(held.is_some())
@@ -82,17 +259,18 @@ impl Postgres {
 
     /// What is asked for differently by now is left alone.
     pub(crate) async fn discard_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
-        let held = sqlx::query(
-            "WITH held AS (SELECT sink FROM belfry.relay \
-                            WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() \
-                              AND incarnation = belfry.incarnation() FOR UPDATE), \
-                  gone AS (DELETE FROM belfry.parked p USING held \
-                            WHERE p.sink = held.sink AND p.id = ANY($3) AND p.request = 'discard' RETURNING p.*), \
-                  noted AS (INSERT INTO belfry.discarded (sink, id, topic, event_key, error, discarded_by, reason) \
-                            SELECT sink, id, topic, event_key, error, requested_by, reason FROM gone \
-                            ON CONFLICT DO NOTHING) \
-             SELECT FROM held",
-        )
+        let held = sqlx::query(held!(
+            "gone AS (DELETE FROM belfry.parked p USING held \
+                       WHERE p.sink = held.sink AND p.id = ANY($3) AND p.request = 'discard' RETURNING p.*), \
+             noted AS (INSERT INTO belfry.discarded (sink, id, topic, event_key, error, discarded_by, reason) \
+                       SELECT sink, id, topic, event_key, error, requested_by, reason FROM gone \
+                       ON CONFLICT DO NOTHING), \
+             behind AS (UPDATE belfry.parked p SET request = 'unpark', requested_by = gone.requested_by FROM gone \
+                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
+                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
+                           AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key') \
+             SELECT FROM held"
+        ))
         .bind(sink)
         .bind(epoch)
         .bind(positions)
@@ -101,13 +279,22 @@ impl Postgres {
         Ok(held.is_some())
     }
 
-    pub(crate) async fn keep_parked(&self, sink: &str, positions: &[i64], error: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE belfry.parked SET request = NULL, requested_by = NULL, reason = NULL, error = $3 WHERE sink = $1 AND id = ANY($2)")
-            .bind(sink)
-            .bind(positions)
-            .bind(super::without_nul(error))
-            .execute(&self.readers)
-            .await?;
+    /// Entries without a key stand behind nothing.
+    pub(crate) async fn keep_parked(&self, sink: &str, position: i64, error: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE belfry.parked p SET scope = 'key', request = NULL, requested_by = NULL, reason = NULL, \
+               error = CASE WHEN p.id = $2 THEN $3 WHEN p.scope = 'topic' THEN $4 ELSE p.error END \
+               FROM belfry.parked c \
+              WHERE c.sink = $1 AND c.id = $2 AND p.sink = c.sink AND md5(p.topic) = md5(c.topic) AND p.topic = c.topic \
+                AND md5(p.event_key) = md5(c.event_key) AND p.event_key = c.event_key \
+                AND (p.id = c.id OR p.event_key <> '' AND p.request IS DISTINCT FROM 'discard')",
+        )
+        .bind(sink)
+        .bind(position)
+        .bind(without_nul(error))
+        .bind(PARKED_BEHIND)
+        .execute(&self.readers)
+        .await?;
         Ok(())
     }
 }
@@ -122,5 +309,16 @@ fn parked_row(row: &PgRow) -> Result<Parked, StoreError> {
         error: row.try_get(4)?,
         parked_at_ms: row.try_get(5)?,
         request: request.as_deref().and_then(ParkedRequest::parse),
+        scope: ParkedScope::parse(row.try_get(7)?),
+    })
+}
+
+fn parked_entry(row: &PgRow) -> Result<ParkedEntry, StoreError> {
+    let is_there = row.try_get::<Option<&[u8]>, _>(4)?.is_some();
+    Ok(ParkedEntry {
+        position: row.try_get(0)?,
+        topic: row.try_get(2)?,
+        event_key: row.try_get(3)?,
+        entry: is_there.then(|| relay_entry(row)).transpose()?,
     })
 }

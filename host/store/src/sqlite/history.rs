@@ -85,8 +85,11 @@ impl Sqlite {
         // Sources hold leases in the same table; their names have a colon.
         let rows = sqlx::query(
             "SELECT r.sink, r.position >= $1, $1 <= r.began_after, \
-                    (SELECT o.expires_at_ms FROM outbox o WHERE o.id = $1), p.error, d.discarded_at_ms, d.discarded_by, d.reason FROM relay r \
+                    coalesce(u.sent_at_ms, (SELECT c.acked_at_ms FROM relay_checkpoint c \
+                       WHERE c.sink = r.sink AND c.upto_id >= $1 ORDER BY c.upto_id LIMIT 1)), \
+                    u.withheld, p.error, d.discarded_at_ms, d.discarded_by, d.reason FROM relay r \
                LEFT JOIN parked p ON p.sink = r.sink AND p.id = $1 \
+               LEFT JOIN unparked u ON u.sink = r.sink AND u.id = $1 \
                LEFT JOIN discarded d ON d.sink = r.sink AND d.id = $1 \
               WHERE instr(r.sink, ':') = 0 ORDER BY r.sink",
         )
@@ -99,13 +102,12 @@ impl Sqlite {
                     sink: row.try_get(0)?,
                     reached: row.try_get(1)?,
                     before_the_sink: row.try_get(2)?,
-                    // This store does not keep when a sink had what.
-                    acknowledged_ms: None,
-                    expires_at_ms: row.try_get(3)?,
-                    parked: row.try_get(4)?,
-                    discarded_ms: row.try_get(5)?,
-                    discarded_by: row.try_get(6)?,
-                    reason: row.try_get(7)?,
+                    settled_ms: row.try_get(3)?,
+                    withheld: row.try_get(4)?,
+                    parked: row.try_get(5)?,
+                    discarded_ms: row.try_get(6)?,
+                    discarded_by: row.try_get(7)?,
+                    reason: row.try_get(8)?,
                 })
             })
             .collect()

@@ -8,7 +8,8 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{Beat, LEASE, Lease, LeaseState, NewParked, StoreError};
+use crate::submission::WITHHELD_OFF;
+use crate::{Backlog, Beat, LEASE, Lease, LeaseState, MAX_BACKLOG, NewParked, ParkedScope, StoreError};
 
 impl Sqlite {
     /// Nobody else takes leases here, so what the owner holds never ends, and nothing is written to renew it.
@@ -59,7 +60,8 @@ impl Sqlite {
     /// The file's lock sees to it that whoever held the lease before is gone, or is this process.
     pub(crate) async fn acquire_lease(&self, sink: &str, owner: Uuid) -> Result<Option<Lease>, StoreError> {
         let row = sqlx::query(
-            "UPDATE relay SET owner = $2, epoch = epoch + 1, lease_until_ms = $3 WHERE sink = $1 RETURNING epoch, position",
+            "UPDATE relay SET owner = $2, epoch = epoch + 1, lease_until_ms = $3, off_since_ms = NULL WHERE sink = $1 \
+             RETURNING epoch, position",
         )
         .bind(sink)
         .bind(owner)
@@ -92,6 +94,7 @@ impl Sqlite {
         .rows_affected()
             == 1;
         if held {
+            note_checkpoint(&mut transaction, sink, position).await?;
             for parked in parked {
                 park(&mut transaction, sink, parked).await?;
             }
@@ -101,6 +104,16 @@ impl Sqlite {
     }
 
     pub(crate) async fn release_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE relay SET lease_until_ms = 0, off_since_ms = $3 WHERE sink = $1 AND epoch = $2")
+            .bind(sink)
+            .bind(epoch)
+            .bind(now_ms())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn lend_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
         sqlx::query("UPDATE relay SET lease_until_ms = 0 WHERE sink = $1 AND epoch = $2")
             .bind(sink)
             .bind(epoch)
@@ -108,21 +121,109 @@ impl Sqlite {
             .await?;
         Ok(())
     }
+
+    pub(crate) async fn backlog(&self, sink: &str) -> Result<Option<Backlog>, StoreError> {
+        let row: Option<(i64, i64)> = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox o \
+                                            WHERE o.id > r.position AND o.topic IS NOT NULL LIMIT $2)), r.off_since_ms \
+               FROM relay r \
+              WHERE r.sink = $1 AND r.off_since_ms IS NOT NULL \
+                AND EXISTS (SELECT 1 FROM outbox o \
+                             WHERE o.id > r.position AND o.topic IS NOT NULL AND o.created_at_ms > r.off_since_ms)",
+        )
+        .bind(sink)
+        .bind(MAX_BACKLOG)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(entries, off_since_ms)| Backlog { entries, off_since_ms }))
+    }
+
+    pub(crate) async fn skip_backlog(&self, sink: &str) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        let noted = sqlx::query(
+            "INSERT INTO unparked (sink, id, sent_at_ms, withheld) \
+             SELECT r.sink, o.id, $2, $3 FROM relay r JOIN outbox o ON o.id > r.position \
+              WHERE r.sink = $1 AND r.off_since_ms IS NOT NULL AND o.topic IS NOT NULL ON CONFLICT DO NOTHING",
+        )
+        .bind(sink)
+        .bind(now_ms())
+        .bind(WITHHELD_OFF)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE relay SET epoch = epoch + 1, position = max(position, \
+               coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)) \
+              WHERE sink = $1 AND off_since_ms IS NOT NULL",
+        )
+        .bind(sink)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(noted.rows_affected())
+    }
+}
+
+/// Note by when all up to a position was acknowledged: one row a second at most. What belongs to entries that have left the
+/// log leaves here, so that no other code has to see to it.
+async fn note_checkpoint(transaction: &mut SqliteConnection, sink: &str, position: i64) -> Result<(), StoreError> {
+    let now_ms = now_ms();
+    let moved = sqlx::query(
+        "UPDATE relay_checkpoint SET upto_id = $2, acked_at_ms = $3 \
+          WHERE sink = $1 AND upto_id = (SELECT max(upto_id) FROM relay_checkpoint WHERE sink = $1) \
+            AND acked_at_ms / 1000 = $3 / 1000",
+    )
+    .bind(sink)
+    .bind(position)
+    .bind(now_ms)
+    .execute(&mut *transaction)
+    .await?;
+    if moved.rows_affected() == 0 {
+        sqlx::query(
+            "INSERT INTO relay_checkpoint (sink, upto_id, acked_at_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(sink)
+        .bind(position)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    for statement in [
+        "DELETE FROM relay_checkpoint WHERE sink = $1 AND upto_id < (SELECT min(id) FROM outbox)",
+        "DELETE FROM unparked WHERE sink = $1 AND id < (SELECT min(id) FROM outbox)",
+    ] {
+        sqlx::query(statement).bind(sink).execute(&mut *transaction).await?;
+    }
+    Ok(())
 }
 
 async fn park(transaction: &mut SqliteConnection, sink: &str, parked: &NewParked) -> Result<(), StoreError> {
+    let now_ms = now_ms();
     sqlx::query(
-        "INSERT INTO parked (sink, topic, event_key, id, error, parked_at_ms) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO parked (sink, topic, event_key, id, error, parked_at_ms, scope, event_id, payload, headers, \
+           source_event_id, expires_at_ms, recorded_at_ms) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, o.event_id, o.payload, o.headers, o.source_event_id, o.expires_at_ms, \
+           o.created_at_ms FROM (SELECT 1) LEFT JOIN outbox o ON o.id = $4 WHERE true ON CONFLICT DO NOTHING",
     )
     .bind(sink)
     .bind(parked.topic.as_str())
     .bind(parked.event_key.as_str())
     .bind(parked.position)
     .bind(parked.error.as_str())
-    .bind(now_ms())
-    .execute(transaction)
+    .bind(now_ms)
+    .bind(parked.scope.as_str())
+    .execute(&mut *transaction)
     .await?;
+    if parked.scope == ParkedScope::Topic {
+        sqlx::query(
+            "INSERT INTO held_topic (sink, topic, reason, since_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(sink)
+        .bind(parked.topic.as_str())
+        .bind(parked.error.as_str())
+        .bind(now_ms)
+        .execute(transaction)
+        .await?;
+    }
     Ok(())
 }
 

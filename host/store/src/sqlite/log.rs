@@ -8,7 +8,8 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::{LogEntry, LogPage, RelayEntry, StoreError};
+use crate::relay::PAGE_BYTES;
+use crate::{LogEntry, LogPage, NOTIFICATION_PAGE_BYTES, RelayEntry, StoreError};
 
 /// A query for rows of the log; [`entry`] reads the columns.
 macro_rules! select_entries {
@@ -53,27 +54,22 @@ impl Sqlite {
     pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
         // What is committed after this was looked up is seen by the next read.
         let (_, end) = self.log_bounds().await?;
-        let rows = sqlx::query(select_relay_entries!("WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2"))
+        // A length is known without reading the value.
+        let sizes: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT id, length(payload) + length(headers) FROM outbox \
+              WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        let rows = sqlx::query(select_relay_entries!("WHERE id > $1 AND id <= $2 AND topic IS NOT NULL ORDER BY id"))
             .bind(after)
-            .bind(limit)
+            .bind(last_within(&sizes, PAGE_BYTES).unwrap_or(after))
             .fetch_all(&self.readers)
             .await?;
         let entries = rows.iter().map(relay_entry).collect::<Result<_, _>>()?;
         Ok(LogPage::new(entries, (after, limit), end, String::new()))
-    }
-
-    pub(crate) async fn read_relay_at(&self, positions: &[i64]) -> Result<Vec<RelayEntry>, StoreError> {
-        let mut entries = Vec::with_capacity(positions.len());
-        let mut positions = positions.to_vec();
-        positions.sort_unstable();
-        for position in positions {
-            let row = sqlx::query(select_relay_entries!("WHERE id = $1 AND topic IS NOT NULL"))
-                .bind(position)
-                .fetch_optional(&self.readers)
-                .await?;
-            entries.extend(row.as_ref().map(relay_entry).transpose()?);
-        }
-        Ok(entries)
     }
 
     pub(crate) async fn read_notifications(
@@ -83,14 +79,24 @@ impl Sqlite {
         limit: u32,
         recipient: Option<&str>,
     ) -> Result<Vec<LogEntry>, StoreError> {
-        let rows = sqlx::query(select_entries!(
-            "WHERE id > $1 AND id <= $4 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) \
-             ORDER BY id LIMIT $2"
-        ))
+        let sizes: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT id, length(payload) FROM outbox \
+              WHERE id > $1 AND id <= $4 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) \
+              ORDER BY id LIMIT $2",
+        )
         .bind(after)
         .bind(limit)
         .bind(recipient)
         .bind(up_to)
+        .fetch_all(&self.readers)
+        .await?;
+        let Some(last) = last_within(&sizes, NOTIFICATION_PAGE_BYTES) else { return Ok(Vec::new()) };
+        let rows = sqlx::query(select_entries!(
+            "WHERE id > $1 AND id <= $2 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) ORDER BY id"
+        ))
+        .bind(after)
+        .bind(last)
+        .bind(recipient)
         .fetch_all(&self.readers)
         .await?;
         rows.iter().map(entry).collect()
@@ -134,7 +140,19 @@ pub(super) fn entry(row: &SqliteRow) -> Result<LogEntry, StoreError> {
     })
 }
 
-fn relay_entry(row: &SqliteRow) -> Result<RelayEntry, StoreError> {
+/// The last row of a page: the first with which it has this many bytes, or else the last there is.
+pub(super) fn last_within(sizes: &[(i64, i64)], bytes: usize) -> Option<i64> {
+    let mut left = bytes as i64;
+    for (id, bytes) in sizes {
+        left -= bytes;
+        if left <= 0 {
+            return Some(*id);
+        }
+    }
+    sizes.last().map(|(id, _)| *id)
+}
+
+pub(super) fn relay_entry(row: &SqliteRow) -> Result<RelayEntry, StoreError> {
     Ok(RelayEntry {
         position: row.try_get(0)?,
         event_id: row.try_get(1)?,

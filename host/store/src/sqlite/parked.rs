@@ -1,16 +1,22 @@
-//! Entries that a sink refused.
+//! Entries that a sink refused, and topics of which it takes nothing.
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
 use super::changes::note;
-use crate::{NewChange, NewParkedRequest, Parked, ParkedFilter, ParkedRequest, StoreError};
+use super::leases::now_ms;
+use super::log::{last_within, relay_entry};
+use crate::relay::PAGE_BYTES;
+use crate::{
+    HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine,
+    ParkedRequest, ParkedScope, StoreError, WITHHELD_EXPIRED,
+};
 
 impl Sqlite {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
         let rows = sqlx::query(
-            "SELECT sink, id, topic, event_key, error, parked_at_ms, request \
+            "SELECT sink, id, topic, event_key, error, parked_at_ms, request, scope \
                FROM parked \
               WHERE ($1 IS NULL OR sink = $1) AND ($2 IS NULL OR topic = $2) AND ($3 IS NULL OR event_key = $3) \
                 AND ($4 IS NULL OR id = $4) ORDER BY id, sink LIMIT $5",
@@ -25,9 +31,165 @@ impl Sqlite {
         rows.iter().map(parked_row).collect()
     }
 
-    pub(crate) async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
-        Ok(sqlx::query_as("SELECT DISTINCT topic, event_key FROM parked WHERE sink = $1")
+    pub(crate) async fn count_parked(&self, sink: &str) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM parked WHERE sink = $1")
             .bind(sink)
+            .fetch_one(&self.readers)
+            .await?)
+    }
+
+    pub(crate) async fn read_parked(
+        &self,
+        sink: &str,
+        line: ParkedLine<'_>,
+        limit: u32,
+    ) -> Result<Vec<ParkedEntry>, StoreError> {
+        let (topic, event_key) = match line {
+            ParkedLine::Key(topic, event_key) => (topic, Some(event_key)),
+            ParkedLine::Topic(topic) => (topic, None),
+        };
+        let sizes = match event_key {
+            Some(_) => {
+                "SELECT id, coalesce(length(payload), 0) FROM parked \
+                  WHERE sink = $1 AND topic = $2 AND event_key = $3 AND scope = 'key' \
+                    AND (event_key <> '' OR request = 'unpark') ORDER BY id LIMIT $4"
+            }
+            None => {
+                "SELECT id, coalesce(length(payload), 0) FROM parked \
+                  WHERE sink = $1 AND topic = $2 AND scope = 'topic' AND $3 IS NULL ORDER BY id LIMIT $4"
+            }
+        };
+        let sizes: Vec<(i64, i64)> = sqlx::query_as(sizes)
+            .bind(sink)
+            .bind(topic)
+            .bind(event_key)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        let last = last_within(&sizes, PAGE_BYTES);
+        let mut entries = Vec::with_capacity(sizes.len());
+        for (id, _) in sizes.into_iter().take_while(|(id, _)| last.is_some_and(|last| *id <= last)) {
+            let row = sqlx::query(
+                "SELECT p.id, coalesce(p.event_id, o.event_id), p.topic, p.event_key, coalesce(p.payload, o.payload), \
+                        coalesce(p.headers, o.headers), coalesce(p.source_event_id, o.source_event_id) IS NOT NULL, \
+                        coalesce(p.expires_at_ms, o.expires_at_ms), coalesce(p.recorded_at_ms, o.created_at_ms) \
+                   FROM parked p LEFT JOIN outbox o ON p.payload IS NULL AND o.id = p.id \
+                  WHERE p.id = $1 AND p.sink = $2",
+            )
+            .bind(id)
+            .bind(sink)
+            .fetch_optional(&self.readers)
+            .await?;
+            entries.extend(row.as_ref().map(parked_entry).transpose()?);
+        }
+        Ok(entries)
+    }
+
+    pub(crate) async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(sqlx::query_as("SELECT DISTINCT topic, event_key FROM parked WHERE sink = $1 AND scope = 'key'")
+            .bind(sink)
+            .fetch_all(&self.readers)
+            .await?)
+    }
+
+    pub(crate) async fn held_topics(&self, sink: &str) -> Result<Vec<HeldTopic>, StoreError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT topic, reason FROM held_topic WHERE sink = $1 ORDER BY topic")
+                .bind(sink)
+                .fetch_all(&self.readers)
+                .await?;
+        Ok(rows.into_iter().map(|(topic, reason)| HeldTopic { topic, reason }).collect())
+    }
+
+    pub(crate) async fn keep_held(&self, sink: &str, topic: &str, reason: &str) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "UPDATE parked SET request = NULL, requested_by = NULL, reason = NULL \
+              WHERE sink = $1 AND topic = $2 AND scope = 'topic' AND request = 'unpark'",
+        )
+        .bind(sink)
+        .bind(topic)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("UPDATE held_topic SET reason = $3 WHERE sink = $1 AND topic = $2")
+            .bind(sink)
+            .bind(topic)
+            .bind(reason)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub(crate) async fn wait_for_topic(
+        &self,
+        sink: &str,
+        topic: &str,
+        event_key: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO held_topic (sink, topic, reason, since_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(sink)
+        .bind(topic)
+        .bind(reason)
+        .bind(now_ms())
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE parked SET scope = 'topic', error = $4, request = NULL, requested_by = NULL, reason = NULL \
+              WHERE sink = $1 AND topic = $2 AND event_key = $3 AND request IS NOT 'discard' \
+                AND (event_key <> '' OR request = 'unpark')",
+        )
+        .bind(sink)
+        .bind(topic)
+        .bind(event_key)
+        .bind(reason)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub(crate) async fn lift_hold(&self, sink: &str, epoch: i64, topic: &str) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        if !is_held(&mut transaction, sink, epoch).await? {
+            return Ok(false);
+        }
+        let waiting: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM parked WHERE sink = $1 AND topic = $2 AND scope = 'topic')",
+        )
+        .bind(sink)
+        .bind(topic)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if waiting {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM held_topic WHERE sink = $1 AND topic = $2")
+            .bind(sink)
+            .bind(topic)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    pub(crate) async fn keys_to_unpark(&self, sink: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT DISTINCT topic, event_key FROM parked \
+              WHERE sink = $1 AND request = 'unpark' AND scope = 'key' LIMIT $2",
+        )
+        .bind(sink)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn to_discard(&self, sink: &str, limit: u32) -> Result<Vec<i64>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT id FROM parked WHERE sink = $1 AND request = 'discard' LIMIT $2")
+            .bind(sink)
+            .bind(limit)
             .fetch_all(&self.readers)
             .await?)
     }
@@ -63,20 +225,41 @@ impl Sqlite {
 
     pub(crate) async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
-        let held: Option<i64> = sqlx::query_scalar("SELECT epoch FROM relay WHERE sink = $1 AND epoch = $2")
-            .bind(sink)
-            .bind(epoch)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if held.is_none() {
+        if !is_held(&mut transaction, sink, epoch).await? {
             return Ok(false);
         }
         for position in positions {
-            sqlx::query("DELETE FROM parked WHERE sink = $1 AND id = $2")
-                .bind(sink)
-                .bind(position)
-                .execute(&mut *transaction)
-                .await?;
+            let gone: Option<(String, String)> =
+                sqlx::query_as("DELETE FROM parked WHERE sink = $1 AND id = $2 RETURNING topic, event_key")
+                    .bind(sink)
+                    .bind(position)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+            if let Some((topic, event_key)) = gone {
+                settle(&mut transaction, sink, *position, None).await?;
+                free(&mut transaction, sink, &topic, &event_key, None).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    pub(crate) async fn note_expired(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        if !is_held(&mut transaction, sink, epoch).await? {
+            return Ok(false);
+        }
+        for position in positions {
+            let gone: Option<(String, String)> =
+                sqlx::query_as("DELETE FROM parked WHERE sink = $1 AND id = $2 RETURNING topic, event_key")
+                    .bind(sink)
+                    .bind(position)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+            settle(&mut transaction, sink, *position, Some(WITHHELD_EXPIRED)).await?;
+            if let Some((topic, event_key)) = gone {
+                free(&mut transaction, sink, &topic, &event_key, None).await?;
+            }
         }
         transaction.commit().await?;
         Ok(true)
@@ -91,12 +274,7 @@ impl Sqlite {
         now_ms: i64,
     ) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
-        let held: Option<i64> = sqlx::query_scalar("SELECT epoch FROM relay WHERE sink = $1 AND epoch = $2")
-            .bind(sink)
-            .bind(epoch)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if held.is_none() {
+        if !is_held(&mut transaction, sink, epoch).await? {
             return Ok(false);
         }
         for position in positions {
@@ -110,28 +288,86 @@ impl Sqlite {
             .bind(now_ms)
             .execute(&mut *transaction)
             .await?;
-            sqlx::query("DELETE FROM parked WHERE sink = $1 AND id = $2 AND request = 'discard'")
-                .bind(sink)
-                .bind(position)
-                .execute(&mut *transaction)
-                .await?;
+            let gone: Option<(String, String, Option<String>)> = sqlx::query_as(
+                "DELETE FROM parked WHERE sink = $1 AND id = $2 AND request = 'discard' \
+                 RETURNING topic, event_key, requested_by",
+            )
+            .bind(sink)
+            .bind(position)
+            .fetch_optional(&mut *transaction)
+            .await?;
+            let Some((topic, event_key, by)) = gone else { continue };
+            free(&mut transaction, sink, &topic, &event_key, by.as_deref()).await?;
         }
         transaction.commit().await?;
         Ok(true)
     }
 
-    pub(crate) async fn keep_parked(&self, sink: &str, positions: &[i64], error: &str) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        for position in positions {
-            sqlx::query("UPDATE parked SET request = NULL, requested_by = NULL, reason = NULL, error = $3 WHERE sink = $1 AND id = $2")
-                .bind(sink)
-                .bind(position)
-                .bind(error)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        Ok(transaction.commit().await?)
+    /// Entries without a key stand behind nothing.
+    pub(crate) async fn keep_parked(&self, sink: &str, position: i64, error: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE parked AS p SET scope = 'key', request = NULL, requested_by = NULL, reason = NULL, \
+               error = CASE WHEN p.id = $2 THEN $3 WHEN p.scope = 'topic' THEN $4 ELSE p.error END \
+               FROM parked c \
+              WHERE c.sink = $1 AND c.id = $2 AND p.sink = c.sink AND p.topic = c.topic AND p.event_key = c.event_key \
+                AND (p.id = c.id OR p.event_key <> '' AND p.request IS NOT 'discard')",
+        )
+        .bind(sink)
+        .bind(position)
+        .bind(error)
+        .bind(PARKED_BEHIND)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
     }
+}
+
+/// Whether the lease is still that of this holder.
+async fn is_held(transaction: &mut SqliteConnection, sink: &str, epoch: i64) -> Result<bool, StoreError> {
+    let held: Option<i64> = sqlx::query_scalar("SELECT epoch FROM relay WHERE sink = $1 AND epoch = $2")
+        .bind(sink)
+        .bind(epoch)
+        .fetch_optional(transaction)
+        .await?;
+    Ok(held.is_some())
+}
+
+/// What stood behind an entry that is gone is to be sent. Those without a key stood behind nothing.
+async fn free(
+    transaction: &mut SqliteConnection,
+    sink: &str,
+    topic: &str,
+    event_key: &str,
+    by: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE parked SET request = 'unpark', requested_by = $4 WHERE sink = $1 AND topic = $2 \
+            AND event_key = $3 AND event_key <> '' AND request IS NULL AND scope = 'key'",
+    )
+    .bind(sink)
+    .bind(topic)
+    .bind(event_key)
+    .bind(by)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Note what became of an entry of which that does not follow from the checkpoints.
+async fn settle(
+    transaction: &mut SqliteConnection,
+    sink: &str,
+    position: i64,
+    withheld: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO unparked (sink, id, sent_at_ms, withheld) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+        .bind(sink)
+        .bind(position)
+        .bind(now_ms())
+        .bind(withheld)
+        .execute(transaction)
+        .await?;
+    Ok(())
 }
 
 fn parked_row(row: &SqliteRow) -> Result<Parked, StoreError> {
@@ -144,5 +380,16 @@ fn parked_row(row: &SqliteRow) -> Result<Parked, StoreError> {
         error: row.try_get(4)?,
         parked_at_ms: row.try_get(5)?,
         request: request.as_deref().and_then(ParkedRequest::parse),
+        scope: ParkedScope::parse(row.try_get(7)?),
+    })
+}
+
+fn parked_entry(row: &SqliteRow) -> Result<ParkedEntry, StoreError> {
+    let is_there = row.try_get::<Option<&[u8]>, _>(4)?.is_some();
+    Ok(ParkedEntry {
+        position: row.try_get(0)?,
+        topic: row.try_get(2)?,
+        event_key: row.try_get(3)?,
+        entry: is_there.then(|| relay_entry(row)).transpose()?,
     })
 }

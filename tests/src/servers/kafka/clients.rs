@@ -31,6 +31,30 @@ impl Kafka {
         self.wait_for_topic(name, Some(partitions)).await
     }
 
+    /// Let nobody write to a topic, or let all do so again. The broker needs an authorizer.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn forbid_writing(&self, topic: &str, forbidden: bool) -> Result<()> {
+        let change = if forbidden { "--add" } else { "--remove" };
+        for (whom, operations) in [
+            ("--deny-principal", &["--operation", "Write"][..]),
+            // What is not named is forbidden where anything is.
+            (
+                "--allow-principal",
+                &["--operation", "Describe", "--operation", "DescribeConfigs", "--operation", "Read"][..],
+            ),
+        ] {
+            let server = self.direct();
+            let mut arguments = vec!["--bootstrap-server", &server, change, whom, "User:*", "--topic", topic];
+            arguments.extend(operations);
+            arguments.extend((!forbidden).then_some("--force"));
+            let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+            self.distribution.run("org.apache.kafka.tools.AclCommand", &arguments).await?;
+        }
+        Ok(())
+    }
+
     /// Delete a topic; back when it is gone.
     ///
     /// # Errors

@@ -21,6 +21,9 @@ pub(super) fn notification(history: &NotificationHistory) -> String {
             text.add("status", &format!("{} at {}: {}", history.status, history.recorded_at, explained(reason)));
         }
     }
+    if let Some(expires_at) = &history.expires_at {
+        text.add("expires", &format!("{expires_at}; not sent after this"));
+    }
     text.add("recipient", &history.recipient);
     text.add("made by", &history.release);
     if let Some(made_by) = &history.made_by {

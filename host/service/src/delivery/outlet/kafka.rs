@@ -58,17 +58,25 @@ impl KafkaOutlet {
         Ok(Self { producer, topics: topics.clone(), acks })
     }
 
-    pub(super) async fn refuses(&self, entry: &RelayEntry) -> Option<String> {
+    pub(super) async fn refuses(&self, entry: &RelayEntry) -> Option<Refused> {
         let bytes = record_bytes(entry.payload.len(), entry.headers.len(), entry.event_key.len());
-        // Whether a topic is there the broker itself must say: without it, nothing more is sent at all.
-        if self.topics.largest(&entry.topic).is_none_or(|largest| bytes <= largest) {
-            return None;
-        }
-        match self.topics.refuse(&entry.topic, bytes).await {
-            Some(Unsendable::TooLarge { limit, .. }) => {
-                Some(format!("{bytes} bytes, the topic takes {limit} (max.message.bytes)"))
+        match self.topics.refuse(&entry.topic, bytes).await? {
+            Unsendable::TooLarge { limit, .. } => {
+                Some(Refused::Entry(format!("{bytes} bytes, the topic takes {limit} (max.message.bytes)")))
             }
-            Some(Unsendable::UnknownTopic { .. }) | None => None,
+            // The client would wait for the topic, and everything behind the entry with it.
+            Unsendable::UnknownTopic { topic } => {
+                let reason = missing(&topic);
+                Some(Refused::Topic { topic, reason })
+            }
+            Unsendable::NotATopic | Unsendable::Notifications { .. } => None,
+        }
+    }
+
+    pub(super) async fn lacks(&self, topic: &str) -> Option<String> {
+        match self.topics.refuse(topic, 0).await? {
+            Unsendable::UnknownTopic { topic } => Some(missing(&topic)),
+            _ => None,
         }
     }
 
@@ -136,8 +144,15 @@ impl ProducerContext for Callbacks {
     }
 }
 
-/// Whose fault it is decides what happens next: an entry's own parks it, a topic's stops the sink, all else is waited
-/// out.
+fn missing(topic: &str) -> String {
+    format!(
+        "topic {topic}: the broker does not have it or does not let belfry see it; create it, such as with \
+         `belfry topics apply`, or allow DESCRIBE and WRITE on it"
+    )
+}
+
+/// Whose fault it is decides what happens next: an entry's own parks it, a topic's holds back that topic, all else is
+/// waited out.
 fn refused(error: &KafkaError, topic: &str) -> Refused {
     let KafkaError::MessageProduction(code) = error else {
         return Refused::Sink(OutletError::Away(error.to_string()));
@@ -152,14 +167,20 @@ fn refused(error: &KafkaError, topic: &str) -> Refused {
         RDKafkaErrorCode::GaplessGuarantee => Refused::Behind(code.to_string()),
         RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownTopicOrPartition
-        | RDKafkaErrorCode::UnknownPartition => {
-            Refused::Sink(OutletError::Barred(format!("topic {topic}: {code}; create it, see `belfry topics apply`")))
+        | RDKafkaErrorCode::UnknownPartition => of_topic(topic, code, "create it, see `belfry topics apply`"),
+        RDKafkaErrorCode::TopicAuthorizationFailed => of_topic(topic, code, "allow WRITE and DESCRIBE on it"),
+        RDKafkaErrorCode::InvalidTopic => {
+            of_topic(topic, code, "no topic can have this name; discard its entries with `belfry parked discard`")
         }
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            Refused::Sink(OutletError::Barred(format!("topic {topic}: {code}; allow WRITE and DESCRIBE on it")))
+        RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            Refused::Sink(OutletError::Barred(format!("{code}; allow IDEMPOTENT_WRITE on the cluster")))
         }
         _ => Refused::Sink(OutletError::Away(format!("topic {topic}: {code}"))),
     }
+}
+
+fn of_topic(topic: &str, code: &RDKafkaErrorCode, remedy: &str) -> Refused {
+    Refused::Topic { topic: topic.to_owned(), reason: format!("topic {topic}: {code}; {remedy}") }
 }
 
 /// The headers as they are stored: a JSON object of strings.

@@ -29,7 +29,14 @@ pub(crate) enum Refused {
     Entry(String),
     /// An entry before it was refused, and it must not pass that one.
     Behind(String),
-    /// The sink is not well, or will not take anything for this topic.
+    /// The sink takes nothing of its topic: it does not have it, or does not let us write to it.
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What it says, and what to do.
+        reason: String,
+    },
+    /// The sink is not well.
     Sink(OutletError),
 }
 
@@ -39,7 +46,7 @@ pub(crate) enum OutletError {
     /// It does not answer, or not in time.
     #[error("{0}")]
     Away(String),
-    /// Somebody has to change something first: a topic is missing, or we may not write to it.
+    /// An operator has to change something first.
     #[error("{0}")]
     Barred(String),
 }
@@ -80,10 +87,18 @@ pub(crate) enum Outlet {
 }
 
 impl Outlet {
-    /// Why the sink would never take an entry, where that is known without asking it.
-    pub(crate) async fn refuses(&self, entry: &RelayEntry) -> Option<String> {
+    /// Why the sink would not take an entry, where that is known without sending it.
+    pub(crate) async fn refuses(&self, entry: &RelayEntry) -> Option<Refused> {
         match self {
             Self::Kafka(kafka) => kafka.refuses(entry).await,
+            Self::Redis(_) | Self::Stdout(_) => None,
+        }
+    }
+
+    /// Why the sink takes nothing of a topic, where that is known without sending something.
+    pub(crate) async fn lacks(&self, topic: &str) -> Option<String> {
+        match self {
+            Self::Kafka(kafka) => kafka.lacks(topic).await,
             Self::Redis(_) | Self::Stdout(_) => None,
         }
     }

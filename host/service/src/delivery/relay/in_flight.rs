@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use belfry_model::sabotaged;
-use belfry_store::{NewParked, RelayEntry};
+use belfry_store::{NewParked, ParkedScope, RelayEntry};
 
 /// What is under way is bounded both ways.
 const MAX_ENTRIES: usize = 10_000;
@@ -27,6 +27,8 @@ pub(super) struct InFlight {
     /// Up to here the log was read; behind the last slot there is nothing to send.
     read_up_to: i64,
     parked: Vec<NewParked>,
+    /// Positions of entries whose time has passed.
+    expired: Vec<i64>,
     /// When something was last acknowledged, or first sent.
     progress_at: Instant,
     keys: Keys,
@@ -90,6 +92,7 @@ impl InFlight {
             position,
             read_up_to: position,
             parked: Vec::new(),
+            expired: Vec::new(),
             progress_at: Instant::now(),
             keys: Keys {
                 hasher: RandomState::new(),
@@ -134,12 +137,12 @@ impl InFlight {
         (self.unacknowledged > 0).then_some(self.progress_at)
     }
 
-    /// An entry is about to be sent. Gives the number for its acknowledgement.
+    /// An entry is about to be sent. Returns the number for its acknowledgement.
     pub(super) fn send(&mut self, entry: &RelayEntry) -> usize {
         if self.unacknowledged == 0 {
             self.progress_at = Instant::now();
         }
-        let bytes = entry.payload.len() + entry.headers.len();
+        let bytes = entry.bytes();
         self.bytes += bytes;
         self.unacknowledged += 1;
         let key = self.keys.of(entry);
@@ -163,13 +166,20 @@ impl InFlight {
         self.advance();
     }
 
-    /// An entry is not sent, as something of its key stands before it, or because it was refused.
-    pub(super) fn park(&mut self, entry: &RelayEntry, error: impl Into<String>) {
+    /// An entry is not sent, for its time has passed.
+    pub(super) fn expire(&mut self, entry: &RelayEntry) {
+        self.expired.push(entry.position);
+        self.pass_over(entry);
+    }
+
+    /// An entry is not sent now: it was refused, or something of its key or its topic was.
+    pub(super) fn park(&mut self, entry: &RelayEntry, error: impl Into<String>, scope: ParkedScope) {
         self.parked.push(NewParked {
             position: entry.position,
             topic: entry.topic.clone(),
             event_key: entry.event_key.clone(),
             error: error.into(),
+            scope,
         });
         self.pass_over(entry);
     }
@@ -180,7 +190,7 @@ impl InFlight {
         self.advance();
     }
 
-    /// An entry is acknowledged. Gives when it was recorded.
+    /// An entry is acknowledged. Returns when it was recorded.
     pub(super) fn acknowledge(&mut self, number: usize) -> Option<i64> {
         let slot = self.slots.get_mut(number.checked_sub(self.first)?)?;
         let created_at_ms = slot.created_at_ms;
@@ -207,6 +217,18 @@ impl InFlight {
         if self.slots.is_empty() {
             self.position = self.position.max(self.read_up_to);
         }
+    }
+
+    /// How many entries wait to be noted that were not sent.
+    pub(super) fn unnoted(&self) -> usize {
+        self.parked.len() + self.expired.len()
+    }
+
+    /// What had expired up to the position; the rest waits for the next checkpoint.
+    pub(super) fn expired_up_to_position(&mut self) -> Vec<i64> {
+        let (now, later) = self.expired.drain(..).partition(|position| *position <= self.position);
+        self.expired = later;
+        now
     }
 
     /// What was parked up to the position; the rest waits for the next checkpoint.

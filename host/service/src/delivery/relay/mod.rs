@@ -6,29 +6,38 @@
 //! anything goes wrong, the session ends, forgets everything and is begun again from what the database says: entries may
 //! then be sent twice, in the same order, and none is passed over.
 
+mod held;
 mod in_flight;
 mod reader;
 mod session;
 mod suspects;
 mod unpark;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use belfry_store::{Store, StoreError};
+use belfry_model::sabotaged;
+use belfry_store::{Backlog, Lease, MAX_BACKLOG, Store, StoreError};
 use tokio::sync::watch;
 
-use super::breaker::{Breaker, SinkHealth};
+use super::breaker::{Breaker, BreakerState, SinkHealth};
 use super::outlet::{OutletError, OutletSettings};
+use crate::clock::rfc3339;
+use crate::config::Resume;
 use crate::heartbeat::Heartbeat;
 use crate::lease;
 use crate::redis::Others;
 use crate::stopping::stopped;
+use held::Known;
 use session::Session;
 use suspects::Suspects;
 
 /// A sink that somebody has to mend is tried again this often.
 const BARRED_PAUSE: Duration = Duration::from_secs(5);
+/// After this number of failures in a row another replica may try: what keeps this one from the sink need not keep others.
+const FAILURES_BEFORE_GIVING_WAY: u32 = 3;
+/// How long this replica then leaves the lease to others.
+const GIVING_WAY: Duration = Duration::from_secs(5);
 
 /// The relay of one sink.
 pub(crate) struct Relay {
@@ -40,6 +49,8 @@ pub(crate) struct Relay {
     pub(crate) stall: Duration,
     pub(crate) longest_pause: Duration,
     pub(crate) health: watch::Sender<SinkHealth>,
+    /// Where the sink goes on if it was off while entries were recorded.
+    pub(crate) resume: Option<Resume>,
 }
 
 /// How a session ended.
@@ -58,8 +69,10 @@ enum Failure {
     Sink(OutletError),
     /// The sink refused entries that were sent together.
     Refused(Suspects),
-    /// It refused an entry by itself, which is parked; it takes no more from this producer.
-    Parked,
+    /// It takes nothing of these topics, for these reasons.
+    Topics(BTreeMap<String, String>),
+    /// It refused something that is noted, and takes no more from this producer.
+    Noted,
 }
 
 impl From<StoreError> for Failure {
@@ -69,14 +82,47 @@ impl From<StoreError> for Failure {
 }
 
 impl Relay {
-    /// Make the sink known, at the log's end if it is new.
-    pub(crate) async fn register(&self) -> Result<(), StoreError> {
+    /// Make the sink known, at the log's end if it is new. Returns whether it may be served.
+    pub(crate) async fn register(&self) -> Result<bool, StoreError> {
         let (sink, end) = (self.outlet.sink(), *self.heartbeat.log_end().borrow());
         if self.store.register_sink(sink, end).await? {
             tracing::info!(sink, position = end, "a new sink begins at the end of the log");
             self.heartbeat.look();
+            return Ok(true);
         }
-        Ok(())
+        match (self.store.backlog(sink).await?, self.resume) {
+            (None, _) => Ok(true),
+            (Some(Backlog { entries, .. }), Some(Resume::Position)) => {
+                tracing::info!(sink, entries, "the sink was off and is sent what it missed");
+                Ok(true)
+            }
+            (Some(_), Some(Resume::End)) => {
+                let entries = self.store.skip_backlog(sink).await?;
+                tracing::warn!(sink, entries, "the sink was off and never gets what it missed");
+                Ok(true)
+            }
+            (Some(backlog), None) => {
+                self.wait_for_a_word(backlog);
+                Ok(false)
+            }
+        }
+    }
+
+    /// An operator has to say what becomes of entries that were recorded while the sink was off: they may have been published in
+    /// another way meanwhile.
+    fn wait_for_a_word(&self, Backlog { entries, off_since_ms }: Backlog) {
+        let (sink, since) = (self.outlet.sink(), rfc3339(off_since_ms));
+        let at_least = if entries >= MAX_BACKLOG { "at least " } else { "" };
+        let error = format!(
+            "the sink was off since {since}, and would be sent {at_least}{entries} entries; set sink.{sink}.resume to \
+             \"position\" to send them, or to \"end\" to leave them out, and restart"
+        );
+        tracing::error!(sink, entries, error, "the sink is not served");
+        metrics::gauge!("belfry_breaker_state", "sink" => sink).set(BreakerState::Open.number());
+        self.health.send_modify(|health| {
+            health.breaker = BreakerState::Open;
+            health.error = Some(error);
+        });
     }
 
     /// Serve the sink whenever the lease is to be had, until the service stops.
@@ -84,6 +130,7 @@ impl Relay {
         let sink = self.outlet.sink();
         let mut breaker = Breaker::new(sink, self.longest_pause, self.health.clone());
         let mut suspects = BTreeSet::new();
+        let mut known = Known::default();
         loop {
             let held = metrics::gauge!("belfry_lease_held", "sink" => sink);
             held.set(0.0);
@@ -101,7 +148,7 @@ impl Relay {
             held.set(1.0);
             breaker.try_again();
             suspects.retain(|position| *position > lease.position);
-            let session = Session::new(&self, lease.clone(), deadline, suspects.clone(), stopping.clone());
+            let session = Session::new(&self, &mut known, lease.clone(), deadline, suspects.clone(), stopping.clone());
             match session.run(&mut breaker).await {
                 End::Stopped => {
                     match self.store.release_lease(sink, lease.epoch).await {
@@ -113,25 +160,70 @@ impl Relay {
                     return;
                 }
                 End::LeaseLost => {
-                    tracing::warn!(sink, epoch = lease.epoch, "the lease is lost; somebody else serves the sink")
+                    tracing::warn!(sink, epoch = lease.epoch, "the lease is lost; another replica serves the sink");
+                    known = Known::default();
+                    self.show_held(&known);
                 }
                 End::Failed(Failure::Store(error)) => self.pause(breaker.failed(&error), &error, &mut stopping).await,
-                End::Failed(Failure::Sink(error @ OutletError::Away(_))) => {
-                    self.pause(breaker.failed(&error), &error, &mut stopping).await;
+                End::Failed(Failure::Sink(error)) => {
+                    let mut pause = breaker.failed(&error);
+                    if let OutletError::Barred(_) = error {
+                        tracing::error!(sink, %error, "the sink has stopped until an operator changes this");
+                        pause = BARRED_PAUSE;
+                    }
+                    if self.gives_way(&breaker, &lease).await {
+                        pause = pause.max(GIVING_WAY);
+                        held.set(0.0);
+                    }
+                    self.pause(pause, &error, &mut stopping).await;
                 }
-                End::Failed(Failure::Sink(error @ OutletError::Barred(_))) => {
-                    breaker.failed(&error);
-                    tracing::error!(sink, %error, "the sink has stopped until somebody mends this");
-                    self.pause(BARRED_PAUSE, &error, &mut stopping).await;
+                End::Failed(Failure::Topics(topics)) => {
+                    for (topic, reason) in topics {
+                        known.held.refused(&topic, &reason);
+                    }
+                    self.show_held(&known);
                 }
                 End::Failed(Failure::Refused(Suspects { positions, reason })) => {
                     let entries = positions.len();
                     tracing::warn!(sink, reason, entries, "entries were refused together; they are sent one at a time");
                     suspects.extend(positions);
                 }
-                End::Failed(Failure::Parked) => {}
+                End::Failed(Failure::Noted) => {}
             }
         }
+    }
+
+    /// Give the lease back after some failures in a row. If no other replica takes it, or none can do better, it is taken
+    /// again.
+    async fn gives_way(&self, breaker: &Breaker, lease: &Lease) -> bool {
+        let sink = self.outlet.sink();
+        let is_alone = matches!(self.store, Store::Sqlite(_));
+        if is_alone || sabotaged("give-way") || !breaker.failures().is_multiple_of(FAILURES_BEFORE_GIVING_WAY) {
+            return false;
+        }
+        match self.store.lend_lease(sink, lease.epoch).await {
+            Ok(()) => {
+                let failures = breaker.failures();
+                tracing::warn!(
+                    sink,
+                    failures,
+                    "this replica cannot serve the sink and leaves it to others for a while"
+                );
+                self.others.lease_is_free();
+                true
+            }
+            Err(error) => {
+                tracing::warn!(sink, %error, "the lease could not be given back; it ends by itself");
+                false
+            }
+        }
+    }
+
+    /// Tell operators which topics are held back.
+    fn show_held(&self, known: &Known) {
+        let reasons = known.held.reasons();
+        metrics::gauge!("belfry_held_topics", "sink" => self.outlet.sink()).set(reasons.len() as f64);
+        self.health.send_modify(|health| health.held = reasons);
     }
 
     async fn pause(&self, pause: Duration, error: &impl std::fmt::Display, stopping: &mut watch::Receiver<bool>) {

@@ -3,7 +3,7 @@
 use belfry_store::{Lease, LogPage, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 
-/// Entries read at once.
+/// Entries read at once; by their bytes, pages are bounded too.
 const PAGE: u32 = 1000;
 /// Pages that are ready to be sent.
 const AHEAD: usize = 2;
@@ -45,7 +45,7 @@ async fn read_pages(
             let failed = page.is_err();
             if let Ok(page) = &page {
                 position = page.up_to;
-                all_is_read = page.entries.len() < PAGE as usize;
+                all_is_read = page.is_last;
             }
             if pages.send(page).await.is_err() || failed {
                 return;

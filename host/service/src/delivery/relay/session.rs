@@ -1,11 +1,13 @@
 //! One run of the relay under one lease, with one outlet.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use belfry_store::{Lease, LogPage, RelayEntry, StoreError, crash_point};
+use belfry_model::sabotaged;
+use belfry_store::{Lease, LogPage, PARKED_BEHIND, ParkedScope, RelayEntry, StoreError, WITHHELD_EXPIRED, crash_point};
 use tokio::sync::{mpsc, watch};
 
+use super::held::Known;
 use super::in_flight::InFlight;
 use super::reader::read;
 use super::suspects::Refusals;
@@ -20,9 +22,13 @@ use crate::stopping::stopped;
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 /// How often a stall and the lease are looked at while nothing else happens.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Progress is noted at once when this many entries that were not sent are to be noted.
+const MAX_UNNOTED: usize = 5000;
 
 pub(super) struct Session<'a> {
     pub(super) relay: &'a Relay,
+    /// What earlier sessions found out.
+    pub(super) known: &'a mut Known,
     pub(super) sink: &'static str,
     pub(super) lease: Lease,
     deadline: Instant,
@@ -33,7 +39,8 @@ pub(super) struct Session<'a> {
     pub(super) in_flight: InFlight,
     /// Topics and keys whose later entries must wait.
     pub(super) blocked: HashSet<(String, String)>,
-    parked_requests: i64,
+    /// Operators may have asked for parked entries that are not sent or discarded yet.
+    pub(super) more_to_unpark: bool,
     noted_position: i64,
     noted_at: Instant,
 }
@@ -41,6 +48,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) fn new(
         relay: &'a Relay,
+        known: &'a mut Known,
         lease: Lease,
         deadline: Instant,
         suspects: BTreeSet<i64>,
@@ -48,6 +56,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         Self {
             relay,
+            known,
             sink: relay.outlet.sink(),
             deadline,
             suspects,
@@ -55,7 +64,7 @@ impl<'a> Session<'a> {
             stopping,
             in_flight: InFlight::new(lease.position),
             blocked: HashSet::new(),
-            parked_requests: -1,
+            more_to_unpark: true,
             noted_position: lease.position,
             noted_at: Instant::now(),
             lease,
@@ -77,9 +86,11 @@ impl<'a> Session<'a> {
                 self.refusals.note(position, &refused);
             }
         }
+        let topics = self.refusals.topics();
         match (end, self.refusals.suspects()) {
             (Ok(end), _) => end,
             (Err(Failure::Store(error)), _) => End::Failed(Failure::Store(error)),
+            (Err(_), _) if !topics.is_empty() => End::Failed(Failure::Topics(topics)),
             (Err(_), Some(refused)) => End::Failed(Failure::Refused(refused)),
             (Err(failure), None) => End::Failed(failure),
         }
@@ -106,7 +117,7 @@ impl<'a> Session<'a> {
         breaker: &mut Breaker,
     ) -> Result<End, Failure> {
         self.refuse_gap().await?;
-        self.blocked = self.relay.store.blocked_keys(self.sink).await?.into_iter().collect();
+        self.look_at_parked().await?;
         let log_end = self.relay.heartbeat.log_end().subscribe();
         let mut pages = read(self.relay.store.clone(), &self.lease, log_end.clone());
         let mut stop_at = None;
@@ -115,21 +126,29 @@ impl<'a> Session<'a> {
             if Instant::now() >= self.deadline {
                 return Ok(End::LeaseLost);
             }
+            if stop_at.is_none() && *stopping.borrow() {
+                stop_at = Some(*log_end.borrow());
+            }
             if stop_at.is_some_and(|stop_at| self.in_flight.position() >= stop_at) {
                 return if self.checkpoint().await? { Ok(End::Stopped) } else { Ok(End::LeaseLost) };
             }
             let seen = seen_changes.borrow_and_update().clone();
             self.renew(&seen);
-            if self.in_flight.is_settled() && seen.beat.parked_requests != self.parked_requests {
+            let paused = seen.lease(self.sink).is_some_and(|(lease, _)| lease.paused);
+            // Parked entries are sent between two reads: nothing may be under way then.
+            let may_unpark = !paused || sabotaged("paused-sink");
+            let parked_are_due = may_unpark && stop_at.is_none() && self.parked_are_due(seen.beat.parked_requests);
+            if parked_are_due && self.in_flight.is_settled() {
                 if !self.checkpoint().await? {
                     return Ok(End::LeaseLost);
                 }
-                self.serve_parked_requests(outlet, acknowledged).await?;
-                self.parked_requests = seen.beat.parked_requests;
+                self.serve_parked(seen.beat.parked_requests, outlet, acknowledged).await?;
+                // However much is parked, the log has its turn as well.
+                if let Ok(page) = pages.try_recv() {
+                    self.send(page?, outlet, acknowledged, breaker).await?;
+                }
+                continue;
             }
-            // Requests for parked entries are served between two reads: nothing may be under way then.
-            let waits_for_requests = seen.beat.parked_requests != self.parked_requests;
-            let paused = seen.lease(self.sink).is_some_and(|(lease, _)| lease.paused);
             if paused && stop_at.is_some() && self.in_flight.is_settled() {
                 // What waits in the log waits for somebody else.
                 return if self.checkpoint().await? { Ok(End::Stopped) } else { Ok(End::LeaseLost) };
@@ -139,17 +158,15 @@ impl<'a> Session<'a> {
                 biased;
                 Some(ack) = acknowledged.recv() => self.acknowledge_all(ack, acknowledged, breaker)?,
                 () = tokio::time::sleep_until((self.noted_at + CHECKPOINT_EVERY).into()), if dirty => {}
-                page = pages.recv(), if self.in_flight.has_room() && !waits_for_requests && !paused => {
+                page = pages.recv(), if self.in_flight.has_room() && !parked_are_due && !paused => {
                     let page = page.ok_or_else(|| StoreError::Failed("the reader of the log has stopped".into()))??;
                     self.send(page, outlet, acknowledged, breaker).await?;
                 }
                 _ = seen_changes.changed() => {}
-                () = stopped(&stopping), if stop_at.is_none() => {
-                    stop_at = Some(*log_end.borrow());
-                }
+                () = stopped(&stopping), if stop_at.is_none() => {}
                 () = tokio::time::sleep(WATCH_EVERY) => {}
             }
-            let due = self.noted_at.elapsed() >= CHECKPOINT_EVERY;
+            let due = self.noted_at.elapsed() >= CHECKPOINT_EVERY || self.in_flight.unnoted() >= MAX_UNNOTED;
             if self.in_flight.position() > self.noted_position && due && !self.checkpoint().await? {
                 return Ok(End::LeaseLost);
             }
@@ -178,9 +195,19 @@ impl<'a> Session<'a> {
             if self.withheld(entry) {
                 continue;
             }
-            if let Some(reason) = outlet.refuses(entry).await {
-                self.park(entry, reason);
-                continue;
+            match outlet.refuses(entry).await {
+                None => {}
+                Some(Refused::Topic { topic, reason }) => {
+                    self.known.held.is_missing(&topic, &reason);
+                    self.relay.show_held(self.known);
+                    self.in_flight.park(entry, reason, ParkedScope::Topic);
+                    continue;
+                }
+                Some(Refused::Entry(reason) | Refused::Behind(reason)) => {
+                    self.park(entry, reason);
+                    continue;
+                }
+                Some(Refused::Sink(error)) => return Err(Failure::Sink(error)),
             }
             if self.suspects.contains(&entry.position) {
                 self.wait_until(InFlight::is_settled, outlet, acknowledged, breaker).await?;
@@ -198,16 +225,21 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Whether an entry is not sent now, because its time has passed or something of its key stands before it.
+    /// Whether an entry is not sent now, because its time has passed, something of its key stands before it, or its topic is
+    /// held.
     fn withheld(&mut self, entry: &RelayEntry) -> bool {
-        if entry.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms()) {
-            metrics::counter!("belfry_withheld_total", "reason" => "expired").increment(1);
-            self.in_flight.pass_over(entry);
+        if is_expired(entry) {
+            metrics::counter!("belfry_withheld_total", "reason" => WITHHELD_EXPIRED).increment(1);
+            self.in_flight.expire(entry);
             return true;
         }
         let key = (entry.topic.clone(), entry.event_key.clone());
         if !entry.event_key.is_empty() && self.blocked.contains(&key) {
-            self.in_flight.park(entry, "an entry of its key was refused before");
+            self.in_flight.park(entry, PARKED_BEHIND, ParkedScope::Key);
+            return true;
+        }
+        if let Some(reason) = self.known.held.reason(&entry.topic) {
+            self.in_flight.park(entry, reason, ParkedScope::Topic);
             return true;
         }
         false
@@ -216,7 +248,7 @@ impl<'a> Session<'a> {
     /// An entry is refused, and nobody else is to blame.
     fn park(&mut self, entry: &RelayEntry, reason: String) {
         tracing::error!(sink = self.sink, position = entry.position, topic = entry.topic, reason, "an entry is parked");
-        self.in_flight.park(entry, reason);
+        self.in_flight.park(entry, reason, ParkedScope::Key);
         self.blocked.insert((entry.topic.clone(), entry.event_key.clone()));
     }
 
@@ -260,13 +292,13 @@ impl<'a> Session<'a> {
                 // A producer that keeps gaps out takes nothing more after a refusal: what is parked is noted, and the
                 // rest goes on with another.
                 self.checkpoint().await?;
-                Err(Failure::Parked)
+                Err(Failure::Noted)
             }
         }
     }
 
-    /// Send an entry while nothing else is under way. Gives the reason if it is the entry's own fault that it is refused.
-    pub(super) async fn try_alone(
+    /// Send an entry while nothing else is under way. Returns the reason if it is the entry's own fault that it is refused.
+    async fn try_alone(
         &mut self,
         entry: &RelayEntry,
         outlet: &mut Outlet,
@@ -274,9 +306,6 @@ impl<'a> Session<'a> {
     ) -> Result<Result<(), String>, Failure> {
         // Numbers of their own: the entry takes its place among those under way only once it is settled.
         const ALONE: usize = usize::MAX;
-        if let Some(reason) = outlet.refuses(entry).await {
-            return Ok(Err(reason));
-        }
         outlet.send(ALONE, entry).await.map_err(Failure::Sink)?;
         outlet.flush().await.map_err(Failure::Sink)?;
         loop {
@@ -291,6 +320,7 @@ impl<'a> Session<'a> {
             return match result {
                 Ok(()) => Ok(Ok(())),
                 Err(Refused::Entry(reason) | Refused::Behind(reason)) => Ok(Err(reason)),
+                Err(Refused::Topic { topic, reason }) => Err(Failure::Topics(BTreeMap::from([(topic, reason)]))),
                 Err(Refused::Sink(error)) => Err(Failure::Sink(error)),
             };
         }
@@ -326,20 +356,26 @@ impl<'a> Session<'a> {
                 breaker.succeeded();
                 Ok(())
             }
+            Some(Refused::Topic { topic, reason }) => Err(Failure::Topics(BTreeMap::from([(topic, reason)]))),
             Some(Refused::Sink(error)) => Err(Failure::Sink(error)),
             Some(Refused::Entry(reason) | Refused::Behind(reason)) => Err(Failure::Sink(OutletError::Away(reason))),
         }
     }
 
-    /// Note how far all is acknowledged. Gives false if the lease is gone.
+    /// Note how far all is acknowledged. Returns false if the lease is gone.
     pub(super) async fn checkpoint(&mut self) -> Result<bool, Failure> {
         let position = self.in_flight.position();
         let parked = self.in_flight.parked_up_to_position();
+        let expired = self.in_flight.expired_up_to_position();
         self.noted_at = Instant::now();
-        if position == self.noted_position && parked.is_empty() {
+        if position == self.noted_position && parked.is_empty() && expired.is_empty() {
             return Ok(Instant::now() < self.deadline);
         }
         crash_point!("relay.before-checkpoint");
+        // Before the position: an entry that was passed over without a word would count as acknowledged.
+        if !expired.is_empty() && !self.relay.store.note_expired(self.sink, self.lease.epoch, &expired).await? {
+            return Ok(false);
+        }
         let asked_at = Instant::now();
         if !self.relay.store.checkpoint(self.sink, self.lease.epoch, position, &parked).await? {
             return Ok(false);
@@ -355,7 +391,11 @@ impl<'a> Session<'a> {
     }
 
     fn stalled(&self) -> Failure {
-        Failure::Sink(OutletError::Away(format!("nothing acknowledged for {:?}", self.relay.stall)))
+        Failure::Sink(self.stall_error())
+    }
+
+    pub(super) fn stall_error(&self) -> OutletError {
+        OutletError::Away(format!("nothing acknowledged for {:?}", self.relay.stall))
     }
 
     fn watch_for_stall(&self) -> Result<(), Failure> {
@@ -371,4 +411,9 @@ impl<'a> Session<'a> {
         let oldest = self.in_flight.oldest_ms().map_or(0.0, |oldest_ms| (now_ms() - oldest_ms).max(0) as f64 / 1000.0);
         metrics::gauge!("belfry_outbox_oldest_unsent_seconds", "sink" => self.sink).set(oldest);
     }
+}
+
+/// Whether an entry's time has passed.
+pub(super) fn is_expired(entry: &RelayEntry) -> bool {
+    entry.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms())
 }

@@ -1,6 +1,6 @@
 //! Who is to blame when a sink refuses entries that were sent together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::outlet::Refused;
 
@@ -21,6 +21,8 @@ pub(super) struct Refusals {
     /// Not sent any more, because of others.
     behind: BTreeSet<i64>,
     reason: Option<String>,
+    /// Topics of which nothing is taken, with the reason.
+    topics: BTreeMap<String, String>,
 }
 
 impl Refusals {
@@ -33,8 +35,16 @@ impl Refusals {
             Refused::Behind(_) => {
                 self.behind.insert(position);
             }
+            Refused::Topic { topic, reason } => {
+                self.topics.insert(topic.clone(), reason.clone());
+            }
             Refused::Sink(_) => {}
         }
+    }
+
+    /// Topics of which nothing is taken, with the reason. What stood behind their entries is not to blame.
+    pub(super) fn topics(&mut self) -> BTreeMap<String, String> {
+        std::mem::take(&mut self.topics)
     }
 
     /// Those that are to be sent one at a time, if any.

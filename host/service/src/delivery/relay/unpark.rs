@@ -1,84 +1,318 @@
-//! What operators asked for parked entries. Only the holder of the lease does it, between two reads, so that an entry never
-//! passes one of its key that stands before it.
+//! Sending parked entries: those that operators ask for, and those whose topic works again. Only the holder of the lease does
+//! it, between two reads, so that an entry never passes one of its key that stands before it.
+//!
+//! Entries are sent in **waves**: what is sent together has no two entries of one key, and all of it is acknowledged before
+//! the next wave. So a refusal never lets a later entry of its key pass.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
 
-use belfry_store::{Parked, ParkedFilter, ParkedRequest};
+use belfry_model::sabotaged;
+use belfry_store::{ParkedEntry, ParkedLine, RelayEntry, StoreError, WITHHELD_EXPIRED};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Failure;
-use super::session::Session;
+use super::session::{Session, is_expired};
 use crate::clock::now_ms;
-use crate::delivery::outlet::{Ack, Outlet};
+use crate::delivery::outlet::{Ack, Outlet, Refused};
 
-/// Parked entries looked at together.
-const LIMIT: u32 = 10_000;
+/// Parked entries of one key or one topic that are read at once; by their bytes, they are bounded too.
+const PAGE: u32 = 1000;
+/// Parked entries that are discarded at once.
+const DISCARDED: u32 = 1000;
+/// Keys that are looked up at once.
+const KEYS: u32 = 100;
+/// Pages that operators' requests may take up before the log has its turn.
+const PAGES_A_TURN: usize = 8;
+/// The number of a wave's first entry; the log's entries never come so far.
+const FIRST: usize = usize::MAX / 2;
 
 impl Session<'_> {
-    pub(super) async fn serve_parked_requests(
-        &mut self,
-        outlet: &mut Outlet,
-        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
-    ) -> Result<(), Failure> {
+    /// Whether something has to be done about parked entries, given the number of the last request for some.
+    pub(super) fn parked_are_due(&self, requests: i64) -> bool {
+        requests != self.known.requests || self.more_to_unpark || self.known.held.due(Instant::now()).is_some()
+    }
+
+    /// Learn what is parked.
+    pub(super) async fn look_at_parked(&mut self) -> Result<(), StoreError> {
         let store = &self.relay.store;
-        let filter = ParkedFilter { sink: Some(self.sink.to_owned()), ..ParkedFilter::default() };
-        let all = store.parked(&filter, LIMIT).await?;
-        let is_discarded = |parked: &&Parked| parked.request == Some(ParkedRequest::Discard);
-        let discarded: Vec<i64> = all.iter().filter(is_discarded).map(|parked| parked.position).collect();
-        if !discarded.is_empty() && store.discard_parked(self.sink, self.lease.epoch, &discarded, now_ms()).await? {
-            tracing::info!(sink = self.sink, positions = ?discarded, "parked entries are discarded");
-        }
-        let mut keys: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
-        let asked: HashSet<(&str, &str)> = all
-            .iter()
-            .filter(|parked| parked.request.is_some())
-            .map(|parked| (&*parked.topic, &*parked.event_key))
-            .collect();
-        // All of a key, also what was parked behind the others after somebody asked. What stood behind a discarded entry
-        // is free to go; what is itself to blame is refused again, and stays.
-        for parked in all.iter().filter(|parked| !is_discarded(parked)) {
-            if asked.contains(&(&*parked.topic, &*parked.event_key)) {
-                keys.entry((parked.topic.clone(), parked.event_key.clone())).or_default().push(parked.position);
-            }
-        }
-        if !keys.is_empty() {
-            outlet.look_again().await.map_err(Failure::Sink)?;
-        }
-        for positions in keys.into_values() {
-            self.unpark(&positions, outlet, acknowledged).await?;
-        }
-        let left = self.relay.store.blocked_keys(self.sink).await?;
-        self.blocked = left.into_iter().collect();
-        let parked = self.relay.store.parked(&filter, LIMIT).await?.len();
+        self.blocked = store.blocked_keys(self.sink).await?.into_iter().collect();
+        self.known.held.adopt(store.held_topics(self.sink).await?);
+        self.relay.show_held(self.known);
+        let parked = store.count_parked(self.sink).await?;
         metrics::gauge!("belfry_parked", "sink" => self.sink).set(parked as f64);
         Ok(())
     }
 
-    /// Send the parked entries of one key in the order of the log. The first that is refused again stays, and those behind
-    /// it.
-    async fn unpark(
+    /// Do for a while what is to be done about parked entries.
+    pub(super) async fn serve_parked(
         &mut self,
-        positions: &[i64],
+        requests: i64,
         outlet: &mut Outlet,
         acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
     ) -> Result<(), Failure> {
-        let entries = self.relay.store.read_relay_at(positions).await?;
-        let mut refused = None;
-        let mut gone: Vec<i64> = positions.to_vec();
-        for entry in &entries {
-            if let Err(reason) = self.try_alone(entry, outlet, acknowledged).await? {
-                gone.retain(|position| *position < entry.position);
-                refused = Some(reason);
-                break;
-            }
+        if requests != self.known.requests {
+            self.known.requests = requests;
+            self.more_to_unpark = true;
+            self.known.held.try_now();
         }
-        let store = &self.relay.store;
-        store.forget_parked(self.sink, self.lease.epoch, &gone).await?;
-        tracing::info!(sink = self.sink, positions = ?gone, "parked entries are sent");
-        if let Some(reason) = refused {
-            let left: Vec<i64> = positions.iter().copied().filter(|position| !gone.contains(position)).collect();
-            store.keep_parked(self.sink, &left, &reason).await?;
+        if self.more_to_unpark {
+            self.discard().await?;
+            self.more_to_unpark = self.unpark_keys(outlet, acknowledged).await?;
+            // What comes now must not wait behind entries that are gone.
+            self.look_at_parked().await?;
+        }
+        if let Some(topic) = self.known.held.due(Instant::now()) {
+            self.try_topic(&topic, outlet, acknowledged).await?;
+        }
+        if !self.parked_are_due(requests) {
+            self.known.careful_up_to = 0;
         }
         Ok(())
     }
+
+    async fn discard(&mut self) -> Result<(), Failure> {
+        let store = &self.relay.store;
+        loop {
+            let positions = store.to_discard(self.sink, DISCARDED).await?;
+            if positions.is_empty() {
+                return Ok(());
+            }
+            if !store.discard_parked(self.sink, self.lease.epoch, &positions, now_ms()).await? {
+                return Err(lease_is_gone());
+            }
+            tracing::info!(sink = self.sink, ?positions, "parked entries are discarded");
+        }
+    }
+
+    /// Send what operators asked for, key by key. Returns whether there is more.
+    async fn unpark_keys(
+        &mut self,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+    ) -> Result<bool, Failure> {
+        let keys = self.relay.store.keys_to_unpark(self.sink, KEYS).await?;
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        outlet.look_again().await.map_err(Failure::Sink)?;
+        let mut pages = 0;
+        for (topic, event_key) in keys {
+            if let Some(reason) = self.known.held.reason(&topic).map(str::to_owned) {
+                self.relay.store.wait_for_topic(self.sink, &topic, &event_key, &reason).await?;
+                self.blocked.remove(&(topic, event_key));
+                continue;
+            }
+            loop {
+                let line = ParkedLine::Key(&topic, &event_key);
+                let entries = self.relay.store.read_parked(self.sink, line, PAGE).await?;
+                if entries.is_empty() {
+                    self.blocked.remove(&(topic, event_key));
+                    break;
+                }
+                if pages == PAGES_A_TURN {
+                    return Ok(true);
+                }
+                pages += 1;
+                if !self.send_parked(&entries, outlet, acknowledged).await? {
+                    break;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// See whether the sink takes a held topic's entries again, and send some of them if so.
+    async fn try_topic(
+        &mut self,
+        topic: &str,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+    ) -> Result<(), Failure> {
+        let store = &self.relay.store;
+        if let Some(reason) = outlet.lacks(topic).await {
+            // Where an operator discarded all that waited, nothing is held back any more.
+            if store.lift_hold(self.sink, self.lease.epoch, topic).await? {
+                self.known.held.lift(topic);
+                return Ok(self.look_at_parked().await?);
+            }
+            self.known.held.is_missing(topic, &reason);
+            return Ok(store.keep_held(self.sink, topic, &reason).await?);
+        }
+        // One is enough to find out.
+        let limit = if self.known.held.takes(topic) { PAGE } else { 1 };
+        let entries = store.read_parked(self.sink, ParkedLine::Topic(topic), limit).await?;
+        if entries.is_empty() {
+            if !store.lift_hold(self.sink, self.lease.epoch, topic).await? {
+                return Err(lease_is_gone());
+            }
+            self.known.held.lift(topic);
+            return Ok(self.look_at_parked().await?);
+        }
+        self.send_parked(&entries, outlet, acknowledged).await?;
+        self.known.held.took(topic);
+        Ok(())
+    }
+
+    /// Send parked entries in their order. Returns whether all are settled; those that are not stay parked, and block their
+    /// keys.
+    async fn send_parked(
+        &mut self,
+        entries: &[ParkedEntry],
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+    ) -> Result<bool, Failure> {
+        let mut refused: HashSet<(&str, &str)> = HashSet::new();
+        let mut expired = Vec::new();
+        let mut wave = Wave::default();
+        for parked in entries {
+            let key = (parked.topic.as_str(), parked.event_key.as_str());
+            if !parked.event_key.is_empty() && refused.contains(&key) {
+                continue;
+            }
+            let Some(entry) = &parked.entry else {
+                self.keep(parked.position, key, LOST).await?;
+                refused.insert(key);
+                continue;
+            };
+            if is_expired(entry) && !sabotaged("unpark-expired") {
+                expired.push(entry.position);
+                continue;
+            }
+            match outlet.refuses(entry).await {
+                None => {}
+                Some(Refused::Entry(reason) | Refused::Behind(reason)) => {
+                    self.send_wave(std::mem::take(&mut wave), outlet, acknowledged).await?;
+                    self.keep(parked.position, key, &reason).await?;
+                    refused.insert(key);
+                    continue;
+                }
+                Some(Refused::Topic { topic, reason }) => return Err(topic_refused(topic, reason)),
+                Some(Refused::Sink(error)) => return Err(Failure::Sink(error)),
+            }
+            let alone = entry.position <= self.known.careful_up_to;
+            if alone || wave.has(entry) {
+                self.send_wave(std::mem::take(&mut wave), outlet, acknowledged).await?;
+            }
+            wave.add(entry);
+            if alone {
+                self.send_wave(std::mem::take(&mut wave), outlet, acknowledged).await?;
+            }
+        }
+        self.send_wave(wave, outlet, acknowledged).await?;
+        self.withhold(&expired).await?;
+        Ok(refused.is_empty())
+    }
+
+    /// Send entries of different keys, and forget those that the sink acknowledges.
+    async fn send_wave(
+        &mut self,
+        wave: Wave<'_>,
+        outlet: &mut Outlet,
+        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
+    ) -> Result<(), Failure> {
+        let entries = wave.entries;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for (place, entry) in entries.iter().enumerate() {
+            outlet.send(FIRST + place, entry).await.map_err(Failure::Sink)?;
+        }
+        outlet.flush().await.map_err(Failure::Sink)?;
+        let (mut sent, mut failed) = (Vec::with_capacity(entries.len()), None);
+        let mut answers = 0;
+        while answers < entries.len() {
+            let Ok(Some(Ack { number, result })) = timeout(self.relay.stall, acknowledged.recv()).await else {
+                failed = Some(Refused::Sink(self.stall_error()));
+                break;
+            };
+            let Some(entry) = number.checked_sub(FIRST).and_then(|place| entries.get(place)) else { continue };
+            answers += 1;
+            match (result, &failed) {
+                (Ok(()), _) => sent.push(entry.position),
+                // What was refused for others says less than what they were refused for.
+                (Err(refused), None | Some(Refused::Behind(_))) => failed = Some(refused),
+                (Err(_), Some(_)) => {}
+            }
+        }
+        self.forget(&sent).await?;
+        match failed {
+            None => Ok(()),
+            Some(Refused::Topic { topic, reason }) => Err(topic_refused(topic, reason)),
+            Some(Refused::Sink(error)) => Err(Failure::Sink(error)),
+            Some(Refused::Entry(reason) | Refused::Behind(reason)) => {
+                if let [entry] = entries[..] {
+                    self.keep(entry.position, (entry.topic.as_str(), entry.event_key.as_str()), &reason).await?;
+                } else {
+                    let last = entries.last().map_or(0, |entry| entry.position);
+                    self.known.careful_up_to = self.known.careful_up_to.max(last);
+                }
+                // A producer that keeps gaps out takes nothing more after a refusal.
+                Err(Failure::Noted)
+            }
+        }
+    }
+
+    /// An entry is refused again, and stays.
+    async fn keep(&mut self, position: i64, (topic, event_key): (&str, &str), reason: &str) -> Result<(), Failure> {
+        tracing::error!(sink = self.sink, position, topic, reason, "an entry stays parked");
+        self.blocked.insert((topic.to_owned(), event_key.to_owned()));
+        Ok(self.relay.store.keep_parked(self.sink, position, reason).await?)
+    }
+
+    async fn forget(&mut self, sent: &[i64]) -> Result<(), Failure> {
+        if sent.is_empty() {
+            return Ok(());
+        }
+        if !self.relay.store.forget_parked(self.sink, self.lease.epoch, sent).await? {
+            return Err(lease_is_gone());
+        }
+        metrics::gauge!("belfry_parked", "sink" => self.sink).decrement(sent.len() as f64);
+        tracing::info!(sink = self.sink, positions = ?sent, "parked entries are sent");
+        Ok(())
+    }
+
+    async fn withhold(&mut self, expired: &[i64]) -> Result<(), Failure> {
+        if expired.is_empty() {
+            return Ok(());
+        }
+        if !self.relay.store.note_expired(self.sink, self.lease.epoch, expired).await? {
+            return Err(lease_is_gone());
+        }
+        metrics::counter!("belfry_withheld_total", "reason" => WITHHELD_EXPIRED).increment(expired.len() as u64);
+        metrics::gauge!("belfry_parked", "sink" => self.sink).decrement(expired.len() as f64);
+        tracing::info!(sink = self.sink, positions = ?expired, "parked entries have expired and are not sent");
+        Ok(())
+    }
+}
+
+/// Why an entry stays parked of which only the position is left.
+const LOST: &str = "its content left the log before parked entries were kept with theirs; discard it";
+
+/// Entries that are sent together.
+#[derive(Default)]
+struct Wave<'a> {
+    entries: Vec<&'a RelayEntry>,
+    keys: HashSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Wave<'a> {
+    /// Whether there is an entry that this one must not pass.
+    fn has(&self, entry: &RelayEntry) -> bool {
+        !entry.event_key.is_empty() && self.keys.contains(&(entry.topic.as_str(), entry.event_key.as_str()))
+    }
+
+    fn add(&mut self, entry: &'a RelayEntry) {
+        self.entries.push(entry);
+        self.keys.insert((entry.topic.as_str(), entry.event_key.as_str()));
+    }
+}
+
+fn topic_refused(topic: String, reason: String) -> Failure {
+    Failure::Topics(BTreeMap::from([(topic, reason)]))
+}
+
+fn lease_is_gone() -> Failure {
+    Failure::Store(StoreError("the lease is gone, or parked entries were changed meanwhile".into()))
 }

@@ -1,0 +1,74 @@
+//! Which events are published, beside being recorded and offered to rules.
+
+use std::sync::Arc;
+
+use belfry_model::sabotaged;
+
+use crate::config::{DeliveryMode, SourceTopics};
+use crate::ingest::{Arrival, Incoming};
+use crate::kafka::{TopicLimits, Unsendable, is_topic_name};
+use crate::releases::Serving;
+
+use super::record;
+
+/// What an operator decides about it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Publishing {
+    /// Whether what is recorded is to be sent.
+    pub(crate) mode: DeliveryMode,
+    /// The types that are published.
+    pub(crate) types: Arc<SourceTopics>,
+    /// The topic of notifications, which only rules write to.
+    pub(crate) notifications: String,
+    /// What Kafka's topics take, if entries are published there.
+    pub(crate) topics: Option<TopicLimits>,
+}
+
+impl Publishing {
+    /// Whether an event is published. One that was read from its own topic stands there already.
+    pub(super) fn publishes(&self, event: &Incoming, serving: &Serving) -> bool {
+        let event_type = event.envelope.event_type.as_str();
+        match (self.mode, &event.arrival, &*self.types) {
+            (DeliveryMode::Observe, ..) | (_, Arrival::Consumed(_), _) => false,
+            (DeliveryMode::Send, _, SourceTopics::These(types)) => types.iter().any(|named| covers(named, event_type)),
+            // A service that submits an event relies on Belfry alone to publish it.
+            (DeliveryMode::Send, Arrival::Submitted(..), SourceTopics::Subscribed(_)) => true,
+            (DeliveryMode::Send, Arrival::Posted, SourceTopics::Subscribed(_)) => {
+                serving.event_types().any(|wanted| wanted == event_type)
+            }
+        }
+    }
+
+    /// Why an event is not taken: it could never be published, or its sender waits for an answer and learns that it cannot now.
+    ///
+    /// What a service submitted is committed already, and its sender long gone: as long as it is an event, it is recorded and
+    /// waits at its sink.
+    pub(super) async fn refuses(&self, event: &Incoming, serving: &Serving) -> Option<Unsendable> {
+        if let Arrival::Consumed(_) = event.arrival {
+            return None;
+        }
+        let topic = &event.envelope.event_type;
+        if !is_topic_name(topic) {
+            return Some(Unsendable::NotATopic);
+        }
+        if *topic == self.notifications {
+            return Some(Unsendable::Notifications { topic: topic.clone() });
+        }
+        let has_a_sender = event.arrival == Arrival::Posted || sabotaged("submitted-waits");
+        let topics = self.topics.as_ref().filter(|_| has_a_sender)?;
+        if !self.publishes(event, serving) {
+            return None;
+        }
+        let refused = topics.refuse(topic, record::event_bytes(event, topics.largest(topic))).await?;
+        let is_believed = topics.names_any() || !matches!(refused, Unsendable::UnknownTopic { .. });
+        is_believed.then_some(refused)
+    }
+}
+
+/// Whether a name of the setting, or what comes before its `*`, is that of a type.
+fn covers(named: &str, event_type: &str) -> bool {
+    match named.strip_suffix('*') {
+        Some(beginning) => event_type.starts_with(beginning),
+        None => named == event_type,
+    }
+}
