@@ -5,7 +5,7 @@ cargo=${CARGO:-cargo}
 failed=0
 
 # The command must be built with the tests: only then can its safeguards be switched off.
-$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test hostile_guests || exit 1
+$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test hostile_guests --test unloadable || exit 1
 
 run() { # safeguard, file, test
     BELFRY_SABOTAGE=$1 timeout 300 $cargo test --quiet --workspace --test "$2" -- --exact "$3" --test-threads 1 2>&1
@@ -37,4 +37,6 @@ try inbox store postgres::an_event_id_is_taken_once
 try issued store postgres::a_notification_is_issued_once_whatever_leads_to_it
 try seeded-randomness hostile_guests clocks_show_the_events_time_and_randomness_its_id
 try sorted-inserts safeguards replicas_that_bring_the_same_ids_do_not_deadlock
+try live-events-first hostile_guests live_events_have_their_instances_whatever_runs_beside_them
+try component-digest unloadable a_component_that_was_changed_in_the_database_is_refused_and_what_serves_goes_on
 exit $failed
