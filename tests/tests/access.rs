@@ -49,6 +49,7 @@ const MATRIX: &[(&str, &str, Option<Role>)] = &[
     ("POST", "/v1/projectors/{name}/trial", Some(Role::Operator)),
     ("POST", "/v1/projectors/{name}/trial/end", Some(Role::Operator)),
     ("POST", "/v1/projectors/{name}/rollback", Some(Role::Operator)),
+    ("POST", "/v1/projectors/{name}/retire", Some(Role::Operator)),
     ("POST", "/v1/rollout", Some(Role::Operator)),
     ("GET", "/v1/pauses", Some(Role::Viewer)),
     ("POST", "/v1/pauses/{kind}/{name}", Some(Role::Operator)),

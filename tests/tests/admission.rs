@@ -77,6 +77,18 @@ async fn compiling_has_an_end() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_configuration_has_its_limit() -> Result<()> {
+    let service = TestService::start().await?;
+    let client = service.client();
+    let large = json!({ "deadline_hours": "9".repeat(64 << 10) });
+    let refused = client.push(URGENT_FAILURES, &large).await?;
+    ensure!(refused.status == 422 && refused.body["type"] == "urn:belfry:problem:over-limit", "{refused:?}");
+    ensure!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("65536")), "{refused:?}");
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_was_compiled_elsewhere_is_refused_by_name() -> Result<()> {
     let directory = TempDir::new()?;
     let belfry = start(directory.path(), &[]).await?;

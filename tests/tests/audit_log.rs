@@ -37,7 +37,7 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
     let all = json!({ "all": true });
     let token = json!({ "name": "ci", "role": "viewer" });
     // In an order in which each can be done.
-    let steps: [(&str, &str, &Value, &str); 15] = [
+    let steps: [(&str, &str, &Value, &str); 16] = [
         ("/v1/rollout", "/v1/rollout", &json!({ "release_ids": [first] }), "release.activate"),
         ("/v1/projectors/{name}/trial", "/v1/projectors/hostile/trial", &shadow, "trial.shadow"),
         ("/v1/projectors/{name}/trial", "/v1/projectors/hostile/trial", &canary, "trial.canary"),
@@ -50,11 +50,12 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
         ("/v1/dead-letters/discard", "/v1/dead-letters/discard", &which, "dead-letter.discard"),
         ("/v1/parked/unpark", "/v1/parked/unpark", &all, "parked.unpark"),
         ("/v1/parked/discard", "/v1/parked/discard", &which, "parked.discard"),
+        ("/v1/projectors/{name}/retire", "/v1/projectors/hostile/retire", &why, "release.retire"),
         ("/v1/tokens", "/v1/tokens", &token, "token.create"),
         ("/v1/tokens/{name}/revoke", "/v1/tokens/ci/revoke", &json!({}), "token.revoke"),
         ("/v1/releases", "", &json!({}), "release.push"),
     ];
-    for (_, path, body, action) in &steps[..14] {
+    for (_, path, body, action) in &steps[..15] {
         let before = latest(&client).await?["id"].as_i64();
         let done = reqwest::Client::new().post(format!("{}{path}", client.url())).json(body).send().await?;
         ensure!(done.status().is_success(), "{path}: {}", done.text().await?);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use belfry_artifacts::programs;
 use belfry_model::{Envelope, Event, Outcome};
 use belfry_sandbox::{
-    Answer, Class, Compiler, Configuration, Limits, Projection, Projector, Reason, Sandbox, SandboxSettings,
+    Answer, Caller, Class, Compiler, Configuration, Limits, Projection, Projector, Reason, Sandbox, SandboxSettings,
 };
 use belfry_tests::{Batch, Neighbour, results_ready};
 use serde_json::{Value, json};
@@ -152,7 +152,7 @@ fn what_is_no_rule_is_refused_with_the_culprit_and_the_remedy() {
         (programs::CORE_MODULE, Reason::NotAComponent, &["core WebAssembly module", "wasm32-wasip2"]),
         (b"hello", Reason::NotAComponent, &["wasm32-wasip2"]),
         (b"\x7fELF....", Reason::NotAComponent, &["machine code", "precompiled"]),
-        (&too_large, Reason::NotAComponent, &["67108865 bytes", "at most 67108864"]),
+        (&too_large, Reason::OverLimit, &["67108865 bytes", "at most 67108864"]),
     ];
     for (bytes, reason, words) in cases {
         let refused = sandbox().load(bytes).map(|_| ()).expect_err("refused");
@@ -161,6 +161,109 @@ fn what_is_no_rule_is_refused_with_the_culprit_and_the_remedy() {
             assert!(refused.to_string().contains(word), "{word:?} is missing: {refused}");
         }
     }
+}
+
+/// A rule with other core modules in it, each instantiated so many times, as toolchains bring runtimes and libraries along.
+fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
+    const CORE_MODULE: u8 = 1;
+    const CORE_INSTANCES: u8 = 2;
+    let leb128 = |mut number: u32| {
+        let mut bytes = Vec::new();
+        loop {
+            let low = (number & 0x7f) as u8;
+            number >>= 7;
+            bytes.push(if number == 0 { low } else { low | 0x80 });
+            if number == 0 {
+                return bytes;
+            }
+        }
+    };
+    // The new module's number is how many there are.
+    let (mut modules, mut at) = (0, 8);
+    while at < rule.len() {
+        modules += u32::from(rule[at] == CORE_MODULE);
+        let (mut size, mut shift) = (0, 0);
+        loop {
+            at += 1;
+            size |= usize::from(rule[at] & 0x7f) << shift;
+            shift += 7;
+            if rule[at] & 0x80 == 0 {
+                break;
+            }
+        }
+        at += 1 + size;
+    }
+    let mut content = leb128(instances);
+    for _ in 0..instances {
+        // Instantiate this module with nothing.
+        content.extend([&[0][..], &leb128(modules), &[0]].concat());
+    }
+    let section = |kind: u8, content: &[u8]| [&[kind][..], &leb128(content.len() as u32), content].concat();
+    [rule, &section(CORE_MODULE, module), &section(CORE_INSTANCES, &content)].concat()
+}
+
+/// A core module that has nothing but a memory of so many pages, in two bytes as LEB128.
+fn memory(pages: u16) -> Vec<u8> {
+    let [low, high] = [(pages & 0x7f) as u8 | 0x80, (pages >> 7) as u8];
+    [b"\0asm\x01\0\0\0", &[5, 4, 1, 0, low, high][..]].concat()
+}
+
+const NOTHING: &[u8] = b"\0asm\x01\0\0\0";
+
+#[test]
+fn there_is_room_for_what_toolchains_make() {
+    for (name, component, class) in [
+        ("40 core instances, as CPython has", with_modules(programs::TABLE_HOG, NOTHING, 40), Class::Native),
+        ("a memory that starts with 2 MiB", with_modules(programs::TABLE_HOG, &memory(32), 1), Class::Native),
+        ("a memory that starts with more", with_modules(programs::TABLE_HOG, &memory(33), 1), Class::Dynamic),
+        ("a memory that starts with 32 MiB", with_modules(programs::TABLE_HOG, &memory(512), 1), Class::Dynamic),
+        ("four memories", with_modules(programs::TABLE_HOG, &memory(1), 3), Class::Dynamic),
+    ] {
+        let projector = sandbox().load(&component).unwrap_or_else(|refused| panic!("{name}: {refused}"));
+        assert_eq!(projector.class(), class, "{name}");
+        assert_eq!(projector.limits().deadline, Limits::of(class).deadline, "{name}");
+    }
+}
+
+#[test]
+fn a_limit_is_called_one_and_has_its_number() {
+    for (component, words) in [
+        (with_modules(programs::TABLE_HOG, NOTHING, 300), &["core module instances", "maximum of 256"][..]),
+        (with_modules(programs::TABLE_HOG, &memory(1), 5), &["6 Wasm linear memories", "maximum of 4"]),
+        (with_modules(programs::TABLE_HOG, &memory(5000), 1), &["327680000", "start with 256 MiB"]),
+        // Each of them is small enough.
+        (with_modules(programs::TABLE_HOG, &memory(2000), 3), &["memory-limit", "more than 256 MiB of memory"]),
+    ] {
+        let refused = sandbox().load(&component).map(|_| ()).expect_err("refused");
+        assert_eq!(refused.reason, Reason::OverLimit, "{refused}");
+        for word in words {
+            assert!(refused.to_string().contains(word), "{word:?} is missing: {refused}");
+        }
+    }
+}
+
+/// However many replays, shadows and uploads there are: they share what live events leave.
+#[test]
+fn live_events_have_their_instances_whatever_runs_beside_them() {
+    let (busy, live) = (hostile("endless-loop"), hostile("notify"));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let running = || !stop.load(std::sync::atomic::Ordering::Relaxed);
+    let text = results_ready(&Batch::number(7)).to_string();
+    let envelope = Arc::new(Envelope::parse(text.as_bytes()).expect("an envelope"));
+    let event = Event::from_envelope(&envelope).expect("an event");
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                while running() {
+                    busy.projector.project_for(Caller::Beside, &busy.configuration, &envelope, &event);
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let without_room = (0..40).map(|number| project(&live, number)).find(|made| detail(made).contains("no room"));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(without_room.is_none(), "{without_room:?}");
+    });
 }
 
 #[test]

@@ -165,6 +165,8 @@ pub enum ReleaseCommand {
     Activate(ActivateArgs),
     /// Go back to the release that served before
     Rollback(RollbackArgs),
+    /// Take a rule out for good: nothing is projected with it any more
+    Retire(RetireArgs),
 }
 
 /// Arguments of `publish`.
@@ -390,6 +392,22 @@ Example:
 pub struct RollbackArgs {
     /// The rule's name
     pub projector: String,
+}
+
+/// Arguments of `release retire`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry release retire first-rule --reason \"the feature is gone\"
+
+Its releases and what it has issued stay. To let it serve again:
+  belfry release rollback first-rule")]
+pub struct RetireArgs {
+    /// The rule's name
+    pub projector: String,
+    /// Why, in a line; it goes to the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// Arguments of `completions`.

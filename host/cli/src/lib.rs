@@ -60,6 +60,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Release(ReleaseCommand::Rollback(args)) => {
             commands::release::roll_back(args, &client()?, output).await
         }
+        Command::Release(ReleaseCommand::Retire(args)) => commands::release::retire(args, &client()?, output).await,
         Command::Replay(args) => commands::replay::run(args, &client()?, output).await,
         Command::AuditLog(args) => commands::audit_log::run(args, &client()?, output).await,
         Command::DeadLetter(command) => commands::dead_letter::run(command, &client()?, output).await,

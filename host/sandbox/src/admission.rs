@@ -53,8 +53,10 @@ pub struct NotAdmitted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The bytes are not a component, or too many.
+    /// The bytes are not a component.
     NotAComponent,
+    /// It is larger, has more parts or needs more than a rule may; the detail has the limit.
+    OverLimit,
     /// It imports something that rules may not use.
     ForbiddenImport,
     /// It does not export this host's contract, or not in its shape.
@@ -81,7 +83,8 @@ impl NotAdmitted {
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), NotAdmitted> {
     let refuse = |detail: String| Err(NotAdmitted::new(Reason::NotAComponent, detail));
     if bytes.len() > MAX_COMPONENT_BYTES {
-        return refuse(format!("a component of {} bytes; at most {MAX_COMPONENT_BYTES} are taken", bytes.len()));
+        let detail = format!("a component of {} bytes; at most {MAX_COMPONENT_BYTES} are taken", bytes.len());
+        return Err(NotAdmitted::new(Reason::OverLimit, detail));
     }
     match bytes {
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),

@@ -1,8 +1,9 @@
-use std::fs;
+use std::cmp::Reverse;
+use std::fs::{self, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
@@ -12,6 +13,8 @@ use crate::admission::Digest;
 
 /// Raised with every change of what a file holds: versions of Belfry may share a directory.
 const FORMAT: u32 = 2;
+/// What all files together may have. A compiled component of CPython has 35 MiB.
+const MAX_CACHE_BYTES: u64 = 2 << 30;
 const CHECKSUM_BYTES: usize = 32;
 const TIME_BYTES: usize = 8;
 
@@ -34,26 +37,39 @@ impl Compiled {
 
 /// Keeps compiled components on disk, so that a restart need not compile them again.
 ///
-/// A file holds a SHA-256, how long compiling took, and then what the engine made of a component; its name tells the
-/// component's digest, the engine's version and settings, and this format. The directory is readable for its owner only: whoever can
-/// write there runs code in the host. Files from elsewhere are never taken.
+/// A file holds a SHA-256, how long compiling took, and then what the engine made of a component; its name has the
+/// component's digest, the engine's version and settings, and this format. A process that can write there runs code in the
+/// host. So directory and files must belong to the user of this process, and only that user can write to them. When the
+/// files exceed their share of the disk, those that were used longest ago are removed.
 pub(crate) struct CompileCache {
     directory: PathBuf,
+    most_bytes: u64,
 }
 
 impl CompileCache {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        if let Some(problem) = foreign(&fs::metadata(directory)?) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
         }
-        Ok(Self { directory: directory.to_owned() })
+        let cache = Self { directory: directory.to_owned(), most_bytes: MAX_CACHE_BYTES };
+        cache.prune();
+        Ok(cache)
     }
 
     pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Compiled> {
-        let mut bytes = fs::read(self.path(engine, digest)).ok()?;
+        let mut file = fs::File::open(self.path(engine, digest)).ok()?;
+        if let Some(problem) = foreign(&file.metadata().ok()?) {
+            tracing::error!(%digest, problem, "a cached compilation is not ours; it is not used and is compiled again");
+            return None;
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
         let (checksum, kept) = bytes.split_at_checked(CHECKSUM_BYTES)?;
         if Sha256::digest(kept).as_slice() != checksum {
             tracing::warn!(%digest, "the cached compilation is damaged and is made anew");
@@ -65,6 +81,8 @@ impl CompileCache {
             tracing::warn!(%digest, "the cached compilation is of another kind and is made anew");
             return None;
         }
+        // What was used last is removed last. Without it the file only looks older than it is.
+        let _ = file.set_modified(SystemTime::now());
         Some(Compiled { code: bytes, time })
     }
 
@@ -83,11 +101,119 @@ impl CompileCache {
         if let Err(error) = keep() {
             tracing::warn!(%digest, %error, "cannot keep the compilation; the next start compiles it again");
         }
+        self.prune();
+    }
+
+    /// Remove what was used longest ago until the rest has its size. What is loaded does not need its file any more.
+    fn prune(&self) {
+        let pruned = self.files().and_then(|mut files| {
+            files.sort_by_key(|(used, _, _)| Reverse(*used));
+            let mut bytes = 0;
+            let too_many = files.into_iter().filter(|(_, size, _)| {
+                bytes += size;
+                bytes > self.most_bytes
+            });
+            too_many.map(|(_, _, path)| path).try_for_each(fs::remove_file)
+        });
+        if let Err(error) = pruned {
+            let directory = self.directory.display();
+            tracing::warn!(%directory, %error, "compilations that are not used any more cannot be removed");
+        }
+    }
+
+    /// Those that this or another version keeps, and what a crash left of one: when each was used last, its size, its path.
+    fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            // Another process may remove it at the same time.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_file() {
+                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        Ok(files)
     }
 
     fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         self.directory.join(format!("{digest}-{:016x}.{FORMAT}.cwasm", hasher.finish()))
+    }
+}
+
+/// Why a file or directory may be someone else's work, if it may.
+#[cfg(unix)]
+fn foreign(metadata: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != us {
+        return Some(format!("it belongs to user {owner} and this process runs as user {us}"));
+    }
+    // The directory's own bits are set right after this.
+    (metadata.is_file() && metadata.mode() & 0o022 != 0).then(|| "users other than its owner can write to it".into())
+}
+
+#[cfg(not(unix))]
+fn foreign(_: &Metadata) -> Option<String> {
+    None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn cache(directory: &Path, most_bytes: u64) -> CompileCache {
+        CompileCache { most_bytes, ..CompileCache::open(directory).expect("a directory of ours") }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a text"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_is_removed_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (age, name) in [(30, "c"), (10, "a"), (20, "b")] {
+            let file = fs::File::create(directory.path().join(name)).expect("a file");
+            file.set_len(100).expect("its size");
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).expect("its age");
+        }
+        cache(directory.path(), 250).prune();
+        assert_eq!(names(directory.path()), ["a", "b"]);
+        cache(directory.path(), 250).prune();
+        assert_eq!(names(directory.path()), ["a", "b"], "they fit");
+    }
+
+    #[test]
+    fn what_others_can_write_to_is_not_used() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let engine = Engine::default();
+        let digest = crate::digest(b"a component");
+        let cache = cache(directory.path(), 1 << 30);
+        let component = engine.precompile_component(b"\0asm\x0d\0\x01\0").expect("the smallest component");
+        cache.keep(&engine, &digest, &Compiled { code: component, time: Duration::ZERO });
+        assert!(cache.load(&engine, &digest).is_some());
+        let path = cache.path(&engine, &digest);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("its bits");
+        assert!(cache.load(&engine, &digest).is_none());
+    }
+
+    #[test]
+    fn a_directory_of_someone_else_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::chown(directory.path(), Some(65534), None).expect("its owner");
+        let refused = CompileCache::open(directory.path()).map(|_| ()).expect_err("refused");
+        assert!(refused.to_string().contains("belongs to user 65534"), "{refused}");
     }
 }

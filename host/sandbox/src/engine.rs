@@ -1,22 +1,27 @@
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::Component;
+use fail::fail_point;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::admission::{check_bytes, check_world};
+use crate::class::parts;
 use crate::compile_cache::{CompileCache, Compiled};
 use crate::projector::{Compilation, Made};
+use crate::slots::Slots;
 use crate::{Class, Compiler, Digest, Limits, NotAdmitted, Projector, Reason, digest};
 
 /// How often running guests are asked whether their time is up.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// Guests beside those of live events and of replays: one of shadows and samples, one of an event that is looked at again,
+/// three of releases that are loaded or tried, and one to spare.
+const OTHERS: usize = 6;
 
 /// What an operator decides about guests.
 #[derive(Clone, Debug)]
 pub struct SandboxSettings {
-    /// How many guests may run at once.
+    /// How many guests of live events may run at once; the pools have room for others beside them.
     pub concurrency: usize,
     /// Limits of compiled guests.
     pub native: Limits,
@@ -37,6 +42,11 @@ impl SandboxSettings {
             Class::Native => &self.native,
             Class::Dynamic => &self.dynamic,
         }
+    }
+
+    /// How many guests may run at once that no live event waits for.
+    fn beside(&self) -> usize {
+        self.concurrency.div_ceil(2) + OTHERS
     }
 }
 
@@ -62,8 +72,7 @@ struct Shared {
     dynamic: Engine,
     settings: SandboxSettings,
     cache: Option<CompileCache>,
-    /// One component is compiled at a time, and none twice.
-    compiling: Mutex<()>,
+    slots: Arc<Slots>,
 }
 
 impl Sandbox {
@@ -78,21 +87,28 @@ impl Sandbox {
         let native = engine(Class::Native, &settings)?;
         let dynamic = engine(Class::Dynamic, &settings)?;
         start_clock([&native, &dynamic]);
-        let compiling = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { native, dynamic, settings, cache, compiling }) })
+        let slots = Slots::new(settings.beside());
+        Ok(Self { shared: Arc::new(Shared { native, dynamic, settings, cache, slots }) })
     }
 
     /// Load a component: check it, compile it or take it from the cache, choose its class, and ask what it is.
     ///
-    /// Takes up to seconds for a large component that is not cached: call it on a thread that may block.
+    /// Takes up to seconds for a large component that is not cached: call it on a thread that may block, and on few at once.
     pub fn load(&self, bytes: &[u8]) -> Result<Projector, NotAdmitted> {
+        fail_point!("component.load");
         check_bytes(bytes)?;
         let digest = digest(bytes);
         let compiled = self.compiled(&digest, bytes)?;
         // What does not even fit the smaller pool is no native guest.
         let (class, component) = match compiled.component(self.engine(Class::Native)) {
-            Ok(component) if class_of(&component) == Class::Native => (Class::Native, component),
-            _ => (Class::Dynamic, compiled.component(self.engine(Class::Dynamic)).map_err(not_usable)?),
+            Ok(component) if Class::of(component.resources_required().as_ref()) == Class::Native => {
+                (Class::Native, component)
+            }
+            _ => {
+                let component = compiled.component(self.engine(Class::Dynamic));
+                let limits = self.settings().limits(Class::Dynamic);
+                (Class::Dynamic, component.map_err(|error| too_much(&error, limits))?)
+            }
         };
         let compilation =
             Compilation { component_bytes: bytes.len(), compiled_bytes: compiled.code.len(), time: compiled.time };
@@ -111,17 +127,15 @@ impl Sandbox {
         &self.shared.settings
     }
 
+    pub(crate) fn slots(&self) -> Arc<Slots> {
+        self.shared.slots.clone()
+    }
+
     /// What the engine makes of a component, from the cache if it is there. Both engines have the same settings but for
     /// their pools, so it fits either.
     fn compiled(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, NotAdmitted> {
         let engine = self.engine(Class::Native);
-        let cached = || self.shared.cache.as_ref().and_then(|cache| cache.load(engine, digest));
-        if let Some(compiled) = cached() {
-            return Ok(compiled);
-        }
-        let _one_at_a_time = self.shared.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever was before may have compiled the same.
-        if let Some(compiled) = cached() {
+        if let Some(compiled) = self.shared.cache.as_ref().and_then(|cache| cache.load(engine, digest)) {
             return Ok(compiled);
         }
         let began = Instant::now();
@@ -134,19 +148,19 @@ impl Sandbox {
     }
 }
 
-/// It was compiled, and no pool takes it: it wants more instances, memories or tables than any rule may have.
-fn not_usable(error: wasmtime::Error) -> NotAdmitted {
-    let detail = format!("not usable: {error:#}; rebuild it with a current toolchain, or make it smaller");
-    NotAdmitted::new(Reason::NotAComponent, detail)
-}
-
-/// A language runtime shows in what it starts with: several memories, or a large one.
-fn class_of(component: &Component) -> Class {
-    const NATIVE_INITIAL_BYTES: u64 = 2 << 20;
-    let small = component.resources_required().is_some_and(|needed| {
-        needed.num_memories <= 2 && needed.max_initial_memory_size.is_none_or(|bytes| bytes <= NATIVE_INITIAL_BYTES)
-    });
-    if small { Class::Native } else { Class::Dynamic }
+/// It was compiled, and no pool takes it: it has more parts, or starts with more, than any rule may have. The engine says
+/// which limit it is.
+fn too_much(error: &wasmtime::Error, limits: &Limits) -> NotAdmitted {
+    let detail = format!(
+        "needs more than a rule may have: {error:#}; a rule may have {} core instances, {} memories and {} tables, and start \
+         with {} MiB of memory and {} table elements: leave out libraries that it does not need, or let it start with less",
+        parts::CORE_INSTANCES,
+        parts::MEMORIES,
+        parts::TABLES,
+        limits.memory_bytes >> 20,
+        limits.table_elements,
+    );
+    NotAdmitted::new(Reason::OverLimit, detail)
 }
 
 fn engine(class: Class, settings: &SandboxSettings) -> Result<Engine, SandboxError> {
@@ -178,25 +192,24 @@ pub(crate) fn config() -> Config {
 }
 
 fn pool(class: Class, settings: &SandboxSettings) -> PoolingAllocationConfig {
-    // Beside the guests of events, uploads are described and checked.
-    let instances = settings.concurrency as u32 + 4;
+    let instances = (settings.concurrency + settings.beside()) as u32;
     let limits = settings.limits(class);
-    let (memories, keep_resident) = match class {
-        Class::Native => (2, 256 << 10),
-        Class::Dynamic => (3, 16 << 20),
+    let keep_resident = match class {
+        Class::Native => 256 << 10,
+        Class::Dynamic => 16 << 20,
     };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances * 32)
-        .total_memories(instances * memories)
-        .total_tables(instances * 6)
-        .max_memories_per_component(memories)
-        .max_memories_per_module(memories)
-        .max_tables_per_component(6)
-        .max_tables_per_module(6)
-        .max_core_instances_per_component(32)
-        .max_component_instance_size(1 << 20)
-        .max_core_instance_size(1 << 20)
+        .total_core_instances(instances * parts::CORE_INSTANCES)
+        .total_memories(instances * parts::MEMORIES)
+        .total_tables(instances * parts::TABLES)
+        .max_core_instances_per_component(parts::CORE_INSTANCES)
+        .max_memories_per_component(parts::MEMORIES)
+        .max_memories_per_module(parts::MEMORIES)
+        .max_tables_per_component(parts::TABLES)
+        .max_tables_per_module(parts::TABLES)
+        .max_component_instance_size(parts::STATE_BYTES)
+        .max_core_instance_size(parts::STATE_BYTES)
         .max_memory_size(limits.memory_bytes)
         .table_elements(limits.table_elements)
         .linear_memory_keep_resident(keep_resident)

@@ -9,6 +9,10 @@ use tokio::sync::oneshot;
 #[error("the guests' queue is full")]
 pub struct Overloaded;
 
+/// Of threads that give way to live events.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 type Task = Box<dyn FnOnce() + Send>;
 
 /// Runs guests on threads of their own, so that they never hold up the service, and sees to it that no release takes all
@@ -42,13 +46,26 @@ struct State {
 impl Executor {
     /// Start `threads` threads (at least two), in front of which up to `capacity` calls wait.
     pub fn new(threads: usize, capacity: usize) -> Self {
+        Self::start("guest", threads, capacity, || {})
+    }
+
+    /// The same for calls that no live event waits for: they get the processor when live events leave it.
+    pub fn beside(threads: usize, capacity: usize) -> Self {
+        Self::start("beside", threads, capacity, give_way)
+    }
+
+    fn start(name: &str, threads: usize, capacity: usize, at_start: fn()) -> Self {
         let threads = threads.max(2);
         let queue =
             Arc::new(Queue { state: Mutex::default(), ready: Condvar::new(), capacity, per_release: threads - 1 });
         for number in 0..threads {
             let queue = queue.clone();
-            let name = format!("guest-{number}");
-            thread::Builder::new().name(name).spawn(move || queue.work()).expect("the system has threads to give");
+            let work = move || {
+                at_start();
+                queue.work();
+            };
+            let name = format!("{name}-{number}");
+            thread::Builder::new().name(name).spawn(work).expect("the system has threads to give");
         }
         Self { handle: Arc::new(Handle { queue }) }
     }
@@ -68,6 +85,14 @@ impl Executor {
         };
         self.handle.queue.push(release_id, Box::new(task))?;
         receiver.await.map_err(|_| Overloaded)
+    }
+}
+
+/// Lower the priority of this thread. Other systems than Linux would lower that of the process.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::warn!(%error, "replays run at the priority of live events");
     }
 }
 

@@ -1,9 +1,10 @@
 //! Runs projector components. This is the only crate that names wasmtime.
 //!
 //! [`Sandbox`] owns the engines, their pools of instances and the clock that ends what runs too long. It loads a
-//! component's bytes into a [`Projector`], compiled in a process of its own where a [`Compiler`] says so, which answers `describe`, `check_config` and `project`, each in a fresh
-//! instance under all limits of its [`Class`]. [`Executor`] runs these calls on threads of their own, so that no guest
-//! ever holds up the service.
+//! component's bytes into a [`Projector`], compiled in a process of its own where a [`Compiler`] says so, which answers
+//! `describe`, `check_config` and `project`, each in a fresh instance under all limits of its [`Class`]. [`Executor`] runs
+//! these calls on threads of their own, so that no guest ever holds up the service; a [`Caller`] that is not live leaves the
+//! instances of live events alone.
 
 mod admission;
 mod bindings;
@@ -19,6 +20,7 @@ mod guest;
 mod limiter;
 mod projection;
 mod projector;
+mod slots;
 mod trial;
 mod wasi;
 
@@ -32,4 +34,5 @@ pub use executor::{Executor, Overloaded};
 pub use guest::{LogLevel, LogLine};
 pub use projection::{Answer, Failure, Projection, Rejection, Timings};
 pub use projector::{Compilation, Projector, Warm};
+pub use slots::Caller;
 pub use trial::{AdmissionReport, SampleRun};

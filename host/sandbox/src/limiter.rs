@@ -6,30 +6,35 @@ use crate::Limits;
 /// Bounds the sum of a guest's memories and the sum of its tables, and remembers what it refused: a guest that gets no
 /// memory only says `unreachable`.
 pub(crate) struct Limiter {
+    limits: Limits,
     memory_left: usize,
     table_elements_left: usize,
     refused: Option<Outcome>,
-    memory_bytes: usize,
 }
 
 impl Limiter {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
+            limits: *limits,
             memory_left: limits.memory_bytes,
             table_elements_left: limits.table_elements,
             refused: None,
-            memory_bytes: 0,
         }
     }
 
-    /// The limit that the guest ran into, if any.
-    pub(crate) fn refused(&self) -> Option<Outcome> {
-        self.refused
+    /// The limit that the guest ran into, if any, with the number.
+    pub(crate) fn refused(&self) -> Option<(Outcome, String)> {
+        let outcome = self.refused?;
+        let limit = match outcome {
+            Outcome::TableLimit => format!("{} table elements", self.limits.table_elements),
+            _ => format!("{} MiB of memory", self.limits.memory_bytes >> 20),
+        };
+        Some((outcome, limit))
     }
 
     /// The memory that the guest has, in bytes. It never shrinks.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.memory_bytes
+        self.limits.memory_bytes - self.memory_left
     }
 }
 
@@ -41,7 +46,6 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         self.memory_left -= more;
-        self.memory_bytes += more;
         Ok(true)
     }
 

@@ -12,14 +12,13 @@ use crate::bindings::{NotificationProjector, NotificationProjectorPre};
 use crate::convert;
 use crate::engine::EPOCH_TICK;
 use crate::guest::Guest;
+use crate::slots::{Slot, Slots};
 use crate::wasi;
 use crate::{
-    Answer, Class, Configuration, Description, Digest, Failure, Limits, NotAdmitted, Projection, Reason, Rejection,
-    Sandbox, Timings,
+    Answer, Caller, Class, Configuration, Description, Digest, Failure, Limits, NotAdmitted, Projection, Reason,
+    Rejection, Sandbox, Timings,
 };
 
-/// How often a call is tried when its failure is the host's fault.
-const ATTEMPTS: u32 = 3;
 /// Loading is rare and may meet a busy machine: it has so many times the patience of an event.
 const LOADING_PATIENCE: u32 = 10;
 const MAX_CODE_BYTES: usize = 64;
@@ -57,6 +56,7 @@ struct Inner {
     description: Description,
     categories: Vec<String>,
     made: Made,
+    slots: Arc<Slots>,
 }
 
 impl Projector {
@@ -81,6 +81,7 @@ impl Projector {
             description: nameless(),
             categories: sandbox.settings().categories.clone(),
             made,
+            slots: sandbox.slots(),
         };
         inner.description = inner.describe()?;
         Ok(Self { inner: Arc::new(inner) })
@@ -122,7 +123,7 @@ impl Projector {
         let configuration = Configuration::new(given, &self.inner.description).map_err(refuse)?;
         let mut run = self
             .inner
-            .start(Arc::new(configuration.clone()), None, self.inner.limits.deadline * LOADING_PATIENCE)
+            .start(Caller::Beside, Arc::new(configuration.clone()), None, self.inner.limits.deadline * LOADING_PATIENCE)
             .map_err(|failure| refuse(failure.to_string()))?;
         let checked = run.bindings.belfry_projector_projector().call_check_config(&mut run.store);
         match checked {
@@ -132,24 +133,35 @@ impl Projector {
         }
     }
 
-    /// Turn an event into notifications, in a fresh instance.
+    /// Turn a live event into notifications, in a fresh instance.
     ///
     /// A failure that is the host's fault is tried again in place: the guest ran out of time although its thread did not
     /// get that much of the processor. If all tries together had less of it than one may have, the host is to blame.
     pub fn project(&self, configuration: &Arc<Configuration>, envelope: &Arc<Envelope>, event: &Event) -> Projection {
+        self.project_for(Caller::Live, configuration, envelope, event)
+    }
+
+    /// The same for a caller that may have to wait until live events leave room.
+    pub fn project_for(
+        &self,
+        caller: Caller,
+        configuration: &Arc<Configuration>,
+        envelope: &Arc<Envelope>,
+        event: &Event,
+    ) -> Projection {
         let inner = &*self.inner;
         let mut deadline = inner.limits.deadline;
         let mut had_in_all = Duration::ZERO;
         let mut attempt = 1;
         loop {
             let processor_time = ThreadTime::now();
-            let projection = inner.project_once(configuration, envelope, event, deadline);
+            let projection = inner.project_once(caller, configuration, envelope, event, deadline);
             let had = processor_time.elapsed();
             had_in_all += had;
             if projection.outcome() != Outcome::TimedOut || had >= deadline {
                 return projection;
             }
-            if attempt == ATTEMPTS {
+            if attempt == caller.attempts() {
                 let starved = had_in_all < inner.limits.deadline;
                 return if starved { projection.into_starved(had_in_all) } else { projection };
             }
@@ -160,7 +172,8 @@ impl Projector {
 
     /// An instance that is used again and again, for measuring what a fresh one costs. The service never does this.
     pub fn warm(&self, configuration: &Arc<Configuration>, envelope: &Arc<Envelope>) -> Result<Warm, Failure> {
-        let run = self.inner.start(configuration.clone(), Some(envelope.clone()), Duration::from_secs(3600))?;
+        let run =
+            self.inner.start(Caller::Live, configuration.clone(), Some(envelope.clone()), Duration::from_secs(3600))?;
         Ok(Warm { run, projector: self.clone() })
     }
 }
@@ -183,6 +196,8 @@ struct Run {
     store: Store<Guest>,
     bindings: NotificationProjector,
     deadline: Duration,
+    /// Given back after the instance.
+    _slot: Option<Slot>,
 }
 
 impl Run {
@@ -194,10 +209,12 @@ impl Run {
 impl Inner {
     fn start(
         &self,
+        caller: Caller,
         configuration: Arc<Configuration>,
         event: Option<Arc<Envelope>>,
         deadline: Duration,
     ) -> Result<Run, Failure> {
+        let slot = self.slots.take(caller);
         let mut store = Store::new(&self.engine, Guest::new(&self.limits, configuration, event));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(8 << 20);
@@ -206,9 +223,10 @@ impl Inner {
         let ticks = deadline.as_millis().div_ceil(EPOCH_TICK.as_millis()) + 1;
         store.set_epoch_deadline(u64::try_from(ticks.max(3)).unwrap_or(u64::MAX));
         match self.pre.instantiate(&mut store) {
-            Ok(bindings) => Ok(Run { store, bindings, deadline }),
+            Ok(bindings) => Ok(Run { store, bindings, deadline, _slot: slot }),
             Err(error) => {
                 let failure = failure(store.data_mut(), &error, deadline);
+                drop((store, slot));
                 Err(Failure { detail: format!("while starting: {}", failure.detail), ..failure })
             }
         }
@@ -216,27 +234,34 @@ impl Inner {
 
     fn describe(&self) -> Result<Description, NotAdmitted> {
         let refuse = |detail: String| NotAdmitted::new(Reason::BadDescription, detail);
-        let mut run = self
-            .start(Arc::default(), None, self.limits.deadline * LOADING_PATIENCE)
-            .map_err(|failure| refuse(format!("describe failed: {failure}")))?;
+        let failed = |failure: Failure| {
+            let detail = format!("describe failed: {failure}");
+            match failure.outcome {
+                Outcome::MemoryLimit | Outcome::TableLimit => NotAdmitted::new(Reason::OverLimit, detail),
+                _ => refuse(detail),
+            }
+        };
+        let patience = self.limits.deadline * LOADING_PATIENCE;
+        let mut run = self.start(Caller::Beside, Arc::default(), None, patience).map_err(failed)?;
         match run.bindings.belfry_projector_projector().call_describe(&mut run.store) {
             Ok(description) => {
                 let description = convert::description(description);
                 description.problem().map_or(Ok(description), |problem| Err(refuse(format!("description: {problem}"))))
             }
-            Err(error) => Err(refuse(format!("describe failed: {}", run.failure(&error)))),
+            Err(error) => Err(failed(run.failure(&error))),
         }
     }
 
     fn project_once(
         &self,
+        caller: Caller,
         configuration: &Arc<Configuration>,
         envelope: &Arc<Envelope>,
         event: &Event,
         deadline: Duration,
     ) -> Projection {
         let began = Instant::now();
-        let mut run = match self.start(configuration.clone(), Some(envelope.clone()), deadline) {
+        let mut run = match self.start(caller, configuration.clone(), Some(envelope.clone()), deadline) {
             Ok(run) => run,
             Err(failure) => {
                 let timings = Timings { instantiate: began.elapsed(), ..Timings::default() };
@@ -309,13 +334,13 @@ fn failure(guest: &mut Guest, error: &wasmtime::Error, deadline: Duration) -> Fa
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.clone();
     }
-    if let Some(outcome) = guest.limiter.refused() {
-        let detail = format!("stopped after it was refused more: {}", first_line(error));
+    if let Some((outcome, limit)) = guest.limiter.refused() {
+        let detail = format!("stopped after it was refused more than {limit}: {}", first_line(error));
         return Failure { outcome, detail };
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        // Too much is being loaded beside the events.
-        let detail = "no room for another instance; try again when less is loaded".into();
+        // Each caller has its share of the pools; someone took more.
+        let detail = "no room for another instance; try again when less is going on".into();
         return Failure { outcome: Outcome::TimedOut, detail };
     }
     let (outcome, detail) = match error.downcast_ref::<Trap>() {

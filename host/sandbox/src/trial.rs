@@ -8,7 +8,7 @@ use belfry_model::{Envelope, Event, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::admission::contract;
-use crate::{Answer, Class, Configuration, NotAdmitted, Projection, Projector, Reason};
+use crate::{Answer, Caller, Class, Configuration, NotAdmitted, Projection, Projector, Reason};
 
 /// Events that every host has to try rules with. Those of types that only the rule knows are made from the last.
 const SAMPLES: [(&str, &str); 4] = [
@@ -76,7 +76,7 @@ impl Projector {
         let event_types: Vec<String> =
             self.description().subscriptions.iter().map(|wanted| wanted.event_type.clone()).collect();
         let run = |sample: &Sample| {
-            let project = || self.project(configuration, &sample.envelope, &sample.event);
+            let project = || self.project_for(Caller::Beside, configuration, &sample.envelope, &sample.event);
             compare(sample, &project(), &project())
         };
         let samples = samples(&event_types).iter().map(run).collect::<Result<_, _>>()?;

@@ -83,7 +83,7 @@ pub(crate) async fn rerun(pipeline: &Pipeline, event_id: Uuid) -> Result<Vec<Rer
         let (asked, envelope, event) = (active.clone(), envelope.clone(), event.clone());
         let messages = pipeline.messages.clone();
         let now = move || project(&asked, &envelope, &event, &messages);
-        let now = pipeline.executor.run(release_id, now).await?;
+        let now = pipeline.beside.run(release_id, now).await?;
         reruns.push(compare(then, active.label.clone(), release_id, &now));
     }
     Ok(reruns)

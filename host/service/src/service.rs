@@ -33,6 +33,8 @@ use crate::{retention, telemetry};
 const WRITER_QUEUE: usize = 1024;
 /// Calls that may wait for the guests' threads; the bound on events in flight comes first.
 const EXECUTOR_QUEUE: usize = 1 << 16;
+/// Those that no live event waits for: the lots of a replay, and events that are looked at again.
+const BESIDE_QUEUE: usize = 1 << 10;
 /// How long a stop waits for requests, and then for each sink.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -183,6 +185,7 @@ impl Service {
         sinks.push(tokio::spawn(retention));
         let follow = releases::follow(registry.clone(), known_rollout, heartbeat.seen(), finishing.clone());
         sinks.push(tokio::spawn(follow));
+        sinks.push(tokio::spawn(releases::keep_loaded(registry.clone(), finishing.clone())));
         let trials = releases::trial::watch(registry.clone(), store.clone(), heartbeat.owner(), finishing.clone());
         sinks.push(tokio::spawn(trials));
         sinks.push(tokio::spawn(access.clone().follow(heartbeat.seen(), finishing.clone())));
@@ -206,6 +209,8 @@ impl Service {
             writer,
             registry: registry.clone(),
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
+            // One more than replays take, for an event that is looked at again.
+            beside: Executor::beside(replay_threads(&config) + 1, BESIDE_QUEUE),
             aside: Aside::start(messages.clone(), store.clone(), config.releases.recheck_percent),
             messages,
             publishing: Publishing {
@@ -226,7 +231,7 @@ impl Service {
             source.register().await?;
         }
         let api = Api {
-            replays: Replays::new(store.clone(), registry.clone(), pipeline.messages.clone()),
+            replays: Replays::new(pipeline.clone(), replay_threads(&config)),
             dead_letters: DeadLetters { pipeline: pipeline.clone(), heartbeat: heartbeat.clone() },
             pipeline,
             store: store.clone(),
@@ -341,6 +346,11 @@ fn kafka_outlet(config: &Config) -> Result<Option<(Client, TopicLimits)>, StartE
     let client = Client::new(&config.kafka, config.replica.name.as_deref())?;
     let topics = TopicLimits::new(&client).map_err(KafkaConfigError::from)?;
     Ok(Some((client, topics)))
+}
+
+/// Events that come now go first: half of the threads is enough for those that came before.
+fn replay_threads(config: &Config) -> usize {
+    config.guest_threads().div_ceil(2)
 }
 
 fn writer_settings(config: &Config) -> WriterSettings {

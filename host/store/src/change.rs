@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    DeadLetterFilter, NewParkedRequest, NewRelease, NewToken, ParkedFilter, Paused, Release, Sink, SourcePartition,
-    Store, StoreError, TrialChange,
+    DeadLetterFilter, NewParkedRequest, NewRelease, NewToken, ParkedFilter, Paused, Release, Rollout, Sink,
+    SourcePartition, Store, StoreError, TrialChange,
 };
 
 /// Who changes what Belfry changes by itself.
@@ -102,6 +102,11 @@ impl NewChange {
 
     pub(crate) fn rolled_back(release: &Release, by: &str) -> Self {
         Self::new(by, "release.rollback", release.label(), json!({}))
+    }
+
+    pub(crate) fn retired(rollout: &Rollout, reason: &str, by: &str) -> Self {
+        let detail = json!({ "release_id": rollout.release_id, "reason": reason });
+        Self::new(by, "release.retire", &rollout.projector, detail)
     }
 
     pub(crate) fn suspended(release: &Release, reason: &str) -> Self {

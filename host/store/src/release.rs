@@ -123,6 +123,8 @@ pub struct Rollout {
     pub previous_release_id: Option<i64>,
     /// The one that was taken out by this. If it is the same, none serves.
     pub suspended_release_id: Option<i64>,
+    /// Whether the projector is retired: no release serves it, and a rollback lets this one serve again.
+    pub retired: bool,
     /// The one that is tried beside it.
     pub candidate: Option<Candidate>,
     /// Why that was decided.
@@ -131,4 +133,18 @@ pub struct Rollout {
     pub created_by: String,
     /// When.
     pub created_at_ms: i64,
+}
+
+impl Rollout {
+    /// The releases that are projected with: what serves, and what is tried beside it.
+    pub fn in_use(&self) -> impl Iterator<Item = i64> + use<> {
+        let serves = (!self.retired).then_some(self.release_id);
+        let tried = self.candidate.as_ref().map(|candidate| candidate.release_id);
+        serves.into_iter().chain(tried)
+    }
+
+    /// The releases that a rollback may go back to.
+    pub fn back_to(&self) -> impl Iterator<Item = i64> + use<> {
+        self.previous_release_id.into_iter().chain(self.retired.then_some(self.release_id))
+    }
 }

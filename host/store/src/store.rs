@@ -298,7 +298,21 @@ impl Store {
         }
     }
 
-    /// Which releases serve, by projector's name.
+    /// Retire a projector, if nothing was changed since `rollout`: no release serves it any more. Returns whether it did.
+    pub async fn retire_projector(
+        &self,
+        rollout: &Rollout,
+        reason: &str,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.retire_projector(rollout, reason, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.retire_projector(rollout, reason, created_by, now_ms).await,
+        }
+    }
+
+    /// Which releases serve, by projector's name; projectors that are retired are among them.
     pub async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.rollouts().await,

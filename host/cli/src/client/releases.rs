@@ -95,6 +95,12 @@ impl Client {
         self.answer::<Projectors>(request).await.map(|listed| listed.projectors)
     }
 
+    /// Take a rule out for good.
+    pub async fn retire(&self, projector: &str, reason: &str) -> Result<(), ClientError> {
+        let url = self.url(&["v1", "projectors", projector, "retire"]);
+        self.send(self.http.post(url).json(&json!({ "reason": reason }))).await.map(drop)
+    }
+
     /// Let the release serve that served before.
     pub async fn roll_back(&self, projector: &str) -> Result<Rollout, ClientError> {
         self.answer(self.http.post(self.url(&["v1", "projectors", projector, "rollback"]))).await

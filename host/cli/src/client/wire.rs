@@ -415,6 +415,9 @@ pub struct Rollout {
     /// What is tried beside it.
     #[serde(default)]
     pub candidate: Option<String>,
+    /// Whether the rule is taken out for good.
+    #[serde(default)]
+    pub retired: bool,
 }
 
 /// Why a rule is not asked: its events become dead letters of this cause.

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::Exit;
-use crate::args::{ActivateArgs, ListArgs, RollbackArgs};
+use crate::args::{ActivateArgs, ListArgs, RetireArgs, RollbackArgs};
 use crate::client::Client;
 use crate::client::wire::{Release, Rollout};
 use crate::exit::Fault;
@@ -89,6 +89,14 @@ pub(super) async fn find(reference: &ReleaseReference, client: &Client) -> anyho
 /// Go back to the release that served before.
 pub async fn roll_back(args: &RollbackArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     show_rollout(&client.roll_back(&args.projector).await?, output)
+}
+
+/// Take a rule out for good.
+pub async fn retire(args: &RetireArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    client.retire(&args.projector, &args.reason).await?;
+    let name = crate::escape::escape(&args.projector);
+    output.note(&format!("{name} is retired; to let it serve again: belfry release rollback {name}"));
+    Ok(Exit::Ok)
 }
 
 /// Say which release serves now.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use belfry_model::{
     Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome, canonical_json, without_whitespace,
 };
-use belfry_sandbox::{Answer, Failure};
+use belfry_sandbox::{Answer, Caller, Failure};
 use belfry_store::LogEntry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -55,8 +55,9 @@ impl FieldChange {
 
 /// Let a release project an event. Nothing is recorded, sent or counted as the release's doing.
 pub(crate) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
+    let Some(projector) = &active.projector else { return Err(Outcome::Suspended) };
     // A fault of ours around a rule counts as one of its own.
-    let call = || active.projector.project(&active.configuration, envelope, event);
+    let call = || projector.project_for(Caller::Beside, &active.configuration, envelope, event);
     let Ok(projection) = catch_unwind(AssertUnwindSafe(call)) else { return Err(Outcome::Trapped) };
     let notifications = match projection.answer {
         Answer::Notifications(notifications) => notifications,

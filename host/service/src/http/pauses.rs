@@ -25,7 +25,7 @@ pub(crate) struct What {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Why {
-    reason: String,
+    pub(super) reason: String,
 }
 
 #[derive(Serialize)]

@@ -167,6 +167,7 @@ impl From<ReleaseError> for Problem {
             ReleaseError::NotAdmitted(NotAdmitted { reason, .. }) => {
                 let (name, title) = match reason {
                     Reason::NotAComponent => ("not-a-component", "Not a component"),
+                    Reason::OverLimit => ("over-limit", "Over a limit"),
                     Reason::ForbiddenImport => ("forbidden-import", "Forbidden import"),
                     Reason::ContractMismatch => ("contract-mismatch", "Contract mismatch"),
                     Reason::BadDescription => ("contract-mismatch", "Bad description"),
@@ -186,6 +187,9 @@ impl From<ReleaseError> for Problem {
             }
             ReleaseError::NotVouchedFor(_) => {
                 Self::new("not-vouched-for", "Not vouched for", StatusCode::UNPROCESSABLE_ENTITY, detail)
+            }
+            ReleaseError::Changed(_) => {
+                Self::new("component-changed", "Component changed", StatusCode::UNPROCESSABLE_ENTITY, detail)
             }
             ReleaseError::Twice(..) => Self::bad_request(detail),
             ReleaseError::Unknown(_) => Self::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, detail),

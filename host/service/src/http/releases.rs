@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
+use super::pauses::Why;
 use super::problem::Problem;
+use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::{Activation, Activations, HaltView, ProjectorView, ReleaseView};
 use crate::releases::{ReleaseError, RolledOut, Upload};
 
@@ -72,6 +74,7 @@ pub(crate) async fn projectors(State(api): State<Api>) -> Result<Json<Projectors
             previous_release_id: rollout.previous_release_id,
             suspended_release_id: rollout.suspended_release_id,
             reason: rollout.reason,
+            retired: rollout.retired,
         })
     };
     Ok(Json(Projectors { projectors: api.store.rollouts().await?.into_iter().filter_map(view).collect() }))
@@ -164,6 +167,7 @@ pub(crate) async fn activate_all(
         previous_release_id,
         suspended_release_id: None,
         reason: None,
+        retired: false,
     };
     Ok(Json(Projectors { projectors: rolled_out.into_iter().map(view).collect() }))
 }
@@ -176,6 +180,24 @@ pub(crate) async fn roll_back(
     let (registry, projector) = (api.registry.clone(), name.clone());
     let change = async move { registry.roll_back(&projector, &by).await };
     view(name, to_its_end(change).await?, &api).await
+}
+
+/// Take a projector out for good.
+pub(crate) async fn retire(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
+    why: Result<Json<Why>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Json(Why { reason }) = why?;
+    if !is_reason(&reason) {
+        let detail = format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log");
+        return Err(Problem::bad_request(detail));
+    }
+    let registry = api.registry.clone();
+    to_its_end(async move { registry.retire(&name, &reason, &by).await }).await?;
+    api.heartbeat.look();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A client that goes away must not leave a change half done: in the database, but not in what serves.
@@ -192,8 +214,17 @@ async fn view(name: String, changed: RolledOut, api: &Api) -> Result<Json<Projec
     let RolledOut { release, previous_release_id } = changed;
     let active = ReleaseView::of(release, &api.registry, &api.registry.signers().await?);
     let (halted, candidate) = (halted(api, &name), candidate(api, &name));
-    let (suspended_release_id, reason) = (None, None);
-    Ok(Json(ProjectorView { name, active, previous_release_id, suspended_release_id, reason, halted, candidate }))
+    let (suspended_release_id, reason, retired) = (None, None, false);
+    Ok(Json(ProjectorView {
+        name,
+        active,
+        previous_release_id,
+        suspended_release_id,
+        reason,
+        halted,
+        candidate,
+        retired,
+    }))
 }
 
 /// What is tried beside a release that serves, if anything is.

@@ -75,6 +75,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::reads("/v1/projectors", Viewer, releases::projectors),
         Endpoint::changes("/v1/projectors/{name}/rollout", Operator, releases::activate),
         Endpoint::changes("/v1/projectors/{name}/rollback", Operator, releases::roll_back),
+        Endpoint::changes("/v1/projectors/{name}/retire", Operator, releases::retire),
         Endpoint::changes("/v1/projectors/{name}/replays", Operator, replays::run),
         Endpoint::reads("/v1/projectors/{name}/trial", Viewer, trials::show),
         Endpoint::changes("/v1/projectors/{name}/trial", Operator, trials::begin),

@@ -259,6 +259,8 @@ pub(crate) struct ProjectorView {
     pub(crate) halted: Option<HaltView>,
     /// The label of what is tried beside it.
     pub(crate) candidate: Option<String>,
+    /// Whether the projector is taken out for good: no release serves it.
+    pub(crate) retired: bool,
 }
 
 /// Why a projector is not asked: its events become dead letters of this cause.

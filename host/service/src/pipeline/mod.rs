@@ -119,6 +119,8 @@ pub struct Pipeline {
     pub(crate) writer: Writer,
     pub(crate) registry: Registry,
     pub(crate) executor: Executor,
+    /// Runs rules that no sender waits for: those of replays, and of events that are looked at again.
+    pub(crate) beside: Executor,
     pub(crate) aside: Aside,
     pub(crate) messages: Arc<MessageSettings>,
     pub(crate) publishing: Publishing,

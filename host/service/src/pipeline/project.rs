@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refusal};
@@ -76,10 +77,11 @@ type Places = Vec<(usize, Projected)>;
 pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, NotTaken> {
     let mut projected: Vec<Vec<Projected>> = events.iter().map(|_| Vec::new()).collect();
     let serving = pipeline.registry.serving();
+    let starving = Arc::new(Starving::of(&serving.active, events));
     let of_each = serving.active.iter().map(|active| {
         // What is at a halt has nothing that could be tried beside it.
         let candidate = serving.candidate(&active.name).filter(|_| active.halt.is_none());
-        with_one(pipeline, active.clone(), candidate, events)
+        with_one(pipeline, active.clone(), candidate, events, &starving)
     });
     for of_one in try_join_all(of_each).await? {
         for (event, made) in of_one {
@@ -98,22 +100,53 @@ fn is_starved(of_event: &[Projected]) -> bool {
     asked.peek().is_some() && asked.all(|made| made.starved)
 }
 
+/// Finds out as early as can be that a call's events will be refused because the host is too busy: each that starves costs
+/// several deadlines, so the events behind the first are not tried.
+struct Starving {
+    /// For each event, how many of the rules that want it have not starved.
+    hopes: Vec<AtomicUsize>,
+    refused: AtomicBool,
+}
+
+impl Starving {
+    fn of(active: &[Arc<Active>], events: &[Incoming]) -> Self {
+        let asked =
+            |event: &Incoming| active.iter().filter(|one| one.halt.is_none() && one.wants(&event.envelope)).count();
+        Self {
+            hopes: events.iter().map(|event| AtomicUsize::new(asked(event))).collect(),
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    /// A rule starved on an event.
+    fn note(&self, event: usize) {
+        if self.hopes[event].fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
 /// Project the events that a projector wants: a canary's subjects with the canary, all others with the release that serves.
 async fn with_one(
     pipeline: &Pipeline,
     active: Arc<Active>,
     candidate: Option<&Arc<Candidate>>,
     events: &[Incoming],
+    starving: &Arc<Starving>,
 ) -> Result<Places, NotTaken> {
     let Some(candidate) = candidate else {
         let wanted = wanted_by(&active, 0..events.len(), events);
-        return with_active(pipeline, active, wanted, events).await;
+        return with_active(pipeline, active, wanted, events, Some(starving)).await;
     };
     let (tried, others): (Vec<usize>, Vec<usize>) =
         (0..events.len()).partition(|event| candidate.serves(&active, &events[*event].envelope));
     let mut made = with_canary(pipeline, &active, candidate, tried, events).await?;
     let wanted = wanted_by(&active, others.iter().copied(), events);
-    let beside = with_active(pipeline, active, wanted, events).await?;
+    let beside = with_active(pipeline, active, wanted, events, Some(starving)).await?;
     if candidate.is_shadow() {
         offer_to_shadow(pipeline, candidate, &others, &beside, events);
     } else {
@@ -135,7 +168,7 @@ async fn with_canary(
     if wanted_by_it.is_empty() {
         return Ok(Places::new());
     }
-    let tried = run_lots(pipeline, &candidate.release, &wanted_by_it, events).await?;
+    let tried = run_lots(pipeline, &candidate.release, &wanted_by_it, events, None).await?;
     candidate.note(|tally| tried.iter().for_each(|(_, made)| made.note(&mut tally.candidate)));
     if let Some(finding) = candidate.release.health.finding() {
         // Later events go to the release beside it at once, on this replica; those of this call below.
@@ -143,7 +176,7 @@ async fn with_canary(
     }
     let (failed, mut made): (Places, Places) = tried.into_iter().partition(|(_, projected)| projected.is_failure());
     let again = wanted_by(active, failed.into_iter().map(|(event, _)| event), events);
-    made.extend(with_active(pipeline, active.clone(), again, events).await?);
+    made.extend(with_active(pipeline, active.clone(), again, events, None).await?);
     Ok(made)
 }
 
@@ -173,8 +206,9 @@ async fn with_active(
     active: Arc<Active>,
     wanted: Vec<usize>,
     events: &[Incoming],
+    starving: Option<&Arc<Starving>>,
 ) -> Result<Places, NotTaken> {
-    let mut made = run_lots(pipeline, &active, &wanted, events).await?;
+    let mut made = run_lots(pipeline, &active, &wanted, events, starving).await?;
     let mut failing = active;
     for _ in 0..MAX_REPLACEMENTS {
         if !failing.health.is_failing() {
@@ -186,7 +220,7 @@ async fn with_active(
         made.retain(|(_, projected)| !projected.is_failure());
         // What the other release does not subscribe to is nobody's.
         let again = wanted_by(&serving, failed, events);
-        made.extend(run_lots(pipeline, &serving, &again, events).await?);
+        made.extend(run_lots(pipeline, &serving, &again, events, None).await?);
         failing = serving;
     }
     Ok(made)
@@ -199,7 +233,7 @@ fn wanted_by(active: &Active, places: impl IntoIterator<Item = usize>, events: &
 
 /// Project an event that stands in the log already. It counts for or against the release as any other.
 pub(super) async fn one(pipeline: &Pipeline, active: Arc<Active>, event: &Incoming) -> Result<Projected, Overloaded> {
-    let made = run_lot(pipeline, active, vec![0], std::slice::from_ref(event)).await?;
+    let made = run_lot(pipeline, active, vec![0], std::slice::from_ref(event), None).await?;
     Ok(made.into_iter().next().expect("one for one event").1)
 }
 
@@ -215,9 +249,13 @@ async fn run_lots(
     active: &Arc<Active>,
     wanted: &[usize],
     events: &[Incoming],
-) -> Result<Places, Overloaded> {
-    let lots = wanted.chunks(LOT).map(|lot| run_lot(pipeline, active.clone(), lot.to_vec(), events));
+    starving: Option<&Arc<Starving>>,
+) -> Result<Places, NotTaken> {
+    let lots = wanted.chunks(LOT).map(|lot| run_lot(pipeline, active.clone(), lot.to_vec(), events, starving));
     let made: Places = try_join_all(lots).await?.into_iter().flatten().collect();
+    if starving.is_some_and(|starving| starving.is_refused()) {
+        return Err(NotTaken::Starved);
+    }
     // What is at a halt was not asked.
     let asked = made.iter().filter(|_| active.halt.is_none());
     for (event, made) in asked.filter(|(event, _)| pipeline.aside.rechecks(&events[*event])) {
@@ -231,15 +269,29 @@ async fn run_lot(
     active: Arc<Active>,
     lot: Vec<usize>,
     events: &[Incoming],
+    starving: Option<&Arc<Starving>>,
 ) -> Result<Places, Overloaded> {
-    let events: Vec<Incoming> = lot.iter().map(|event| events[*event].clone()).collect();
+    let events: Vec<(usize, Incoming)> = lot.into_iter().map(|event| (event, events[event].clone())).collect();
+    let starving = starving.cloned();
     let messages = pipeline.messages.clone();
     // What the broker would never take, no sink has to refuse.
     let limit = pipeline.publishing.topics.as_ref().and_then(|topics| topics.largest(&messages.topic));
     let release_id = active.release_id;
-    let run = move || events.iter().map(|event| project(&active, event, &messages, limit)).collect::<Vec<_>>();
-    let made = pipeline.executor.run(release_id, run).await?;
-    Ok(lot.into_iter().zip(made).collect())
+    let run = move || {
+        let mut made = Places::with_capacity(events.len());
+        for (event, incoming) in events {
+            if starving.as_ref().is_some_and(|starving| starving.is_refused()) {
+                break;
+            }
+            let projected = project(&active, &incoming, &messages, limit);
+            if let Some(starving) = starving.as_ref().filter(|_| projected.starved) {
+                starving.note(event);
+            }
+            made.push((event, projected));
+        }
+        made
+    };
+    pipeline.executor.run(release_id, run).await
 }
 
 /// Run the rule on one event and finish its messages. On a guest's thread.
@@ -248,8 +300,12 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
         let answer = Err(NotProjected { outcome: *cause, detail: detail.clone() });
         return Projected { active: active.clone(), answer, took: Duration::ZERO, starved: false };
     }
-    // A fault of ours around a rule must cost that rule's notifications only, like one of its own.
-    let call = || active.projector.project(&active.configuration, &event.envelope, &event.event);
+    // A fault of ours around a rule must cost that rule's notifications only, like one of its own. One that is not loaded
+    // is at a halt.
+    let call = || {
+        let projector = active.projector.as_ref().expect("a release that is asked is loaded");
+        projector.project(&active.configuration, &event.envelope, &event.event)
+    };
     let projection = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Projection {
         answer: Answer::Failed(Failure { outcome: Outcome::Trapped, detail: "the host failed around the rule".into() }),
         log: Vec::new(),

@@ -1,12 +1,21 @@
 //! Changes of what serves: each is a row, then every replica follows it.
+//!
+//! What a change needs is loaded first, and only then the change waits for its turn. So a pause, a suspension or a rollback
+//! waits for no compiler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use belfry_store::{Paused, Release};
+use belfry_store::{Paused, Release, Rollout};
+use tokio::time::timeout;
 
+use super::loading::Lane;
 use super::serving::Serving;
 use super::{Active, Registry, ReleaseError, RolledOut};
 use crate::clock::now_ms;
+
+/// How long events of a release that fails wait for the one before to be loaded. After that they become dead letters.
+const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 
 impl Registry {
     /// Let a release serve its projector from the next event on. `projector`, if given, must be the release's.
@@ -16,66 +25,92 @@ impl Registry {
         projector: Option<&str>,
         by: &str,
     ) -> Result<RolledOut, ReleaseError> {
-        let _one_at_a_time = self.shared.change.lock().await;
         let release = self.release(release_id).await?;
         if let Some(projector) = projector.filter(|projector| *projector != release.projector) {
             return Err(ReleaseError::of_another(release_id, &release.projector, projector));
         }
-        self.ensure_replayed(&release).await?;
         self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
     }
 
     /// Let several releases serve their projectors from the same event on: all of them, or none.
     pub async fn activate_all(&self, release_ids: &[i64], by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
-        let _one_at_a_time = self.shared.change.lock().await;
         let mut releases: Vec<Release> = Vec::with_capacity(release_ids.len());
         for release_id in release_ids {
             let release = self.release(*release_id).await?;
             if let Some(other) = releases.iter().find(|other| other.projector == release.projector) {
                 return Err(ReleaseError::Twice(other.label(), release.label()));
             }
-            self.ensure_replayed(&release).await?;
             releases.push(release);
         }
         self.serve(releases, by).await
     }
 
-    /// Let the release serve again that served before. While a canary serves some, it is the canary that is taken back.
+    /// Let the release serve again that served before. While a canary serves some, it is the canary that is taken back. A
+    /// projector that was retired gets its release back.
     pub async fn roll_back(&self, projector: &str, by: &str) -> Result<RolledOut, ReleaseError> {
-        let _one_at_a_time = self.shared.change.lock().await;
         let rollout = self.rollout(projector).await?;
         if rollout.candidate.as_ref().is_some_and(|candidate| candidate.plan.is_some()) {
+            let _one_at_a_time = self.shared.change.lock().await;
             let release = self.release(rollout.release_id).await?;
             self.end(&rollout, "rolled back", by).await?;
             return Ok(RolledOut { release, previous_release_id: rollout.previous_release_id });
         }
-        let Some(previous) = rollout.previous_release_id else {
+        let back_to = if rollout.retired { Some(rollout.release_id) } else { rollout.previous_release_id };
+        let Some(back_to) = back_to else {
             return Err(ReleaseError::Unknown(format!(
                 "{projector} has had one release only: there is none to go back to"
             )));
         };
-        let releases = vec![self.release(previous).await?];
-        let (before, loaded) = (self.serving(), self.load_all(&releases).await?);
+        let releases = vec![self.release(back_to).await?];
+        let loaded = self.load_all(&releases, Lane::Back).await?;
+        let _one_at_a_time = self.shared.change.lock().await;
+        if self.rollout(projector).await?.id != rollout.id {
+            return Err(changed_meanwhile(projector));
+        }
+        let before = self.serving();
         self.shared.store.roll_back(&releases[0], by, now_ms()).await?;
         self.follow_own(&before, releases, loaded, by).await.map(|mut rolled_out| rolled_out.remove(0))
     }
 
     async fn serve(&self, releases: Vec<Release>, by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
-        let (before, loaded) = (self.serving(), self.load_all(&releases).await?);
+        for release in &releases {
+            self.ensure_replayed(release).await?;
+        }
+        let known = self.shared.store.rollouts().await?;
+        let loaded = self.load_all(&releases, Lane::Serving).await?;
+        let _one_at_a_time = self.shared.change.lock().await;
+        self.ensure_unchanged(&known, &releases).await?;
+        let before = self.serving();
         self.shared.store.activate(&releases.iter().collect::<Vec<_>>(), by, now_ms()).await?;
         self.follow_own(&before, releases, loaded, by).await
     }
 
     /// Nothing is changed unless all of them can be loaded.
-    async fn load_all(&self, releases: &[Release]) -> Result<Vec<Arc<Active>>, ReleaseError> {
+    async fn load_all(&self, releases: &[Release], lane: Lane) -> Result<Vec<Arc<Active>>, ReleaseError> {
         let mut loaded = Vec::with_capacity(releases.len());
         for release in releases {
             self.ensure_vouched_for(release).await?;
-            loaded.push(self.load_once(release).await?);
+            loaded.push(self.load_once(release, lane).await?);
         }
         Ok(loaded)
     }
 
+    /// Refuse to go over what someone decided while the releases were loaded. That a release that fails was taken out
+    /// meanwhile is no reason to refuse another.
+    async fn ensure_unchanged(&self, known: &[Rollout], releases: &[Release]) -> Result<(), ReleaseError> {
+        let of = |rollouts: &[Rollout], release: &Release| {
+            rollouts.iter().find(|rollout| rollout.projector == release.projector).cloned()
+        };
+        let now = self.shared.store.rollouts().await?;
+        for release in releases {
+            let Some(last) = of(&now, release).filter(|last| last.created_by != super::BELFRY) else { continue };
+            if of(known, release).is_none_or(|then| then.id != last.id) && last.release_id != release.id {
+                return Err(changed_meanwhile(&release.projector));
+            }
+            self.ensure_replayed(release).await?;
+        }
+        Ok(())
+    }
     /// Serve what was changed here.
     async fn follow_own(
         &self,
@@ -95,26 +130,32 @@ impl Registry {
         Ok(releases.into_iter().map(rolled_out).collect())
     }
 
-    /// Take a release out that fails. Gives what serves its projector now. Whoever comes second finds it done.
+    /// Take a release out that fails. Returns what serves its projector now. The second of two callers finds it done.
     pub(crate) async fn suspend(&self, failing: &Active) -> Result<Option<Arc<Active>>, ReleaseError> {
-        let _one_at_a_time = self.shared.change.lock().await;
         let serving = || self.serving().of(&failing.name).cloned();
-        let still =
-            serving().is_some_and(|active| active.release_id == failing.release_id && active.health.is_failing());
-        if !still {
-            return Ok(serving());
+        {
+            let _one_at_a_time = self.shared.change.lock().await;
+            let still =
+                serving().is_some_and(|active| active.release_id == failing.release_id && active.health.is_failing());
+            if !still {
+                return Ok(serving());
+            }
+            let release = self.release(failing.release_id).await?;
+            let reason = failing.health.finding().unwrap_or_else(|| "it failed".into());
+            if self.shared.store.suspend(&release, &reason, now_ms()).await? {
+                metrics::counter!("belfry_suspensions_total", "projector" => failing.name.clone()).increment(1);
+                tracing::error!(release = failing.label, reason, "release suspended");
+                self.shared.others.rollout_changed();
+            }
+            self.take_over(Vec::new()).await?;
         }
-        let release = self.release(failing.release_id).await?;
-        let reason = failing.health.finding().unwrap_or_else(|| "it failed".into());
-        if self.shared.store.suspend(&release, &reason, now_ms()).await? {
-            metrics::counter!("belfry_suspensions_total", "projector" => failing.name.clone()).increment(1);
-            tracing::error!(release = failing.label, reason, "release suspended");
-            self.shared.others.rollout_changed();
-        }
-        if let Err(error) = self.take_over(Vec::new()).await {
-            // Events must go on: what fails becomes a dead letter meanwhile.
-            tracing::error!(%error, "what should serve instead cannot be loaded");
-            return Ok(None);
+        let is_loaded = || serving().is_some_and(|active| active.release_id != failing.release_id);
+        let alone = self.rollout(&failing.name).await?.release_id == failing.release_id;
+        if !alone && !is_loaded() && timeout(REPLACED_WITHIN, self.load_what_serves()).await.is_err() {
+            tracing::error!(
+                projector = failing.name,
+                "the release before is not loaded yet; events become dead letters"
+            );
         }
         Ok(serving())
     }
@@ -127,4 +168,8 @@ impl Registry {
         self.shared.others.rollout_changed();
         self.take_over(Vec::new()).await
     }
+}
+
+fn changed_meanwhile(projector: &str) -> ReleaseError {
+    ReleaseError::Refused(format!("what serves {projector} was changed meanwhile; look and try again"))
 }

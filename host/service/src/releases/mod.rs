@@ -4,8 +4,10 @@ mod changes;
 mod follow;
 mod health;
 mod loading;
+mod missing;
 mod registry;
 mod replayed;
+mod retiring;
 mod serving;
 pub mod signature;
 pub(crate) mod trial;
@@ -15,15 +17,19 @@ mod vouching;
 use std::sync::Arc;
 
 use belfry_model::{Envelope, Outcome};
-use belfry_sandbox::{Configuration, NotAdmitted, Projector};
+use belfry_sandbox::{Configuration, Description, NotAdmitted, Projector};
 use belfry_store::StoreError;
 
 pub(crate) use follow::follow;
 pub(crate) use health::Health;
+pub(crate) use missing::keep_loaded;
 pub(crate) use registry::RegistrySettings;
 pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
 pub(crate) use serving::Serving;
 pub(crate) use signature::TrustedKeys;
+
+/// Who decides what no person decides.
+const BELFRY: &str = "belfry";
 
 /// A release that serves.
 pub struct Active {
@@ -33,7 +39,9 @@ pub struct Active {
     pub name: String,
     /// As people know it: `name@version#id`.
     pub label: String,
-    pub(crate) projector: Projector,
+    pub(crate) description: Description,
+    /// None: it cannot be loaded, and is not asked.
+    pub(crate) projector: Option<Projector>,
     pub(crate) configuration: Arc<Configuration>,
     /// Why it is not asked, if it is not.
     pub(crate) halt: Option<Halt>,
@@ -54,6 +62,7 @@ impl Active {
             release_id: self.release_id,
             name: self.name.clone(),
             label: self.label.clone(),
+            description: self.description.clone(),
             projector: self.projector.clone(),
             configuration: self.configuration.clone(),
             halt,
@@ -63,18 +72,17 @@ impl Active {
 
     /// Whether it subscribes to the event's type.
     pub fn wants(&self, envelope: &Envelope) -> bool {
-        self.projector.description().subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
+        self.description.subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
     }
 
     /// Where the data of an event of this type says whom it is about, as RFC 6901.
     pub(crate) fn subject_pointer(&self, event_type: &str) -> Option<&str> {
-        let subscriptions = &self.projector.description().subscriptions;
-        subscriptions.iter().find(|wanted| wanted.event_type == event_type)?.subject.as_deref()
+        self.description.subscriptions.iter().find(|wanted| wanted.event_type == event_type)?.subject.as_deref()
     }
 
     /// The event types that it subscribes to.
     pub fn event_types(&self) -> impl Iterator<Item = &str> {
-        self.projector.description().subscriptions.iter().map(|wanted| wanted.event_type.as_str())
+        self.description.subscriptions.iter().map(|wanted| wanted.event_type.as_str())
     }
 }
 
@@ -97,6 +105,9 @@ pub enum ReleaseError {
     /// Nobody who is trusted vouches for the component.
     #[error("{0}")]
     NotVouchedFor(String),
+    /// What the store has of a release is not what was pushed.
+    #[error("{0}")]
+    Changed(String),
     /// Two releases of one projector cannot both serve.
     #[error("{0} and {1} are of one projector; name one release of each")]
     Twice(String, String),

@@ -1,15 +1,17 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use belfry_model::JsonObject;
-use belfry_sandbox::{Digest, Sandbox, digest};
+use belfry_sandbox::{Digest, NotAdmitted, Reason, Sandbox, digest};
 use belfry_store::{AddRelease, Added, NewRelease, Release, ReleaseName, Store, StoreError};
 use bytes::Bytes;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
+use super::loading::{Lane, Lanes};
+use super::missing::Wanted;
 use super::signature::{Signature, TrustedKeys};
 use super::{ReleaseError, Serving};
 use crate::clock::now_ms;
@@ -88,17 +90,20 @@ pub(super) struct Shared {
     pub(super) serving: ArcSwap<Serving>,
     names: ArcSwap<HashMap<i64, Named>>,
     pub(super) muted: AtomicBool,
-    /// Changes come one after another.
+    /// Changes come one after another. Nothing is loaded while this is held: a pause must not wait for a compiler.
     pub(super) change: Mutex<()>,
-    /// Loading uses the same pools as events do, and must leave room there.
-    pub(super) loading: Semaphore,
+    pub(super) lanes: Lanes,
+    /// Why releases cannot be loaded that should be, by their numbers.
+    pub(super) not_loaded: StdMutex<HashMap<i64, String>>,
+    pub(super) wanted: Wanted,
 }
 
-/// Components that are loaded at the same time.
-const LOADING: usize = 2;
+/// The largest configuration of a release, in bytes.
+const MAX_CONFIG_BYTES: usize = 64 << 10;
 
 impl Registry {
-    /// Load what serves. On an empty store, the component that comes along becomes the first release.
+    /// Load what serves. On an empty store, the component that comes along becomes the first release. A release that cannot
+    /// be loaded keeps its projector out, and nothing else.
     pub(crate) async fn open(settings: RegistrySettings) -> Result<Self, ReleaseError> {
         let RegistrySettings { store, sandbox, others, trusted, replay_within, default } = settings;
         let shared = Shared {
@@ -112,7 +117,9 @@ impl Registry {
             names: ArcSwap::default(),
             muted: AtomicBool::new(false),
             change: Mutex::default(),
-            loading: Semaphore::new(LOADING),
+            lanes: Lanes::default(),
+            not_loaded: StdMutex::default(),
+            wanted: Wanted::default(),
         };
         let registry = Self { shared: Arc::new(shared) };
         if registry.shared.store.rollouts().await?.is_empty() {
@@ -128,6 +135,7 @@ impl Registry {
             registry.shared.store.activate_first(&pushed.release, "belfry", now_ms()).await?;
         }
         registry.refresh().await?;
+        registry.load_what_serves().await?;
         Ok(registry)
     }
 
@@ -158,6 +166,14 @@ impl Registry {
     /// Check a component and its configuration, and make a release of them. It does not serve yet.
     pub async fn push(&self, upload: Upload) -> Result<Pushed, ReleaseError> {
         let Upload { component, config, note, created_by, signature } = upload;
+        let settings_text = config.as_str().to_owned();
+        if settings_text.len() > MAX_CONFIG_BYTES {
+            let detail = format!(
+                "config: {} bytes as JSON; a release's settings have at most {MAX_CONFIG_BYTES}",
+                settings_text.len()
+            );
+            return Err(NotAdmitted { reason: Reason::OverLimit, detail }.into());
+        }
         let component_digest = digest(&component);
         // Before any time is spent on it.
         let signature = match (component_digest == self.shared.default, &signature) {
@@ -167,11 +183,10 @@ impl Registry {
             }
         };
         let bytes = component.clone();
-        let settings = config.clone();
         let (projector, report) = self
-            .blocking(move |sandbox| {
+            .blocking(Lane::Trying, move |sandbox| {
                 let projector = sandbox.load(&bytes)?;
-                let configuration = Arc::new(projector.configure(&settings)?);
+                let configuration = Arc::new(projector.configure(&config)?);
                 let report = projector.try_out(&configuration)?;
                 Ok((projector, report))
             })
@@ -183,14 +198,13 @@ impl Registry {
             digest: projector.digest().0,
             component,
             // Two releases with the same settings in another order or spacing are the same.
-            config: config.as_str().to_owned(),
+            config: settings_text,
             description: serde_json::to_string(description).expect("a description is texts and lists"),
             note,
             created_by,
             admission: serde_json::to_string(&report).expect("a report is texts and numbers"),
             signature,
         };
-        let _one_at_a_time = self.shared.change.lock().await;
         match self.shared.store.add_release(&new, now_ms()).await? {
             AddRelease::There(added, release) => {
                 self.read_names().await?;

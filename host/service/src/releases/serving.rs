@@ -10,7 +10,7 @@ pub(crate) struct Serving {
     /// By projector's name.
     pub(crate) active: Arc<Vec<Arc<Active>>>,
     pub(crate) candidates: Vec<Arc<Candidate>>,
-    /// What served before, ready to serve again: going back loads nothing.
+    /// What rollbacks go back to, ready to serve again: going back loads nothing.
     pub(super) before: Vec<Arc<Active>>,
 }
 
@@ -28,7 +28,8 @@ impl Serving {
     /// A release that is loaded already.
     pub(super) fn loaded(&self, release_id: i64) -> Option<&Arc<Active>> {
         let candidates = self.candidates.iter().map(|candidate| &candidate.release);
-        self.active.iter().chain(candidates).chain(&self.before).find(|active| active.release_id == release_id)
+        let all = self.active.iter().chain(candidates).chain(&self.before);
+        all.filter(|active| active.projector.is_some()).find(|active| active.release_id == release_id)
     }
 
     /// The event types that a release subscribes to that serves or is tried.

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange};
 
+use super::loading::Lane;
 use super::trial::{Candidate, Mode, Plan};
-use super::{Active, Registry, ReleaseError};
+use super::{Active, BELFRY, Registry, ReleaseError};
 use crate::clock::now_ms;
-
-/// Who decides what the plan of a canary says.
-const BELFRY: &str = "belfry";
 
 impl Registry {
     /// Try a release beside the one that serves its projector; in place of another that is tried. Without a plan its
@@ -21,12 +19,16 @@ impl Registry {
         plan: Option<&Plan>,
         by: &str,
     ) -> Result<(), ReleaseError> {
-        let _one_at_a_time = self.shared.change.lock().await;
         let release = self.release(release_id).await?;
         if release.projector != projector {
             return Err(ReleaseError::of_another(release_id, &release.projector, projector));
         }
         let rollout = self.rollout(projector).await?;
+        if rollout.retired {
+            let detail =
+                format!("{projector} is retired; let it serve again first: belfry release rollback {projector}");
+            return Err(ReleaseError::Refused(detail));
+        }
         if rollout.release_id == release_id {
             let detail = format!("{} serves already; there is nothing to try beside it", release.label());
             return Err(ReleaseError::Refused(detail));
@@ -39,11 +41,13 @@ impl Registry {
         if plan.is_some() {
             self.ensure_replayed(&release).await?;
         }
-        let loaded = self.load_once(&release).await?;
+        let loaded = self.load_once(&release, Lane::Serving).await?;
         let candidate = plan
             .map_or(CandidateRow { release_id, share: None, plan: None, step: None }, |plan| row(release_id, plan, 0));
         let action = if plan.is_some() { "trial.canary" } else { "trial.shadow" };
         let change = TrialChange { candidate: Some(&candidate), created_by: by, action, ..unchanged(&rollout) };
+        let _one_at_a_time = self.shared.change.lock().await;
+        // If what serves was changed since, this changes nothing and is refused.
         self.change_trial(&change, vec![loaded]).await?;
         tracing::info!(release = release.label(), by, "a trial begins");
         Ok(())

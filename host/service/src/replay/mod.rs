@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use belfry_model::{Envelope, Event, MessageSettings};
-use belfry_store::{LogEntry, NewChange, Store, StoreError};
+use belfry_sandbox::Overloaded;
+use belfry_store::{LogEntry, NewChange, StoreError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub(crate) use plan::{Baseline, Plan, Wanted};
@@ -23,7 +23,8 @@ pub(crate) use report::Report;
 
 use crate::clock::now_ms;
 use crate::comparison::{Told, project};
-use crate::releases::{Active, Registry, ReleaseError};
+use crate::pipeline::Pipeline;
+use crate::releases::{Active, ReleaseError};
 use plan::Against;
 use report::{Compared, Findings, Seen};
 
@@ -31,6 +32,8 @@ use report::{Compared, Findings, Seen};
 const PAGE: u32 = 4000;
 /// Events that one thread projects at once.
 const LOT: usize = 200;
+/// For which release the threads work then: a replay's lots are of no single one, and leave a thread to others.
+const REPLAY: i64 = 0;
 /// How often the progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
@@ -69,9 +72,7 @@ pub(crate) struct Progress {
 /// Where replays come from. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Replays {
-    store: Store,
-    registry: Registry,
-    messages: Arc<MessageSettings>,
+    pipeline: Pipeline,
     turn: Arc<Semaphore>,
     threads: usize,
 }
@@ -91,16 +92,15 @@ struct Recorded {
 }
 
 impl Replays {
-    pub(crate) fn new(store: Store, registry: Registry, messages: Arc<MessageSettings>) -> Self {
-        // Events that come now go first: half of the processors is enough for those that came before.
-        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().div_ceil(2));
-        Self { store, registry, messages, turn: Arc::new(Semaphore::new(1)), threads }
+    /// A replay keeps `threads` of the threads busy that are beside those of live events.
+    pub(crate) fn new(pipeline: Pipeline, threads: usize) -> Self {
+        Self { pipeline, turn: Arc::new(Semaphore::new(1)), threads }
     }
 
     /// Load both sides and find the events' place in the log.
     pub(crate) async fn prepare(&self, wanted: Wanted, by: String) -> Result<Replay, ReplayError> {
         let turn = self.turn.clone().try_acquire_owned().map_err(|_| ReplayError::Busy)?;
-        let plan = Arc::new(Plan::make(wanted, &self.store, &self.registry).await?);
+        let plan = Arc::new(Plan::make(wanted, &self.pipeline.store, &self.pipeline.registry).await?);
         Ok(Replay { replays: self.clone(), plan, by, _turn: turn })
     }
 }
@@ -134,7 +134,7 @@ impl Replay {
         }
         let report = findings.report(began.elapsed().as_secs_f64());
         let found = report.summary(plan.baseline.release_id(), plan.is_of_one_subject());
-        replays.store.note_change(&NewChange::replayed(&plan.candidate.label, by, &found), now_ms()).await?;
+        replays.pipeline.store.note_change(&NewChange::replayed(&plan.candidate.label, by, &found), now_ms()).await?;
         Ok(report)
     }
 }
@@ -143,7 +143,7 @@ impl Replays {
     /// The events after a position with their notifications, in lots, and where to go on.
     async fn read_page(&self, plan: &Plan, position: i64) -> Result<(VecDeque<Vec<Recorded>>, i64), ReplayError> {
         // An event's notifications stand right behind it, also those of the last event in the span.
-        let mut rows = self.store.read_log(position, i64::MAX, PAGE).await?;
+        let mut rows = self.pipeline.store.read_log(position, i64::MAX, PAGE).await?;
         let full = rows.len() == PAGE as usize;
         let last_event = rows.iter().rposition(|row| row.source_event_id.is_none());
         if let Some(last_event) = last_event.filter(|place| full && *place > 0) {
@@ -153,17 +153,18 @@ impl Replays {
         // What was retired meanwhile is not there any more.
         let next = rows.last().map_or(plan.up_to, |row| row.position);
         if matches!(plan.baseline, Against::Recorded) {
-            self.registry.learn(rows.iter().filter_map(|row| row.release_id)).await?;
+            self.pipeline.registry.learn(rows.iter().filter_map(|row| row.release_id)).await?;
         }
         Ok((lots(events(rows, plan.up_to)), next))
     }
 
-    fn compare(&self, plan: Arc<Plan>, lot: Vec<Recorded>) -> JoinHandle<Vec<Seen>> {
-        let (messages, registry) = (self.messages.clone(), self.registry.clone());
-        tokio::task::spawn_blocking(move || {
+    async fn compare(&self, plan: Arc<Plan>, lot: Vec<Recorded>) -> Result<Vec<Seen>, Overloaded> {
+        let Pipeline { messages, registry, beside, .. } = self.pipeline.clone();
+        let work = move || {
             let projector_of = |release_id| registry.name(release_id).map(|named| named.projector);
             lot.into_iter().map(|recorded| see(&plan, recorded, &messages, &projector_of)).collect()
-        })
+        };
+        beside.run(REPLAY, work).await
     }
 }
 

@@ -120,11 +120,11 @@ impl Postgres {
                                  WHERE after.release_id = $1 AND after.id >= now.id \
                                    AND after.created_at <= to_timestamp($2 / 1000.0)) \
                FROM belfry.rollout AS now \
-              WHERE created_at <= to_timestamp($2 / 1000.0) \
+              WHERE created_at <= to_timestamp($2 / 1000.0) AND NOT retired \
                 AND (release_id = $1 OR candidate_id = $1 AND candidate_plan IS NOT NULL) \
                 AND NOT EXISTS (SELECT FROM belfry.rollout AS before \
                                  WHERE before.id = (SELECT max(id) FROM belfry.rollout \
-                                                     WHERE projector = now.projector AND id < now.id) \
+                                                     WHERE projector = now.projector AND id < now.id) AND NOT before.retired \
                                    AND (before.release_id = $1 OR before.candidate_id = $1 AND before.candidate_plan IS NOT NULL)) \
               ORDER BY id DESC LIMIT 1",
         )

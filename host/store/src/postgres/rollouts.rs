@@ -29,7 +29,7 @@ macro_rules! select_rollouts {
         concat!(
             "SELECT id, projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, ",
             before!(),
-            ", suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step \
+            ", suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step, retired \
              FROM belfry.rollout AS now ",
             $condition
         )
@@ -55,6 +55,7 @@ fn rollout(row: &PgRow) -> Result<Rollout, StoreError> {
         created_at_ms: row.try_get(4)?,
         previous_release_id: row.try_get(5)?,
         suspended_release_id: row.try_get(6)?,
+        retired: row.try_get(12)?,
         candidate: candidate.transpose()?,
         reason: row.try_get(7)?,
     })
@@ -124,7 +125,7 @@ impl Postgres {
             ", now.release_id), now.release_id, $3, 'belfry', to_timestamp($4 / 1000.0) \
                FROM belfry.rollout AS now \
               WHERE now.id = (SELECT max(id) FROM belfry.rollout WHERE projector = $1) AND now.release_id = $2 \
-                AND now.suspended_release_id IS DISTINCT FROM now.release_id"
+                AND now.suspended_release_id IS DISTINCT FROM now.release_id AND NOT now.retired"
         ))
         .bind(&release.projector)
         .bind(release.id)
@@ -134,6 +135,37 @@ impl Postgres {
         .await?;
         if done.rows_affected() > 0 {
             note(&mut transaction, &NewChange::suspended(release, reason), now_ms).await?;
+        }
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn retire_projector(
+        &self,
+        rollout: &Rollout,
+        reason: &str,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.readers.begin().await?;
+        one_at_a_time(&mut transaction).await?;
+        let done = sqlx::query(
+            "INSERT INTO belfry.rollout (projector, release_id, suspended_release_id, retired, reason, created_by, created_at) \
+             SELECT now.projector, now.release_id, \
+                    CASE WHEN now.suspended_release_id = now.release_id THEN now.release_id END, \
+                    true, $3, $4, to_timestamp($5 / 1000.0) \
+               FROM belfry.rollout AS now \
+              WHERE now.id = $2 AND now.id = (SELECT max(id) FROM belfry.rollout WHERE projector = $1)",
+        )
+        .bind(&rollout.projector)
+        .bind(rollout.id)
+        .bind(reason)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::retired(rollout, reason, created_by), now_ms).await?;
         }
         transaction.commit().await?;
         Ok(done.rows_affected() > 0)

@@ -126,11 +126,11 @@ impl Sqlite {
                     NOT EXISTS (SELECT 1 FROM rollout AS after \
                                  WHERE after.release_id = $1 AND after.id >= now.id AND after.created_at_ms <= $2) \
                FROM rollout AS now \
-              WHERE created_at_ms <= $2 \
+              WHERE created_at_ms <= $2 AND NOT retired \
                 AND (release_id = $1 OR candidate_id = $1 AND candidate_plan IS NOT NULL) \
                 AND NOT EXISTS (SELECT 1 FROM rollout AS before \
                                  WHERE before.id = (SELECT max(id) FROM rollout WHERE projector = now.projector AND id < now.id) \
-                                   AND (before.release_id = $1 OR before.candidate_id = $1 AND before.candidate_plan IS NOT NULL)) \
+                                   AND NOT before.retired AND (before.release_id = $1 OR before.candidate_id = $1 AND before.candidate_plan IS NOT NULL)) \
               ORDER BY id DESC LIMIT 1",
         )
         .bind(release_id)

@@ -18,7 +18,7 @@ macro_rules! select_rollouts {
                         AND NOT EXISTS (SELECT 1 FROM rollout AS out WHERE out.projector = now.projector \
                                          AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
                       ORDER BY before.id DESC LIMIT 1), \
-                    suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step \
+                    suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step, retired \
              FROM rollout AS now ",
             $condition
         )
@@ -38,6 +38,7 @@ fn rollout(row: &SqliteRow) -> Result<Rollout, StoreError> {
         created_at_ms: row.try_get(4)?,
         previous_release_id: row.try_get(5)?,
         suspended_release_id: row.try_get(6)?,
+        retired: row.try_get(12)?,
         candidate: candidate.transpose()?,
         reason: row.try_get(7)?,
     })
@@ -99,7 +100,7 @@ impl Sqlite {
                     now.release_id, $3, 'belfry', $4 \
                FROM rollout AS now \
               WHERE now.id = (SELECT max(id) FROM rollout WHERE projector = $1) AND now.release_id = $2 \
-                AND now.suspended_release_id IS NOT now.release_id",
+                AND now.suspended_release_id IS NOT now.release_id AND NOT now.retired",
         )
         .bind(&release.projector)
         .bind(release.id)
@@ -109,6 +110,35 @@ impl Sqlite {
         .await?;
         if done.rows_affected() > 0 {
             note(&mut transaction, &NewChange::suspended(release, reason), now_ms).await?;
+        }
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn retire_projector(
+        &self,
+        rollout: &Rollout,
+        reason: &str,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query(
+            "INSERT INTO rollout (projector, release_id, suspended_release_id, retired, reason, created_by, created_at_ms) \
+             SELECT now.projector, now.release_id, \
+                    CASE WHEN now.suspended_release_id = now.release_id THEN now.release_id END, 1, $3, $4, $5 \
+               FROM rollout AS now \
+              WHERE now.id = $2 AND now.id = (SELECT max(id) FROM rollout WHERE projector = $1)",
+        )
+        .bind(&rollout.projector)
+        .bind(rollout.id)
+        .bind(reason)
+        .bind(created_by)
+        .bind(now_ms)
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() > 0 {
+            note(&mut transaction, &NewChange::retired(rollout, reason, created_by), now_ms).await?;
         }
         transaction.commit().await?;
         Ok(done.rows_affected() > 0)

@@ -242,7 +242,7 @@ impl SourcePositions {
             return Ok(topics.iter().cloned().collect());
         }
         let mut wanted = BTreeSet::new();
-        for rollout in self.store.rollouts().await? {
+        for rollout in self.store.rollouts().await?.into_iter().filter(|rollout| !rollout.retired) {
             let release = self.store.release(rollout.release_id).await?;
             let description =
                 release.and_then(|release| serde_json::from_str::<Description>(&release.description).ok());

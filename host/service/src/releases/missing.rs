@@ -1,0 +1,164 @@
+//! Loading what should serve and is not loaded, beside everything else: no change of what serves waits for it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use belfry_store::Rollout;
+use tokio::sync::{Notify, watch};
+
+use super::loading::Lane;
+use super::{Active, Registry, ReleaseError};
+
+/// How soon what could not be loaded is tried again: at first, and after a while.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LATER_RETRY: Duration = Duration::from_secs(60);
+
+/// Keep loaded what serves and what rollbacks go back to, until the service stops. What serves does not wait for the other.
+pub(crate) async fn keep_loaded(registry: Registry, stopping: watch::Receiver<bool>) {
+    let Wanted { serving, before } = &registry.shared.wanted;
+    tokio::join!(
+        keep(serving, || registry.load_what_serves(), stopping.clone()),
+        keep(before, || registry.load_what_served(), stopping),
+    );
+}
+
+/// Raised when releases should be loaded and are not.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// Those that should serve, or be tried.
+    serving: Notify,
+    /// Those that rollbacks go back to.
+    before: Notify,
+}
+
+/// Load whenever something is wanted, and again after a while if not all of it is there.
+async fn keep<L: Future<Output = Result<bool, ReleaseError>>>(
+    wanted: &Notify,
+    load: impl Fn() -> L,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut retry = FIRST_RETRY;
+    loop {
+        let all_there = tokio::select! {
+            loaded = load() => loaded.unwrap_or_else(|error| {
+                tracing::error!(%error, "what should be loaded cannot be read; it is tried again");
+                false
+            }),
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        tokio::select! {
+            () = wanted.notified() => retry = FIRST_RETRY,
+            () = tokio::time::sleep(retry), if !all_there => retry = (retry * 2).min(LATER_RETRY),
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+impl Registry {
+    /// Load each release that should serve, or be tried, and let it. Returns whether all of them are loaded.
+    pub(super) async fn load_what_serves(&self) -> Result<bool, ReleaseError> {
+        let mut all_there = true;
+        for rollout in self.shared.store.rollouts().await? {
+            for release_id in rollout.in_use() {
+                match self.load_missing(release_id, Lane::Serving).await {
+                    Ok(None) => continue,
+                    Ok(Some(loaded)) => {
+                        let _one_at_a_time = self.shared.change.lock().await;
+                        self.take_over(vec![loaded]).await?;
+                        if self.serving().loaded(release_id).is_none() {
+                            // Loading it again would not help. If it is not wanted any more, this is soon forgotten.
+                            let why = "how it is to be tried was written by another version";
+                            self.not_loaded().insert(release_id, why.to_owned());
+                        }
+                    }
+                    // That says nothing of the release.
+                    Err(error @ ReleaseError::Store(_)) => return Err(error),
+                    Err(error) => {
+                        all_there = false;
+                        self.note_not_loaded(release_id, &rollout, &error).await?;
+                    }
+                }
+            }
+        }
+        Ok(all_there)
+    }
+
+    /// The same of what rollbacks would go back to: they must not wait for that.
+    async fn load_what_served(&self) -> Result<bool, ReleaseError> {
+        let mut all_there = true;
+        for rollout in self.shared.store.rollouts().await? {
+            for release_id in rollout.back_to() {
+                match self.load_missing(release_id, Lane::Trying).await {
+                    Ok(None) => continue,
+                    Ok(Some(loaded)) => {
+                        tracing::info!(release = loaded.label, "ready to serve again");
+                        let _one_at_a_time = self.shared.change.lock().await;
+                        self.take_over(vec![loaded]).await?;
+                    }
+                    Err(error @ ReleaseError::Store(_)) => return Err(error),
+                    Err(error) => {
+                        all_there = false;
+                        let projector = &rollout.projector;
+                        tracing::warn!(projector, release_id, %error, "a rollback could not go back to this");
+                        self.not_loaded().insert(release_id, error.to_string());
+                    }
+                }
+            }
+        }
+        Ok(all_there)
+    }
+
+    /// None if it is loaded already.
+    async fn load_missing(&self, release_id: i64, lane: Lane) -> Result<Option<Arc<Active>>, ReleaseError> {
+        if self.serving().loaded(release_id).is_some() {
+            return Ok(None);
+        }
+        let release = self.release(release_id).await?;
+        self.load_once(&release, lane).await.map(Some)
+    }
+
+    /// Raise the alarm, and let its events become dead letters unless another release serves its projector here.
+    async fn note_not_loaded(
+        &self,
+        release_id: i64,
+        rollout: &Rollout,
+        error: &ReleaseError,
+    ) -> Result<(), ReleaseError> {
+        let label = self.name(release_id).map_or_else(|| format!("#{release_id}"), |named| named.label);
+        let instead = self.serving().of(&rollout.projector).filter(|active| active.projector.is_some()).cloned();
+        let instead = instead.map_or_else(|| "none".to_owned(), |active| active.label.clone());
+        tracing::error!(release = label, %error, serves_instead = instead, "a release that should serve cannot be loaded");
+        self.not_loaded().insert(release_id, error.to_string());
+        let _one_at_a_time = self.shared.change.lock().await;
+        self.take_over(Vec::new()).await
+    }
+
+    /// Why a release that should serve could not be loaded, if it could not.
+    pub(crate) fn why_not_loaded(&self, release_id: i64) -> Option<String> {
+        self.not_loaded().get(&release_id).cloned()
+    }
+
+    /// Keep only the failures of releases that are wanted and not loaded, count those of releases in use, and have loaded
+    /// what was not tried yet.
+    pub(super) fn settle_failures(&self, rollouts: &[Rollout]) {
+        let serving = self.serving();
+        let is_missing = |release_id: &i64| serving.loaded(*release_id).is_none();
+        let in_use: BTreeSet<i64> = rollouts.iter().flat_map(Rollout::in_use).filter(is_missing).collect();
+        let before: BTreeSet<i64> = rollouts.iter().flat_map(Rollout::back_to).filter(is_missing).collect();
+        let mut failures = self.not_loaded();
+        failures.retain(|release_id, _| in_use.contains(release_id) || before.contains(release_id));
+        let failed = in_use.iter().filter(|release_id| failures.contains_key(*release_id)).count();
+        metrics::gauge!("belfry_releases_not_loaded").set(failed as f64);
+        let Wanted { serving: for_serving, before: for_before } = &self.shared.wanted;
+        for (missing, wanted) in [(in_use, for_serving), (before, for_before)] {
+            if missing.iter().any(|release_id| !failures.contains_key(release_id)) {
+                wanted.notify_one();
+            }
+        }
+    }
+
+    fn not_loaded(&self) -> MutexGuard<'_, HashMap<i64, String>> {
+        self.shared.not_loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

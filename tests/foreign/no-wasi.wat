@@ -1,0 +1,18 @@
+;; WASI preview 1 with nothing behind it, for toolchains that cannot do without: a clock that starts at 1970 and goes on by a
+;; microsecond with each look, the same randomness each time, no files, no variables, no arguments, output dropped.
+(module (import "env" "memory" (memory 0))
+  (global $t (mut i64) (i64.const 1000000000)) (global $r (mut i64) (i64.const 0x9e3779b97f4a7c15))
+  (func $zz (param i32 i32) (result i32) (i32.store (local.get 0) (i32.const 0)) (i32.store (local.get 1) (i32.const 0)) i32.const 0)  (func $ok2 (param i32 i32) (result i32) i32.const 0)  (func $badf2 (param i32 i32) (result i32) i32.const 8)
+  (export "args_sizes_get" (func $zz)) (export "environ_sizes_get" (func $zz)) (export "args_get" (func $ok2)) (export "environ_get" (func $ok2)) (export "fd_fdstat_get" (func $badf2)) (export "fd_fdstat_set_flags" (func $badf2)) (export "fd_prestat_get" (func $badf2)) (func (export "fd_prestat_dir_name") (param i32 i32 i32) (result i32) i32.const 8)
+  (func (export "fd_close") (param i32) (result i32) i32.const 8) (func (export "fd_seek") (param i32 i64 i32 i32) (result i32) i32.const 8)
+  (func (export "fd_read") (param i32 i32 i32 i32) (result i32) i32.const 8) (func (export "sched_yield") (result i32) i32.const 0) (func (export "proc_exit") (param i32) unreachable)
+  (func (export "poll_oneoff") (param i32 i32 i32 i32) (result i32) (i32.store (local.get 3) (i32.const 0)) i32.const 0)
+  (func (export "clock_res_get") (param i32 i32) (result i32) (i64.store (local.get 1) (i64.const 1000)) i32.const 0)  (func (export "clock_time_get") (param i32 i64 i32) (result i32)
+    (global.set $t (i64.add (global.get $t) (i64.const 1000))) (i64.store (local.get 2) (global.get $t)) i32.const 0)
+  (func (export "random_get") (param i32 i32) (result i32) (block (loop (br_if 1 (i32.eqz (local.get 1)))
+    (global.set $r (i64.xor (global.get $r) (i64.shl (global.get $r) (i64.const 13)))) (global.set $r (i64.xor (global.get $r) (i64.shr_u (global.get $r) (i64.const 7))))
+    (global.set $r (i64.xor (global.get $r) (i64.shl (global.get $r) (i64.const 17)))) (i64.store8 (local.get 0) (global.get $r))
+    (local.set 0 (i32.add (local.get 0) (i32.const 1))) (local.set 1 (i32.sub (local.get 1) (i32.const 1))) (br 0))) i32.const 0)
+  (func (export "fd_write") (param i32 i32 i32 i32) (result i32) (local $s i32) (block (loop (br_if 1 (i32.eqz (local.get 2)))
+    (local.set $s (i32.add (local.get $s) (i32.load offset=4 (local.get 1)))) (local.set 1 (i32.add (local.get 1) (i32.const 8)))
+    (local.set 2 (i32.sub (local.get 2) (i32.const 1))) (br 0))) (i32.store (local.get 3) (local.get $s)) i32.const 0))
