@@ -205,7 +205,7 @@ impl Ways {
         let topic = format!("{}.envelopes.v1", Uuid::new_v4().simple());
         kafka.create_topic(&topic, 1, &[]).await?;
         let settings = [
-            ("store.url", store.url),
+            ("store.url", store.url.clone()),
             ("source.postgres", ServiceDatabase::setting(&[&service])),
             ("kafka.brokers", kafka.bootstrap()),
             ("kafka.group", topic.clone()),

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use belfry_store::{
-    KeepFor, NewEvent, NewParked, ParkedScope, Receipt, Retired, Store, StoreSettings, Submission, Writer, WriterSettings,
-    migrate, migrate_submit,
+    KeepFor, NewEvent, NewParked, ParkedScope, Receipt, Retired, Store, StoreSettings, Submission, Writer,
+    WriterSettings, migrate, migrate_submit,
 };
 use belfry_tests::servers::{Database, Postgres, shared_postgres};
 use belfry_tests::{Batch, BelfryProcess, Client, logged_events, results_ready};

@@ -15,7 +15,7 @@ use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError,
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgStatement, PgTypeInfo};
-use sqlx::{ConnectOptions, Describe, Either, Error, Execute, Executor, PgConnection, Postgres as Driver, SqlStr};
+use sqlx::{ConnectOptions, Either, Error, Execute, Executor, PgConnection, Postgres as Driver, SqlStr};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -170,12 +170,6 @@ impl Session {
         let outcome = timeout(limit, self.connection().prepare_with(sql, parameters)).await;
         self.settle(outcome)
     }
-
-    async fn describe_limited(&mut self, sql: SqlStr) -> Result<Describe<Driver>, Error> {
-        let limit = self.limit;
-        let outcome = timeout(limit, self.connection().describe(sql)).await;
-        self.settle(outcome)
-    }
 }
 
 /// Whether an error leaves the connection unusable, or leaves open whether it is.
@@ -279,13 +273,6 @@ impl<'c> Executor<'c> for &'c mut Session {
     {
         Box::pin(self.prepare_limited(sql, parameters))
     }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Driver>, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(self.describe_limited(sql))
-    }
 }
 
 impl<'c> Executor<'c> for &'_ Connections {
@@ -315,13 +302,5 @@ impl<'c> Executor<'c> for &'_ Connections {
     {
         let connections = self.clone();
         Box::pin(async move { connections.lend().await?.prepare_limited(sql, parameters).await })
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Driver>, Error>>
-    where
-        'c: 'e,
-    {
-        let connections = self.clone();
-        Box::pin(async move { connections.lend().await?.describe_limited(sql).await })
     }
 }

@@ -314,5 +314,5 @@ fn topic_refused(topic: String, reason: String) -> Failure {
 }
 
 fn lease_is_gone() -> Failure {
-    Failure::Store(StoreError("the lease is gone, or parked entries were changed meanwhile".into()))
+    Failure::Store(StoreError::Failed("the lease is gone, or parked entries were changed meanwhile".into()))
 }
