@@ -173,8 +173,8 @@ impl<'a> Fields<'a> {
             let told = error.to_string();
             let detail = if not_json {
                 format!("not valid JSON: {error}")
-            } else if [REPEATED, TOO_MANY].iter().any(|ours| told.starts_with(ours)) {
-                told
+            } else if let Some(ours) = [REPEATED, TOO_MANY].into_iter().find(|ours| told.starts_with(ours)) {
+                ours.to_owned()
             } else {
                 // The parser's own words would quote what it found.
                 "must be a JSON object".to_owned()

@@ -40,6 +40,11 @@ struct Refused {
 }
 
 impl Odd {
+    /// Whether `belfry.submit` refuses it at the call.
+    fn fails_its_transaction(self) -> bool {
+        matches!(self, Self::Undecodable | Self::NulInTeacher | Self::NulInBatch)
+    }
+
     /// How it is refused; none if it is taken.
     fn cause(self, way: Way) -> Option<&'static str> {
         match self {
@@ -73,8 +78,8 @@ pub(super) async fn nul(cluster: &mut Cluster, length: Length, random: &mut Rng)
 async fn everywhere(cluster: &Cluster, kinds: &[Odd], random: &mut Rng) -> Result<()> {
     let mut letters = Vec::new();
     for way in [Way::Http, Way::Kafka, Way::Submit] {
-        // What is no JSON fails its service's transaction.
-        for odd in kinds.iter().filter(|odd| way != Way::Submit || **odd != Odd::Undecodable) {
+        // What submit refuses fails its service's transaction.
+        for odd in kinds.iter().filter(|odd| way != Way::Submit || !odd.fails_its_transaction()) {
             for place in 0..GROUP {
                 letters.extend(one_group(cluster, way, *odd, place, random).await?);
             }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use belfry_model::JsonObject;
 use belfry_service::releases::signature::Signature;
 
@@ -40,7 +40,7 @@ pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::R
 fn read_config(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the configuration {name}"))?;
-    text.parse::<JsonObject>().with_context(|| format!("the configuration {name} must be a JSON object"))?;
+    text.parse::<JsonObject>().map_err(|error| anyhow!("the configuration {name}: {error}"))?;
     Ok(text)
 }
 
