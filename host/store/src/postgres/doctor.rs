@@ -9,7 +9,7 @@ use super::{connect, migrate};
 use crate::{OpenError, StoreError, StoreSettings};
 
 /// What belfry needs to do with which table.
-const NEEDED: [(&str, &str); 22] = [
+const NEEDED: [(&str, &str); 23] = [
     ("outbox", "SELECT INSERT"),
     ("component", "SELECT INSERT"),
     ("component_signature", "SELECT INSERT"),
