@@ -240,11 +240,11 @@ async fn a_sink_that_was_off_while_events_came_waits_for_a_word() -> Result<()> 
     };
     let sent = async || {
         let records = kafka.read_topic(&topic).await?;
-        Ok(records.iter().filter_map(|record| record.header("event_id").map(str::to_owned)).collect::<Vec<_>>())
+        anyhow::Ok(records.iter().filter_map(|record| record.header("event_id").map(str::to_owned)).collect::<Vec<_>>())
     };
     let on = start(true, None).await?;
     let first = post(&on, 1).await?;
-    eventually("it is sent", &sent, |sent| *sent == [first.clone()]).await?;
+    eventually("it is sent", sent, |sent| *sent == [first.clone()]).await?;
     on.terminate().await?;
     // Nothing was missed: no word is needed.
     let on = start(true, None).await?;
@@ -262,7 +262,7 @@ async fn a_sink_that_was_off_while_events_came_waits_for_a_word() -> Result<()> 
     ensure!(sent().await? == [first.clone()], "it is sent without a word");
     asking.terminate().await?;
     let resumed = start(true, Some("position")).await?;
-    eventually("it is sent", &sent, |sent| *sent == [first.clone(), missed.clone()]).await?;
+    eventually("it is sent", sent, |sent| *sent == [first.clone(), missed.clone()]).await?;
     resumed.terminate().await?;
 
     let off = start(false, None).await?;
@@ -270,7 +270,7 @@ async fn a_sink_that_was_off_while_events_came_waits_for_a_word() -> Result<()> 
     off.terminate().await?;
     let resumed = start(true, Some("end")).await?;
     let next = post(&resumed, 4).await?;
-    eventually("the next is sent", &sent, |sent| *sent == [first.clone(), missed.clone(), next.clone()]).await?;
+    eventually("the next is sent", sent, |sent| *sent == [first.clone(), missed.clone(), next.clone()]).await?;
     let explained = resumed.client().get(&format!("/v1/notifications/{left_out}")).await?;
     ensure!(explained.body["deliveries"][0]["state"] == "before-the-sink", "{explained:?}");
     resumed.terminate().await?;
@@ -331,7 +331,7 @@ async fn a_topic_that_may_not_be_written_is_held_back_and_no_other() -> Result<(
     };
     eventually("other topics go on", others, all).await?;
     let parked = async || Ok(client.get("/v1/parked").await?.body["parked"].as_array().map_or(0, Vec::len));
-    eventually("the topic's entries wait", &parked, |parked| *parked == 30).await?;
+    eventually("the topic's entries wait", parked, |parked| *parked == 30).await?;
     let listed = client.get("/v1/parked?limit=1").await?;
     ensure!(listed.body["parked"][0]["scope"] == "topic", "{listed:?}");
     kafka.forbid_writing("forbidden", false).await?;
@@ -340,10 +340,10 @@ async fn a_topic_that_may_not_be_written_is_held_back_and_no_other() -> Result<(
     ensure!(asked.body["entries"] == 30, "{asked:?}");
     let arrived = async || {
         let records = kafka.read_topic("forbidden").await?;
-        Ok(records.iter().filter_map(|record| record.header("event_id").map(str::to_owned)).collect::<Vec<_>>())
+        anyhow::Ok(records.iter().filter_map(|record| record.header("event_id").map(str::to_owned)).collect::<Vec<_>>())
     };
     eventually("they arrive in order", arrived, |ids| *ids == forbidden).await?;
-    eventually("nothing is parked", &parked, |parked| *parked == 0).await?;
+    eventually("nothing is parked", parked, |parked| *parked == 0).await?;
     service.stop().await;
     kafka.stop().await
 }
