@@ -10,6 +10,7 @@ command -v initdb >/dev/null || [ ${#in_versions[@]} -gt 0 ] || missing+=(postgr
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v mvn >/dev/null || missing+=(maven)
 command -v java >/dev/null || missing+=(default-jre-headless)
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 # More, if it is asked for.
 while [ $# -gt 0 ]; do
   case "$1" in

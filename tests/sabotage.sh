@@ -5,7 +5,7 @@ cargo=${CARGO:-cargo}
 failed=0
 
 # The command must be built with the tests: only then can its safeguards be switched off.
-$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test hostile_guests || exit 1
+$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test hostile_guests --test slow_clients || exit 1
 
 run() { # safeguard, file, test
     BELFRY_SABOTAGE=$1 timeout 300 $cargo test --quiet --workspace --test "$2" -- --exact "$3" --test-threads 1 2>&1
@@ -37,4 +37,5 @@ try inbox store postgres::an_event_id_is_taken_once
 try issued store postgres::a_notification_is_issued_once_whatever_leads_to_it
 try seeded-randomness hostile_guests clocks_show_the_events_time_and_randomness_its_id
 try sorted-inserts safeguards replicas_that_bring_the_same_ids_do_not_deadlock
+try give-way slow_clients half_sent_requests_lock_no_one_out
 exit $failed
