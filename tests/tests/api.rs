@@ -311,16 +311,16 @@ async fn lines_are_answered_up_to_the_first_that_is_not_taken() -> Result<()> {
     let body: String = (0..EVENTS as u64).map(|number| format!("{}\n", event(number))).collect();
     let url = format!("{}/v1/events", service.client().url());
     let request = reqwest::Client::new().post(url).header("content-type", "application/x-ndjson").body(body);
-    let mut response = request.send().await?;
-    // The first answers are here, and the service stops.
-    assert_eq!(response.status(), 200);
     let reading = tokio::spawn(async move {
-        let mut text = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            text.extend_from_slice(&chunk);
-        }
-        anyhow::Ok(String::from_utf8(text)?)
+        let response = request.send().await?;
+        anyhow::ensure!(response.status() == 200, "{}", response.status());
+        anyhow::Ok(response.text().await?)
     });
+    let first = format!("/v1/events/{}", Batch::number(0).event_id);
+    while service.client().get(&first).await?.status != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // The first lines are durable, and the service stops.
     let service = service.restart().await?;
     let lines: Vec<Value> = reading.await??.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     assert_eq!(lines.len(), EVENTS, "every line has an answer");

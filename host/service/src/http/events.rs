@@ -25,6 +25,8 @@ use crate::pipeline::Taken;
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// What bodies of one envelope a line are called.
 const LINES: [&str; 4] = [NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonl"];
+/// Answers up to this size are sent as a whole, with their length; larger ones as they come.
+const WHOLE_BYTES: usize = 4 << 20;
 /// How long a sender waits for its turn before it is asked to come back.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An event counts as one more for each of these: what becomes of it takes many times its size in memory.
@@ -72,11 +74,14 @@ async fn many(api: Api, body: Bytes, silent: bool) -> Result<Response, Problem> 
     }
     let mut answers = Answers::new(api, lines, silent);
     // As long as no line is answered, the whole can be refused.
-    let (first, problem) = answers.next().await;
+    let (mut text, problem) = answers.next().await;
     if let Some(problem) = problem {
         return Err(problem);
     }
-    let body = if answers.are_complete() { Body::from(first) } else { Body::from_stream(answers.rest(first)) };
+    while text.len() < WHOLE_BYTES && !answers.are_complete() {
+        text.append(&mut answers.next().await.0);
+    }
+    let body = if answers.are_complete() { Body::from(text) } else { Body::from_stream(answers.rest(text)) };
     Ok(([(header::CONTENT_TYPE, NDJSON)], body).into_response())
 }
 
