@@ -219,6 +219,7 @@ impl Service {
         for source in &submitted {
             source.register().await?;
         }
+        let [http_bounds, ops_bounds] = listener_bounds(&config);
         let api = Api {
             replays: Replays::new(store.clone(), registry.clone(), pipeline.messages.clone()),
             dead_letters: DeadLetters { pipeline: pipeline.clone(), heartbeat: heartbeat.clone() },
@@ -226,7 +227,7 @@ impl Service {
             store: store.clone(),
             registry,
             feeds,
-            feed_places: Arc::new(Semaphore::new(config.http.max_feeds)),
+            feed_places: Arc::new(Semaphore::new(most_feeds(&config, http_bounds.connections))),
             heartbeat: heartbeat.clone(),
             others,
             in_flight: in_flight.clone(),
@@ -245,12 +246,11 @@ impl Service {
         };
         let ops = http::ops(ops);
         let listening = async {
-            let [http, operators] = listener_bounds(&config);
             let budget = Budget::new(config.http.body_memory_mib << 20);
-            let http = listen(config.http.listen, http, http::api(api), budget, stopping.clone()).await?;
+            let http = listen(config.http.listen, http_bounds, http::api(api), budget, stopping.clone()).await?;
             // A share of its own: what the API's clients do is nothing to those who watch.
             let budget = Budget::new(OPS_BODY_BYTES);
-            Ok((http, listen(config.ops.listen, operators, ops, budget, finishing).await?))
+            Ok((http, listen(config.ops.listen, ops_bounds, ops, budget, finishing).await?))
         };
         let ((http_address, http), (ops_address, ops)) = match listening.await {
             Ok(listening) => listening,
@@ -371,6 +371,11 @@ fn listener_bounds(config: &Config) -> [Bounds; 2] {
         Bounds { listener: "http", connections, times },
         Bounds { listener: "ops", connections: config.ops.max_connections, times },
     ]
+}
+
+/// Feeds stay for as long as they like, so some connections are kept from them.
+fn most_feeds(config: &Config, connections: usize) -> usize {
+    config.http.max_feeds.min(connections * 3 / 4).max(1)
 }
 
 async fn listen(

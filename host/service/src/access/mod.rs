@@ -269,8 +269,10 @@ impl Access {
         drop(used);
         let store = self.shared.store.clone();
         tokio::spawn(async move {
-            if let Err(error) = store.note_token_used(id, now_ms()).await {
-                tracing::debug!(%error, "the use of a token is not noted");
+            match timeout(READ, store.note_token_used(id, now_ms())).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "the use of a token is not noted"),
+                Err(_) => tracing::debug!("the use of a token is not noted in time"),
             }
         });
     }

@@ -153,7 +153,10 @@ impl Answers {
                 }
             }
         }
-        let in_flight = self.api.pipeline.begin(&self.run, events).await.map_err(Problem::from);
+        let in_flight = match timeout(ANSWER, self.api.pipeline.begin(&self.run, events)).await {
+            Ok(in_flight) => in_flight.map_err(Problem::from),
+            Err(_) => Err(late()),
+        };
         self.failed = in_flight.as_ref().err().cloned();
         self.under_way.push_back(Chunk { lines, in_flight, _permit: permit });
     }
@@ -163,7 +166,7 @@ impl Answers {
         let finished = match in_flight {
             Ok(in_flight) => match timeout(ANSWER, in_flight.finish()).await {
                 Ok(fates) => fates.map_err(Problem::from),
-                Err(_) => Err(Problem::overloaded("the events are not committed in time; send them again")),
+                Err(_) => Err(late()),
             },
             Err(problem) => Err(problem),
         };
@@ -210,6 +213,10 @@ fn write(text: &mut Vec<u8>, number: usize, posted: Posted) {
     let posted = Posted { line: Some(number), ..posted };
     serde_json::to_writer(&mut *text, &posted).expect("texts and numbers are always JSON");
     text.push(b'\n');
+}
+
+fn late() -> Problem {
+    Problem::overloaded("the events are not committed in time; send them again, that is harmless")
 }
 
 fn not_taken(event_id: Option<Uuid>, problem: &Problem) -> Posted {
