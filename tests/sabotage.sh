@@ -5,7 +5,7 @@ cargo=${CARGO:-cargo}
 failed=0
 
 # The command must be built with the tests: only then can its safeguards be switched off.
-$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test parked --test kafka_sink --test hostile_guests --test envelopes --test unloadable || exit 1
+$cargo build --quiet --workspace --bin belfry --test safeguards --test store --test parked --test kafka_sink --test hostile_guests --test envelopes --test unloadable --test slow_clients || exit 1
 
 run() { # safeguard, file, test
     BELFRY_SABOTAGE=$1 timeout 300 $cargo test --quiet --workspace --test "$2" -- --exact "$3" --test-threads 1 2>&1
@@ -48,4 +48,5 @@ try unpark-expired parked a_parked_entry_that_has_expired_is_withheld
 try give-way kafka_sink a_replica_that_cannot_reach_kafka_leaves_the_sink_to_one_that_can
 try live-events-first hostile_guests live_events_have_their_instances_whatever_runs_beside_them
 try component-digest unloadable a_component_that_was_changed_in_the_database_is_refused_and_what_serves_goes_on
+try connections-give-way slow_clients half_sent_requests_lock_no_one_out
 exit $failed

@@ -26,6 +26,7 @@ redis       redis-server          valkey-compat-redis          redis
 java        default-jre-headless  java-latest-openjdk-headless openjdk
 maven       maven                 maven                        maven
 strace      strace                strace                       -
+venv        python3-venv          python3                      python
 TABLE
 }
 
@@ -41,6 +42,7 @@ has() { # a name of the table
     postgresql) found initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     redis) found redis-server ;;
     maven) found mvn ;;
+    venv) python3 -c 'import ensurepip' 2>/dev/null ;;
     *) found "$1" ;;
   esac
 }
@@ -50,7 +52,7 @@ found() { command -v "${1%% *}" >/dev/null; } # CC may have arguments
 case "${1:-}" in
   build) needed='cc cxx make pkg-config openssl' ;;
   servers) needed='cc cxx make pkg-config openssl postgresql redis java maven' ;;
-  test) needed='cc cxx make pkg-config openssl postgresql redis java maven strace' ;;
+  test) needed='cc cxx make pkg-config openssl postgresql redis java maven strace venv' ;;
   *) echo "usage: $0 build|servers|test"; exit 2 ;;
 esac
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use belfry_artifacts::TEACHER_RESULTS;
 use belfry_service::access::Role;
 use belfry_service::http::{OPENAPI, routes};
-use belfry_tests::servers::shared_postgres;
+use belfry_tests::servers::{FaultProxy, shared_postgres};
 use belfry_tests::{Batch, BelfryProcess, Ended, Replica, TestService, belfry, eventually, results_ready};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -94,7 +94,8 @@ async fn every_route_has_its_role() -> Result<()> {
 
     let directory = TempDir::new()?;
     let file = tokens_file(&directory)?;
-    let service = TestService::start_with(TEACHER_RESULTS, &[("http.tokens_file", &file)]).await?;
+    let settings = [("http.tokens_file", file.as_str()), ("http.denials_per_minute", "0")];
+    let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
     let url = service.client().url().to_owned();
     let mut tokens = Vec::new();
     for role in Role::ALL {
@@ -117,12 +118,111 @@ async fn every_route_has_its_role() -> Result<()> {
             let status = status(request().bearer_auth(token)).await?;
             ensure!(status != 401 && status != 405, "{method} {path}: {status}");
             ensure!(
-                (status == 403) == needed.is_some_and(|needed| *role < needed),
+                (status == 403) == needed.is_some_and(|needed| !role.may(needed)),
                 "{role}: {method} {path}: {status}"
             );
         }
     }
     service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_producer_posts_and_learns_nothing_of_what_follows() -> Result<()> {
+    let directory = TempDir::new()?;
+    let file = tokens_file(&directory)?;
+    let service = TestService::start_with(TEACHER_RESULTS, &[("http.tokens_file", &file)]).await?;
+    let events = format!("{}/v1/events", service.client().url());
+    let post = |kind: &str, body: String| {
+        Client::new().post(&events).bearer_auth("producer").header("content-type", kind).body(body).send()
+    };
+    let one: Value = post("application/json", results_ready(&Batch::number(1)).to_string()).await?.json().await?;
+    ensure!(one["status"] == "accepted" && one["position"] == 1, "{one}");
+    let line: Value = post("application/jsonl", results_ready(&Batch::number(2)).to_string()).await?.json().await?;
+    ensure!(line["status"] == "accepted" && line["line"] == 1, "{line}");
+    for answer in [one, line] {
+        ensure!(answer["notifications"] == json!([]) && answer["dead_letters"] == json!([]), "{answer}");
+    }
+    let read = Client::new().get(format!("{events}/{}", Batch::number(1).event_id));
+    ensure!(status(read.bearer_auth("producer")).await? == 403);
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn denied_requests_are_counted_and_an_address_with_too_many_waits() -> Result<()> {
+    let directory = TempDir::new()?;
+    std::fs::write(directory.path().join("belfry.toml"), "[http]\ndenials_per_minute = 5\n")?;
+    let file = tokens_file(&directory)?;
+    let belfry = BelfryProcess::start_with(directory.path(), &[("http.tokens_file", file)]).await?;
+    let url = format!("{}/v1/events/{}", belfry.client().url(), Uuid::nil());
+    let get = |token: &str| status(Client::new().get(&url).bearer_auth(token));
+    ensure!(get("viewer").await? == 404, "it is let in, and there is no such event");
+    for _ in 0..3 {
+        ensure!(get("guess").await? == 401);
+    }
+    ensure!(get("producer").await? == 403 && get("producer").await? == 403);
+    let waits = Client::new().get(&url).bearer_auth("guess").send().await?;
+    ensure!(waits.status() == 429 && waits.headers()["retry-after"] == "60", "{waits:?}");
+    ensure!(get("operator").await? == 429, "whether a guess is right is not said");
+    ensure!(get("viewer").await? == 404, "others may share the address");
+    let metrics = belfry.metrics().await?;
+    for counted in ["{status=\"401\"} 3", "{status=\"403\"} 2", "{status=\"429\"} 2"] {
+        ensure!(metrics.contains(&format!("belfry_denied_total{counted}")), "{counted}: {metrics}");
+    }
+    let log = belfry.log()?;
+    let denied = log.lines().filter(|line| line.contains("a request is denied"));
+    let denied: Vec<Value> = denied.map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(denied.len() == 5 && denied.iter().all(|line| line["address"] == "127.0.0.1"), "{denied:?}");
+    ensure!(denied[4]["caller"] == "producer-of-file" && denied[4]["route"] == "/v1/events/{event_id}", "{denied:?}");
+    belfry.terminate().await
+}
+
+#[tokio::test]
+async fn requests_do_not_queue_behind_a_database_that_hangs() -> Result<()> {
+    let postgres = shared_postgres().await?;
+    let database = postgres.create_database().await?;
+    let proxy = FaultProxy::start(postgres.port()).await?;
+    let directory = TempDir::new()?;
+    let set = format!("store.url={}", database.url);
+    let root = belfry(&["token", "create", "root", "--role", "admin", "--direct", "--set", &set]).await?;
+    ensure!(root.code == Some(0), "{root:?}");
+    let settings =
+        [("store.url", database.url_through(proxy.port(), "postgres")), ("http.require_token", "true".to_owned())];
+    let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
+    let url = format!("{}/v1/events", belfry.client().url());
+    let http = Client::new();
+    // What is no event is refused without the database, once it is known whose it is.
+    let post = || async { status(http.post(&url).bearer_auth(root.stdout.trim()).body("{}")).await };
+    ensure!(post().await? == 400);
+    proxy.hang();
+    // Longer than tokens in memory count without a look.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for _ in 0..2 {
+        let began = Instant::now();
+        let statuses = futures_util::future::join_all((0..20).map(|_| post())).await;
+        let took = began.elapsed();
+        println!("20 requests while the database hangs: {took:?}");
+        ensure!(statuses.iter().all(|status| status.as_ref().is_ok_and(|status| *status == 400)), "{statuses:?}");
+        ensure!(took < Duration::from_secs(4), "{took:?}");
+    }
+    proxy.heal();
+    belfry.kill().await
+}
+
+#[tokio::test]
+async fn no_token_has_a_name_that_belfry_has() -> Result<()> {
+    let directory = TempDir::new()?;
+    let file = directory.path().join("tokens");
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    for name in ["local", "Belfry"] {
+        std::fs::write(&file, format!("{name} admin {hash}\n"))?;
+        let settings = [("http.tokens_file", file.to_str().context("a path")?)];
+        let started = TestService::start_with(TEACHER_RESULTS, &settings).await;
+        ensure!(started.is_err_and(|error| error.to_string().contains("neither local nor belfry")), "{name}");
+        let made = belfry_on(&directory, &["token", "create", name, "--role", "viewer", "--direct"]).await?;
+        ensure!(made.code != Some(0) && made.stderr.contains("neither local nor belfry"), "{made:?}");
+    }
     Ok(())
 }
 
@@ -272,9 +372,30 @@ async fn without_tokens_web_pages_are_kept_out() -> Result<()> {
     let http = Client::new();
     ensure!(status(http.get(&url)).await? == 200);
     ensure!(status(http.get(&url).header("origin", "https://example.com")).await? == 403);
-    ensure!(status(http.get(&url).header("host", "rebound.example.com")).await? == 403);
+    for host in ["rebound.example.com", "localhost.example.com", "[::2]"] {
+        ensure!(status(http.get(&url).header("host", host)).await? == 403, "{host}");
+    }
+    for host in ["localhost.", "LOCALHOST:1", "[::1]", "[::1]:7341"] {
+        ensure!(status(http.get(&url).header("host", host)).await? == 200, "{host}");
+    }
+    let two = raw(
+        &service,
+        "GET /v1/projectors HTTP/1.1\r\nhost: localhost\r\nhost: example.com\r\nconnection: close\r\n\r\n",
+    );
+    ensure!(two.await?.starts_with("HTTP/1.1 400"), "two hosts");
+    let elsewhere = "GET http://example.com/v1/projectors HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    ensure!(raw(&service, elsewhere).await?.starts_with("HTTP/1.1 403"), "what the first line names counts too");
     service.stop().await;
     Ok(())
+}
+
+/// The answer to a request as it is written here.
+async fn raw(service: &TestService, request: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(service.client().url().trim_start_matches("http://")).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 #[tokio::test]

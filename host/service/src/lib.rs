@@ -27,6 +27,7 @@ pub mod telemetry;
 mod clock;
 mod comparison;
 mod dead_letters;
+mod descriptors;
 mod heartbeat;
 mod lease;
 mod lot;

@@ -13,13 +13,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::access::Access;
-use crate::config::{Config, DeliveryMode, SecretError, Tokens, TokensError, without_secrets};
+use crate::access::{Access, Denials};
+use crate::config::{Config, DeliveryMode, Http, SecretError, Tokens, TokensError, without_secrets};
 use crate::dead_letters::DeadLetters;
 use crate::delivery::feed::Feeds;
 use crate::delivery::{OutletSettings, Relay, SinkHealth};
 use crate::heartbeat::Heartbeat;
-use crate::http::{self, Api, Ops};
+use crate::http::listener::{Bounds, Budget, Times, serve};
+use crate::http::{self, Api, Looked, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
 use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
@@ -27,7 +28,7 @@ use crate::pipeline::{Aside, Pipeline, Publishing};
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
 use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::replay::Replays;
-use crate::{retention, telemetry};
+use crate::{descriptors, retention, telemetry};
 
 /// Requests that may wait for the writer.
 const WRITER_QUEUE: usize = 1024;
@@ -35,6 +36,8 @@ const WRITER_QUEUE: usize = 1024;
 const EXECUTOR_QUEUE: usize = 1 << 16;
 /// Those that no live event waits for: the lots of a replay, and events that are looked at again.
 const BESIDE_QUEUE: usize = 1 << 10;
+/// The memory for bodies that are sent to the operators' listener, where nothing takes one.
+const OPS_BODY_BYTES: usize = 1 << 20;
 /// How long a stop waits for requests, and then for each sink.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -104,8 +107,8 @@ pub struct Service {
     stop: watch::Sender<bool>,
     finish: watch::Sender<bool>,
     rest: watch::Sender<bool>,
-    http: JoinHandle<io::Result<()>>,
-    ops: JoinHandle<io::Result<()>>,
+    http: JoinHandle<()>,
+    ops: JoinHandle<()>,
     sources: Vec<JoinHandle<()>>,
     sinks: Vec<JoinHandle<()>>,
     /// What goes on until all sinks have ended: heartbeat, teller and listener.
@@ -138,16 +141,12 @@ impl Service {
             default: default_projector,
         };
         let registry = Registry::open(settings).await?;
-        let access = Access::open(store.clone(), tokens, config.http.require_token).await?;
+        let denials = Denials::new(config.http.denials_per_minute);
+        let access = Access::open(store.clone(), tokens, config.http.require_token, denials).await?;
         let writer = Writer::start(store.clone(), writer_settings(&config), heartbeat.log_end().clone());
         let (stop, stopping) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
-        let feeds = Feeds {
-            store: store.clone(),
-            registry: registry.clone(),
-            log_end: heartbeat.log_end().subscribe(),
-            stopping: stopping.clone(),
-        };
+        let feeds = Feeds::new(store.clone(), registry.clone(), heartbeat.log_end().subscribe(), stopping.clone());
         let mut sinks = Vec::new();
         let mut health = Vec::new();
         let kafka = kafka_outlet(&config)?;
@@ -230,6 +229,7 @@ impl Service {
         for source in &submitted {
             source.register().await?;
         }
+        let [http_bounds, ops_bounds] = listener_bounds(&config);
         let api = Api {
             replays: Replays::new(pipeline.clone(), replay_threads(&config)),
             dead_letters: DeadLetters { pipeline: pipeline.clone(), heartbeat: heartbeat.clone() },
@@ -237,6 +237,7 @@ impl Service {
             store: store.clone(),
             registry,
             feeds,
+            feed_places: Arc::new(Semaphore::new(most_feeds(&config, http_bounds.connections))),
             heartbeat: heartbeat.clone(),
             others,
             in_flight: in_flight.clone(),
@@ -245,7 +246,7 @@ impl Service {
             access,
         };
         let ops = Ops {
-            store: store.clone(),
+            looked: Looked::new(store.clone()),
             metrics,
             stopping: stopping.clone(),
             heartbeat,
@@ -256,8 +257,11 @@ impl Service {
         };
         let ops = http::ops(ops);
         let listening = async {
-            let http = listen("http.listen", config.http.listen, http::api(api), stopping.clone()).await?;
-            Ok((http, listen("ops.listen", config.ops.listen, ops, finishing).await?))
+            let budget = Budget::new(config.http.body_memory_mib << 20);
+            let http = listen(config.http.listen, http_bounds, http::api(api), budget, stopping.clone()).await?;
+            // A share of its own: what the API's clients do is nothing to those who watch.
+            let budget = Budget::new(OPS_BODY_BYTES);
+            Ok((http, listen(config.ops.listen, ops_bounds, ops, budget, finishing).await?))
         };
         let ((http_address, http), (ops_address, ops)) = match listening.await {
             Ok(listening) => listening,
@@ -368,19 +372,38 @@ fn message_settings(config: &Config) -> MessageSettings {
     }
 }
 
+/// What clients of the two listeners may take: no more than there are file descriptors.
+fn listener_bounds(config: &Config) -> [Bounds; 2] {
+    let ms = Duration::from_millis;
+    let Http { head_timeout_ms, body_timeout_ms, read_timeout_ms, idle_timeout_ms, .. } = config.http;
+    let times = Times {
+        head: ms(head_timeout_ms),
+        body: ms(body_timeout_ms),
+        read: ms(read_timeout_ms),
+        idle: ms(idle_timeout_ms),
+    };
+    let connections = descriptors::allow(config.http.max_connections, config.ops.max_connections);
+    [
+        Bounds { listener: "http", connections, times },
+        Bounds { listener: "ops", connections: config.ops.max_connections, times },
+    ]
+}
+
+/// Feeds stay for as long as they like, so some connections are kept from them.
+fn most_feeds(config: &Config, connections: usize) -> usize {
+    config.http.max_feeds.min(connections * 3 / 4).max(1)
+}
+
 async fn listen(
-    name: &'static str,
     address: SocketAddr,
+    bounds: Bounds,
     router: Router,
-    mut stopping: watch::Receiver<bool>,
-) -> Result<(SocketAddr, JoinHandle<io::Result<()>>), StartError> {
+    budget: Arc<Budget>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
+    let name = if bounds.listener == "http" { "http.listen" } else { "ops.listen" };
     let failed = |error| StartError::Listen { name, address, error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let until_stopped = async move {
-        // The sender lives as long as the service.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let server = axum::serve(listener, router).with_graceful_shutdown(until_stopped);
-    Ok((address, tokio::spawn(server.into_future())))
+    Ok((address, tokio::spawn(serve(listener, router, bounds, budget, stopping))))
 }

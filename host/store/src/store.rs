@@ -185,6 +185,14 @@ impl Store {
         }
     }
 
+    /// The positions of those events that are in the log.
+    pub async fn positions_of(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.positions_of(event_ids).await,
+            Self::Postgres(postgres) => postgres.positions_of(event_ids).await,
+        }
+    }
+
     /// A notification, sent or not.
     pub async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
         match self {

@@ -225,10 +225,10 @@ pub(crate) async fn a_parked_entry_keeps_what_its_sink_needs(opened: Opened) {
     let both = [parked(2, "notifications", "teacher"), parked(3, "notifications", "teacher")];
     assert!(store.checkpoint(SINK, lease.epoch, 3, &both).await.expect("an answer"));
     let logged = store.read_relay(0, 10).await.expect("a query").entries;
-    let tomorrow_ms = crate::now_ms() + 24 * 60 * 60 * 1000;
     opened.commit((4..8).map(|number| submission(number, vec![])).collect()).await;
     // PostgreSQL retires ranges of four positions.
-    store.retire(4, tomorrow_ms, tomorrow_ms, 100).await.expect("an answer");
+    assert!(store.checkpoint(SINK, lease.epoch, 4, &[]).await.expect("an answer"));
+    crate::retention::retire_all(&opened, crate::retention::NOTHING).await;
     assert_eq!(store.log_bounds().await.expect("bounds").0, 5, "the log begins behind it");
     let line = ParkedLine::Key("notifications", "teacher");
     let kept = store.read_parked(SINK, line, 10).await.expect("a query");

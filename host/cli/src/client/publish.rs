@@ -35,9 +35,9 @@ impl Client {
         Ok(answers)
     }
 
-    /// As [`Client::publish_lines`], but while the server has no room, wait as long as it says and send them again, for
-    /// `patience` at most. `waiting` is told before each wait. What the server took before it ran out of room is a
-    /// duplicate then.
+    /// As [`Client::publish_lines`], but while the server has no room, wait as long as it says and send again what it did
+    /// not take, for `patience` at most. `waiting` is told before each wait. What was taken though the answer says
+    /// otherwise is a duplicate then.
     pub async fn publish_lines_patiently(
         &self,
         lines: &[String],
@@ -45,18 +45,36 @@ impl Client {
         mut waiting: impl FnMut(&Problem, Duration),
     ) -> Result<Vec<Published>, ClientError> {
         let give_up = Instant::now() + patience;
+        let mut answers = Vec::with_capacity(lines.len());
         loop {
-            match self.publish_lines(lines).await {
+            let before = answers.len();
+            let (problem, wait, refusal) = match self.publish_lines(&lines[before..]).await {
+                Ok(more) => {
+                    let taken = more.iter().take_while(|answer| answer.status != PublishStatus::Overloaded).count();
+                    let problem = more.get(taken).map(|answer| answer.problem.clone().unwrap_or_default());
+                    answers.extend(
+                        more.into_iter()
+                            .map(|answer| Published { line: answer.line.map(|line| line + before as u64), ..answer }),
+                    );
+                    match problem {
+                        Some(problem) => (problem, DEFAULT_WAIT, None),
+                        None => return Ok(answers),
+                    }
+                }
                 Err(ClientError::Refused { problem, retry_after }) if problem.status == 503 => {
                     let wait = retry_after.unwrap_or(DEFAULT_WAIT);
-                    if Instant::now() + wait > give_up {
-                        return Err(ClientError::Refused { problem, retry_after });
-                    }
-                    waiting(&problem, wait);
-                    sleep(wait).await;
+                    ((*problem).clone(), wait, Some(ClientError::Refused { problem, retry_after }))
                 }
-                answer => return answer,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() + wait > give_up {
+                // The lines that were not taken say so themselves.
+                return refusal.map_or(Ok(answers), Err);
             }
+            let taken = answers.iter().position(|answer: &Published| answer.status == PublishStatus::Overloaded);
+            answers.truncate(taken.unwrap_or(answers.len()));
+            waiting(&problem, wait);
+            sleep(wait).await;
         }
     }
 }

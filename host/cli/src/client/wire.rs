@@ -46,6 +46,8 @@ pub enum PublishStatus {
     Conflict,
     /// Larger than an event may be.
     TooLarge,
+    /// Not taken now; it may be sent again.
+    Overloaded,
     /// Something that this client does not know; see the problem.
     #[serde(other)]
     Refused,
@@ -60,6 +62,7 @@ impl PublishStatus {
             Self::Malformed => "malformed",
             Self::Conflict => "conflict",
             Self::TooLarge => "too-large",
+            Self::Overloaded => "overloaded",
             Self::Refused => "refused",
         }
     }

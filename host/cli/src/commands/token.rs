@@ -45,12 +45,12 @@ Examples:
   belfry token create ci --role publisher --expires-in 90d
   belfry token create root --role admin --direct --config belfry.toml > root.token
 
-Roles: viewer reads, publisher also posts events, operator also changes what serves and what is sent, admin also makes and
-revokes tokens. Commands take the token from --token-file or BELFRY_TOKEN.")]
+Roles: producer posts events and reads nothing, viewer reads, publisher also posts events, operator also changes what serves
+and what is sent, admin also makes and revokes tokens. Commands take the token from --token-file or BELFRY_TOKEN.")]
 pub struct CreateArgs {
     /// Whose it is; releases name it as their maker
     pub name: String,
-    /// What it allows: viewer, publisher, operator or admin
+    /// What it allows: producer, viewer, publisher, operator or admin
     #[arg(long)]
     pub role: Role,
     /// How long it counts, such as 30m, 12h or 90d; without it, until it is revoked

@@ -8,7 +8,7 @@ use super::{Role, Secret};
 use crate::clock::now_ms;
 
 const MAX_NAME_BYTES: usize = 63;
-/// Names that releases have for others than holders of tokens.
+/// The names under which Belfry itself, and requests without a token, are noted.
 const RESERVED: [&str; 2] = ["local", "belfry"];
 /// The longest time until a token expires.
 const MAX_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -58,12 +58,17 @@ pub enum IssueError {
     Store(#[from] StoreError),
 }
 
+/// Whether a token may have this name: one that cannot be taken for another's in releases and in the audit log.
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._@-".contains(letter);
+    let reserved = RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(allowed) && !reserved
+}
+
 /// Make a token.
 pub async fn issue(store: &Store, new: NewAccess) -> Result<Issued, IssueError> {
     let NewAccess { name, role, life, created_by } = new;
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._@-".contains(letter);
-    let is_name = (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(allowed);
-    if !is_name || RESERVED.contains(&name.as_str()) {
+    if !is_name(&name) {
         return Err(IssueError::Name);
     }
     if life.is_some_and(|life| !(Duration::from_secs(1)..=MAX_LIFE).contains(&life)) {
@@ -95,4 +100,19 @@ pub async fn revoke(store: &Store, name: &str, by: &str) -> Result<(), IssueErro
     }
     tracing::info!(token = name, by, "token revoked");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_has_the_name_of_another() {
+        for name in ["ci", "anna@school", "build-server.2", "locals"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "local", "belfry", "Local", "BELFRY", "direct:root", "a b", &"a".repeat(64)] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! token and the last look is more than a moment ago; so a revocation takes effect within about a second, however the
 //! replica hears of it.
 
+mod denials;
 mod issue;
 mod role;
 mod secret;
@@ -17,8 +18,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use belfry_store::{Store, StoreError};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
+use tokio::time::{timeout, timeout_at};
 
+pub(crate) use denials::Denials;
+pub(crate) use issue::is_name;
 pub use issue::{IssueError, Issued, NewAccess, issue, list, revoke};
 pub use role::{Role, UnknownRole};
 pub use secret::{Secret, TOKEN_PREFIX};
@@ -33,6 +37,14 @@ const FRESH: Duration = Duration::from_millis(900);
 const NEW: Duration = Duration::from_millis(200);
 /// How long they count while the database does not answer.
 const STALE: Duration = Duration::from_secs(30);
+/// How long a request waits for the tokens to be read.
+const WAIT: Duration = Duration::from_secs(2);
+/// A read that has taken this long is waited for by no further request, as long as older tokens count.
+const HANGS: Duration = Duration::from_millis(500);
+/// How long a read may take; then another is begun.
+const READ: Duration = Duration::from_secs(10);
+/// How soon after a failed read another is begun.
+const RETRY: Duration = Duration::from_millis(200);
 /// How often the use of a token is written down.
 const USE_NOTED: Duration = Duration::from_secs(60);
 
@@ -68,13 +80,29 @@ struct Shared {
     file: Option<Tokens>,
     /// Whether a request without a token is anybody's.
     required: bool,
+    denials: Denials,
     kept: ArcSwap<Kept>,
-    reading: Mutex<()>,
+    reading: StdMutex<Reading>,
+    /// Counts how many reads have ended, well or not.
+    ended: watch::Sender<u64>,
     /// When the use of each token was written down last.
     used: StdMutex<HashMap<i64, Instant>>,
     /// Counts how often the tokens were read.
     reads: watch::Sender<u64>,
 }
+
+/// One read is under way at most, and all who need it wait for the same one.
+#[derive(Default)]
+struct Reading {
+    /// Since when.
+    since: Option<Instant>,
+    failed_at: Option<Instant>,
+}
+
+/// The tokens cannot be read now.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the database does not say which tokens count")]
+pub(crate) struct NotRead;
 
 /// The tokens of the database that count, by their hashes.
 struct Kept {
@@ -97,16 +125,23 @@ impl Granted {
 }
 
 impl Access {
-    /// Read the tokens of the database. With `required` or a tokens file nobody gets in without one.
-    pub(crate) async fn open(store: Store, file: Option<Tokens>, required: bool) -> Result<Self, StoreError> {
+    /// Read the tokens of the database. With `required` or a tokens file no request is let in without one.
+    pub(crate) async fn open(
+        store: Store,
+        file: Option<Tokens>,
+        required: bool,
+        denials: Denials,
+    ) -> Result<Self, StoreError> {
         let kept = ArcSwap::from_pointee(read(&store).await?);
         let required = required || file.is_some();
         let shared = Shared {
             store,
             file,
             required,
+            denials,
             kept,
-            reading: Mutex::default(),
+            reading: StdMutex::default(),
+            ended: watch::Sender::new(0),
             used: StdMutex::default(),
             reads: watch::Sender::new(0),
         };
@@ -116,6 +151,11 @@ impl Access {
     /// Whether nobody is let in without a token.
     pub(crate) fn required(&self) -> bool {
         self.shared.required
+    }
+
+    /// Requests that were denied.
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.shared.denials
     }
 
     /// Whose request it is that brings this token. Without one it is the machine's own user, where that is enough.
@@ -145,40 +185,78 @@ impl Access {
         Ok(Caller { name: granted.name, role: granted.role, token: Some(granted.id) })
     }
 
-    /// The tokens as they were not longer ago than this; read again if need be.
+    /// The tokens as they were not longer ago than this, read again if need be; or older ones while the database does not
+    /// answer.
     async fn fresh(&self, age: Duration) -> Result<Arc<Kept>, Denied> {
+        let now = Instant::now();
+        let since = now.checked_sub(age).unwrap_or(now);
+        if self.read_since(since, now + WAIT, true).await.is_err() {
+            tracing::debug!("tokens cannot be read now");
+        }
+        let kept = self.shared.kept.load_full();
+        if kept.read_at.elapsed() <= STALE { Ok(kept) } else { Err(Denied::Unavailable) }
+    }
+
+    /// Read the tokens again, for somebody who changed them.
+    pub(crate) async fn refresh(&self) -> Result<(), NotRead> {
+        let now = Instant::now();
+        self.read_since(now, now + READ, false).await
+    }
+
+    /// Wait for tokens that were read since then. Everybody waits for the same read, until it ends or time is over. With
+    /// `older_do` a read that hangs is not waited for.
+    async fn read_since(&self, since: Instant, until: Instant, older_do: bool) -> Result<(), NotRead> {
         let shared = &self.shared;
-        let kept = shared.kept.load_full();
-        if kept.read_at.elapsed() <= age {
-            return Ok(kept);
-        }
-        let _one_at_a_time = shared.reading.lock().await;
-        // Whoever was before has read them.
-        let kept = shared.kept.load_full();
-        if kept.read_at.elapsed() <= age {
-            return Ok(kept);
-        }
-        match self.read().await {
-            Ok(kept) => Ok(kept),
-            Err(_) if kept.read_at.elapsed() <= STALE => Ok(kept),
-            Err(error) => {
-                tracing::warn!(%error, "tokens cannot be read, so nobody is let in with one");
-                Err(Denied::Unavailable)
+        let mut ended = shared.ended.subscribe();
+        loop {
+            ended.mark_unchanged();
+            let kept = shared.kept.load_full();
+            if kept.read_at >= since {
+                return Ok(());
+            }
+            let under_way = self.begin_read().ok_or(NotRead)?;
+            if older_do && under_way.elapsed() > HANGS && kept.read_at.elapsed() <= STALE {
+                return Err(NotRead);
+            }
+            // The service lives longer than its requests, so the other end is there.
+            if timeout_at(until.into(), ended.changed()).await.is_err() {
+                return Err(NotRead);
             }
         }
     }
 
-    async fn read(&self) -> Result<Arc<Kept>, StoreError> {
-        let kept = Arc::new(read(&self.shared.store).await?);
-        self.shared.kept.store(kept.clone());
-        self.shared.reads.send_modify(|reads| *reads += 1);
-        Ok(kept)
-    }
-
-    /// Read the tokens again, for somebody who changed them.
-    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
-        let _one_at_a_time = self.shared.reading.lock().await;
-        self.read().await.map(drop)
+    /// Begin to read, unless a read is under way. Returns since when it is; none if the last one failed just now.
+    fn begin_read(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut reading = self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = reading.since {
+            return Some(since);
+        }
+        if reading.failed_at.is_some_and(|at| at.elapsed() < RETRY) {
+            return None;
+        }
+        reading.since = Some(now);
+        drop(reading);
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let error = match timeout(READ, read(&shared.store)).await {
+                Ok(Ok(kept)) => {
+                    shared.kept.store(Arc::new(kept));
+                    shared.reads.send_modify(|reads| *reads += 1);
+                    None
+                }
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("no answer within {} seconds", READ.as_secs())),
+            };
+            if let Some(error) = &error {
+                let seconds = shared.kept.load().read_at.elapsed().as_secs();
+                tracing::warn!(error, seconds, "tokens cannot be read; those that were read so many seconds ago count");
+            }
+            let failed_at = error.map(|_| Instant::now());
+            *shared.reading.lock().unwrap_or_else(PoisonError::into_inner) = Reading { since: None, failed_at };
+            shared.ended.send_modify(|ended| *ended += 1);
+        });
+        Some(now)
     }
 
     /// Write down that a token was used, in the background and not every time.
@@ -191,8 +269,10 @@ impl Access {
         drop(used);
         let store = self.shared.store.clone();
         tokio::spawn(async move {
-            if let Err(error) = store.note_token_used(id, now_ms()).await {
-                tracing::debug!(%error, "the use of a token is not noted");
+            match timeout(READ, store.note_token_used(id, now_ms())).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "the use of a token is not noted"),
+                Err(_) => tracing::debug!("the use of a token is not noted in time"),
             }
         });
     }

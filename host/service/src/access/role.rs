@@ -3,13 +3,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What somebody may do. Each role may also do what those before it may.
+/// What somebody may do. From viewer on, each role may also do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Post events, and read nothing.
+    Producer,
     /// Read events, notifications and feeds.
     Viewer,
-    /// Post events.
+    /// Post events, and read.
     Publisher,
     /// Change what serves and what is sent.
     Operator,
@@ -19,20 +21,31 @@ pub enum Role {
 
 /// A word that is no role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be viewer, publisher, operator or admin")]
+#[error("must be producer, viewer, publisher, operator or admin")]
 pub struct UnknownRole;
 
 impl Role {
     /// All of them, the least first.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Publisher, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Producer, Self::Viewer, Self::Publisher, Self::Operator, Self::Admin];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Producer => "producer",
             Self::Viewer => "viewer",
             Self::Publisher => "publisher",
             Self::Operator => "operator",
             Self::Admin => "admin",
+        }
+    }
+}
+
+impl Role {
+    /// Whether it may do what needs at least that role.
+    pub fn may(self, needed: Self) -> bool {
+        match self {
+            Self::Producer => matches!(needed, Self::Producer | Self::Publisher),
+            role => role >= needed,
         }
     }
 }
@@ -48,5 +61,19 @@ impl FromStr for Role {
 impl fmt::Display for Role {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_posts_and_reads_nothing() {
+        assert!(Role::Producer.may(Role::Publisher));
+        for needed in [Role::Viewer, Role::Operator, Role::Admin] {
+            assert!(!Role::Producer.may(needed), "{needed}");
+        }
+        assert!(Role::Publisher.may(Role::Viewer) && !Role::Viewer.may(Role::Publisher));
     }
 }

@@ -62,6 +62,14 @@ pub struct Http {
     pub listen: SocketAddr,
     pub tokens_file: Option<PathBuf>,
     pub require_token: bool,
+    pub denials_per_minute: u32,
+    pub max_connections: usize,
+    pub max_feeds: usize,
+    pub body_memory_mib: usize,
+    pub head_timeout_ms: u64,
+    pub body_timeout_ms: u64,
+    pub read_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -69,6 +77,7 @@ pub struct Http {
 #[expect(missing_docs, reason = "default.toml documents the settings")]
 pub struct Ops {
     pub listen: SocketAddr,
+    pub max_connections: usize,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -245,6 +254,15 @@ impl Config {
             return Some(problem);
         }
         let bounds = [
+            ("http.denials_per_minute", self.http.denials_per_minute as usize, 0, 1 << 20),
+            ("http.max_connections", self.http.max_connections, 2, 65_536),
+            ("http.max_feeds", self.http.max_feeds, 1, self.http.max_connections),
+            ("http.body_memory_mib", self.http.body_memory_mib, 66, 1 << 20),
+            ("http.head_timeout_ms", self.http.head_timeout_ms as usize, 100, 600_000),
+            ("http.body_timeout_ms", self.http.body_timeout_ms as usize, 100, 600_000),
+            ("http.read_timeout_ms", self.http.read_timeout_ms as usize, 100, 600_000),
+            ("http.idle_timeout_ms", self.http.idle_timeout_ms as usize, 100, 3_600_000),
+            ("ops.max_connections", self.ops.max_connections, 2, 65_536),
             ("ingest.max_event_bytes", self.ingest.max_event_bytes, 1024, 16 << 20),
             ("ingest.max_in_flight", self.ingest.max_in_flight, 1, 1 << 20),
             ("writer.group_entries", self.writer.group_entries, 1, 10_000),

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::access::Role;
+use crate::access::{Role, is_name};
 
 /// Who may do what.
 #[derive(Debug, Clone)]
@@ -24,7 +24,9 @@ pub enum TokensError {
     File(PathBuf, std::io::Error),
     /// A line is not understood.
     #[error(
-        "http.tokens_file: {0} line {1}: must be NAME ROLE SHA256, with role viewer, publisher, operator or admin and 64 hex digits"
+        "http.tokens_file: {0} line {1}: must be NAME ROLE SHA256; the name has 1 to 63 of the letters a-z and A-Z, digits and \
+         . _ @ -, and is neither local nor belfry; the role is producer, viewer, publisher, operator or admin; the hash has 64 \
+         hex digits"
     )]
     Line(PathBuf, usize),
 }
@@ -50,7 +52,7 @@ impl Tokens {
 
 fn parse(line: &str) -> Option<Token> {
     let mut words = line.split_whitespace();
-    let name = words.next()?.to_owned();
+    let name = words.next().filter(|name| is_name(name))?.to_owned();
     let role = words.next()?.parse().ok()?;
     let sha256 = words.next()?.to_ascii_lowercase();
     let hex = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -72,7 +74,10 @@ mod tests {
 
     #[test]
     fn lines_of_another_form_are_refused() {
-        for line in ["ci", "ci root 00", "ci viewer 00", "ci viewer 2bb8 extra"] {
+        let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        let reserved = ["local", "belfry", "direct:root"].map(|name| format!("{name} admin {hash}"));
+        let others = ["ci", "ci root 00", "ci viewer 00", "ci viewer 2bb8 extra"].map(str::to_owned);
+        for line in reserved.iter().chain(&others) {
             assert!(parse(line).is_none(), "{line}");
         }
     }

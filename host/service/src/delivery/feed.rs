@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use belfry_store::{LogEntry, NOTIFICATION_PAGE_BYTES, Store, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -13,13 +13,18 @@ use uuid::Uuid;
 use crate::clock::now_ms;
 use crate::releases::Registry;
 
-/// Entries read at once; by their bytes, pages are bounded too.
+/// Entries read at once, at most and at first.
 const PAGE: u32 = 100;
+const FIRST_PAGE: u32 = 10;
+/// Bytes of messages that are read at once and wait for one reader, unless one message alone has more.
+const PAGE_BYTES: usize = 64 << 10;
+/// Feeds that read a page at the same time.
+const READING: usize = 8;
 /// Positions looked at for one page: a filter that leaves out nearly all must not keep the database busy.
 const WINDOW: i64 = 10_000;
-/// Entries ready to be sent to one reader; each may have 100 KB, and there are many readers.
-const BUFFER: usize = 16;
-/// How long a reader may take no entry while there are some.
+/// Pages ready to be sent to one reader, beside the one that is being sent.
+const BUFFER: usize = 1;
+/// How long a reader may take no page while there are some.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A feed that could not read the log tries again after this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -85,9 +90,19 @@ pub struct Feeds {
     pub(crate) registry: Registry,
     pub(crate) log_end: watch::Receiver<i64>,
     pub(crate) stopping: watch::Receiver<bool>,
+    reading: Arc<Semaphore>,
 }
 
 impl Feeds {
+    pub(crate) fn new(
+        store: Store,
+        registry: Registry,
+        log_end: watch::Receiver<i64>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self { store, registry, log_end, stopping, reading: Arc::new(Semaphore::new(READING)) }
+    }
+
     /// The highest position that is committed.
     pub fn end(&self) -> i64 {
         *self.log_end.borrow()
@@ -99,7 +114,8 @@ impl Feeds {
         let closed = Arc::new(OnceLock::new());
         // The channel ends with the last of its senders: the reason must be there by then.
         let until_told = sender.clone();
-        let reader = Reader { feeds: self.clone(), filter, sender, position: after, opened_ms: now_ms() };
+        let reader =
+            Reader { feeds: self.clone(), filter, sender, position: after, page: FIRST_PAGE, opened_ms: now_ms() };
         let reason = closed.clone();
         tokio::spawn(async move {
             if let Some(why) = reader.run().await {
@@ -108,7 +124,8 @@ impl Feeds {
             drop(until_told);
         });
         let last = futures_util::stream::once(async move { closed.get().copied().map(Item::Closed) });
-        ReceiverStream::new(receiver).chain(last.filter_map(|item| item))
+        let items = futures_util::StreamExt::flat_map(ReceiverStream::new(receiver), futures_util::stream::iter);
+        items.chain(last.filter_map(|item| item))
     }
 }
 
@@ -116,8 +133,10 @@ impl Feeds {
 struct Reader {
     feeds: Feeds,
     filter: Filter,
-    sender: mpsc::Sender<Item>,
+    sender: mpsc::Sender<Vec<Item>>,
     position: i64,
+    /// Entries that the next page may have.
+    page: u32,
     opened_ms: i64,
 }
 
@@ -163,13 +182,11 @@ impl Reader {
     /// Send one page. Where it had fewer entries than asked for, all of its window are seen, whatever the filter left out.
     async fn send_page(&mut self, end: i64) -> Result<Option<End>, StoreError> {
         let up_to = end.min(self.position + WINDOW);
-        let recipient = self.filter.recipient.as_deref();
-        let page = self.feeds.store.read_notifications(self.position, up_to, PAGE, recipient).await?;
-        let bytes: usize = page.iter().map(|entry| entry.payload.len()).sum();
-        let complete = page.len() < PAGE as usize && bytes < NOTIFICATION_PAGE_BYTES;
+        let (page, complete) = self.read_page(up_to).await?;
         if self.filter.projector.is_some() {
             self.feeds.registry.learn(page.iter().filter_map(|entry| entry.release_id)).await?;
         }
+        let mut items = Vec::with_capacity(page.len());
         for entry in page {
             self.position = entry.position;
             if !self.shows(&entry) {
@@ -181,11 +198,13 @@ impl Reader {
                     .record((now_ms() - entry.created_at_ms).max(0) as f64 / 1000.0);
             }
             let position = entry.position;
-            let item = match entry.expires_at_ms.filter(|expires_at_ms| *expires_at_ms <= now_ms()) {
+            items.push(match entry.expires_at_ms.filter(|expires_at_ms| *expires_at_ms <= now_ms()) {
                 Some(expires_at_ms) => Item::Expired { position, event_id: entry.event_id, expires_at_ms },
                 None => Item::Notification { position, message: String::from_utf8_lossy(&entry.payload).into_owned() },
-            };
-            match timeout(PATIENCE, self.sender.send(item)).await {
+            });
+        }
+        if !items.is_empty() {
+            match timeout(PATIENCE, self.sender.send(items)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(Some(None)),
                 Err(_) => return Ok(Some(Some(Closed::SlowReader))),
@@ -195,6 +214,28 @@ impl Reader {
             self.position = up_to;
         }
         Ok(None)
+    }
+
+    /// The next entries, as many as may wait for one reader; and whether these are all up to there.
+    async fn read_page(&mut self, up_to: i64) -> Result<(Vec<LogEntry>, bool), StoreError> {
+        let recipient = self.filter.recipient.as_deref();
+        // Nothing closes it.
+        let _turn = self.feeds.reading.acquire().await;
+        let mut page = self.feeds.store.read_notifications(self.position, up_to, self.page, recipient).await?;
+        let read = page.len();
+        let read_bytes: usize = page.iter().map(|entry| entry.payload.len()).sum();
+        let mut bytes = 0;
+        let fitting = page.iter().take_while(|entry| {
+            bytes += entry.payload.len();
+            bytes <= PAGE_BYTES
+        });
+        let fitting = fitting.count().max(1);
+        let complete = read < self.page as usize && read_bytes < NOTIFICATION_PAGE_BYTES && fitting >= read;
+        page.truncate(fitting);
+        // As many as were good this time, or twice as many if more would have been.
+        let next = if fitting < read { fitting } else { read.max(FIRST_PAGE as usize) * 2 };
+        self.page = u32::try_from(next).unwrap_or(PAGE).min(PAGE);
+        Ok((page, complete))
     }
 
     fn shows(&self, entry: &LogEntry) -> bool {

@@ -1,14 +1,14 @@
 //! Who changed what, and when.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use belfry_model::parse_instant_ms;
 use belfry_store::{Change, ChangeFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Api;
+use super::extract::Query;
 use super::problem::Problem;
 use super::wire::raw;
 use crate::clock::rfc3339;
@@ -53,11 +53,8 @@ impl ChangeView {
     }
 }
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
-) -> Result<Json<Changes>, Problem> {
-    let Query(Parameters { by, action, subject, since, before, limit }) = parameters?;
+pub(crate) async fn list(State(api): State<Api>, parameters: Query<Parameters>) -> Result<Json<Changes>, Problem> {
+    let Query(Parameters { by, action, subject, since, before, limit }) = parameters;
     let since_ms = since.as_deref().map(parse_instant_ms).transpose();
     let since_ms = since_ms.map_err(|error| Problem::bad_request(format!("since: {error}")))?;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);

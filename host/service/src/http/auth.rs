@@ -1,10 +1,11 @@
-//! Lets in whoever has the role that a route asks for. Where no tokens are required the listener is on the loopback
-//! interface only, and whoever is there may do everything.
+//! Lets in requests whose token has the role that a route asks for. Where no tokens are required the listener is on the
+//! loopback interface only, and every program of this machine may do everything.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -15,41 +16,153 @@ use crate::access::{Denied, Role};
 pub(crate) use crate::access::Caller;
 
 pub(crate) async fn authorize(State((api, needed)): State<(Api, Role)>, mut request: Request, next: Next) -> Response {
-    // What is there and is no token is nobody's.
-    let bearer = |value: &HeaderValue| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned);
-    let token = request.headers().get(header::AUTHORIZATION).map(|value| bearer(value).unwrap_or_default());
-    if token.is_none() && !api.access.required() && !is_local(request.headers()) {
-        let detail = "without tokens only programs on this machine are served, not web pages; \
-                      send Host: localhost and no Origin, or configure http.require_token";
-        return Problem::forbidden(detail).into_response();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let address = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let token = bearer(request.headers());
+    if api.access.denials().must_wait(address, token.as_deref()) {
+        count_denied(StatusCode::TOO_MANY_REQUESTS);
+        return Problem::too_many_denials().into_response();
     }
-    match api.access.identify(token.as_deref()).await {
-        Ok(caller) if caller.role >= needed => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
+    let local = is_local(&request);
+    let problem = match admit(&api, needed, local, token.as_deref()).await {
         Ok(caller) => {
-            let detail =
-                format!("this token's role is {}, and this needs {needed}; ask an admin for another", caller.role);
-            Problem::forbidden(detail).into_response()
+            if let Some(token) = &token {
+                api.access.denials().let_in(address, token);
+            }
+            if caller.role.may(needed) {
+                request.extensions_mut().insert(caller);
+                return next.run(request).await;
+            }
+            let role = caller.role;
+            let detail = format!("this token's role is {role}, and this needs {needed}; ask an admin for another");
+            let problem = Problem::forbidden(detail);
+            return denied(&api, &request, address, Some(&caller.name), problem);
         }
-        Err(Denied::Missing) => {
-            let detail = "send a token as Authorization: Bearer TOKEN; admins make them with `belfry token create`";
-            Problem::unauthorized(detail).into_response()
-        }
-        Err(Denied::Unknown) => {
-            let detail = "the token is not known, or does not count any more: it expired or was revoked";
-            Problem::unauthorized(detail).into_response()
-        }
-        Err(Denied::Unavailable) => Problem::overloaded("tokens cannot be checked now; try again").into_response(),
-    }
+        Err(problem) => problem,
+    };
+    denied(&api, &request, address, None, problem)
 }
 
-/// A browser on this machine may be made to send requests by any page that it shows: it tells the page's origin, and
-/// where a foreign name was made to lead here, it tells that name.
-fn is_local(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let is_loopback = |name: &str| name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    !headers.contains_key(header::ORIGIN) && (name.eq_ignore_ascii_case("localhost") || is_loopback(name))
+/// Whose request it is.
+async fn admit(api: &Api, needed: Role, local: bool, token: Option<&str>) -> Result<Caller, Problem> {
+    if token.is_none() && !api.access.required() && !local {
+        let detail = "without tokens only programs on this machine are served, not web pages; \
+                      send Host: localhost and no Origin, or configure http.require_token";
+        return Err(Problem::forbidden(detail));
+    }
+    api.access.identify(token).await.map_err(|denied| match denied {
+        Denied::Missing => Problem::unauthorized(format!(
+            "this needs a token whose role is {needed}; send it as Authorization: Bearer TOKEN; admins make tokens with \
+             `belfry token create`"
+        )),
+        Denied::Unknown => Problem::unauthorized("the token is not known, or does not count: it expired or was revoked"),
+        Denied::Unavailable => Problem::overloaded("tokens cannot be checked now; try again"),
+    })
+}
+
+/// The answer to a request that is not let in.
+fn denied(api: &Api, request: &Request, address: IpAddr, caller: Option<&str>, problem: Problem) -> Response {
+    let status = problem.status();
+    if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return problem.into_response();
+    }
+    let too_many = api.access.denials().denied(address);
+    if too_many > 0 {
+        if too_many == 1 {
+            tracing::warn!(%address, "too many requests of this address are denied; it is asked to wait for a minute");
+        }
+        count_denied(StatusCode::TOO_MANY_REQUESTS);
+        return Problem::too_many_denials().into_response();
+    }
+    count_denied(status);
+    // The path may name a person; the route does not.
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let (status, method) = (status.as_u16(), request.method());
+    tracing::warn!(%address, status, %method, route, caller, "a request is denied");
+    problem.into_response()
+}
+
+fn count_denied(status: StatusCode) {
+    let status = match status {
+        StatusCode::UNAUTHORIZED => "401",
+        StatusCode::FORBIDDEN => "403",
+        _ => "429",
+    };
+    metrics::counter!("belfry_denied_total", "status" => status).increment(1);
+}
+
+/// The token of a request. One that cannot be read is no token of ours.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    Some(token.unwrap_or_default())
+}
+
+/// A browser on this machine may be made to send requests by any page that it shows: it names the page's origin, and where
+/// a foreign name was made to lead here, it names that.
+fn is_local(request: &Request) -> bool {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    // A request may name the host in its first line too, and that is what counts then.
+    let named = [request.uri().authority(), host.as_ref()];
+    let names_us = named.iter().flatten().all(|authority| is_this_machine(authority.host()));
+    !headers.contains_key(header::ORIGIN) && named.iter().any(Option::is_some) && names_us
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_loopback = |name: &str| name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    name.eq_ignore_ascii_case("localhost") || is_loopback(name.trim_matches(['[', ']']))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn request(host: &str) -> Request {
+        Request::builder().uri("/v1/events").header("host", host).body(Body::empty()).expect("a request")
+    }
+
+    #[test]
+    fn this_machine_has_several_names() {
+        for host in [
+            "localhost",
+            "LOCALHOST:7341",
+            "localhost.",
+            "localhost.:80",
+            "127.0.0.1",
+            "127.1.2.3:1",
+            "[::1]",
+            "[::1]:7341",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(is_local(&request(host)), "{host}");
+        }
+        for host in ["", "example.com", "localhost.example.com", "localhost..", "10.0.0.1", "[::2]", "::1", "a b"] {
+            assert!(!is_local(&request(host)), "{host}");
+        }
+        let elsewhere = Request::builder().uri("http://example.com/v1/events").header("host", "localhost");
+        assert!(!is_local(&elsewhere.body(Body::empty()).expect("a request")));
+    }
+
+    #[test]
+    fn the_scheme_of_a_token_is_read_in_any_case() {
+        let bearer_of = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, text.parse().expect("a value"));
+            bearer(&headers)
+        };
+        for text in ["Bearer token", "bearer token", "BEARER  token "] {
+            assert_eq!(bearer_of(text).as_deref(), Some("token"), "{text}");
+        }
+        for text in ["Basic dXNlcg==", "token", "Bearer"] {
+            assert_eq!(bearer_of(text).as_deref(), Some(""), "{text}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
 }

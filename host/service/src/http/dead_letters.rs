@@ -1,7 +1,6 @@
 //! What rules could not project: looked at, tried again, or discarded.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use belfry_model::parse_instant_ms;
 use belfry_store::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Settled};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Path, Query};
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::{named, raw, source};
@@ -137,11 +137,8 @@ pub(crate) struct Count {
     dead_letters: u64,
 }
 
-pub(crate) async fn groups(
-    State(api): State<Api>,
-    which: Result<Query<Which>, QueryRejection>,
-) -> Result<Json<Groups>, Problem> {
-    let Query(which) = which?;
+pub(crate) async fn groups(State(api): State<Api>, which: Query<Which>) -> Result<Json<Groups>, Problem> {
+    let Query(which) = which;
     let groups = api.store.dead_letter_groups(&which.filter()?).await?;
     api.registry.learn(groups.iter().filter_map(|group| group.release_id).collect::<Vec<_>>()).await?;
     let view = |group: DeadLetterGroup| GroupView {
@@ -158,11 +155,8 @@ pub(crate) async fn groups(
     Ok(Json(Groups { groups: groups.into_iter().map(view).collect() }))
 }
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    which: Result<Query<Which>, QueryRejection>,
-) -> Result<Json<DeadLetters>, Problem> {
-    let Query(which) = which?;
+pub(crate) async fn list(State(api): State<Api>, which: Query<Which>) -> Result<Json<DeadLetters>, Problem> {
+    let Query(which) = which;
     let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; go on with after instead")));
@@ -172,11 +166,8 @@ pub(crate) async fn list(
     Ok(Json(DeadLetters { dead_letters: letters.into_iter().map(|letter| view(letter, &api)).collect() }))
 }
 
-pub(crate) async fn one(
-    State(api): State<Api>,
-    id: Result<Path<i64>, PathRejection>,
-) -> Result<Json<DeadLetterView>, Problem> {
-    let Path(id) = id?;
+pub(crate) async fn one(State(api): State<Api>, id: Path<i64>) -> Result<Json<DeadLetterView>, Problem> {
+    let Path(id) = id;
     let letter = api.store.dead_letter(id).await?;
     let letter = letter.ok_or_else(|| Problem::not_found(format!("there is no dead letter {id}")))?;
     api.registry.learn(letter.release_id.into_iter().collect::<Vec<_>>()).await?;
@@ -193,9 +184,9 @@ pub(crate) async fn one(
 pub(crate) async fn redrive(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    request: Result<Json<Request>, JsonRejection>,
+    request: Document<Request>,
 ) -> Result<Json<Summary>, Problem> {
-    let Json(request) = request?;
+    let Document(request) = request;
     if request.reason.is_some() {
         return Err(Problem::bad_request("reason: only discarding has one; leave it out"));
     }
@@ -220,9 +211,9 @@ pub(crate) async fn redrive(
 pub(crate) async fn discard(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    request: Result<Json<Request>, JsonRejection>,
+    request: Document<Request>,
 ) -> Result<Json<Count>, Problem> {
-    let Json(request) = request?;
+    let Document(request) = request;
     let reason = request.reason.as_deref().unwrap_or_default();
     if !request.dry_run && !is_reason(reason) {
         return Err(Problem::bad_request(format!(

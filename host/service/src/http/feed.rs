@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use serde::Deserialize;
@@ -16,6 +15,7 @@ use tokio_stream::{Stream, StreamExt};
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::Query;
 use super::problem::Problem;
 use crate::clock::rfc3339;
 use crate::delivery::feed::{Filter, Item};
@@ -28,18 +28,30 @@ pub(crate) struct Parameters {
     recipient: Option<String>,
     projector: Option<String>,
     from: Option<String>,
+    /// As clients of event sources that cannot send a header say where they were.
+    #[serde(rename = "lastEventId")]
+    last_event_id: Option<String>,
 }
+
+/// Proxies that know it pass the stream on as it comes.
+const NOT_BUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
 pub(crate) async fn get(
     State(api): State<Api>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    parameters: Query<Parameters>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, Problem> {
-    let Query(Parameters { recipient, projector, from }) = parameters?;
-    // A client that resumes sends the last id it saw beside the address it was first given.
-    let last_event_id = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().to_owned());
-    let after = match last_event_id.or(from).as_deref() {
+) -> Result<([(HeaderName, &'static str); 1], Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>), Problem> {
+    let Query(Parameters { recipient, projector, from, last_event_id }) = parameters;
+    let place = api.feed_places.clone().try_acquire_owned().map_err(|_| {
+        Problem::overloaded("as many feeds are open as may be (http.max_feeds); close one, or try again in a moment")
+    })?;
+    // A client that resumes sends the last id it saw beside the address it was first given. One that saw none sends
+    // nothing, or an empty text.
+    let header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?").to_owned());
+    let seen = |id: &String| !id.is_empty();
+    let last_event_id = header.filter(seen).or(last_event_id.filter(seen));
+    let after = match last_event_id.or(from.filter(seen)).as_deref() {
         None | Some("now") => api.feeds.end(),
         Some("beginning") => 0,
         Some(position) => kept(&api, position).await?,
@@ -73,13 +85,18 @@ pub(crate) async fn get(
     let events = futures_util::StreamExt::take_until(events, Box::pin(until_revoked)).chain(last);
     // Whoever loses the connection before anything arrived resumes from here all the same.
     let start = futures_util::stream::iter([Ok(Event::default().id(after.to_string()))]);
-    Ok(Sse::new(start.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let events = start.chain(events).map(move |event| {
+        // It has its place as long as it is read.
+        let _ = &place;
+        event
+    });
+    Ok(([NOT_BUFFERED], Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))))
 }
 
 /// A position after which nothing was retired, so that the reader misses nothing.
 async fn kept(api: &Api, position: &str) -> Result<i64, Problem> {
     let position: i64 = position.parse().ok().filter(|position| *position >= 0).ok_or_else(|| {
-        Problem::bad_request("from and Last-Event-ID: must be a position, or from=beginning or from=now")
+        Problem::bad_request("from, Last-Event-ID and lastEventId: must be a position, or from=beginning or from=now")
     })?;
     let (lowest, highest) = api.store.log_bounds().await?;
     if position < highest && position + 1 < lowest {

@@ -1,7 +1,7 @@
 //! What became of an event, and where a notification comes from.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use belfry_model::Envelope;
 use belfry_store::{LogEntry, NotificationHistory};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Api;
+use super::extract::Path;
 use super::notification::{CauseView, DeliveryView, MakerView, NotificationView};
 use super::problem::Problem;
 use super::wire::{HistoryDeadLetter, HistoryNotification, HistoryWithheld, raw};

@@ -4,8 +4,11 @@ mod audit_log;
 mod auth;
 mod dead_letters;
 mod events;
+mod extract;
 mod feed;
 mod histories;
+mod lines;
+pub(crate) mod listener;
 mod notification;
 mod ops;
 mod parked;
@@ -22,10 +25,12 @@ mod trials;
 mod wire;
 
 pub(crate) use ops::{Ops, router as ops};
+pub(crate) use readiness::Looked;
 pub(crate) use routes::api;
 pub use routes::{Route, paths, routes};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use belfry_store::Store;
 use tokio::sync::Semaphore;
@@ -42,6 +47,9 @@ use crate::replay::Replays;
 /// The API's description, as it is served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
+/// How long the commit of posted events may take.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -49,9 +57,11 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) feeds: Feeds,
+    /// One permit for each feed that may be open.
+    pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) others: Others,
-    /// One permit for each event between arrival and commit.
+    /// A permit for each event between arrival and commit, and several for a large one.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) max_in_flight: usize,
     pub(crate) max_event_bytes: usize,

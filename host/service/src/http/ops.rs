@@ -4,17 +4,16 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
-use belfry_store::Store;
 use tokio::sync::watch;
 
-use super::readiness;
+use super::readiness::{self, Looked};
 use crate::delivery::SinkHealth;
 use crate::heartbeat::Heartbeat;
 use crate::telemetry::Metrics;
 
 #[derive(Clone)]
 pub(crate) struct Ops {
-    pub(crate) store: Store,
+    pub(crate) looked: Looked,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) heartbeat: Heartbeat,

@@ -1,14 +1,14 @@
 //! Entries that a sink refused: which they are, and what is to become of them. The holder of the sink's lease does it,
 //! between two reads of the log.
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use belfry_store::{NewParkedRequest, ParkedFilter, ParkedRequest};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Query};
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::ParkedView;
@@ -53,9 +53,9 @@ pub(crate) struct Requested {
 
 pub(crate) async fn list(
     State(api): State<Api>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    parameters: Query<Parameters>,
 ) -> Result<Json<ParkedEntries>, Problem> {
-    let Query(Parameters { sink, topic, key, position, limit }) = parameters?;
+    let Query(Parameters { sink, topic, key, position, limit }) = parameters;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; narrow the filter instead")));
@@ -69,9 +69,9 @@ pub(crate) async fn list(
 pub(crate) async fn unpark(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    request: Result<Json<Request>, JsonRejection>,
+    request: Document<Request>,
 ) -> Result<Json<Requested>, Problem> {
-    let Json(request) = request?;
+    let Document(request) = request;
     if request.reason.is_some() {
         return Err(Problem::bad_request("reason: only discarding has one; leave it out"));
     }
@@ -82,9 +82,9 @@ pub(crate) async fn unpark(
 pub(crate) async fn discard(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    request: Result<Json<Request>, JsonRejection>,
+    request: Document<Request>,
 ) -> Result<Json<Requested>, Problem> {
-    let Json(request) = request?;
+    let Document(request) = request;
     let reason = request.reason.as_deref().unwrap_or_default();
     if !is_reason(reason) {
         return Err(Problem::bad_request(format!(

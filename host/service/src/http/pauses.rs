@@ -1,7 +1,6 @@
 //! What people bring to a halt: a rule, a sink, or all notifications. Each with a reason, which goes to the log as well.
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use belfry_store::{Pause, Paused};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Path};
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::releases::to_its_end;
@@ -63,9 +63,9 @@ pub(crate) async fn pause(
     State(api): State<Api>,
     Path(what): Path<What>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    why: Result<Json<Why>, JsonRejection>,
+    why: Document<Why>,
 ) -> Result<StatusCode, Problem> {
-    let Json(Why { reason }) = why?;
+    let Document(Why { reason }) = why;
     if !is_reason(&reason) {
         let detail = format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log");
         return Err(Problem::bad_request(detail));

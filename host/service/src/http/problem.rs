@@ -1,7 +1,7 @@
 //! Refusals as RFC 9457 problem details: what happened, to what, and what to do.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use belfry_sandbox::{NotAdmitted, Reason};
@@ -16,6 +16,8 @@ use crate::releases::ReleaseError;
 
 /// How long a sender that met a full queue should wait.
 const RETRY_AFTER_SECONDS: &str = "1";
+/// How long a client should wait whose requests were denied too often.
+const DENIED_SECONDS: &str = "60";
 
 /// A refusal.
 #[derive(Clone, Debug, Serialize)]
@@ -42,6 +44,10 @@ impl Problem {
         Self { kind, title, status, detail: detail.into(), pointer: None, event_id: None }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new("not-found", "Not found", StatusCode::NOT_FOUND, detail)
     }
@@ -58,12 +64,36 @@ impl Problem {
         Self::new("unauthorized", "Forbidden", StatusCode::FORBIDDEN, detail)
     }
 
+    pub(crate) fn too_many_denials() -> Self {
+        let detail =
+            "too many requests of this address were denied in the last minute; check the token, and wait a minute";
+        Self::new("unauthorized", "Too many denied requests", StatusCode::TOO_MANY_REQUESTS, detail)
+    }
+
+    pub(crate) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new("event-too-large", "Body too large", StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    pub(crate) fn media_type(detail: impl Into<String>) -> Self {
+        Self::new("unsupported-media-type", "Unsupported media type", StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    pub(crate) fn slow_body() -> Self {
+        let detail = "the body came too slowly; send it again, at 64 KiB a second at least (http.body_timeout_ms)";
+        Self::new("bad-request", "Request timeout", StatusCode::REQUEST_TIMEOUT, detail)
+    }
+
     pub(crate) fn overloaded(detail: impl Into<String>) -> Self {
         Self::new("overloaded", "Overloaded", StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     pub(crate) fn retired(detail: impl Into<String>) -> Self {
         Self::new("position-retired", "Position not in the log", StatusCode::GONE, detail)
+    }
+
+    /// The same, with the words before it that say what it is about.
+    pub(crate) fn about(self, what: &str) -> Self {
+        Self { detail: format!("{what}: {}", self.detail), ..self }
     }
 
     pub(crate) fn unsendable(event_id: Uuid, unsendable: &Unsendable) -> Self {
@@ -107,6 +137,9 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(DENIED_SECONDS));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
@@ -125,7 +158,7 @@ macro_rules! bad_request {
     };
 }
 
-bad_request!(QueryRejection, PathRejection, JsonRejection);
+bad_request!(QueryRejection, PathRejection);
 
 impl From<NotAnEvent> for Problem {
     fn from(error: NotAnEvent) -> Self {

@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use belfry_store::Store;
 use serde::Serialize;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -17,6 +20,43 @@ use super::ops::Ops;
 
 /// How long the database may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
+/// How long an answer of it counts: however often this is asked, the database is asked no more often.
+const COUNTS: Duration = Duration::from_secs(1);
+
+/// How the database was when it was asked last. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Looked {
+    store: Store,
+    last: Arc<Mutex<Option<(Instant, &'static str)>>>,
+}
+
+impl Looked {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, last: Arc::default() }
+    }
+
+    /// `ok`, or what is wrong, as of a second ago at most.
+    async fn store(&self) -> &'static str {
+        let Self { store, last } = self.clone();
+        // To its end, though the one who asked may be gone by then: else each would ask anew.
+        let looked = tokio::spawn(async move {
+            let mut last = last.lock().await;
+            match *last {
+                Some((at, state)) if at.elapsed() < COUNTS => state,
+                _ => {
+                    let state = match timeout(ANSWER, store.log_bounds()).await {
+                        Ok(Ok(_)) => "ok",
+                        Ok(Err(_)) => "the database cannot be read",
+                        Err(_) => "the database does not answer",
+                    };
+                    *last = Some((Instant::now(), state));
+                    state
+                }
+            }
+        });
+        looked.await.unwrap_or("the database cannot be read")
+    }
+}
 
 /// The parts of a replica. Only what keeps it from taking events makes it unready: a sink that is away is waited for, and
 /// without Redis all goes on.
@@ -82,11 +122,7 @@ pub(super) async fn ready(
 impl Readiness {
     async fn of(ops: &Ops) -> Self {
         let service = if *ops.stopping.borrow() { "stopping" } else { "ok" };
-        let store = match timeout(ANSWER, ops.store.log_bounds()).await {
-            Ok(Ok(_)) => "ok",
-            Ok(Err(_)) => "the database cannot be read",
-            Err(_) => "the database does not answer",
-        };
+        let store = ops.looked.store().await;
         // The writer's end of it goes with the writer.
         let writer: Cow<'static, str> = match &*ops.write_failure.borrow() {
             _ if ops.committed.has_changed().is_err() => "stopped".into(),

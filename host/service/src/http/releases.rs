@@ -3,22 +3,27 @@
 use std::collections::HashMap;
 
 use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{Multipart, Path, Query, State};
+use axum::extract::{Multipart, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use belfry_model::JsonObject;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Path, Query, broken, document};
 use super::pauses::Why;
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::{Activation, Activations, HaltView, ProjectorView, ReleaseView};
 use crate::releases::{ReleaseError, RolledOut, Upload};
 
+/// What the parts of an upload may have, in bytes.
+const MAX_COMPONENT_BYTES: usize = 64 << 20;
+const MAX_CONFIG_BYTES: usize = 64 << 10;
 const MAX_NOTE_BYTES: usize = 4096;
+const MAX_SIGNATURE_BYTES: usize = 4096;
 /// Releases that are switched together.
 const MAX_ACTIVATIONS: usize = 100;
 
@@ -38,22 +43,16 @@ pub(crate) struct Projectors {
     projectors: Vec<ProjectorView>,
 }
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
-) -> Result<Json<Releases>, Problem> {
-    let Query(Parameters { projector }) = parameters?;
+pub(crate) async fn list(State(api): State<Api>, parameters: Query<Parameters>) -> Result<Json<Releases>, Problem> {
+    let Query(Parameters { projector }) = parameters;
     let releases = api.store.releases(projector.as_deref()).await?;
     let signers = api.registry.signers().await?;
     let view = |release| ReleaseView::of(release, &api.registry, &signers);
     Ok(Json(Releases { releases: releases.into_iter().map(view).collect() }))
 }
 
-pub(crate) async fn one(
-    State(api): State<Api>,
-    release_id: Result<Path<i64>, PathRejection>,
-) -> Result<Json<ReleaseView>, Problem> {
-    let Path(release_id) = release_id?;
+pub(crate) async fn one(State(api): State<Api>, release_id: Path<i64>) -> Result<Json<ReleaseView>, Problem> {
+    let Path(release_id) = release_id;
     let release = api.store.release(release_id).await?;
     let unknown =
         || Problem::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, "there is no such release");
@@ -85,16 +84,24 @@ pub(crate) async fn upload(
     Extension(Caller { name: created_by, .. }): Extension<Caller>,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
-    let mut form = form.map_err(|_| Problem::bad_request("send multipart/form-data with a part named component"))?;
+    let mut form = form.map_err(|_| Problem::media_type("send multipart/form-data with a part named component"))?;
     let mut upload = Upload {
-        component: bytes::Bytes::new(),
+        component: Bytes::new(),
         config: JsonObject::default(),
         note: String::new(),
         created_by,
         signature: None,
     };
-    while let Some(field) = form.next_field().await.map_err(broken)? {
-        add(&mut upload, field).await?;
+    let mut seen = Vec::new();
+    while let Some(field) = form.next_field().await.map_err(not_a_form)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        if seen.contains(&name) {
+            return Err(Problem::bad_request(
+                "a part is there twice; send component, config, note and signature once each",
+            ));
+        }
+        add(&mut upload, &name, field).await?;
+        seen.push(name);
     }
     if upload.component.is_empty() {
         return Err(Problem::bad_request("the part named component is missing or empty"));
@@ -106,22 +113,16 @@ pub(crate) async fn upload(
     Ok((status, Json(ReleaseView::of(pushed.release, &api.registry, &signers))))
 }
 
-async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
-    match field.name().unwrap_or_default() {
-        "component" => upload.component = field.bytes().await.map_err(broken)?,
+async fn add(upload: &mut Upload, name: &str, field: Field<'_>) -> Result<(), Problem> {
+    match name {
+        "component" => upload.component = part(field, name, MAX_COMPONENT_BYTES).await?,
         "config" => {
-            let bytes = field.bytes().await.map_err(broken)?;
-            let text = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("config: must be UTF-8"))?;
-            upload.config = text.parse().map_err(|error| Problem::bad_request(format!("config: {error}")))?;
+            let config = part(field, name, MAX_CONFIG_BYTES).await?;
+            upload.config = document(&config).map_err(|problem| problem.about("config: must be a JSON object"))?;
         }
-        "note" => {
-            upload.note = field.text().await.map_err(broken)?;
-            if upload.note.len() > MAX_NOTE_BYTES {
-                return Err(Problem::bad_request(format!("note: at most {MAX_NOTE_BYTES} bytes")));
-            }
-        }
+        "note" => upload.note = text(part(field, name, MAX_NOTE_BYTES).await?, name)?,
         "signature" => {
-            let text = field.text().await.map_err(broken)?;
+            let text = text(part(field, name, MAX_SIGNATURE_BYTES).await?, name)?;
             let signature = text.parse().map_err(|error| Problem::bad_request(format!("signature: {error}")))?;
             upload.signature = Some(signature);
         }
@@ -130,17 +131,41 @@ async fn add(upload: &mut Upload, field: Field<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn broken(error: MultipartError) -> Problem {
-    Problem::new("bad-request", "Bad request", error.status(), error.body_text())
+/// A part of at most so many bytes.
+async fn part(mut field: Field<'_>, name: &str, limit: usize) -> Result<Bytes, Problem> {
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = field.chunk().await.map_err(not_a_form)? {
+        if whole.len() + chunk.len() > limit {
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            let detail = format!("{name}: too large; send at most {limit} bytes");
+            return Err(Problem::new("bad-request", "Part too large", status, detail));
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}
+
+fn text(bytes: Bytes, name: &str) -> Result<String, Problem> {
+    let text = String::from_utf8(bytes.into()).ok().filter(|text| !text.contains('\0'));
+    text.ok_or_else(|| Problem::bad_request(format!("{name}: must be UTF-8 without the character U+0000")))
+}
+
+fn not_a_form(error: MultipartError) -> Problem {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new("bad-request", "Upload too large", error.status(), "send at most 65 MiB at once")
+        }
+        _ => broken(&error, error.body_text()),
+    }
 }
 
 pub(crate) async fn activate(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    activation: Result<Json<Activation>, JsonRejection>,
+    activation: Document<Activation>,
 ) -> Result<Json<ProjectorView>, Problem> {
-    let Json(Activation { release_id }) = activation?;
+    let Document(Activation { release_id }) = activation;
     let (registry, projector) = (api.registry.clone(), name.clone());
     let change = async move { registry.activate(release_id, Some(&projector), &by).await };
     view(name, to_its_end(change).await?, &api).await
@@ -150,9 +175,9 @@ pub(crate) async fn activate(
 pub(crate) async fn activate_all(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    activation: Result<Json<Activations>, JsonRejection>,
+    activation: Document<Activations>,
 ) -> Result<Json<Projectors>, Problem> {
-    let Json(Activations { release_ids }) = activation?;
+    let Document(Activations { release_ids }) = activation;
     if release_ids.is_empty() || release_ids.len() > MAX_ACTIVATIONS {
         return Err(Problem::bad_request(format!("release_ids: must be 1 to {MAX_ACTIVATIONS} releases")));
     }
@@ -187,9 +212,8 @@ pub(crate) async fn retire(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    why: Result<Json<Why>, JsonRejection>,
+    Document(Why { reason }): Document<Why>,
 ) -> Result<StatusCode, Problem> {
-    let Json(Why { reason }) = why?;
     if !is_reason(&reason) {
         let detail = format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log");
         return Err(Problem::bad_request(detail));

@@ -2,12 +2,11 @@
 
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use belfry_model::parse_instant_ms;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -16,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Path};
 use super::problem::Problem;
 use crate::replay::{Baseline, Progress, Replay, ReplayError, Report, Wanted};
 use crate::stopping::stopped;
@@ -75,9 +75,9 @@ pub(crate) async fn run(
     State(api): State<Api>,
     Path(projector): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    parameters: Result<Json<Parameters>, JsonRejection>,
+    parameters: Document<Parameters>,
 ) -> Result<Response, Problem> {
-    let Json(Parameters { candidate, baseline, from, to, sample, subject }) = parameters?;
+    let Document(Parameters { candidate, baseline, from, to, sample, subject }) = parameters;
     let instant = |name: &str, text: &str| {
         parse_instant_ms(text).map_err(|error| Problem::bad_request(format!("{name}: {text:?} is {error}")))
     };

@@ -1,12 +1,18 @@
 //! Every way into the API, and who may take it. The router is made of this list, so there is no other way.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use tokio::time::timeout;
 
+use super::extract::{MAX_DOCUMENT_BYTES, check_length, check_request};
+use super::problem::Problem;
 use super::{
     Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, parked, pauses, problem, releases,
     replays, sinks, tokens, trials,
@@ -15,7 +21,7 @@ use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
 
 /// The largest body of a request that posts events, in bytes.
-const MAX_BODY_BYTES: usize = 16 << 20;
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 /// The largest upload: a component of 64 MiB and what is around it.
 const MAX_UPLOAD_BYTES: usize = 65 << 20;
 
@@ -30,22 +36,30 @@ pub struct Route {
     pub role: Option<Role>,
 }
 
+/// How long reading may take, and changing: uploads and activations compile, with a limit of their own.
+const READ: Duration = Duration::from_secs(30);
+const CHANGE: Duration = Duration::from_secs(1200);
+
 struct Endpoint {
     route: Route,
     handler: MethodRouter<Api>,
+    max_bytes: usize,
+    time: Duration,
 }
 
 impl Endpoint {
     fn reads<H: Handler<T, Api>, T: 'static>(path: &'static str, role: Role, handler: H) -> Self {
-        Self { route: Route { method: Method::GET, path, role: Some(role) }, handler: get(handler) }
+        let route = Route { method: Method::GET, path, role: Some(role) };
+        Self { route, handler: get(handler), max_bytes: MAX_DOCUMENT_BYTES, time: READ }
     }
 
     fn changes<H: Handler<T, Api>, T: 'static>(path: &'static str, role: Role, handler: H) -> Self {
-        Self { route: Route { method: Method::POST, path, role: Some(role) }, handler: post(handler) }
+        let route = Route { method: Method::POST, path, role: Some(role) };
+        Self { route, handler: post(handler), max_bytes: MAX_DOCUMENT_BYTES, time: CHANGE }
     }
 
     fn up_to(self, bytes: usize) -> Self {
-        Self { handler: self.handler.layer(DefaultBodyLimit::max(bytes)), ..self }
+        Self { max_bytes: bytes, ..self }
     }
 }
 
@@ -88,7 +102,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::reads("/v1/tokens", Admin, tokens::list),
         Endpoint::changes("/v1/tokens", Admin, tokens::create),
         Endpoint::changes("/v1/tokens/{name}/revoke", Admin, tokens::revoke),
-        Endpoint { route: described, handler: get(openapi) },
+        Endpoint { route: described, handler: get(openapi), max_bytes: MAX_DOCUMENT_BYTES, time: READ },
     ]
 }
 
@@ -107,12 +121,37 @@ pub fn paths() -> (Vec<&'static str>, Vec<&'static str>) {
 
 pub(crate) fn api(api: Api) -> Router {
     let mut router = Router::new();
-    for Endpoint { route, handler } in endpoints() {
+    for Endpoint { route, handler, max_bytes, time } in endpoints() {
+        let handler = handler.layer(DefaultBodyLimit::max(max_bytes)).layer(from_fn_with_state(time, in_time));
+        let handler = handler.layer(from_fn_with_state(max_bytes, short_enough));
         let handler = match route.role {
             Some(role) => handler.route_layer(from_fn_with_state((api.clone(), role), auth::authorize)),
             None => handler,
         };
         router = router.route(route.path, handler);
     }
-    router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page).with_state(api)
+    let router = router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page);
+    router.layer(from_fn(readable)).with_state(api)
+}
+
+/// Refuse what no route takes.
+async fn readable(request: Request, next: Next) -> Response {
+    match check_request(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Refuse a body that is too large before it is read.
+async fn short_enough(State(max_bytes): State<usize>, request: Request, next: Next) -> Response {
+    match check_length(&request, max_bytes) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// No request is answered later than this, whatever its handler waits for.
+async fn in_time(State(time): State<Duration>, request: Request, next: Next) -> Response {
+    let late = || Problem::overloaded("there is no answer in time; try again").into_response();
+    timeout(time, next.run(request)).await.unwrap_or_else(|_| late())
 }

@@ -1,14 +1,15 @@
 //! The sinks that are known, and what retention keeps for them.
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use belfry_store::{ForgetSink, Sink, SkipGap};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Path};
+use super::pauses::Why;
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use crate::clock::now_ms;
@@ -39,12 +40,6 @@ impl SinkView {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Why {
-    reason: String,
-}
-
 /// Where a sink goes on.
 #[derive(Serialize)]
 pub(crate) struct Resumed {
@@ -61,9 +56,9 @@ pub(crate) async fn forget(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    why: Result<Json<Why>, JsonRejection>,
+    Document(Why { reason }): Document<Why>,
 ) -> Result<StatusCode, Problem> {
-    let reason = reason(why)?;
+    check(&reason)?;
     match api.store.forget_sink(&name, &by, &reason, now_ms()).await? {
         ForgetSink::Forgotten => {
             tracing::warn!(sink = name, by, reason, "a sink is forgotten; nothing is kept for it");
@@ -82,9 +77,9 @@ pub(crate) async fn resume(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    why: Result<Json<Why>, JsonRejection>,
+    Document(Why { reason }): Document<Why>,
 ) -> Result<Json<Resumed>, Problem> {
-    let reason = reason(why)?;
+    check(&reason)?;
     match api.store.skip_gap(&name, &by, &reason, now_ms()).await? {
         SkipGap::Skipped { position, missing } => {
             tracing::warn!(sink = name, by, reason, position, missing, "a sink goes on behind entries that are gone");
@@ -99,10 +94,9 @@ pub(crate) async fn resume(
     }
 }
 
-fn reason(why: Result<Json<Why>, JsonRejection>) -> Result<String, Problem> {
-    let Json(Why { reason }) = why?;
-    if is_reason(&reason) {
-        return Ok(reason);
+fn check(reason: &str) -> Result<(), Problem> {
+    if is_reason(reason) {
+        return Ok(());
     }
     Err(Problem::bad_request(format!(
         "reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it is kept in the audit log"

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Path};
 use super::problem::Problem;
 use crate::access::{self, IssueError, Issued, NewAccess, Role, TokenView};
 
@@ -44,9 +44,9 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Tokens>, Problem
 pub(crate) async fn create(
     State(api): State<Api>,
     Extension(Caller { name: created_by, .. }): Extension<Caller>,
-    request: Result<Json<Request>, JsonRejection>,
+    request: Document<Request>,
 ) -> Result<(StatusCode, [(HeaderName, &'static str); 1], Json<Made>), Problem> {
-    let Json(Request { name, role, expires_in_seconds }) = request?;
+    let Document(Request { name, role, expires_in_seconds }) = request;
     let life = expires_in_seconds.map(Duration::from_secs);
     let Issued { token, secret } = access::issue(&api.store, NewAccess { name, role, life, created_by }).await?;
     changed(&api).await;

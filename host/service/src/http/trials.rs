@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use belfry_store::{Trial, TrialStep};
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::auth::Caller;
+use super::extract::{Document, Path};
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::releases::to_its_end;
@@ -128,9 +128,9 @@ pub(crate) async fn begin(
     State(api): State<Api>,
     Path(projector): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    wanted: Result<Json<Wanted>, JsonRejection>,
+    wanted: Document<Wanted>,
 ) -> Result<Json<TrialView>, Problem> {
-    let Json(Wanted { release_id, mode, steps, limits }) = wanted?;
+    let Document(Wanted { release_id, mode, steps, limits }) = wanted;
     let plan = match (mode, steps, limits) {
         (ModeName::Shadow, None, None) => None,
         (ModeName::Shadow, ..) => return Err(Problem::bad_request("steps and limits are those of a canary")),
@@ -150,9 +150,9 @@ pub(crate) async fn end(
     State(api): State<Api>,
     Path(projector): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    end: Result<Json<End>, JsonRejection>,
+    end: Document<End>,
 ) -> Result<Json<TrialView>, Problem> {
-    let Json(End { reason }) = end?;
+    let Document(End { reason }) = end;
     if !is_reason(&reason) {
         return Err(Problem::bad_request(format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes")));
     }

@@ -64,6 +64,11 @@ impl Posted {
         }
     }
 
+    /// The same without what follows from the event.
+    pub(crate) fn silent(self) -> Self {
+        Self { notifications: Vec::new(), dead_letters: Vec::new(), ..self }
+    }
+
     pub(crate) fn without_effect(event_id: Option<Uuid>, status: &'static str) -> Self {
         Self {
             line: None,

@@ -1,5 +1,7 @@
 //! What became of one event or one notification.
 
+use std::collections::HashMap;
+
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -54,6 +56,16 @@ impl Postgres {
             .bind(event_id)
             .fetch_optional(&self.viewers)
             .await?)
+    }
+
+    pub(crate) async fn positions_of(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
+        let found: Vec<(Uuid, i64)> = sqlx::query_as(
+            "SELECT event_id, id FROM belfry.outbox WHERE event_id = ANY($1) AND source_event_id IS NULL",
+        )
+        .bind(event_ids)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(found.into_iter().collect())
     }
 
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {

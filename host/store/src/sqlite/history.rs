@@ -1,7 +1,9 @@
 //! What became of one event or one notification.
 
-use sqlx::Row;
+use std::collections::HashMap;
+
 use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite as Driver};
 use uuid::Uuid;
 
 use super::Sqlite;
@@ -9,6 +11,9 @@ use super::dead_letters::{dead_letter, select_dead_letters};
 use super::log::{entry, select_entries};
 use crate::delivery::DeliveryRow;
 use crate::{Activation, DeadLetter, EventHistory, LogEntry, NotificationHistory, StoreError, Withheld};
+
+/// Events that are looked up in one statement.
+const ROWS: usize = 64;
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
 macro_rules! select_withheld {
@@ -63,6 +68,21 @@ impl Sqlite {
             .bind(event_id)
             .fetch_optional(&self.readers)
             .await?)
+    }
+
+    pub(crate) async fn positions_of(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
+        let mut positions = HashMap::with_capacity(event_ids.len());
+        for chunk in event_ids.chunks(ROWS) {
+            let mut query = QueryBuilder::<Driver>::new("SELECT event_id, position FROM inbox WHERE event_id IN (");
+            let mut ids = query.separated(", ");
+            for event_id in chunk {
+                ids.push_bind(*event_id);
+            }
+            query.push(")");
+            let found: Vec<(Uuid, i64)> = query.build_query_as().fetch_all(&self.readers).await?;
+            positions.extend(found);
+        }
+        Ok(positions)
     }
 
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {

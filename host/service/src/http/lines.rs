@@ -1,0 +1,263 @@
+//! Bodies with one envelope a line: they go through the pipeline in chunks, and their answers leave as they come.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::vec::IntoIter;
+
+use belfry_store::Run;
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use uuid::Uuid;
+
+use super::events::{count_refused, count_taken, permits, turn, weight};
+use super::problem::Problem;
+use super::wire::Posted;
+use super::{ANSWER, Api};
+use crate::ingest::{Arrival, Incoming, NotAnEvent};
+use crate::pipeline::{InFlight, Taken};
+
+/// The most lines of one body.
+pub(super) const MAX_LINES: usize = 10_000;
+/// Lines that go through the pipeline together, and their bytes unless one line alone has more.
+const CHUNK: usize = 250;
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks of one request between arrival and commit: one is projected while the one before is committed.
+const CHUNKS_AHEAD: usize = 3;
+
+/// A line that is not empty, with its number from 1.
+type Line = (usize, Bytes);
+
+/// The lines that are not empty.
+pub(super) fn lines(body: &Bytes) -> Vec<Line> {
+    let numbered = body.split(|byte| *byte == b'\n').enumerate();
+    let not_empty = numbered.filter(|(_, line)| !line.trim_ascii().is_empty());
+    // One more than are taken is enough to refuse them.
+    not_empty.take(MAX_LINES + 1).map(|(number, line)| (number + 1, body.slice_ref(line.trim_ascii()))).collect()
+}
+
+fn chunks(lines: Vec<Line>) -> Vec<Vec<Line>> {
+    let mut chunks: Vec<Vec<Line>> = Vec::new();
+    let mut bytes = 0;
+    for line in lines {
+        bytes += line.1.len();
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK && bytes <= CHUNK_BYTES => chunk.push(line),
+            _ => {
+                bytes = line.1.len();
+                chunks.push(vec![line]);
+            }
+        }
+    }
+    chunks
+}
+
+/// The lines of one body that have no answer yet.
+pub(super) struct Answers {
+    api: Api,
+    /// Whether the answers keep back what follows from an event.
+    silent: bool,
+    chunks: IntoIter<Vec<Line>>,
+    /// The chunks are taken in order, or those behind a failed one are not.
+    run: Run,
+    under_way: VecDeque<Chunk>,
+    /// Why a chunk is not taken; no line behind it is.
+    failed: Option<Problem>,
+}
+
+/// Lines that go through the pipeline together.
+struct Chunk {
+    lines: Vec<(usize, Result<Uuid, NotAnEvent>)>,
+    in_flight: Result<InFlight, Problem>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Answers {
+    pub(super) fn new(api: Api, lines: Vec<Line>, silent: bool) -> Self {
+        let chunks = chunks(lines).into_iter();
+        Self { api, silent, chunks, run: Run::default(), under_way: VecDeque::new(), failed: None }
+    }
+
+    /// Whether every line has its answer.
+    pub(super) fn are_complete(&self) -> bool {
+        self.under_way.is_empty() && self.chunks.len() == 0
+    }
+
+    /// The answers to the next chunk, and why it is not taken, if it is not.
+    pub(super) async fn next(&mut self) -> (Vec<u8>, Option<Problem>) {
+        self.fill().await;
+        if !self.under_way.is_empty() {
+            return self.finish_first().await;
+        }
+        let Some(problem) = self.failed.clone() else { return (Vec::new(), None) };
+        let mut text = Vec::new();
+        for (number, _) in self.chunks.next().unwrap_or_default() {
+            write(&mut text, number, not_taken(None, &problem));
+        }
+        (text, Some(problem))
+    }
+
+    /// The answers so far and all that come. Where lines are not taken, each of them is answered with that.
+    pub(super) fn rest(mut self, first: Vec<u8>) -> impl Stream<Item = Result<Vec<u8>, Infallible>> + use<> {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut text = first;
+            loop {
+                // A client that does not read must not hold what others wait for.
+                while sender.capacity() == 0 && !self.under_way.is_empty() {
+                    text.append(&mut self.finish_first().await.0);
+                }
+                if sender.send(text).await.is_err() || self.are_complete() {
+                    return;
+                }
+                text = self.next().await.0;
+            }
+        });
+        ReceiverStream::new(receiver).map(Ok)
+    }
+
+    /// Begin chunks as long as there is room. The chunks before one may be what it waits for, so only the first waits.
+    async fn fill(&mut self) {
+        while self.failed.is_none() && self.under_way.len() < CHUNKS_AHEAD {
+            let Some(chunk) = self.chunks.as_slice().first() else { return };
+            let events = chunk.iter().map(|(_, line)| weight(line)).sum();
+            let permit = if self.under_way.is_empty() {
+                turn(&self.api, events).await
+            } else {
+                let permit = self.api.in_flight.clone().try_acquire_many_owned(permits(&self.api, events));
+                let Ok(permit) = permit else { return };
+                Ok(permit)
+            };
+            match permit {
+                Ok(permit) => self.begin(permit).await,
+                Err(problem) => self.failed = Some(problem),
+            }
+        }
+    }
+
+    async fn begin(&mut self, permit: OwnedSemaphorePermit) {
+        let chunk = self.chunks.next().unwrap_or_default();
+        let mut lines = Vec::with_capacity(chunk.len());
+        let mut events = Vec::with_capacity(chunk.len());
+        for (number, line) in chunk {
+            match Incoming::read(line, self.api.max_event_bytes, Arrival::Posted) {
+                Ok(incoming) => {
+                    lines.push((number, Ok(incoming.envelope.event_id)));
+                    events.push(incoming);
+                }
+                Err(refused) => {
+                    count_refused(&refused);
+                    lines.push((number, Err(refused)));
+                }
+            }
+        }
+        let in_flight = match timeout(ANSWER, self.api.pipeline.begin(&self.run, events)).await {
+            Ok(in_flight) => in_flight.map_err(Problem::from),
+            Err(_) => Err(late()),
+        };
+        self.failed = in_flight.as_ref().err().cloned();
+        self.under_way.push_back(Chunk { lines, in_flight, _permit: permit });
+    }
+
+    async fn finish_first(&mut self) -> (Vec<u8>, Option<Problem>) {
+        let Some(Chunk { lines, in_flight, _permit }) = self.under_way.pop_front() else { return (Vec::new(), None) };
+        let finished = match in_flight {
+            Ok(in_flight) => match timeout(ANSWER, in_flight.finish()).await {
+                Ok(fates) => fates.map_err(Problem::from),
+                Err(_) => Err(late()),
+            },
+            Err(problem) => Err(problem),
+        };
+        let mut text = Vec::with_capacity(lines.len() * 256);
+        let fates = match finished {
+            Ok(fates) => fates,
+            Err(problem) => {
+                for (number, line) in lines {
+                    write(&mut text, number, line.map_or_else(refused, |id| not_taken(Some(id), &problem)));
+                }
+                self.failed.get_or_insert_with(|| problem.clone());
+                return (text, Some(problem));
+            }
+        };
+        let positions = self.positions(&lines, &fates).await;
+        let mut fates = fates.into_iter();
+        for (number, line) in lines {
+            let posted = line.map_or_else(refused, |event_id| {
+                let posted = taken(event_id, fates.next().expect("a fate for every event"));
+                Posted { position: posted.position.or_else(|| positions.get(&event_id).copied()), ..posted }
+            });
+            write(&mut text, number, if self.silent { posted.silent() } else { posted });
+        }
+        (text, None)
+    }
+
+    /// Where the events that were taken before stand.
+    async fn positions(&self, lines: &[(usize, Result<Uuid, NotAnEvent>)], fates: &[Taken]) -> HashMap<Uuid, i64> {
+        let ids = lines.iter().filter_map(|(_, line)| line.as_ref().ok());
+        let known = ids.zip(fates).filter(|(_, fate)| matches!(fate, Taken::Duplicate)).map(|(id, _)| *id);
+        let known: Vec<Uuid> = known.collect();
+        if known.is_empty() {
+            return HashMap::new();
+        }
+        self.api.store.positions_of(&known).await.unwrap_or_else(|error| {
+            // That they are known is answer enough.
+            tracing::warn!(%error, "the positions of repeated events cannot be read");
+            HashMap::new()
+        })
+    }
+}
+
+fn write(text: &mut Vec<u8>, number: usize, posted: Posted) {
+    let posted = Posted { line: Some(number), ..posted };
+    serde_json::to_writer(&mut *text, &posted).expect("texts and numbers are always JSON");
+    text.push(b'\n');
+}
+
+fn late() -> Problem {
+    Problem::overloaded("the events are not committed in time; send them again, that is harmless")
+}
+
+fn not_taken(event_id: Option<Uuid>, problem: &Problem) -> Posted {
+    Posted { problem: Some(problem.clone()), ..Posted::without_effect(event_id, "overloaded") }
+}
+
+fn refused(refused: NotAnEvent) -> Posted {
+    let status = if matches!(refused, NotAnEvent::TooLarge { .. }) { "too-large" } else { "malformed" };
+    let event_id = refused.event_id();
+    Posted { problem: Some(refused.into()), ..Posted::without_effect(event_id, status) }
+}
+
+fn taken(event_id: Uuid, taken: Taken) -> Posted {
+    count_taken(&taken);
+    match taken {
+        Taken::Accepted(accepted) => Posted::accepted(event_id, accepted),
+        Taken::Duplicate => Posted::without_effect(Some(event_id), "duplicate"),
+        Taken::Conflict => {
+            let problem = Some(Problem::conflict(event_id));
+            Posted { problem, ..Posted::without_effect(Some(event_id), "conflict") }
+        }
+        Taken::Unstorable(reason) => {
+            let problem = Some(Problem::unstorable(event_id, &reason));
+            Posted { problem, ..Posted::without_effect(Some(event_id), "malformed") }
+        }
+        Taken::Unsendable(unsendable) => {
+            let problem = Some(Problem::unsendable(event_id, &unsendable));
+            Posted { problem, ..Posted::without_effect(Some(event_id), unsendable.outcome()) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_bounded_in_lines_and_in_bytes() {
+        let body = Bytes::from("x\n\n".repeat(600));
+        assert_eq!(chunks(lines(&body)).iter().map(Vec::len).collect::<Vec<_>>(), [250, 250, 100]);
+        let body = Bytes::from(format!("{}\n", "x".repeat(400 << 10)).repeat(3) + &"x".repeat(2 << 20) + "\nx\n");
+        assert_eq!(chunks(lines(&body)).iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,210 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::BoxError;
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::{Sleep, sleep_until};
+
+use super::budget::Held;
+use super::connection::{Connection, Wanted, caught_up};
+
+/// Bodies up to this size take no memory from the others: the bound on connections is one on them as well.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// Why there is no body, or no more of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoBody {
+    /// Its sender takes too long.
+    #[error("the body came too slowly")]
+    TooSlow,
+    /// Other bodies have taken all memory.
+    #[error("too many bodies are being received")]
+    NoMemory,
+}
+
+impl NoBody {
+    /// What is behind an error, if it is this.
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut error = Some(error);
+        while let Some(cause) = error {
+            if let Some(no_body) = cause.downcast_ref() {
+                return Some(*no_body);
+            }
+            error = cause.source();
+        }
+        None
+    }
+}
+
+type Room = Pin<Box<dyn Future<Output = Result<(), NoBody>> + Send>>;
+
+/// A request's body: it takes memory before it is read, and ends with an error if its sender is too slow.
+pub(super) struct Received {
+    body: Incoming,
+    connection: Arc<Connection>,
+    held: Held,
+    /// Memory that is waited for.
+    room: Option<Room>,
+    /// Since when.
+    queued: Option<Instant>,
+    /// Bytes for which there is memory.
+    allowed: usize,
+    /// A part that waits for memory.
+    kept: Option<Frame<Bytes>>,
+    bytes: usize,
+    /// While its sender is waited for: since when, earlier by what it was behind before.
+    waits: Option<Instant>,
+    behind: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Received {
+    pub(super) fn new(body: Incoming, connection: Arc<Connection>, held: Held) -> Self {
+        let mut received = Self {
+            connection,
+            held,
+            room: None,
+            queued: None,
+            allowed: SMALL_BYTES,
+            kept: None,
+            bytes: 0,
+            waits: None,
+            behind: Duration::ZERO,
+            alarm: None,
+            body,
+        };
+        // What is known to come is taken at once: two bodies that each have half of what they need would wait for ever.
+        let announced = received.body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        received.allow(announced.unwrap_or(0));
+        received
+    }
+
+    /// Ask for the memory of so many bytes, if there is not enough.
+    fn allow(&mut self, bytes: usize) {
+        if bytes > self.allowed {
+            // A body whose length is not known takes a step at a time.
+            let more = (bytes - self.allowed).max(SMALL_BYTES);
+            self.allowed = self.allowed.saturating_add(more);
+            self.room = Some(Box::pin(self.held.clone().take(more)));
+        }
+    }
+
+    /// The sender is waited for: until it has been behind for too long.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<NoBody> {
+        let now = Instant::now();
+        let since = *self.waits.get_or_insert_with(|| now.checked_sub(self.behind).unwrap_or(now));
+        self.connection.wants(Wanted::Body, since);
+        let until = (since + self.connection.body_time()).into();
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
+        }
+        ready!(alarm.as_mut().poll(context));
+        self.connection.has_body();
+        self.connection.count_slow_body();
+        Poll::Ready(NoBody::TooSlow)
+    }
+
+    fn note(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if let Some(since) = self.waits.take() {
+            self.connection.has_body();
+            self.behind = caught_up(since, bytes).elapsed();
+        }
+    }
+}
+
+impl HttpBody for Received {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            if let Some(room) = self.room.as_mut() {
+                let Poll::Ready(taken) = room.as_mut().poll(context) else {
+                    // A connection gives way to others meanwhile: it holds nothing but its place.
+                    let since = *self.queued.get_or_insert_with(Instant::now);
+                    self.connection.wants(Wanted::Memory, since);
+                    return Poll::Pending;
+                };
+                self.room = None;
+                if self.queued.take().is_some() {
+                    self.connection.has_body();
+                }
+                if let Err(no_body) = taken {
+                    return Poll::Ready(Some(Err(no_body.into())));
+                }
+            }
+            if let Some(frame) = self.kept.take() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Pending => {
+                    let no_body = ready!(self.wait(context));
+                    return Poll::Ready(Some(Err(no_body.into())));
+                }
+                Poll::Ready(frame) => {
+                    let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
+                    self.note(bytes.unwrap_or(0));
+                    let Some(Ok(frame)) = frame else {
+                        return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+                    };
+                    self.kept = Some(frame);
+                    let bytes = self.bytes;
+                    self.allow(bytes);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.kept.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // What is kept is not counted by the body any more; it is there for a moment only, and nobody asks then.
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body: with its end the connection's client may send another request.
+pub(super) struct Sent {
+    body: Body,
+    connection: Arc<Connection>,
+    _held: Held,
+}
+
+impl Sent {
+    pub(super) fn new(body: Body, connection: Arc<Connection>, held: Held) -> Self {
+        Self { body, connection, _held: held }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.connection.answered();
+    }
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

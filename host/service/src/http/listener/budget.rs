@@ -1,0 +1,67 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, interval_at, timeout};
+
+use super::body::NoBody;
+use super::connections::Connections;
+
+/// The unit in which memory is counted.
+const KIB: usize = 1 << 10;
+/// How long a body waits for memory before its sender is asked to come back.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a body that waits looks whether another is so far behind that it gives way.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The memory that the bodies of all requests may take together.
+pub(crate) struct Budget {
+    free: Arc<Semaphore>,
+    all_kib: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        let all_kib = (bytes / KIB).clamp(1, Semaphore::MAX_PERMITS);
+        Arc::new(Self { free: Arc::new(Semaphore::new(all_kib)), all_kib })
+    }
+}
+
+/// What one request has taken of it, until its answer is sent.
+#[derive(Clone)]
+pub(super) struct Held {
+    budget: Arc<Budget>,
+    connections: Connections,
+    taken: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+}
+
+impl Held {
+    pub(super) fn new(budget: Arc<Budget>, connections: Connections) -> Self {
+        Self { budget, connections, taken: Arc::default() }
+    }
+
+    /// Take memory for some more bytes. Bodies come to their turn in order, each with all that it needs.
+    pub(super) async fn take(self, bytes: usize) -> Result<(), NoBody> {
+        let kib = bytes.div_ceil(KIB).min(self.budget.all_kib);
+        let permits = u32::try_from(kib).unwrap_or(u32::MAX);
+        let acquire = self.budget.free.clone().acquire_many_owned(permits);
+        let taken = timeout(PATIENCE, async {
+            tokio::select! {
+                biased;
+                taken = acquire => taken.ok(),
+                () = self.slow_bodies_give_way() => None,
+            }
+        });
+        let permit = taken.await.ok().flatten().ok_or(NoBody::NoMemory)?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
+        Ok(())
+    }
+
+    async fn slow_bodies_give_way(&self) {
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        loop {
+            look.tick().await;
+            self.connections.body_gives_way();
+        }
+    }
+}

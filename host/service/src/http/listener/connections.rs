@@ -1,0 +1,104 @@
+//! All connections of a listener.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Bounds;
+use super::connection::{Connection, Wanted};
+
+/// A body gives way to others only if it has been behind for this long: all bodies are at times.
+const BEHIND: Duration = Duration::from_secs(1);
+
+/// All connections of a listener. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Connections {
+    bounds: Bounds,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    /// By number. The lowest number is the oldest.
+    connections: HashMap<u64, Arc<Connection>>,
+    next: u64,
+}
+
+/// A place among the connections; free again when it is dropped.
+pub(super) struct Place {
+    number: u64,
+    connection: Arc<Connection>,
+    open: Arc<Mutex<Open>>,
+}
+
+impl Place {
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).connections.remove(&self.number);
+    }
+}
+
+impl Connections {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, open: Arc::default() }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, if one is free.
+    pub(super) fn place(&self) -> Option<Place> {
+        let mut open = self.open();
+        if open.connections.len() >= self.bounds.connections {
+            return None;
+        }
+        let (number, connection) = (open.next, Arc::new(Connection::new(self.bounds)));
+        open.next += 1;
+        open.connections.insert(number, connection.clone());
+        Some(Place { number, connection, open: self.open.clone() })
+    }
+
+    /// Close the connection whose client is furthest behind: one that sends no request, if there is such a one.
+    pub(super) fn give_way(&self) {
+        if belfry_model::sabotaged("connections-give-way") {
+            return;
+        }
+        let open = self.open();
+        let behind = open.connections.values().filter_map(|connection| {
+            let (wanted, behind) = connection.behind()?;
+            Some((wanted == Wanted::Request, behind, connection))
+        });
+        if let Some((_, _, connection)) = behind.max_by_key(|(idle, behind, _)| (*idle, *behind)) {
+            connection.close("crowded");
+        }
+    }
+
+    /// Close the connection whose body is furthest behind, since others need the memory that it has taken.
+    pub(super) fn body_gives_way(&self) {
+        let open = self.open();
+        let behind = open.connections.values().filter_map(|connection| match connection.behind()? {
+            (Wanted::Body, behind) if behind > BEHIND => Some((behind, connection)),
+            _ => None,
+        });
+        if let Some((_, connection)) = behind.max_by_key(|(behind, _)| *behind) {
+            connection.close("crowded");
+        }
+    }
+
+    /// Close every connection whose client has taken longer than it may.
+    pub(super) fn close_overdue(&self) {
+        for connection in self.open().connections.values() {
+            match connection.overdue() {
+                // These are answered, with 408 or 503, by the code that reads the body.
+                None | Some(Wanted::Body | Wanted::Memory) => {}
+                Some(overdue) => connection.close(overdue.reason()),
+            }
+        }
+    }
+}

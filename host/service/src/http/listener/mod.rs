@@ -1,0 +1,189 @@
+//! A listener that no client can hold: what a client has to do takes it bounded time, connections and bytes are bounded,
+//! and at the bound the client that is furthest behind gives way to a new one.
+
+mod body;
+mod budget;
+mod connection;
+mod connections;
+mod stream;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, timeout};
+use tower_service::Service;
+
+use crate::stopping::stopped;
+
+pub(super) use body::NoBody;
+use body::{Received, Sent};
+pub(crate) use budget::Budget;
+use budget::Held;
+use connection::Connection;
+use connections::{Connections, Place};
+use stream::Watched;
+
+/// Bytes that are kept of what one connection receives, and of what it sends; also the largest head of a request.
+const BUFFER_BYTES: usize = 64 << 10;
+/// How often connections are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a new connection waits for a place before it is closed.
+const PLACE: Duration = Duration::from_secs(5);
+/// How long to wait after the system refused a connection, for want of file descriptors for example.
+const REFUSED: Duration = Duration::from_millis(20);
+
+/// What clients of a listener may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The listener's name in metrics.
+    pub(crate) listener: &'static str,
+    pub(crate) connections: usize,
+    pub(crate) times: Times,
+}
+
+impl Bounds {
+    fn count_closed(&self, reason: &'static str) {
+        let listener = self.listener;
+        metrics::counter!("belfry_connections_closed_total", "listener" => listener, "reason" => reason).increment(1);
+    }
+}
+
+/// How long a client may take for what it has to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// To send the head of a request.
+    pub(crate) head: Duration,
+    /// To send a body, beyond the time that it takes at the least rate.
+    pub(crate) body: Duration,
+    /// To read an answer, beyond the time that it takes at the least rate.
+    pub(crate) read: Duration,
+    /// To send another request on a connection.
+    pub(crate) idle: Duration,
+}
+
+/// Serve until the service stops, then until what was begun is answered.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    budget: Arc<Budget>,
+    stopping: watch::Receiver<bool>,
+) {
+    let connections = Connections::new(bounds);
+    let mut open = JoinSet::new();
+    let mut look = interval(LOOK);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let Some(place) = place(&bounds, &connections, &mut open).await else { continue };
+                    let serving = Serving {
+                        router: router.clone(),
+                        budget: budget.clone(),
+                        connections: connections.clone(),
+                        stopping: stopping.clone(),
+                    };
+                    open.spawn(serving.connection(stream, peer, place));
+                }
+                Err(error) => {
+                    tracing::warn!(listener = bounds.listener, %error, "a connection cannot be accepted");
+                    connections.give_way();
+                    tokio::time::sleep(REFUSED).await;
+                }
+            },
+            _ = look.tick() => connections.close_overdue(),
+            Some(_) = open.join_next() => {}
+            () = stopped(&stopping) => break,
+        }
+    }
+    // Nothing more is accepted: others may have the address.
+    drop(listener);
+    loop {
+        tokio::select! {
+            _ = look.tick() => connections.close_overdue(),
+            ended = open.join_next() => if ended.is_none() { return },
+        }
+    }
+}
+
+/// A place for one more connection. Where none is free, the connection that is furthest behind gives way; where none is
+/// behind, all of them are being answered, and the new one waits for a moment.
+async fn place(bounds: &Bounds, connections: &Connections, open: &mut JoinSet<()>) -> Option<Place> {
+    let until = Instant::now() + PLACE;
+    loop {
+        if let Some(place) = connections.place() {
+            return Some(place);
+        }
+        connections.give_way();
+        if Instant::now() > until {
+            bounds.count_closed("full");
+            return None;
+        }
+        let _ = timeout(LOOK, open.join_next()).await;
+        connections.close_overdue();
+    }
+}
+
+/// What a connection needs. Cheap to clone.
+#[derive(Clone)]
+struct Serving {
+    router: Router,
+    budget: Arc<Budget>,
+    connections: Connections,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Serving {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let connection = place.connection().clone();
+        let service = service_fn(|request| self.clone().answer(request, peer, connection.clone()));
+        let stream = TokioIo::new(Watched::new(stream, connection.clone()));
+        let mut builder = http1::Builder::new();
+        // The connection's own clock counts, which tells an idle client from one that is slow.
+        builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES);
+        let mut served = std::pin::pin!(builder.serve_connection(stream, service));
+        tokio::select! {
+            // A client that breaks off, or does not speak HTTP, is its own affair.
+            _ = served.as_mut() => return,
+            () = connection.closed() => return,
+            () = stopped(&self.stopping) => {}
+        }
+        if connection.waits_for_a_request() {
+            return;
+        }
+        served.as_mut().graceful_shutdown();
+        tokio::select! {
+            _ = served => {}
+            () = connection.closed() => {}
+        }
+    }
+
+    async fn answer(
+        mut self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        connection: Arc<Connection>,
+    ) -> Result<Response<Sent>, Infallible> {
+        connection.answers();
+        let held = Held::new(self.budget, self.connections);
+        let received = |body| Body::new(Received::new(body, connection.clone(), held.clone()));
+        let mut request = request.map(received);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let response = self.router.call(request).await?;
+        connection.answers();
+        Ok(response.map(|body| Sent::new(body, connection, held)))
+    }
+}
