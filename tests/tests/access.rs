@@ -206,7 +206,7 @@ async fn requests_do_not_queue_behind_a_database_that_hangs() -> Result<()> {
         ensure!(statuses.iter().all(|status| status.as_ref().is_ok_and(|status| *status == 400)), "{statuses:?}");
         ensure!(took < Duration::from_secs(4), "{took:?}");
     }
-    proxy.heal();
+    proxy.heal().await?;
     belfry.kill().await
 }
 
