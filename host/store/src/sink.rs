@@ -9,8 +9,6 @@ pub struct Sink {
     pub name: String,
     /// How far it has been served.
     pub position: i64,
-    /// Whether a replica serves it now.
-    pub is_served: bool,
     /// The age of the oldest entry that it has not read.
     pub unread_for: Option<Duration>,
     /// How many positions behind its own are no longer in the log.
@@ -55,13 +53,10 @@ impl Store {
         }
     }
 
-    /// Forget a sink that no replica serves, with its position and its parked entries. What only it had not read may be
-    /// retired then.
+    /// Forget a sink with its position and its parked entries; what only it had not read may be retired then. Refused on
+    /// PostgreSQL while a replica holds its lease. An embedded store has one process, which knows whether it does.
     pub async fn forget_sink(&self, name: &str, by: &str, reason: &str, now_ms: i64) -> Result<ForgetSink, StoreError> {
         let Some(sink) = self.sink(name).await? else { return Ok(ForgetSink::Unknown) };
-        if sink.is_served {
-            return Ok(ForgetSink::Served);
-        }
         let change = NewChange::sink_forgotten(&sink, by, reason);
         let forgotten = match self {
             Self::Sqlite(sqlite) => sqlite.forget_sink(name, &change, now_ms).await?,

@@ -144,7 +144,6 @@ on_every_store! {
     crate::events::dead_letters_are_kept_with_their_event as dead_letters_are_kept_with_their_event,
     crate::retention::what_is_old_is_retired_but_not_before_every_known_sink_has_it as what_is_old_is_retired_but_not_before_every_known_sink_has_it,
     crate::retention::what_is_young_stays as what_is_young_stays,
-    crate::retention::a_sink_that_is_served_is_not_forgotten as a_sink_that_is_served_is_not_forgotten,
     crate::retention::a_gap_is_known_until_someone_goes_on_behind_it as a_gap_is_known_until_someone_goes_on_behind_it,
     crate::releases::a_version_names_one_component as a_version_names_one_component,
     crate::releases::the_release_before_is_known as the_release_before_is_known,

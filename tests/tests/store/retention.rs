@@ -24,7 +24,7 @@ pub(crate) async fn what_is_old_is_retired_but_not_before_every_known_sink_has_i
     // PostgreSQL retires ranges of four positions, SQLite rows.
     assert_eq!(opened.store.log_bounds().await.expect("a query"), (5, 12));
     let redis = opened.store.sink("redis").await.expect("a query").expect("the sink");
-    assert_eq!((redis.position, redis.missing, redis.is_served), (4, 0, false));
+    assert_eq!((redis.position, redis.missing), (4, 0));
     assert!(redis.unread_for.is_some_and(|unread| unread < LONG), "{redis:?}");
     assert_eq!(forget(&opened, "redis").await, ForgetSink::Forgotten);
     assert_eq!(forget(&opened, "redis").await, ForgetSink::Unknown);
@@ -42,7 +42,9 @@ pub(crate) async fn what_is_young_stays(opened: Opened) {
     assert_eq!(opened.store.retire(LONG_TIME, now_ms(), 100).await.expect("a retirement"), Retired::default());
 }
 
-pub(crate) async fn a_sink_that_is_served_is_not_forgotten(opened: Opened) {
+#[tokio::test]
+async fn a_sink_whose_lease_a_replica_holds_is_not_forgotten() {
+    let opened = Opened::postgres().await;
     opened.store.register_sink("kafka", 0).await.expect("an answer");
     let lease = opened.store.acquire_lease("kafka", Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
     assert_eq!(forget(&opened, "kafka").await, ForgetSink::Served);

@@ -33,10 +33,10 @@ struct SinkView {
 }
 
 impl SinkView {
-    fn of(sink: Sink) -> Self {
-        let Sink { name, position, is_served, unread_for, missing, parked } = sink;
+    fn of(sink: Sink, served: bool) -> Self {
+        let Sink { name, position, unread_for, missing, parked } = sink;
         let unread_seconds = unread_for.map(|unread| unread.as_secs_f64());
-        Self { name, position, served: is_served, unread_seconds, missing, parked }
+        Self { name, position, served, unread_seconds, missing, parked }
     }
 }
 
@@ -48,7 +48,17 @@ pub(crate) struct Resumed {
 }
 
 pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Sinks>, Problem> {
-    Ok(Json(Sinks { sinks: api.store.sinks().await?.into_iter().map(SinkView::of).collect() }))
+    let sinks = api.store.sinks().await?.into_iter().map(|sink| {
+        let served = is_served(&api, &sink.name);
+        SinkView::of(sink, served)
+    });
+    Ok(Json(Sinks { sinks: sinks.collect() }))
+}
+
+fn is_served(api: &Api, name: &str) -> bool {
+    let seen = api.heartbeat.seen();
+    let seen = seen.borrow();
+    seen.lease(name).is_some_and(|(lease, _)| !lease.remaining.is_zero())
 }
 
 /// Keep nothing for a sink any more.
@@ -59,7 +69,11 @@ pub(crate) async fn forget(
     Document(Why { reason }): Document<Why>,
 ) -> Result<StatusCode, Problem> {
     check(&reason)?;
-    match api.store.forget_sink(&name, &by, &reason, now_ms()).await? {
+    let forgotten = match is_served(&api, &name) {
+        true => ForgetSink::Served,
+        false => api.store.forget_sink(&name, &by, &reason, now_ms()).await?,
+    };
+    match forgotten {
         ForgetSink::Forgotten => {
             tracing::warn!(sink = name, by, reason, "a sink is forgotten; nothing is kept for it");
             Ok(StatusCode::NO_CONTENT)

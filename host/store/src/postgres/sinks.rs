@@ -12,7 +12,6 @@ impl Postgres {
     pub(crate) async fn sinks(&self) -> Result<Vec<Sink>, StoreError> {
         let rows = sqlx::query(
             "SELECT r.sink, r.position, \
-                    r.lease_until > clock_timestamp() AND r.incarnation IS NOT DISTINCT FROM belfry.incarnation(), \
                     (SELECT extract(epoch FROM clock_timestamp() - o.created_at)::float8 FROM belfry.outbox o \
                       WHERE o.id > r.position ORDER BY o.id LIMIT 1), \
                     greatest((SELECT up_to FROM belfry.retired) - r.position, 0), \
@@ -23,14 +22,13 @@ impl Postgres {
         .await?;
         rows.iter()
             .map(|row| {
-                let unread_seconds: Option<f64> = row.try_get(3)?;
+                let unread_seconds: Option<f64> = row.try_get(2)?;
                 Ok(Sink {
                     name: row.try_get(0)?,
                     position: row.try_get(1)?,
-                    is_served: row.try_get(2)?,
                     unread_for: unread_seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
-                    missing: row.try_get(4)?,
-                    parked: row.try_get(5)?,
+                    missing: row.try_get(3)?,
+                    parked: row.try_get(4)?,
                 })
             })
             .collect()
@@ -50,9 +48,12 @@ impl Postgres {
             transaction.roll_back().await?;
             return Ok(false);
         }
-        for statement in
-            ["DELETE FROM belfry.relay_checkpoint WHERE sink = $1", "DELETE FROM belfry.parked WHERE sink = $1"]
-        {
+        for statement in [
+            "DELETE FROM belfry.relay_checkpoint WHERE sink = $1",
+            "DELETE FROM belfry.parked WHERE sink = $1",
+            "DELETE FROM belfry.held_topic WHERE sink = $1",
+            "DELETE FROM belfry.unparked WHERE sink = $1",
+        ] {
             sqlx::query(statement).bind(name).execute(&mut *transaction).await?;
         }
         note(&mut transaction, change, now_ms).await?;

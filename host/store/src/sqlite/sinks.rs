@@ -12,7 +12,7 @@ use crate::{NewChange, Sink, StoreError};
 impl Sqlite {
     pub(crate) async fn sinks(&self) -> Result<Vec<Sink>, StoreError> {
         let rows = sqlx::query(
-            "SELECT r.sink, r.position, r.lease_until_ms > $1, \
+            "SELECT r.sink, r.position, \
                     (SELECT max($1 - o.created_at_ms, 0) FROM outbox o WHERE o.id > r.position ORDER BY o.id LIMIT 1), \
                     max(coalesce((SELECT min(id) FROM outbox) - 1, \
                                  (SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0) - r.position, 0), \
@@ -24,14 +24,13 @@ impl Sqlite {
         .await?;
         rows.iter()
             .map(|row| {
-                let unread_ms: Option<i64> = row.try_get(3)?;
+                let unread_ms: Option<i64> = row.try_get(2)?;
                 Ok(Sink {
                     name: row.try_get(0)?,
                     position: row.try_get(1)?,
-                    is_served: row.try_get(2)?,
                     unread_for: unread_ms.map(|ms| Duration::from_millis(ms as u64)),
-                    missing: row.try_get(4)?,
-                    parked: row.try_get(5)?,
+                    missing: row.try_get(3)?,
+                    parked: row.try_get(4)?,
                 })
             })
             .collect()
@@ -39,7 +38,13 @@ impl Sqlite {
 
     pub(crate) async fn forget_sink(&self, name: &str, change: &NewChange, now_ms: i64) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
-        for statement in ["DELETE FROM relay WHERE sink = $1", "DELETE FROM parked WHERE sink = $1"] {
+        for statement in [
+            "DELETE FROM relay WHERE sink = $1",
+            "DELETE FROM relay_checkpoint WHERE sink = $1",
+            "DELETE FROM parked WHERE sink = $1",
+            "DELETE FROM held_topic WHERE sink = $1",
+            "DELETE FROM unparked WHERE sink = $1",
+        ] {
             sqlx::query(statement).bind(name).execute(&mut *transaction).await?;
         }
         note(&mut transaction, change, now_ms).await?;
