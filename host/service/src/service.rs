@@ -333,7 +333,7 @@ fn kafka_outlet(config: &Config) -> Result<Option<(Client, TopicLimits)>, StartE
         return Ok(None);
     }
     let client = Client::new(&config.kafka, config.replica.name.as_deref())?;
-    let topics = TopicLimits::new(&client).map_err(KafkaConfigError::from)?;
+    let topics = TopicLimits::new(&client, &config.notification.topic).map_err(KafkaConfigError::from)?;
     Ok(Some((client, topics)))
 }
 

@@ -18,6 +18,6 @@ pub use start_at::{InvalidStart, StartAt};
 pub use topics::{Difference, TopicDifference, Topics, TopicsError};
 
 pub(crate) use cluster::Cluster;
-pub(crate) use limits::{FRAMING_BYTES, TopicLimits, record_bytes};
+pub(crate) use limits::{TopicLimits, record_bytes};
 pub(crate) use logged::{Logged, log};
 pub(crate) use scan::{SCAN_PATIENCE, ScanError, Span, offsets_at, scan};
