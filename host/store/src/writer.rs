@@ -1,5 +1,7 @@
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout_at;
 
@@ -125,7 +127,13 @@ impl Group {
         }
         let entries: usize = batches.iter().map(Batch::entries).sum();
         let began = Instant::now();
-        let result = self.store.commit(&batches, now_ms()).await;
+        let committing = async {
+            crash_point!("commit.begin");
+            self.store.commit(&batches, now_ms()).await
+        };
+        // A fault of ours costs this group; the writer goes on.
+        let result = AssertUnwindSafe(committing).catch_unwind().await;
+        let result = result.unwrap_or_else(|_| Err(StoreError("belfry itself failed at the commit".into())));
         metrics::histogram!("belfry_commit_seconds").record(began.elapsed());
         metrics::histogram!("belfry_writer_group_entries").record(entries as f64);
         crash_point!("commit.after-commit");

@@ -63,6 +63,7 @@ async fn one(api: Api, body: Bytes) -> Result<Response, Problem> {
         }
         Taken::Conflict => Err(Problem::conflict(event_id)),
         Taken::Unsendable(unsendable) => Err(Problem::unsendable(event_id, &unsendable)),
+        Taken::Failed => Err(Problem::failed(event_id)),
     }
 }
 
@@ -181,6 +182,10 @@ fn taken(event_id: uuid::Uuid, taken: Taken) -> Posted {
             let problem = Some(Problem::unsendable(event_id, &unsendable));
             Posted { problem, ..Posted::without_effect(Some(event_id), unsendable.outcome()) }
         }
+        Taken::Failed => {
+            let problem = Some(Problem::failed(event_id));
+            Posted { problem, ..Posted::without_effect(Some(event_id), "failed") }
+        }
     }
 }
 
@@ -208,6 +213,7 @@ fn count_taken(taken: &Taken) {
         Taken::Duplicate => "duplicate",
         Taken::Conflict => "conflict",
         Taken::Unsendable(unsendable) => unsendable.outcome(),
+        Taken::Failed => "failed",
     });
 }
 

@@ -8,6 +8,7 @@ mod feed;
 mod histories;
 mod notification;
 mod ops;
+mod panics;
 mod parked;
 mod pauses;
 mod problem;

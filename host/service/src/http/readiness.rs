@@ -34,6 +34,8 @@ struct Readiness {
     /// `connected`, `disconnected` or `unused`.
     redis: &'static str,
     heartbeat: Heartbeat,
+    /// What an operator has to do something about. This replica takes events all the same.
+    degraded: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,13 +120,17 @@ impl Readiness {
                 None => "unused",
             },
             heartbeat: Heartbeat { age_seconds: seen.age().as_secs_f64(), log_end: *ops.heartbeat.log_end().borrow() },
+            degraded: ops.stopped.reasons(),
         }
     }
 
     /// The first thing that is wrong.
     fn in_a_word(&self) -> String {
         match (self.service, self.store, self.writer) {
-            ("ok", "ok", "ok") => "ok\n".into(),
+            ("ok", "ok", "ok") => match &self.degraded[..] {
+                [] => "ok\n".into(),
+                [first, ..] => format!("degraded: {first}\n"),
+            },
             ("ok", "ok", writer) => format!("writer: {writer}\n"),
             ("ok", store, _) => format!("store: {store}\n"),
             (service, ..) => format!("{service}\n"),
@@ -156,6 +162,9 @@ impl Readiness {
             );
         }
         line("redis", self.redis.into());
+        for reason in &self.degraded {
+            line("degraded", reason.clone());
+        }
         let Heartbeat { age_seconds, log_end } = self.heartbeat;
         line("heartbeat", format!("{age_seconds:.1} s ago, log end {log_end}"));
         text

@@ -4,12 +4,12 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, parked, pauses, problem, releases,
-    replays, tokens, trials,
+    Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, panics, parked, pauses, problem,
+    releases, replays, tokens, trials,
 };
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
@@ -110,5 +110,6 @@ pub(crate) fn api(api: Api) -> Router {
         };
         router = router.route(route.path, handler);
     }
-    router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page).with_state(api)
+    let router = router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page);
+    router.layer(from_fn(panics::caught)).with_state(api)
 }

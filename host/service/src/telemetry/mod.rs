@@ -2,6 +2,7 @@
 
 mod logging;
 mod metrics;
+mod panics;
 
 pub use logging::{LogError, start_logging};
 pub use metrics::{Metrics, start_metrics};

@@ -31,6 +31,7 @@ use suspects::Suspects;
 const BARRED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The relay of one sink.
+#[derive(Clone)]
 pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
