@@ -37,5 +37,6 @@ mod rerun;
 mod retention;
 mod service;
 mod stopping;
+mod task;
 
 pub use service::{Service, ServiceSettings, StartError};

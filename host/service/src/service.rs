@@ -9,25 +9,27 @@ use belfry_model::MessageSettings;
 use belfry_sandbox::{Executor, Sandbox, SandboxError};
 use belfry_store::{OpenError, Store, StoreError, Writer, WriterSettings};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::access::{Access, Denials};
-use crate::config::{Config, DeliveryMode, Http, SecretError, Tokens, TokensError, without_secrets};
+use crate::config::{self, Config, DeliveryMode, Http, SecretError, Tokens, TokensError, without_secrets};
 use crate::dead_letters::DeadLetters;
 use crate::delivery::feed::Feeds;
 use crate::delivery::{OutletSettings, Relay, SinkHealth};
 use crate::heartbeat::Heartbeat;
 use crate::http::listener::{Bounds, Budget, Times, serve};
 use crate::http::{self, Api, Looked, Ops};
-use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings};
+use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings, Stopped};
 use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
 use crate::pipeline::{Aside, Pipeline, Publishing};
 use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
 use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::replay::Replays;
+use crate::task::keep;
+use crate::telemetry::Metrics;
 use crate::{descriptors, retention, telemetry};
 
 /// Requests that may wait for the writer.
@@ -153,7 +155,8 @@ impl Service {
         let topics = kafka.as_ref().map(|(_, topics)| topics.clone());
         if let Some(topics) = &topics {
             topics.learn().await;
-            sinks.push(tokio::spawn(topics.clone().keep_up(finishing.clone())));
+            let (topics, finishing) = (topics.clone(), finishing.clone());
+            sinks.push(keep("topics", move || topics.clone().keep_up(finishing.clone())));
         }
         for outlet in outlets(&config, kafka, redis.as_ref()) {
             let sink = outlet.sink();
@@ -175,30 +178,40 @@ impl Service {
                 health: state,
             };
             if relay.register().await? {
-                sinks.push(tokio::spawn(relay.run(finishing.clone())));
+                let finishing = finishing.clone();
+                sinks.push(keep("relay", move || relay.clone().run(finishing.clone())));
             }
         }
-        sinks.push(tokio::spawn(metrics.clone().keep_up(finishing.clone())));
         let enabled: Vec<&'static str> = health.iter().map(|(sink, _)| *sink).collect();
-        let retention = retention::run(store.clone(), config.retention.clone(), finishing.clone());
-        sinks.push(tokio::spawn(retention));
-        let follow = releases::follow(registry.clone(), known_rollout, heartbeat.seen(), finishing.clone());
-        sinks.push(tokio::spawn(follow));
-        sinks.push(tokio::spawn(releases::keep_loaded(registry.clone(), finishing.clone())));
-        let trials = releases::trial::watch(registry.clone(), store.clone(), heartbeat.owner(), finishing.clone());
-        sinks.push(tokio::spawn(trials));
-        sinks.push(tokio::spawn(access.clone().follow(heartbeat.seen(), finishing.clone())));
+        sinks.extend(upkeep(Upkeep {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            retention: config.retention.clone(),
+            registry: registry.clone(),
+            known_rollout,
+            access: access.clone(),
+            heartbeat: heartbeat.clone(),
+            finishing: finishing.clone(),
+        }));
         // The heartbeat renews the leases of relays that still have something to hand over.
         let (rest, rests) = watch::channel(false);
-        let mut resting = vec![tokio::spawn(heartbeat.clone().run(rests.clone()))];
+        let (beating, resting) = (heartbeat.clone(), rests.clone());
+        let mut resting = vec![keep("heartbeat", move || beating.clone().run(resting.clone()))];
         // An embedded store has no other replicas.
         let redis = redis.filter(|_| matches!(store, Store::Postgres(_)));
         let is_told = redis.is_some().then(|| told.subscribe());
         if let Some(client) = redis {
-            let committed = writer.committed();
-            let teller = Teller::new(client.clone(), heartbeat.clone(), enabled.clone(), committed, &others);
-            let listener = Listener { client, heartbeat: heartbeat.clone(), sinks: enabled, told };
-            resting.extend([tokio::spawn(teller.run(rests.clone())), tokio::spawn(listener.run(rests))]);
+            let told_of = (client.clone(), heartbeat.clone(), enabled.clone(), writer.committed(), others.clone());
+            let rested = rests.clone();
+            resting.push(keep("redis.tell", move || {
+                let (client, heartbeat, sinks, committed, others) = told_of.clone();
+                Teller::new(client, heartbeat, sinks, committed, &others).run(rested.clone())
+            }));
+            let heartbeat = heartbeat.clone();
+            resting.push(keep("redis.listen", move || {
+                let (client, heartbeat, told) = (client.clone(), heartbeat.clone(), told.clone());
+                Listener { client, heartbeat, sinks: enabled.clone(), told }.run(rests.clone())
+            }));
         }
         let (committed, write_failure) = (writer.committed(), writer.failure());
         let in_flight = Arc::new(Semaphore::new(config.ingest.max_in_flight));
@@ -220,9 +233,11 @@ impl Service {
             },
         };
         let mut prepared = None;
+        let stopped = Stopped::default();
         if config.reads_kafka() {
             let (store, heartbeat, pipeline) = (store.clone(), heartbeat.clone(), pipeline.clone());
-            let settings = SourceSettings { config: &config, store, heartbeat, others: others.clone(), pipeline };
+            let (others, stopped) = (others.clone(), stopped.clone());
+            let settings = SourceSettings { config: &config, store, heartbeat, others, pipeline, stopped };
             prepared = Some(KafkaSource::prepare(settings).await?);
         }
         let submitted = PostgresSource::all(&config, &pipeline, &heartbeat, &others)?;
@@ -254,6 +269,7 @@ impl Service {
             write_failure,
             health,
             redis: is_told,
+            stopped,
         };
         let ops = http::ops(ops);
         let listening = async {
@@ -273,8 +289,20 @@ impl Service {
             }
         };
         let mut sources = Vec::new();
-        sources.extend(prepared.map(|source| tokio::spawn(source.run(stopping.clone()))));
-        sources.extend(submitted.into_iter().map(|source| tokio::spawn(source.run(stopping.clone()))));
+        if let Some(source) = prepared {
+            let (source, stopping) = (Arc::new(Mutex::new(source)), stopping.clone());
+            sources.push(keep("source.kafka", move || {
+                let (source, stopping) = (source.clone(), stopping.clone());
+                async move { source.lock().await.run(stopping).await }
+            }));
+        }
+        for source in submitted.into_iter().map(Arc::new) {
+            let stopping = stopping.clone();
+            sources.push(keep("source.postgres", move || {
+                let (source, stopping) = (source.clone(), stopping.clone());
+                async move { source.run(stopping).await }
+            }));
+        }
         tracing::info!(http = %http_address, ops = %ops_address, store = without_secrets(&store_settings.url), "ready");
         Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sources, sinks, resting, store, in_flight })
     }
@@ -321,6 +349,36 @@ impl Service {
     }
 }
 
+/// What is done beside the events' way.
+struct Upkeep {
+    store: Store,
+    metrics: Metrics,
+    retention: config::Retention,
+    registry: Registry,
+    known_rollout: (i64, i64),
+    access: Access,
+    heartbeat: Heartbeat,
+    finishing: watch::Receiver<bool>,
+}
+
+fn upkeep(of: Upkeep) -> [JoinHandle<()>; 6] {
+    let Upkeep { store, metrics, retention, registry, known_rollout, access, heartbeat, finishing } = of;
+    let (owner, stop) = (heartbeat.owner(), finishing.clone());
+    let metrics = keep("metrics", move || metrics.clone().keep_up(stop.clone()));
+    let (retiring, stop) = (store.clone(), finishing.clone());
+    let retention = keep("retention", move || retention::run(retiring.clone(), retention.clone(), stop.clone()));
+    let (followed, seen, stop) = (registry.clone(), heartbeat.seen(), finishing.clone());
+    let releases =
+        keep("releases", move || releases::follow(followed.clone(), known_rollout, seen.clone(), stop.clone()));
+    let (missing, stop) = (registry.clone(), finishing.clone());
+    let loading = keep("loading", move || releases::keep_loaded(missing.clone(), stop.clone()));
+    let stop = finishing.clone();
+    let trials = keep("trials", move || releases::trial::watch(registry.clone(), store.clone(), owner, stop.clone()));
+    let seen = heartbeat.seen();
+    let tokens = keep("tokens", move || access.clone().follow(seen.clone(), finishing.clone()));
+    [metrics, retention, releases, loading, trials, tokens]
+}
+
 /// The ways to all sinks that are enabled.
 fn outlets(
     config: &Config,
@@ -348,7 +406,7 @@ fn kafka_outlet(config: &Config) -> Result<Option<(Client, TopicLimits)>, StartE
         return Ok(None);
     }
     let client = Client::new(&config.kafka, config.replica.name.as_deref())?;
-    let topics = TopicLimits::new(&client).map_err(KafkaConfigError::from)?;
+    let topics = TopicLimits::new(&client, &config.notification.topic).map_err(KafkaConfigError::from)?;
     Ok(Some((client, topics)))
 }
 

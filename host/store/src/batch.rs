@@ -63,6 +63,18 @@ pub struct SourcePartition {
     pub partition: i32,
 }
 
+/// How far a partition has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePosition {
+    /// The partition.
+    pub partition: SourcePartition,
+    /// The offset of the next record to be read.
+    pub next: i64,
+    /// Which topic of this name the position belongs to, as Kafka names it; none if that is not known. A topic that is
+    /// deleted and made anew has another id.
+    pub topic_id: Option<String>,
+}
+
 /// A step of a source's position. It takes place only if the position is still where the reader believes it is:
 /// otherwise somebody else reads the partition now, and nothing of the batch takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]

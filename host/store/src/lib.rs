@@ -31,7 +31,7 @@ mod unstorable;
 mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
-pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, Unreadable};
+pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, SourcePosition, Unreadable};
 pub use change::{Change, ChangeFilter, NewChange, Replayed};
 pub use crash_point::arm_crash_points;
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Redrive, RedriveOutcome, Redriven, Settled};

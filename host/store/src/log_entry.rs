@@ -51,6 +51,8 @@ pub struct Withheld {
 pub struct EventHistory {
     /// The event.
     pub event: LogEntry,
+    /// Where it was read, such as `TOPIC/PARTITION@OFFSET`; none if it was posted, or recorded before that was kept.
+    pub source: Option<String>,
     /// Notifications in the log, in order.
     pub notifications: Vec<LogEntry>,
     /// Notifications not sent.

@@ -8,7 +8,7 @@ use belfry_model::ContentHash;
 use uuid::Uuid;
 
 use crate::{
-    Advance, Batch, BatchReceipt, NewEvent, NewNotification, Receipt, SourcePartition, Submission, Unreadable,
+    Advance, Batch, BatchReceipt, NewEvent, NewNotification, Origin, Receipt, SourcePartition, Submission, Unreadable,
     WITHHELD_EXPIRED, WITHHELD_ISSUED, WITHHELD_MUTED,
 };
 
@@ -97,7 +97,8 @@ impl Verdicts {
 
 /// A row that the log gets.
 pub(crate) enum LogRow<'a> {
-    Event(&'a NewEvent),
+    /// With where it was read.
+    Event(&'a NewEvent, Option<&'a Origin>),
     /// With the event that caused it.
     Notification(&'a NewNotification, Uuid),
 }
@@ -106,7 +107,7 @@ impl LogRow<'_> {
     /// The id of the event or notification.
     pub(crate) fn id(&self) -> Uuid {
         match self {
-            Self::Event(event) => event.event_id,
+            Self::Event(event, _) => event.event_id,
             Self::Notification(notification, _) => notification.notification_id,
         }
     }
@@ -136,7 +137,7 @@ impl<'a> Plan<'a> {
         for submission in new {
             let event_id = submission.event.event_id;
             let row = plan.rows.len();
-            plan.rows.push(LogRow::Event(&submission.event));
+            plan.rows.push(LogRow::Event(&submission.event, submission.origin.as_ref()));
             let notifications =
                 plan.add_notifications(event_id, &submission.notifications, submission.muted, &mut issued, now_ms);
             plan.accepted.push(Planned { row, notifications, dead_letters: submission.dead_letters.len() });

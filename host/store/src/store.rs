@@ -10,7 +10,7 @@ use crate::sqlite::Sqlite;
 use crate::{
     AddRelease, AuditEntry, Backlog, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry,
     LogPage, NewChange, NewParked, NewRelease, NotificationHistory, OpenError, Pause, Paused, Release, ReleaseName,
-    Rollout, SinkReach, SourcePartition, StoreError, Submission,
+    Rollout, SinkReach, SourcePartition, SourcePosition, StoreError, Submission,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -400,11 +400,7 @@ impl Store {
     }
 
     /// Where a group's sources stand; of one topic only, if given.
-    pub async fn source_positions(
-        &self,
-        group: &str,
-        topic: Option<&str>,
-    ) -> Result<Vec<(SourcePartition, i64)>, StoreError> {
+    pub async fn source_positions(&self, group: &str, topic: Option<&str>) -> Result<Vec<SourcePosition>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.source_positions(group, topic).await,
             Self::Postgres(postgres) => postgres.source_positions(group, topic).await,
@@ -421,24 +417,31 @@ impl Store {
 
     /// Make partitions known, all at once: whoever looks meanwhile sees none of them or all. Those that are known stay
     /// where they are.
-    pub async fn begin_sources(&self, starts: &[(SourcePartition, i64)]) -> Result<(), StoreError> {
+    pub async fn begin_sources(&self, starts: &[SourcePosition]) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.begin_sources(starts).await,
             Self::Postgres(postgres) => postgres.begin_sources(starts).await,
         }
     }
 
-    /// Let a partition stand somewhere else; whoever reads it is fenced off and begins there. Gives where it stood.
+    /// Note the id of a topic that a group reads, for those of its partitions for which none is known.
+    pub async fn note_topic_id(&self, group: &str, topic: &str, topic_id: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.note_topic_id(group, topic, topic_id).await,
+            Self::Postgres(postgres) => postgres.note_topic_id(group, topic, topic_id).await,
+        }
+    }
+
+    /// Let a partition stand somewhere else; the one who reads it is fenced off and begins there. Returns where it stood.
     pub async fn set_source_position(
         &self,
-        partition: &SourcePartition,
-        next: i64,
+        position: &SourcePosition,
         by: &str,
         now_ms: i64,
     ) -> Result<Option<i64>, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.set_source_position(partition, next, by, now_ms).await,
-            Self::Postgres(postgres) => postgres.set_source_position(partition, next, by, now_ms).await,
+            Self::Sqlite(sqlite) => sqlite.set_source_position(position, by, now_ms).await,
+            Self::Postgres(postgres) => postgres.set_source_position(position, by, now_ms).await,
         }
     }
 

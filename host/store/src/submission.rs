@@ -30,6 +30,9 @@ pub struct Submission {
     pub origin: Option<Origin>,
 }
 
+/// What a row takes beside its payload and headers: ids, names, keys.
+const ROW_BYTES: usize = 256;
+
 /// A place in a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -41,20 +44,23 @@ pub struct Origin {
     pub offset: i64,
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}@{}", self.topic, self.partition, self.offset)
+    }
+}
+
 impl Submission {
+    /// About how many bytes its rows have.
+    pub fn bytes(&self) -> usize {
+        let event = &self.event;
+        let notifications = self.notifications.iter().map(|one| one.payload.len() + one.headers.len() + ROW_BYTES);
+        event.payload.len() + event.headers.len() + event.projections.len() + ROW_BYTES + notifications.sum::<usize>()
+    }
+
     /// Rows that it adds to the log.
     pub fn entries(&self) -> usize {
         1 + self.notifications.len()
-    }
-
-    /// Bytes that its rows hold, roughly.
-    pub fn bytes(&self) -> usize {
-        let event = &self.event;
-        let of_notification = |one: &NewNotification| one.payload.len() + one.headers.len();
-        event.payload.len()
-            + event.headers.len()
-            + event.projections.len()
-            + self.notifications.iter().map(of_notification).sum::<usize>()
     }
 }
 

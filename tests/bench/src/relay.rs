@@ -128,7 +128,7 @@ pub(crate) fn producer_config(bootstrap: &str) -> ClientConfig {
         ("enable.idempotence", "true"),
         ("acks", "all"),
         ("linger.ms", "1"),
-        ("compression.type", "lz4"),
+        ("compression.type", "none"),
         ("partitioner", "murmur2_random"),
     ] {
         config.set(name, value);

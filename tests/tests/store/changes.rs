@@ -2,7 +2,7 @@
 
 use belfry_store::{
     Change, ChangeFilter, DeadLetterFilter, NewChange, NewParkedRequest, NewToken, ParkedFilter, ParkedRequest, Paused,
-    SourcePartition,
+    SourcePartition, SourcePosition,
 };
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
@@ -37,8 +37,9 @@ async fn some_changes(opened: &Opened) {
     let all = DeadLetterFilter::default();
     store.discard_dead_letters(&all, "anna", "old", 7_000).await.expect("an answer");
     let partition = SourcePartition { group: "g".into(), topic: "t".into(), partition: 3 };
-    store.set_source_position(&partition, 8, "direct:carl", 8_000).await.expect("a position");
-    store.set_source_position(&partition, 9, "direct:carl", 9_000).await.expect("a position");
+    let position = |next| SourcePosition { partition: partition.clone(), next, topic_id: None };
+    store.set_source_position(&position(8), "direct:carl", 8_000).await.expect("a position");
+    store.set_source_position(&position(9), "direct:carl", 9_000).await.expect("a position");
     let topic = NewChange::topic("t", "partitions", "1", "4", "direct:carl");
     store.note_change(&topic, 10_000).await.expect("a note");
 }
@@ -137,7 +138,8 @@ pub(crate) async fn what_cannot_be_noted_is_not_done(opened: Opened) {
     store.add_token(&token, 1_000).await.expect_err("not noted");
     store.pause(&Paused::Notifications, Some("a drill"), "anna", 1_000).await.expect_err("not noted");
     let partition = SourcePartition { group: "g".into(), topic: "t".into(), partition: 3 };
-    store.set_source_position(&partition, 8, "direct:carl", 1_000).await.expect_err("not noted");
+    let position = SourcePosition { partition, next: 8, topic_id: None };
+    store.set_source_position(&position, "direct:carl", 1_000).await.expect_err("not noted");
     assert_eq!(store.tokens().await.expect("a query"), []);
     assert_eq!(store.pauses().await.expect("a query"), []);
     assert_eq!(store.source_positions("g", None).await.expect("a query"), []);

@@ -149,6 +149,7 @@ on_every_store! {
     crate::releases::the_release_before_is_known as the_release_before_is_known,
     crate::releases::a_component_may_be_vouched_for_later_and_by_several as a_component_may_be_vouched_for_later_and_by_several,
     crate::sources::a_position_moves_only_from_where_it_is_believed_to_be as a_position_moves_only_from_where_it_is_believed_to_be,
+    crate::sources::a_position_belongs_to_a_topic_by_its_id as a_position_belongs_to_a_topic_by_its_id,
     crate::sources::batches_of_one_partition_follow_each_other_in_a_group as batches_of_one_partition_follow_each_other_in_a_group,
     crate::sources::records_that_are_no_events_and_conflicts_become_dead_letters as records_that_are_no_events_and_conflicts_become_dead_letters,
     crate::sources::a_source_begins_where_it_is_told_once as a_source_begins_where_it_is_told_once,

@@ -71,7 +71,7 @@ async fn a_record_that_cannot_be_stored_becomes_a_dead_letter_and_its_partition_
     let letter = letters.first().expect("a dead letter");
     assert_eq!((letter.cause.as_str(), letter.origin.as_ref().map(|origin| origin.offset)), (UNSTORABLE, Some(6)));
     let positions = opened.store.source_positions("belfry", None).await.expect("a query");
-    assert_eq!(positions, [(partition, 8)]);
+    assert_eq!(positions.iter().map(|one| (&one.partition, one.next)).collect::<Vec<_>>(), [(&partition, 8)]);
     assert_eq!(opened.commit_batch(batch).await, BatchReceipt::Fenced, "the position has moved");
 }
 

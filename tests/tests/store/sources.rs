@@ -1,6 +1,8 @@
 //! How far sources have been read.
 
-use belfry_store::{Advance, Batch, BatchReceipt, Origin, Receipt, SourcePartition, Submission, Unreadable};
+use belfry_store::{
+    Advance, Batch, BatchReceipt, Origin, Receipt, SourcePartition, SourcePosition, Submission, Unreadable,
+};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -8,6 +10,10 @@ use crate::{Opened, accepted, event, submission};
 
 fn partition(partition: i32) -> SourcePartition {
     SourcePartition { group: "belfry".into(), topic: "events".into(), partition }
+}
+
+fn position(partition_number: i32, next: i64, topic_id: Option<&str>) -> SourcePosition {
+    SourcePosition { partition: partition(partition_number), next, topic_id: topic_id.map(str::to_owned) }
 }
 
 fn batch(number: u128, partition_number: i32, expected: i64, next: i64) -> Batch {
@@ -22,11 +28,26 @@ pub(crate) async fn a_source_begins_where_it_is_told_once(opened: Opened) {
     let store = &opened.store;
     assert_eq!(store.begin_source(&partition(0), 7).await.expect("a position"), 7);
     assert_eq!(store.begin_source(&partition(0), 9).await.expect("a position"), 7);
-    store.set_source_position(&partition(0), 9, "test", 0).await.expect("a position");
-    store.set_source_position(&partition(1), 3, "test", 0).await.expect("a position");
+    store.set_source_position(&position(0, 9, None), "test", 0).await.expect("a position");
+    store.set_source_position(&position(1, 3, None), "test", 0).await.expect("a position");
     let positions = store.source_positions("belfry", Some("events")).await.expect("a query");
-    assert_eq!(positions, [(partition(0), 9), (partition(1), 3)]);
+    assert_eq!(positions, [position(0, 9, None), position(1, 3, None)]);
     assert_eq!(store.source_positions("other", None).await.expect("a query"), []);
+}
+
+pub(crate) async fn a_position_belongs_to_a_topic_by_its_id(opened: Opened) {
+    let store = &opened.store;
+    store.begin_sources(&[position(0, 7, None), position(1, 8, Some("first"))]).await.expect("positions");
+    // What is known is kept.
+    store.note_topic_id("belfry", "events", "second").await.expect("a note");
+    store.note_topic_id("other", "events", "third").await.expect("a note");
+    let positions = store.source_positions("belfry", None).await.expect("a query");
+    assert_eq!(positions, [position(0, 7, Some("second")), position(1, 8, Some("first"))]);
+    // Reading on does not change it; setting the position does.
+    opened.commit_batch(batch(1, 1, 8, 9)).await;
+    store.set_source_position(&position(0, 0, Some("third")), "test", 0).await.expect("a position");
+    let positions = store.source_positions("belfry", None).await.expect("a query");
+    assert_eq!(positions, [position(0, 0, Some("third")), position(1, 9, Some("first"))]);
 }
 
 pub(crate) async fn a_position_moves_only_from_where_it_is_believed_to_be(opened: Opened) {
@@ -36,7 +57,7 @@ pub(crate) async fn a_position_moves_only_from_where_it_is_believed_to_be(opened
     assert_eq!(opened.commit_batch(batch(2, 0, 0, 8)).await, BatchReceipt::Fenced);
     assert!(opened.store.event(Uuid::from_u128(2)).await.expect("a query").is_none(), "nothing of it took effect");
     let positions = opened.store.source_positions("belfry", None).await.expect("a query");
-    assert_eq!(positions, [(partition(0), 5)]);
+    assert_eq!(positions, [position(0, 5, None)]);
     // A partition that nobody began is nobody's.
     assert_eq!(opened.commit_batch(batch(3, 1, 0, 1)).await, BatchReceipt::Fenced);
 }
@@ -61,7 +82,7 @@ pub(crate) async fn batches_of_one_partition_follow_each_other_in_a_group(opened
     let positions = opened.store.source_positions("belfry", None).await.expect("a query");
     // Alone or grouped: what follows counts, what does not is fenced, and the other partition is not held up.
     assert_eq!((fenced[0], fenced[2], fenced[3]), (false, false, true));
-    assert_eq!(positions[0], (partition(0), 3));
+    assert_eq!(positions[0], position(0, 3, None));
     assert!(fenced[1], "{fenced:?}");
 }
 

@@ -106,6 +106,9 @@ pub struct EventHistory {
     pub position: i64,
     /// When it was recorded.
     pub recorded_at: String,
+    /// Where it was read, such as `TOPIC/PARTITION@OFFSET`, if it was not posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Its envelope, as it arrived.
     pub event: Option<Box<RawValue>>,
     /// What each rule made of it.

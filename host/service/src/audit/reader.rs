@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use super::finding::{Finding, FindingKind, Report};
 use super::ledger::{Ledger, key_of, short};
 use super::partitioner::key_hash;
 use super::{AuditError, Progress};
-use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, scan};
+use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, headers, scan};
 
 /// Clocks of the database and of replicas may differ by so much when a time tells where to begin.
 const CLOCKS_MS: i64 = 600_000;
@@ -228,8 +228,8 @@ fn skip_before(
 }
 
 fn header_id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
-    let header = message.headers()?.iter().find(|header| header.key == "event_id")?;
-    Uuid::try_parse_ascii(header.value?).ok()
+    let (_, value) = headers(message).into_iter().find(|(name, _)| *name == b"event_id")?;
+    Uuid::try_parse_ascii(value?).ok()
 }
 
 /// What a notification does to whom; none of a record that belfry did not make.

@@ -65,6 +65,7 @@ async fn one(api: &Api, body: Bytes, silent: bool) -> Result<Response, Problem> 
         Taken::Conflict => Err(Problem::conflict(event_id)),
         Taken::Unstorable(reason) => Err(Problem::unstorable(event_id, &reason)),
         Taken::Unsendable(unsendable) => Err(Problem::unsendable(event_id, &unsendable)),
+        Taken::Failed => Err(Problem::failed(event_id)),
     }
 }
 
@@ -117,6 +118,7 @@ pub(super) fn count_taken(taken: &Taken) {
         Taken::Conflict => "conflict",
         Taken::Unstorable(_) => UNSTORABLE,
         Taken::Unsendable(unsendable) => unsendable.outcome(),
+        Taken::Failed => "failed",
     });
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct EventView {
     event_type: String,
     position: i64,
     recorded_at: String,
+    /// Where it was read, if it was not posted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     event: Option<Box<RawValue>>,
     projections: Option<Box<RawValue>>,
     notifications: Vec<HistoryNotification>,
@@ -45,6 +48,7 @@ pub(crate) async fn event(State(api): State<Api>, Path(event_id): Path<String>) 
         event_type: event.event_type,
         position: event.position,
         recorded_at: rfc3339(event.created_at_ms),
+        source: history.source,
         event: raw(event.payload),
         projections: event.projections.and_then(raw),
         notifications: history

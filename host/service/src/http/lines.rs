@@ -242,6 +242,10 @@ fn taken(event_id: Uuid, taken: Taken) -> Posted {
             let problem = Some(Problem::unstorable(event_id, &reason));
             Posted { problem, ..Posted::without_effect(Some(event_id), "malformed") }
         }
+        Taken::Failed => {
+            let problem = Some(Problem::failed(event_id));
+            Posted { problem, ..Posted::without_effect(Some(event_id), "failed") }
+        }
         Taken::Unsendable(unsendable) => {
             let problem = Some(Problem::unsendable(event_id, &unsendable));
             Posted { problem, ..Posted::without_effect(Some(event_id), unsendable.outcome()) }

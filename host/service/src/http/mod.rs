@@ -11,6 +11,7 @@ mod lines;
 pub(crate) mod listener;
 mod notification;
 mod ops;
+mod panics;
 mod parked;
 mod pauses;
 mod problem;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::readiness::{self, Looked};
 use crate::delivery::SinkHealth;
 use crate::heartbeat::Heartbeat;
+use crate::ingest::kafka::Stopped;
 use crate::telemetry::Metrics;
 
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct Ops {
     pub(crate) health: Vec<(&'static str, watch::Receiver<SinkHealth>)>,
     /// Whether Redis is connected, if it is used.
     pub(crate) redis: Option<watch::Receiver<bool>>,
+    /// What is not read from Kafka until an operator does something.
+    pub(crate) stopped: Stopped,
 }
 
 /// Everything that is served here.

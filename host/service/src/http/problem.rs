@@ -121,6 +121,13 @@ impl Problem {
         }
     }
 
+    pub(crate) fn failed(event_id: Uuid) -> Self {
+        let detail =
+            "belfry failed on this event, which is a fault of belfry's; it is not recorded; report it, with the event";
+        let problem = Self::new("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR, detail);
+        Self { event_id: Some(event_id), ..problem }
+    }
+
     pub(crate) fn conflict(event_id: Uuid) -> Self {
         let detail = "an event with this id and other content was taken before; give a new event a new id";
         let problem = Self::new("conflicting-event", "Conflicting event", StatusCode::CONFLICT, detail);

@@ -75,6 +75,8 @@ struct Readiness {
     /// `connected`, `disconnected` or `unused`.
     redis: &'static str,
     heartbeat: Heartbeat,
+    /// What an operator has to do something about. This replica takes events all the same.
+    degraded: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,37 +152,38 @@ impl Readiness {
                 position: lease.map_or(0, |lease| lease.position),
             }
         });
+        let sinks: Vec<SinkState> = sinks.collect();
+        let held = sinks.iter().flat_map(|sink| sink.held_topics.values().map(|reason| (sink.sink, reason)));
+        let held = held.map(|(sink, reason)| format!("sink {sink} holds back {reason}"));
+        let degraded = ops.stopped.reasons().into_iter().chain(held).collect();
         Self {
             ready: [service, store, &writer] == ["ok"; 3],
             replica: ours,
             service,
             store,
             writer,
-            sinks: sinks.collect(),
+            sinks,
             redis: match &ops.redis {
                 Some(connected) if *connected.borrow() => "connected",
                 Some(_) => "disconnected",
                 None => "unused",
             },
             heartbeat: Heartbeat { age_seconds: seen.age().as_secs_f64(), log_end: *ops.heartbeat.log_end().borrow() },
+            degraded,
         }
     }
 
     /// The first thing that is wrong.
     fn in_a_word(&self) -> String {
         match (self.service, self.store, &*self.writer) {
-            ("ok", "ok", "ok") => self.degraded().unwrap_or_else(|| "ok\n".into()),
+            ("ok", "ok", "ok") => match self.degraded.first() {
+                Some(first) => format!("degraded: {first}\n"),
+                None => "ok\n".into(),
+            },
             ("ok", "ok", writer) => format!("writer: {writer}\n"),
             ("ok", store, _) => format!("store: {store}\n"),
             (service, ..) => format!("{service}\n"),
         }
-    }
-
-    /// What an operator has to see to although events are taken.
-    fn degraded(&self) -> Option<String> {
-        let held = |sink: &SinkState| Some((sink.sink, sink.held_topics.first_key_value()?.1.clone()));
-        let (sink, reason) = self.sinks.iter().find_map(held)?;
-        Some(format!("degraded: sink {sink} holds back {reason}\n"))
     }
 
     /// A line for each part.
@@ -206,11 +209,11 @@ impl Readiness {
                 &format!("sink {}", sink.sink),
                 format!("breaker {breaker}, served by {holder}, epoch {epoch}, position {position}{error}"),
             );
-            for reason in sink.held_topics.values() {
-                line(&format!("sink {}", sink.sink), format!("degraded, holds back {reason}"));
-            }
         }
         line("redis", self.redis.into());
+        for reason in &self.degraded {
+            line("degraded", reason.clone());
+        }
         let Heartbeat { age_seconds, log_end } = self.heartbeat;
         line("heartbeat", format!("{age_seconds:.1} s ago, log end {log_end}"));
         text

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::extract::{MAX_DOCUMENT_BYTES, check_length, check_request};
 use super::problem::Problem;
 use super::{
-    Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, parked, pauses, problem, releases,
-    replays, sinks, tokens, trials,
+    Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, panics, parked, pauses, problem,
+    releases, replays, sinks, tokens, trials,
 };
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
@@ -131,7 +131,7 @@ pub(crate) fn api(api: Api) -> Router {
         router = router.route(route.path, handler);
     }
     let router = router.method_not_allowed_fallback(problem::no_such_method).fallback(problem::no_such_page);
-    router.layer(from_fn(readable)).with_state(api)
+    router.layer(from_fn(readable)).layer(from_fn(panics::caught)).with_state(api)
 }
 
 /// Refuse what no route takes.

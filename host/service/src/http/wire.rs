@@ -90,7 +90,7 @@ pub(crate) fn raw(payload: Vec<u8>) -> Option<Box<RawValue>> {
 
 /// Where a record was read.
 pub(crate) fn source(origin: Origin) -> String {
-    format!("{}/{}@{}", origin.topic, origin.partition, origin.offset)
+    origin.to_string()
 }
 
 /// The projector of a release and what the release is called.

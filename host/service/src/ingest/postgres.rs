@@ -7,6 +7,7 @@
 //! Nobody tells us that something was submitted: PostgreSQL's NOTIFY makes all transactions of a server that use it
 //! commit one after the other. So we look, often while there is something, and less and less while there is nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use belfry_store::{
@@ -24,7 +25,7 @@ use crate::stopping::stopped;
 
 /// Rows read at once, and what their envelopes may have together.
 const READ_ROWS: u32 = 500;
-const READ_BYTES: u32 = 8 << 20;
+const READ_BYTES: u32 = 4 << 20;
 /// The bounds of the pause between two looks at a table where nothing was.
 const QUICKEST: Duration = Duration::from_millis(25);
 const SLOWEST: Duration = Duration::from_secs(1);
@@ -111,7 +112,7 @@ impl PostgresSource {
     }
 
     /// Read whenever the lease is to be had, until the service stops.
-    pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn run(&self, mut stopping: watch::Receiver<bool>) {
         let held = metrics::gauge!("belfry_lease_held", "sink" => self.name.clone());
         let mut failures = 0;
         loop {
@@ -129,7 +130,7 @@ impl PostgresSource {
                 }
             };
             held.set(1.0);
-            let mut session = Session { source: &self, lease: &lease, deadline, failures };
+            let mut session = Session { source: self, lease: &lease, deadline, failures };
             let end = session.run(&mut stopping).await;
             failures = session.failures;
             match end {
@@ -177,9 +178,10 @@ impl PostgresSource {
         for SubmittedEvent { id, event_id, event_key, envelope } in rows {
             let origin = Origin { topic: self.name.clone(), partition: 0, offset: id };
             let arrival = Arrival::Submitted(origin, event_key);
-            match Incoming::read(envelope.clone(), self.max_event_bytes, arrival) {
-                Ok(event) => reading.events.push(event),
-                Err(refused) => {
+            let read = || Incoming::read(envelope.clone(), self.max_event_bytes, arrival);
+            match catch_unwind(AssertUnwindSafe(read)) {
+                Ok(Ok(event)) => reading.events.push(event),
+                Ok(Err(refused)) => {
                     reading.unreadable.push(Unreadable {
                         topic: self.name.clone(),
                         partition: 0,
@@ -193,6 +195,16 @@ impl PostgresSource {
                         payload: envelope,
                     });
                 }
+                // A fault of ours costs that event only, which would be read again for ever otherwise.
+                Err(_) => reading.unreadable.push(Unreadable {
+                    topic: self.name.clone(),
+                    partition: 0,
+                    offset: id,
+                    event_id: Some(event_id),
+                    cause: belfry_model::Outcome::Undecodable.as_str(),
+                    detail: "belfry failed while it read this event, which is a fault of belfry's; report it".into(),
+                    payload: envelope,
+                }),
             }
         }
         reading
@@ -267,5 +279,6 @@ fn count_taken(taken: &Taken) {
         Taken::Conflict => "conflict",
         Taken::Unstorable(_) => UNSTORABLE,
         Taken::Unsendable(unsendable) => unsendable.outcome(),
+        Taken::Failed => belfry_model::Outcome::Undecodable.as_str(),
     });
 }

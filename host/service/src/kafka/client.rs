@@ -105,7 +105,9 @@ impl Client {
         for (name, value) in [
             // While requests are under way, what comes meanwhile is gathered anyway.
             ("linger.ms", "0"),
-            ("compression.type", "lz4"),
+            // Every client of Kafka reads this and gzip with nothing installed beside it, and not lz4, snappy or zstd. Gzip
+            // costs 6 µs of processor an entry more, which is more than all else that a producer does with it.
+            ("compression.type", "none"),
             ("queue.buffering.max.messages", "20000"),
             ("queue.buffering.max.kbytes", "131072"),
             ("request.timeout.ms", "10000"),

@@ -1,12 +1,13 @@
 //! A look at the cluster from outside of any group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::native::{TopicId, topic_ids};
 use super::{Client, Logged, StartAt};
 
 /// How long the cluster may take to answer.
@@ -61,6 +62,16 @@ impl Cluster {
             (topic.name().to_owned(), found)
         });
         Ok(topics.filter(|(_, topic)| !topic.partitions.is_empty()).collect())
+    }
+
+    /// The ids of these topics, as far as they are there and the brokers give topics an id, as Kafka does since 2.8.
+    pub(crate) fn topic_ids(&self, topics: &BTreeSet<String>) -> KafkaResult<BTreeMap<String, TopicId>> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        // What went wrong meanwhile is kept until somebody polls.
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        topic_ids(self.consumer.client(), topics, REQUEST)
     }
 
     /// Where a partition begins and ends.

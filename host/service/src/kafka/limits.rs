@@ -4,8 +4,8 @@
 //! The view is renewed in the background, and at once when it speaks against something: a topic that was just made, or
 //! whose limit was just raised, need not wait. While nothing is known, nothing is refused.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -31,6 +31,8 @@ const REQUEST: Duration = Duration::from_secs(5);
 pub(crate) const FRAMING_BYTES: usize = 512;
 /// The longest name of a topic.
 const MAX_NAME_BYTES: usize = 249;
+/// The bounds of a producer's batch.
+const BATCH_BYTES: std::ops::RangeInclusive<usize> = 1024..=1_000_000;
 
 /// Why the broker would never take a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +101,8 @@ pub(crate) struct TopicLimits {
     client: Client,
     admin: Arc<AdminClient<DefaultClientContext>>,
     view: Arc<ArcSwapOption<View>>,
+    /// The topics that entries are published to.
+    ours: Arc<std::sync::Mutex<BTreeSet<String>>>,
     /// Held by whoever asks the cluster; says when it last did not answer, and what was told of it.
     asking: Arc<Mutex<Option<(Instant, KafkaError)>>>,
 }
@@ -110,6 +114,13 @@ struct View {
 }
 
 impl View {
+    /// The largest batch that all of these topics take, framing left out: the broker refuses a larger one as a whole.
+    fn batch_bytes(&self, topics: &BTreeSet<String>) -> usize {
+        let limits = topics.iter().filter_map(|topic| *self.largest.get(topic)?);
+        let smallest = limits.min().map_or(usize::MAX, |limit| limit.saturating_sub(FRAMING_BYTES));
+        smallest.clamp(*BATCH_BYTES.start(), *BATCH_BYTES.end())
+    }
+
     fn refuses(&self, topic: &str, bytes: usize) -> Option<Unsendable> {
         match self.largest.get(topic) {
             None => Some(Unsendable::UnknownTopic { topic: topic.to_owned() }),
@@ -122,10 +133,11 @@ impl View {
 }
 
 impl TopicLimits {
-    /// A view of nothing yet.
-    pub(crate) fn new(client: &Client) -> Result<Self, KafkaError> {
+    /// A view of nothing yet. Notifications are published to one topic, events to those of their types.
+    pub(crate) fn new(client: &Client, notifications: &str) -> Result<Self, KafkaError> {
         let admin = Arc::new(client.base().create()?);
-        Ok(Self { client: client.clone(), admin, view: Arc::default(), asking: Arc::default() })
+        let ours = Arc::new(std::sync::Mutex::new(BTreeSet::from([notifications.to_owned()])));
+        Ok(Self { client: client.clone(), admin, view: Arc::default(), ours, asking: Arc::default() })
     }
 
     /// Renew the view until the service stops.
@@ -164,9 +176,19 @@ impl TopicLimits {
         *self.view.load().as_ref()?.largest.get(topic)?
     }
 
-    /// The smallest of all topics' limits.
-    pub(crate) fn smallest_limit(&self) -> Option<usize> {
-        self.view.load().as_ref()?.largest.values().copied().flatten().min()
+    /// The largest batch of a producer, now that it publishes to this topic as well. Topics of others do not matter.
+    pub(crate) fn batch_bytes_with(&self, topic: &str) -> usize {
+        let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ours.contains(topic) {
+            ours.insert(topic.to_owned());
+        }
+        self.view.load().as_ref().map_or(*BATCH_BYTES.end(), |view| view.batch_bytes(&ours))
+    }
+
+    /// The same for all topics so far.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        self.view.load().as_ref().map_or(*BATCH_BYTES.end(), |view| view.batch_bytes(&ours))
     }
 
     /// Look at the cluster for the first time, for a while only: a service starts without Kafka as well.
@@ -240,4 +262,21 @@ async fn largest_records(
         }
     }
     Ok(largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_topics_size_the_batches() {
+        let limits = [("ours", Some(50_000)), ("small", Some(1_500)), ("hidden", None), ("large", Some(16 << 20))];
+        let largest = limits.map(|(topic, limit)| (topic.to_owned(), limit)).into();
+        let view = View { asked_at: Instant::now(), largest };
+        let batch = |topics: &[&str]| view.batch_bytes(&topics.iter().map(|topic| (*topic).to_owned()).collect());
+        assert_eq!(batch(&["ours", "hidden", "missing"]), 50_000 - FRAMING_BYTES);
+        assert_eq!(batch(&["ours", "small"]), 1024, "a batch of one record is none");
+        assert_eq!(batch(&["large"]), 1_000_000);
+        assert_eq!(batch(&[]), 1_000_000);
+    }
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod consumer;
 mod limits;
 mod logged;
+mod native;
 mod refusal;
 mod scan;
 mod start_at;
@@ -18,6 +19,7 @@ pub use start_at::{InvalidStart, StartAt};
 pub use topics::{Difference, TopicDifference, Topics, TopicsError};
 
 pub(crate) use cluster::Cluster;
-pub(crate) use limits::{FRAMING_BYTES, TopicLimits, is_topic_name, record_bytes};
+pub(crate) use limits::{TopicLimits, is_topic_name, record_bytes};
 pub(crate) use logged::{Logged, log};
+pub(crate) use native::{TopicId, headers};
 pub(crate) use scan::{SCAN_PATIENCE, ScanError, Span, offsets_at, scan};

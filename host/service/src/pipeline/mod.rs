@@ -7,6 +7,7 @@
 mod aside;
 mod project;
 mod publish;
+mod reading;
 mod record;
 
 use std::sync::Arc;
@@ -14,17 +15,20 @@ use std::sync::Arc;
 use belfry_model::MessageSettings;
 use belfry_sandbox::{Executor, Overloaded};
 use belfry_store::{
-    Advance, Batch, BatchReceipt, PendingReceipt, Receipt, RedriveOutcome, Run, Store, StoreError, Submission,
-    UNSTORABLE, Unreadable, Writer, WriterGone,
+    Batch, PendingReceipt, Receipt, RedriveOutcome, Run, Store, StoreError, Submission, UNSTORABLE, Unreadable, Writer,
+    WriterGone, crash_point,
 };
 use uuid::Uuid;
 
 use crate::ingest::Incoming;
 use crate::kafka::Unsendable;
 use crate::releases::{Active, Registry};
+use reading::Made;
 
 pub(crate) use aside::Aside;
 pub(crate) use publish::Publishing;
+pub use reading::Reading;
+pub(crate) use reading::UNCOMMITTED_BYTES;
 pub(crate) use record::ProjectionRecord;
 
 /// Log entries that are handed to the writer at once.
@@ -43,6 +47,8 @@ pub enum Taken {
     Unstorable(String),
     /// It could never be published, so it is not recorded, and the sender must know.
     Unsendable(Unsendable),
+    /// The host itself failed on it, so it is not recorded as an event; one that was read from a source is a dead letter.
+    Failed,
 }
 
 /// A new event's place in the log.
@@ -101,17 +107,6 @@ pub enum NotTaken {
     Fenced,
 }
 
-/// A run of records from one partition of a source.
-#[derive(Clone, Debug, Default)]
-pub struct Reading {
-    /// Those that are events, in order.
-    pub events: Vec<Incoming>,
-    /// Those that are not.
-    pub unreadable: Vec<Unreadable>,
-    /// How far the partition has been read with them.
-    pub advance: Option<Advance>,
-}
-
 /// Takes events. Cheap to clone.
 #[derive(Clone)]
 pub struct Pipeline {
@@ -135,25 +130,36 @@ impl Pipeline {
     /// As [`take`](Self::take), but only until the writer has them: the next events may be begun before these are
     /// durable. If one part of a run fails, those behind it do too.
     pub async fn begin(&self, run: &Run, events: Vec<Incoming>) -> Result<InFlight, NotTaken> {
-        let Prepared { fates, submissions, summaries, conflicts: _ } = self.prepare(events).await?;
+        let Prepared { fates, submissions, summaries } = self.prepare(events).await?;
         let mut receipts = Vec::new();
         for group in groups(submissions) {
             receipts.push(self.writer.submit_behind(run, Batch::of(group)).await?);
         }
-        Ok(InFlight { fates, summaries, receipts })
-    }
-
-    /// The same for what was read from a source: it is committed together with the source's position, or not at all.
-    pub async fn begin_reading(&self, reading: Reading) -> Result<InFlight, NotTaken> {
-        let Reading { events, mut unreadable, advance } = reading;
-        let Prepared { fates, submissions, summaries, conflicts } = self.prepare(events).await?;
-        unreadable.extend(conflicts);
-        let batch = Batch { submissions, unreadable, advance };
-        Ok(InFlight { fates, summaries, receipts: vec![self.writer.submit(batch).await?] })
+        Ok(InFlight { fates, summaries, settled: Vec::new(), receipts, bytes: 0 })
     }
 
     /// Leave out what is known, and project the rest.
     async fn prepare(&self, events: Vec<Incoming>) -> Result<Prepared, NotTaken> {
+        let Sorted { mut fates, new, conflicts: _ } = self.sort(events).await?;
+        let mut projected = self.project_apart(new).await?.into_iter();
+        let (mut submissions, mut summaries) = (Vec::new(), Vec::new());
+        for fate in fates.iter_mut().filter(|fate| matches!(fate, Fate::Submitted)) {
+            match projected.next() {
+                Some(Made::Submission(submission, summary)) => {
+                    submissions.push(*submission);
+                    summaries.push(summary);
+                }
+                Some(Made::Failed(_)) | None => *fate = Fate::Known(Taken::Failed),
+            }
+        }
+        Ok(Prepared { fates, submissions, summaries })
+    }
+
+    /// Tell what is known from what is new.
+    async fn sort(&self, events: Vec<Incoming>) -> Result<Sorted, NotTaken> {
+        if events.is_empty() {
+            return Ok(Sorted::default());
+        }
         let known = self.store.known(&events.iter().map(|event| event.envelope.event_id).collect::<Vec<_>>()).await?;
         let mut fates = Vec::with_capacity(events.len());
         let mut new = Vec::with_capacity(events.len());
@@ -184,17 +190,23 @@ impl Pipeline {
                 },
             }
         }
-        let projected = if new.is_empty() { Vec::new() } else { project::all(self, &new).await? };
+        Ok(Sorted { fates, new, conflicts })
+    }
+
+    /// Project events that are new.
+    async fn project_new(&self, new: Vec<Incoming>) -> Result<Vec<(Submission, Summary)>, NotTaken> {
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        crash_point!("pipeline.project");
+        let projected = project::all(self, &new).await?;
         let muted = self.registry.is_muted();
-        let (submissions, summaries) = new
-            .into_iter()
-            .zip(projected)
-            .map(|(event, projected)| {
-                let published = self.publishing.publishes(&event, &serving);
-                record::submission(event, projected, self.publishing.mode, published, muted)
-            })
-            .unzip();
-        Ok(Prepared { fates, submissions, summaries, conflicts })
+        let serving = self.registry.serving();
+        let made = new.into_iter().zip(projected).map(|(event, projected)| {
+            let published = self.publishing.publishes(&event, &serving);
+            record::submission(event, projected, self.publishing.mode, published, muted)
+        });
+        Ok(made.collect())
     }
 
     /// What the release makes of an event that was taken long ago, and how urgent each of its notifications is.
@@ -218,6 +230,15 @@ struct Prepared {
     fates: Vec<Fate>,
     submissions: Vec<Submission>,
     summaries: Vec<Summary>,
+}
+
+/// What is known of events before they are projected.
+#[derive(Default)]
+struct Sorted {
+    fates: Vec<Fate>,
+    /// Those that are new, in order.
+    new: Vec<Incoming>,
+    /// Those that become dead letters as they are.
     conflicts: Vec<Unreadable>,
 }
 
@@ -255,18 +276,23 @@ struct Summary {
 pub struct InFlight {
     fates: Vec<Fate>,
     summaries: Vec<Summary>,
+    /// Of those that are durable already.
+    settled: Vec<Receipt>,
     receipts: Vec<PendingReceipt>,
+    bytes: usize,
 }
 
 impl InFlight {
+    /// Bytes of what was read from a source and is with the writer.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Wait until all are durable.
     pub async fn finish(self) -> Result<Vec<Taken>, NotTaken> {
-        let mut receipts = Vec::with_capacity(self.summaries.len());
+        let mut receipts = self.settled;
         for pending in self.receipts {
-            match pending.await.map_err(|_| WriterGone)?? {
-                BatchReceipt::Committed(committed) => receipts.extend(committed),
-                BatchReceipt::Fenced => return Err(NotTaken::Fenced),
-            }
+            receipts.extend(reading::committed(pending).await?);
         }
         let mut submitted = self.summaries.into_iter().zip(receipts);
         let taken = |fate| match fate {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use belfry_model::{Cause, Message, MessageSettings, Notification, Outcome, Refusal};
 use belfry_sandbox::{Answer, Failure, Overloaded, Projection, Timings};
-use belfry_store::StoreError;
+use belfry_store::{StoreError, crash_point};
 use futures_util::future::try_join_all;
 
 use super::{NotTaken, Pipeline, record};
@@ -19,7 +19,7 @@ use crate::releases::trial::{Candidate, Side};
 use crate::releases::{Active, Halt, ReleaseError};
 
 /// Events that one thread takes at once from one release.
-const LOT: usize = 16;
+pub(super) const LOT: usize = 16;
 
 /// What one projector made of one event.
 pub(super) struct Projected {
@@ -314,7 +314,13 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
     });
     let Projection { answer, log, timings, starved } = projection;
     let answer = match answer {
-        Answer::Notifications(notifications) => finish(active, event, notifications, messages, limit),
+        Answer::Notifications(notifications) => {
+            let finish = || finish(active, event, notifications, messages, limit);
+            catch_unwind(AssertUnwindSafe(finish)).unwrap_or_else(|_| {
+                let detail = "the host failed on what the rule answered".into();
+                Err(NotProjected { outcome: Outcome::Trapped, detail })
+            })
+        }
         Answer::Rejected(rejection) => Err(NotProjected {
             outcome: Outcome::Rejected,
             detail: format!("{}: {}", rejection.code, rejection.reason),
@@ -339,6 +345,7 @@ fn finish(
     messages: &MessageSettings,
     limit: Option<usize>,
 ) -> Result<Vec<(Notification, Message)>, NotProjected> {
+    crash_point!("project.finish");
     let cause = Cause { projector: &active.name, release: &active.label };
     let finished = notifications.into_iter().enumerate().map(|(place, notification)| {
         let message =

@@ -2,6 +2,7 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
+use super::panics::count_panics;
 use crate::config::{Log, LogFormat};
 
 /// Why logging cannot start.
@@ -14,7 +15,7 @@ pub(crate) fn log_filter(settings: &Log) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(&settings.level).map_err(|error| LogError(error.to_string()))
 }
 
-/// Write this process's log to standard error from now on. The first call counts.
+/// Write this process's log to standard error from now on, panics too. The first call counts.
 pub fn start_logging(settings: &Log) -> Result<(), LogError> {
     let filter = log_filter(settings)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
@@ -22,6 +23,7 @@ pub fn start_logging(settings: &Log) -> Result<(), LogError> {
         LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    count_panics();
     if started.is_err() {
         tracing::debug!("logging was started before");
     }

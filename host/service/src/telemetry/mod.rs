@@ -2,6 +2,7 @@
 
 mod logging;
 mod metrics;
+mod panics;
 
 pub(crate) use logging::log_filter;
 pub use logging::{LogError, start_logging};

@@ -18,14 +18,14 @@ pub(super) async fn append(transaction: &mut Session, rows: &[LogRow<'_>]) -> Re
     rows.iter().for_each(|row| columns.push(row));
     let mut positions: Vec<i64> = sqlx::query_scalar(
         "INSERT INTO belfry.outbox (id, event_id, event_type, aggregate_type, aggregate_id, topic, event_key, payload, \
-           headers, source_event_id, release_id, projections, expires_at) \
+           headers, source_event_id, release_id, projections, expires_at, source) \
          SELECT nextval('belfry.outbox_id'), t.event_id, t.event_type, t.aggregate_type, t.aggregate_id, t.topic, \
            t.event_key, t.payload, t.headers, t.source_event_id, t.release_id, t.projections, \
-           to_timestamp(t.expires_at_ms / 1000.0) \
+           to_timestamp(t.expires_at_ms / 1000.0), t.source \
          FROM (SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], \
-             $8::bytea[], $9::uuid[], $10::bigint[], $11::bytea[], $12::bigint[]) WITH ORDINALITY u (event_id, event_type, \
+             $8::bytea[], $9::uuid[], $10::bigint[], $11::bytea[], $12::bigint[], $13::text[]) WITH ORDINALITY u (event_id, event_type, \
              aggregate_type, aggregate_id, topic, event_key, payload, headers, source_event_id, release_id, projections, \
-             expires_at_ms, place) ORDER BY place) t \
+             expires_at_ms, source, place) ORDER BY place) t \
          RETURNING id",
     )
     .bind(columns.event_id)
@@ -40,6 +40,7 @@ pub(super) async fn append(transaction: &mut Session, rows: &[LogRow<'_>]) -> Re
     .bind(columns.release_id)
     .bind(columns.projections)
     .bind(columns.expires_at_ms)
+    .bind(columns.source)
     .fetch_all(transaction)
     .await?;
     // They were drawn in the order of the rows; that they are told in that order nobody promises.
@@ -61,6 +62,7 @@ struct Columns<'a> {
     release_id: Vec<Option<i64>>,
     projections: Vec<Option<&'a [u8]>>,
     expires_at_ms: Vec<Option<i64>>,
+    source: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
@@ -70,7 +72,7 @@ impl<'a> Columns<'a> {
 
     fn push(&mut self, row: &LogRow<'a>) {
         match row {
-            LogRow::Event(event) => {
+            LogRow::Event(event, origin) => {
                 self.event_id.push(event.event_id);
                 self.event_type.push(&event.event_type);
                 self.aggregate_type.push(event.aggregate_type);
@@ -83,6 +85,7 @@ impl<'a> Columns<'a> {
                 self.release_id.push(None);
                 self.projections.push(Some(&event.projections));
                 self.expires_at_ms.push(None);
+                self.source.push(origin.map(ToString::to_string));
             }
             LogRow::Notification(notification, source_event_id) => {
                 self.event_id.push(notification.notification_id);
@@ -97,6 +100,7 @@ impl<'a> Columns<'a> {
                 self.release_id.push(Some(notification.release_id));
                 self.projections.push(None);
                 self.expires_at_ms.push(notification.expires_at_ms);
+                self.source.push(None);
             }
         }
     }

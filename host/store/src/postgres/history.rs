@@ -43,8 +43,13 @@ impl Postgres {
             .bind(event_id)
             .fetch_all(&self.viewers)
             .await?;
+        let source = sqlx::query_scalar("SELECT source FROM belfry.outbox WHERE id = $1")
+            .bind(event.position)
+            .fetch_optional(&self.readers)
+            .await?;
         Ok(Some(EventHistory {
             event,
+            source: source.flatten(),
             notifications: notifications.iter().map(entry).collect::<Result<_, _>>()?,
             withheld: withheld.iter().map(withheld_row).collect::<Result<_, _>>()?,
             dead_letters: dead_letters.iter().map(dead_letter).collect::<Result<_, _>>()?,

@@ -104,7 +104,7 @@ async fn take_into_inbox(
 ) -> Result<(), StoreError> {
     let mut events = Vec::new();
     for (position, row) in positions.iter().zip(rows) {
-        if let LogRow::Event(event) = row {
+        if let LogRow::Event(event, _) = row {
             events.push((*position, *event));
         }
     }
@@ -211,12 +211,12 @@ pub(super) async fn append(
     for chunk in placed.chunks(ROWS) {
         let mut query = QueryBuilder::<Driver>::new(
             "INSERT INTO outbox (id, event_id, event_type, aggregate_type, aggregate_id, topic, event_key, payload, headers, \
-             source_event_id, release_id, projections, expires_at_ms, created_at_ms) ",
+             source_event_id, release_id, projections, expires_at_ms, source, created_at_ms) ",
         );
         query.push_values(chunk, |mut row, (position, entry)| {
             row.push_bind(**position);
             match entry {
-                LogRow::Event(event) => row
+                LogRow::Event(event, origin) => row
                     .push_bind(event.event_id)
                     .push_bind(event.event_type.as_str())
                     .push_bind(event.aggregate_type)
@@ -228,7 +228,8 @@ pub(super) async fn append(
                     .push_bind(None::<Uuid>)
                     .push_bind(None::<i64>)
                     .push_bind(Some(&event.projections[..]))
-                    .push_bind(None::<i64>),
+                    .push_bind(None::<i64>)
+                    .push_bind(origin.map(ToString::to_string)),
                 LogRow::Notification(notification, source_event_id) => row
                     .push_bind(notification.notification_id)
                     .push_bind(notification.event_type.as_str())
@@ -241,7 +242,8 @@ pub(super) async fn append(
                     .push_bind(Some(*source_event_id))
                     .push_bind(Some(notification.release_id))
                     .push_bind(None::<&[u8]>)
-                    .push_bind(notification.expires_at_ms),
+                    .push_bind(notification.expires_at_ms)
+                    .push_bind(None::<String>),
             };
             row.push_bind(now_ms);
         });

@@ -55,8 +55,13 @@ impl Sqlite {
         for (first, count) in dead_letters.iter().filter_map(|letter| letter.settled.as_ref()?.notifications) {
             notifications.extend(self.read_log(first - 1, first - 1 + i64::from(count), count).await?);
         }
+        let source = sqlx::query_scalar("SELECT source FROM outbox WHERE id = $1")
+            .bind(event.position)
+            .fetch_optional(&self.readers)
+            .await?;
         Ok(Some(EventHistory {
             event,
+            source: source.flatten(),
             notifications,
             withheld: withheld.iter().map(withheld_row).collect::<Result<_, _>>()?,
             dead_letters,

@@ -4,16 +4,16 @@ use sqlx::Row;
 
 use super::Sqlite;
 use super::changes::note;
-use crate::{NewChange, SourcePartition, StoreError};
+use crate::{NewChange, SourcePartition, SourcePosition, StoreError};
 
 impl Sqlite {
     pub(crate) async fn source_positions(
         &self,
         group: &str,
         topic: Option<&str>,
-    ) -> Result<Vec<(SourcePartition, i64)>, StoreError> {
+    ) -> Result<Vec<SourcePosition>, StoreError> {
         let rows = sqlx::query(
-            "SELECT consumer_group, topic, partition, next_offset FROM consumer_position \
+            "SELECT consumer_group, topic, partition, next_offset, topic_id FROM consumer_position \
              WHERE consumer_group = $1 AND ($2 IS NULL OR topic = $2) ORDER BY topic, partition",
         )
         .bind(group)
@@ -24,7 +24,7 @@ impl Sqlite {
             .map(|row| {
                 let partition =
                     SourcePartition { group: row.try_get(0)?, topic: row.try_get(1)?, partition: row.try_get(2)? };
-                Ok((partition, row.try_get(3)?))
+                Ok(SourcePosition { partition, next: row.try_get(3)?, topic_id: row.try_get(4)? })
             })
             .collect()
     }
@@ -51,30 +51,43 @@ impl Sqlite {
         .await?)
     }
 
-    pub(crate) async fn begin_sources(&self, starts: &[(SourcePartition, i64)]) -> Result<(), StoreError> {
+    pub(crate) async fn begin_sources(&self, starts: &[SourcePosition]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        for (partition, start) in starts {
+        for SourcePosition { partition, next, topic_id } in starts {
             sqlx::query(
-                "INSERT INTO consumer_position (consumer_group, topic, partition, next_offset) \
-                 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                "INSERT INTO consumer_position (consumer_group, topic, partition, next_offset, topic_id) \
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
             )
             .bind(&partition.group)
             .bind(&partition.topic)
             .bind(partition.partition)
-            .bind(start)
+            .bind(next)
+            .bind(topic_id)
             .execute(&mut *transaction)
             .await?;
         }
         Ok(transaction.commit().await?)
     }
 
+    pub(crate) async fn note_topic_id(&self, group: &str, topic: &str, topic_id: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE consumer_position SET topic_id = $3 WHERE consumer_group = $1 AND topic = $2 AND topic_id IS NULL",
+        )
+        .bind(group)
+        .bind(topic)
+        .bind(topic_id)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
     pub(crate) async fn set_source_position(
         &self,
-        partition: &SourcePartition,
-        next: i64,
+        position: &SourcePosition,
         by: &str,
         now_ms: i64,
     ) -> Result<Option<i64>, StoreError> {
+        let SourcePosition { partition, next, topic_id } = position;
         let mut transaction = self.begin().await?;
         let was = sqlx::query_scalar(
             "SELECT next_offset FROM consumer_position WHERE consumer_group = $1 AND topic = $2 AND partition = $3",
@@ -85,17 +98,18 @@ impl Sqlite {
         .fetch_optional(&mut *transaction)
         .await?;
         sqlx::query(
-            "INSERT INTO consumer_position (consumer_group, topic, partition, next_offset) \
-             VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+            "INSERT INTO consumer_position (consumer_group, topic, partition, next_offset, topic_id) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (consumer_group, topic, partition) \
+             DO UPDATE SET next_offset = excluded.next_offset, topic_id = excluded.topic_id",
         )
         .bind(&partition.group)
         .bind(&partition.topic)
         .bind(partition.partition)
         .bind(next)
+        .bind(topic_id)
         .execute(&mut *transaction)
         .await?;
-        note(&mut transaction, &NewChange::position_set(partition, was, next, by), now_ms).await?;
+        note(&mut transaction, &NewChange::position_set(partition, was, *next, by), now_ms).await?;
         transaction.commit().await?;
         Ok(was)
     }

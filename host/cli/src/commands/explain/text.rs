@@ -118,6 +118,9 @@ pub(super) fn event(history: &EventHistory) -> String {
     let mut text = Facts::headed(&format!("event {}", history.event_id));
     text.add("type", &history.event_type);
     text.add("recorded", &format!("{}, position {}", history.recorded_at, history.position));
+    if let Some(source) = &history.source {
+        text.add("read at", source);
+    }
     let envelope = history.event.as_ref().and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     for (name, field) in
         [("happened", "event_timestamp"), ("source", "source_service"), ("correlation", "correlation_id")]

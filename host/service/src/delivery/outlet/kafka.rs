@@ -3,6 +3,7 @@
 //! Its time-out for messages is off: a message that timed out would be overtaken by those behind it. The relay watches for
 //! a stall instead, and then begins again from its position with a new producer.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use belfry_store::{RelayEntry, crash_point};
@@ -14,7 +15,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio::sync::mpsc;
 
 use super::{Ack, OutletError, Refused};
-use crate::kafka::{Client, FRAMING_BYTES, TopicLimits, Unsendable, log, record_bytes};
+use crate::kafka::{Client, TopicLimits, Unsendable, log, record_bytes};
 
 /// How long the broker may take to say which topics it has.
 const METADATA: Duration = Duration::from_secs(5);
@@ -24,6 +25,9 @@ const QUEUE_FULL: Duration = Duration::from_millis(2);
 pub(crate) struct KafkaOutlet {
     producer: ThreadedProducer<Callbacks>,
     topics: TopicLimits,
+    /// The topics whose limits the producer's batches keep.
+    met: HashSet<String>,
+    batch_bytes: usize,
     acks: mpsc::UnboundedSender<Ack>,
 }
 
@@ -41,9 +45,9 @@ impl KafkaOutlet {
         }
         let mut config = client.producer();
         // A batch that is larger than a topic takes would be refused as a whole.
-        if let Some(smallest) = topics.smallest_limit() {
-            config.set("batch.size", smallest.saturating_sub(FRAMING_BYTES).clamp(1024, 1_000_000).to_string());
-        }
+        let chosen = config.get("batch.size").and_then(|chosen| chosen.parse().ok());
+        let batch_bytes = chosen.unwrap_or(usize::MAX).min(topics.batch_bytes());
+        config.set("batch.size", batch_bytes.to_string());
         let callbacks = Callbacks { acks: acks.clone() };
         let opened = tokio::task::spawn_blocking(move || {
             let producer: ThreadedProducer<Callbacks> = config.create_with_context(callbacks)?;
@@ -55,7 +59,7 @@ impl KafkaOutlet {
             .await
             .map_err(|error| OutletError::Away(error.to_string()))?
             .map_err(|error: KafkaError| OutletError::Away(error.to_string()))?;
-        Ok(Self { producer, topics: topics.clone(), acks })
+        Ok(Self { producer, topics: topics.clone(), met: HashSet::new(), batch_bytes, acks })
     }
 
     pub(super) async fn refuses(&self, entry: &RelayEntry) -> Option<Refused> {
@@ -80,7 +84,20 @@ impl KafkaOutlet {
         }
     }
 
+    /// A topic that takes less than the others is met once: then another producer begins, whose batches are smaller.
+    fn meet(&mut self, topic: &str) -> Result<(), OutletError> {
+        if self.met.contains(topic) {
+            return Ok(());
+        }
+        if self.topics.batch_bytes_with(topic) < self.batch_bytes {
+            return Err(OutletError::Away(format!("topic {topic} takes smaller batches; another producer makes them")));
+        }
+        self.met.insert(topic.to_owned());
+        Ok(())
+    }
+
     pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        self.meet(&entry.topic)?;
         let headers = headers(&entry.headers);
         let mut record = BaseRecord::with_opaque_to(&entry.topic, number).payload(&entry.payload).headers(headers);
         if !entry.event_key.is_empty() {

@@ -40,6 +40,7 @@ const FAILURES_BEFORE_GIVING_WAY: u32 = 3;
 const GIVING_WAY: Duration = Duration::from_secs(5);
 
 /// The relay of one sink.
+#[derive(Clone)]
 pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,

@@ -1,7 +1,7 @@
 //! The partitions that this replica reads now, and how far each has been handed over and committed. The callbacks, the
 //! reader and the committer share it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ struct Partition {
     under_way: usize,
     /// It is not read until its position is set.
     stopped: bool,
+    /// It was sought since it is ours, or is ours for the first time: how far librdkafka has come in it can be believed.
+    sought: bool,
     window: Window,
     failures: u32,
     not_before: Instant,
@@ -42,6 +44,8 @@ pub(super) struct Assignment {
 #[derive(Default)]
 struct State {
     partitions: HashMap<Place, Partition>,
+    /// All that were ever ours.
+    met: HashSet<Place>,
     generations: Generation,
 }
 
@@ -71,6 +75,7 @@ impl Assignment {
             told: -1,
             under_way: 0,
             stopped: false,
+            sought: state.met.insert(place.clone()) && position.is_some(),
             window: Window::default(),
             failures: 0,
             not_before: Instant::now(),
@@ -179,8 +184,8 @@ impl Assignment {
         true
     }
 
-    /// The partition is read from this position now.
-    pub(super) fn resume(&self, place: &Place, position: i64) {
+    /// The partition is read from this position now, and was sought there or taken anew.
+    pub(super) fn resume(&self, place: &Place, position: i64, sought: bool) {
         let mut state = self.lock();
         state.generations += 1;
         let generation = state.generations;
@@ -188,6 +193,7 @@ impl Assignment {
             partition.generation = generation;
             partition.next = Some(position);
             partition.committed = position;
+            partition.sought = sought;
             partition.window = Window::default();
         }
     }
@@ -207,6 +213,44 @@ impl Assignment {
         if let Some(partition) = self.lock().partitions.get_mut(place) {
             partition.stopped = true;
             partition.next = partition.next.or(Some(partition.committed));
+        }
+    }
+
+    /// The same, and whatever position is found next, it was set: what the one so far belonged to is gone.
+    pub(super) fn stop_until_found(&self, place: &Place) {
+        if let Some(partition) = self.lock().partitions.get_mut(place) {
+            partition.stopped = true;
+            partition.committed = -1;
+            partition.next = Some(-1);
+        }
+    }
+
+    /// The same as [`forget`](Self::forget) for all partitions of a topic.
+    pub(super) fn forget_topic(&self, topic: &str) {
+        let mut state = self.lock();
+        let of_topic = state.partitions.iter_mut().filter(|(place, _)| *place.topic == *topic);
+        of_topic.for_each(|(_, partition)| partition.forget());
+    }
+
+    /// Partitions that are read and have nothing under way, and where they stand.
+    pub(super) fn settled(&self) -> Vec<(Place, Generation, i64)> {
+        let state = self.lock();
+        let is_settled = |partition: &Partition| {
+            !partition.stopped && partition.under_way == 0 && partition.next == Some(partition.committed)
+        };
+        let settled = state.partitions.iter().filter(|(_, partition)| is_settled(partition));
+        settled.map(|(place, partition)| (place.clone(), partition.generation, partition.committed)).collect()
+    }
+
+    /// Whether how far librdkafka has come in a partition can be believed.
+    pub(super) fn is_sought(&self, place: &Place) -> bool {
+        self.lock().partitions.get(place).is_some_and(|partition| partition.sought)
+    }
+
+    /// A partition was sought where it stands.
+    pub(super) fn sought(&self, place: &Place) {
+        if let Some(partition) = self.lock().partitions.get_mut(place) {
+            partition.sought = true;
         }
     }
 
@@ -276,7 +320,7 @@ mod tests {
         assignment.settle(&place, generation, None);
         assert_eq!(assignment.adrift(), std::slice::from_ref(&place));
         assert!(assignment.found(&place, 7));
-        assignment.resume(&place, 7);
+        assignment.resume(&place, 7, true);
         assert!(!assignment.is_current(&place, generation));
         assert_eq!(assignment.open(&place).map(|(_, next)| next), Some(7));
     }
@@ -290,8 +334,32 @@ mod tests {
         assert_eq!(assignment.open(&place), None);
         assignment.forget_all();
         assert!(assignment.found(&place, 8));
-        assignment.resume(&place, 8);
+        assignment.resume(&place, 8, true);
         assert_eq!(assignment.open(&place).map(|(_, next)| next), Some(8));
+    }
+
+    #[test]
+    fn a_partition_of_a_topic_that_is_another_goes_on_wherever_it_is_set() {
+        let (assignment, place) = assigned(5);
+        assignment.stop_until_found(&place);
+        assert!(assignment.untold().is_empty() && assignment.adrift().is_empty() && assignment.open(&place).is_none());
+        assignment.forget_topic("topic");
+        assert_eq!(assignment.adrift(), std::slice::from_ref(&place));
+        assert!(assignment.found(&place, 5), "it may be set to the same number");
+    }
+
+    #[test]
+    fn how_far_librdkafka_has_come_is_believed_at_first_and_after_a_seek() {
+        let (assignment, place) = assigned(5);
+        assert!(assignment.is_sought(&place));
+        assert_eq!(assignment.settled().len(), 1);
+        assignment.remove(std::slice::from_ref(&place), Duration::ZERO);
+        assignment.add(place.clone(), Some(5));
+        assert!(!assignment.is_sought(&place), "an earlier place may still be remembered");
+        assignment.sought(&place);
+        assert!(assignment.is_sought(&place));
+        assignment.resume(&place, 5, false);
+        assert!(!assignment.is_sought(&place));
     }
 
     #[test]

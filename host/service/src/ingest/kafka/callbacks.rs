@@ -17,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::assignment::Assignment;
 use super::place::Place;
 use super::positions::Positions;
+use super::stopped::Stopped;
 use crate::kafka::log;
 
 /// How long a partition that is taken away waits for what is under way.
@@ -27,6 +28,7 @@ pub(super) type Consuming = BaseConsumer<Callbacks>;
 pub(super) struct Callbacks {
     pub(super) assignment: Arc<Assignment>,
     pub(super) positions: Arc<Positions>,
+    pub(super) stopped: Stopped,
 }
 
 impl ClientContext for Callbacks {
@@ -91,6 +93,8 @@ impl Callbacks {
         }
         for (place, position) in positions {
             tracing::info!(topic = %place.topic, partition = place.partition, position, "a partition is ours");
+            // If it cannot be read here either, that is found again.
+            self.stopped.go_on(&place);
             self.assignment.add(place, position);
         }
         match consumer.rebalance_protocol() {
@@ -111,6 +115,7 @@ impl Callbacks {
         for place in &places {
             tracing::info!(topic = %place.topic, partition = place.partition, lost, "a partition is no longer ours");
             lag_of(&place.topic, place.partition).set(0.0);
+            self.stopped.go_on(place);
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),

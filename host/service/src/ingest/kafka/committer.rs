@@ -8,13 +8,13 @@ use std::time::Duration;
 use belfry_store::UNSTORABLE;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::assignment::{Assignment, Generation};
 use super::gathered::{Job, Told};
 use super::place::Place;
 use super::repeats::Repeats;
-use crate::pipeline::{NotTaken, Pipeline, Taken};
+use crate::pipeline::{NotTaken, Pipeline, Taken, UNCOMMITTED_BYTES};
 
 /// Runs between the reader and their commit.
 const AHEAD: usize = 8;
@@ -26,6 +26,10 @@ struct Ended {
     place: Place,
     generation: Generation,
     told: Told,
+    /// Bytes that the writer had of it.
+    bytes: usize,
+    /// Its room, which is free once this is dropped.
+    held: Option<OwnedSemaphorePermit>,
     result: Result<Vec<Taken>, NotTaken>,
 }
 
@@ -38,6 +42,8 @@ pub(super) struct Committer {
     pub(super) longest_pause: Duration,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) failures: u32,
+    /// Bytes that the writer has.
+    pub(super) bytes: usize,
 }
 
 impl Committer {
@@ -48,8 +54,11 @@ impl Committer {
         while open || !under_way.is_empty() {
             tokio::select! {
                 biased;
-                Some(ended) = under_way.next(), if !under_way.is_empty() => self.end(ended).await,
-                job = jobs.recv(), if open && under_way.len() < AHEAD => match job {
+                Some(ended) = under_way.next(), if !under_way.is_empty() => {
+                    self.bytes -= ended.bytes;
+                    self.end(ended).await;
+                }
+                job = jobs.recv(), if open && under_way.len() < AHEAD && self.bytes <= UNCOMMITTED_BYTES => match job {
                     Some(job) => under_way.extend(self.begin(job).await),
                     None => open = false,
                 },
@@ -58,31 +67,37 @@ impl Committer {
     }
 
     async fn begin(&mut self, job: Job) -> Option<Ending> {
-        let Job { place, generation, reading, told } = job;
+        let Job { place, generation, reading, told, held, .. } = job;
         if !self.assignment.is_current(&place, generation) {
             self.assignment.settle(&place, generation, None);
             return None;
         }
         match self.pipeline.begin_reading(reading).await {
             Ok(in_flight) => {
-                Some(Box::pin(async move { Ended { place, generation, told, result: in_flight.finish().await } }))
+                let bytes = in_flight.bytes();
+                self.bytes += bytes;
+                Some(Box::pin(async move {
+                    let result = in_flight.finish().await;
+                    Ended { place, generation, told, bytes, held, result }
+                }))
             }
             Err(error) => {
-                self.end(Ended { place, generation, told, result: Err(error) }).await;
+                self.end(Ended { place, generation, told, bytes: 0, held, result: Err(error) }).await;
                 None
             }
         }
     }
 
     async fn end(&mut self, ended: Ended) {
-        let Ended { place, generation, told, result } = ended;
+        let Ended { place, generation, told, held, result, .. } = ended;
+        drop(held);
         match result {
             Ok(taken) => {
                 self.failures = 0;
                 self.assignment.settle(&place, generation, Some(told.next));
                 self.count(&told, &taken);
                 let with_ids = told.fingerprints.into_iter().zip(&taken);
-                let committed = with_ids.filter(|(_, taken)| !matches!(taken, Taken::Conflict));
+                let committed = with_ids.filter(|(_, taken)| !matches!(taken, Taken::Conflict | Taken::Failed));
                 self.repeats.add(committed.filter_map(|(fingerprint, _)| fingerprint));
             }
             Err(error) => {
@@ -119,7 +134,8 @@ impl Committer {
     }
 
     fn count(&self, told: &Told, taken: &[Taken]) {
-        let (mut accepted, mut duplicate, mut conflict, mut unstorable) = (0, told.repeated, 0, 0);
+        let (mut accepted, mut duplicate, mut conflict) = (0, told.repeated, 0);
+        let (mut unstorable, mut failed) = (0, 0);
         for taken in taken {
             match taken {
                 Taken::Accepted(_) => accepted += 1,
@@ -128,6 +144,7 @@ impl Committer {
                 Taken::Unstorable(_) => unstorable += 1,
                 // What was read from a topic is not published, so nothing can be in its way.
                 Taken::Unsendable(_) => {}
+                Taken::Failed => failed += 1,
             }
         }
         metrics::counter!("kafka_duplicate_events_total").increment(duplicate);
@@ -139,7 +156,9 @@ impl Committer {
             }
         }
         let conflicts = (0..conflict).map(|_| "conflict").chain((0..unstorable).map(|_| UNSTORABLE));
-        for cause in told.causes.iter().copied().inspect(|cause| events(cause).increment(1)).chain(conflicts) {
+        let undecodable = (0..failed).map(|_| belfry_model::Outcome::Undecodable.as_str());
+        let letters = told.causes.iter().copied().chain(undecodable).inspect(|cause| events(cause).increment(1));
+        for cause in letters.chain(conflicts) {
             // No projector saw it.
             metrics::counter!("belfry_dead_letters_total", "projector" => "", "cause" => cause).increment(1);
         }

@@ -1,10 +1,12 @@
 //! Records that were read together, by partition.
 
 use belfry_store::{Advance, SourcePartition};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::assignment::Generation;
 use super::place::Place;
+use super::reader::ROOM_BYTES;
 use super::record::Record;
 use super::repeats::Fingerprint;
 use crate::pipeline::Reading;
@@ -18,6 +20,7 @@ pub(super) struct Gathered {
     pub(super) next: i64,
     /// Which of them were JSON.
     pub(super) decoded: Vec<bool>,
+    bytes: usize,
     reading: Reading,
     told: Told,
 }
@@ -40,6 +43,17 @@ pub(super) struct Job {
     pub(super) generation: Generation,
     pub(super) reading: Reading,
     pub(super) told: Told,
+    /// Of the records' values.
+    pub(super) bytes: usize,
+    /// Its room between the reader and the commit, once it is handed over.
+    pub(super) held: Option<OwnedSemaphorePermit>,
+}
+
+impl Job {
+    /// What it takes of [`ROOM_BYTES`].
+    pub(super) fn room(&self) -> u32 {
+        u32::try_from(self.bytes.min(ROOM_BYTES)).unwrap_or(u32::MAX)
+    }
 }
 
 impl Gathered {
@@ -50,14 +64,16 @@ impl Gathered {
             expected,
             next: expected,
             decoded: Vec::new(),
+            bytes: 0,
             reading: Reading::default(),
             told: Told::default(),
         }
     }
 
-    /// The next record.
-    pub(super) fn add(&mut self, offset: i64, record: Record) {
+    /// The next record, whose value has so many bytes.
+    pub(super) fn add(&mut self, offset: i64, bytes: usize, record: Record) {
         self.next = offset + 1;
+        self.bytes += bytes;
         let mut decoded = true;
         match record {
             Record::Event(event, fingerprint) => {
@@ -84,6 +100,7 @@ impl Gathered {
         };
         self.reading.advance = Some(Advance { partition, expected: self.expected, next: self.next });
         self.told.next = self.next;
-        Job { place: self.place, generation: self.generation, reading: self.reading, told: self.told }
+        let Self { place, generation, reading, told, bytes, .. } = self;
+        Job { place, generation, reading, told, bytes, held: None }
     }
 }

@@ -13,6 +13,7 @@ mod check;
 mod committer;
 mod gathered;
 mod lead;
+mod markers;
 mod operate;
 mod place;
 mod positions;
@@ -23,6 +24,7 @@ mod replica;
 mod seek;
 mod session;
 mod source;
+mod stopped;
 mod window;
 
 pub use check::SourceError;
@@ -30,3 +32,4 @@ pub use operate::{Moved, OperateError, OtherGroup, PositionRow, SourcePositions,
 pub use positions::Unplaced;
 
 pub(crate) use source::{KafkaSource, SourceSettings};
+pub(crate) use stopped::Stopped;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use belfry_sandbox::Description;
-use belfry_store::{OpenError, SourcePartition, Store, StoreError, StoreSettings};
+use belfry_store::{OpenError, SourcePartition, SourcePosition, Store, StoreError, StoreSettings};
 use rdkafka::error::KafkaError;
 use uuid::Uuid;
 
 use crate::clock::now_ms;
 use crate::config::{Config, SecretError, SourceTopics};
-use crate::kafka::{Client, KafkaConfigError, Refusal, StartAt, Watermarks};
+use crate::kafka::{Client, KafkaConfigError, Refusal, StartAt, TopicId, Watermarks};
 
 /// The row whose epoch tells replicas that positions of the group were set.
 pub(super) fn source_row(group: &str) -> String {
@@ -181,8 +181,14 @@ impl SourcePositions {
     /// Let a partition stand elsewhere, because somebody says so.
     pub async fn set(&self, topic: &str, partition: i32, target: Target, by: &str) -> Result<Moved, OperateError> {
         let asked = topic.to_owned();
-        let offset = self.ask(move |client| resolve(&client, &asked, partition, target)).await?;
-        self.move_all(vec![(topic.to_owned(), partition, offset)], by).await?.pop().ok_or(OperateError::CutOff)
+        let (offset, ids) = self
+            .ask(move |client| {
+                // First the id: should the topic be made anew meanwhile, the position belongs to the one that is gone.
+                let ids = client.cluster()?.topic_ids(&BTreeSet::from([asked.clone()]))?;
+                Ok((resolve(&client, &asked, partition, target)?, ids))
+            })
+            .await?;
+        self.move_all(vec![(topic.to_owned(), partition, offset)], &ids, by).await?.pop().ok_or(OperateError::CutOff)
     }
 
     /// Go on where another group is, for all topics that are read.
@@ -195,22 +201,30 @@ impl SourcePositions {
         }
         let (asked, of_group) = (topics.clone(), group.to_owned());
         let committed = self.ask(move |client| {
+            let ids = client.cluster()?.topic_ids(&asked)?;
             let partitions = partitions_of(&client, asked)?;
-            Ok(client.cluster_as_group(&of_group)?.committed(&partitions)?)
+            Ok((client.cluster_as_group(&of_group)?.committed(&partitions)?, ids))
         });
-        let committed = committed.await?;
+        let (committed, ids) = committed.await?;
         if committed.is_empty() {
             let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
             return Err(OperateError::NotFound(format!("the group {group} has committed nothing for {topics}")));
         }
-        self.move_all(committed, by).await
+        self.move_all(committed, &ids, by).await
     }
 
-    async fn move_all(&self, targets: Vec<(String, i32, i64)>, by: &str) -> Result<Vec<Moved>, OperateError> {
+    /// The positions belong to the topics with these ids from now on.
+    async fn move_all(
+        &self,
+        targets: Vec<(String, i32, i64)>,
+        ids: &BTreeMap<String, TopicId>,
+        by: &str,
+    ) -> Result<Vec<Moved>, OperateError> {
         let mut moved = Vec::with_capacity(targets.len());
         for (topic, partition, is) in targets {
             let key = SourcePartition { group: self.group.clone(), topic: topic.clone(), partition };
-            let was = self.store.set_source_position(&key, is, by, now_ms()).await?;
+            let position = SourcePosition { partition: key, next: is, topic_id: ids.get(&topic).cloned() };
+            let was = self.store.set_source_position(&position, by, now_ms()).await?;
             moved.push(Moved { topic, partition, was, is });
         }
         self.tell_replicas().await?;
@@ -233,7 +247,7 @@ impl SourcePositions {
 
     async fn positions(&self) -> Result<BTreeMap<(String, i32), i64>, StoreError> {
         let read = self.store.source_positions(&self.group, None).await?;
-        Ok(read.into_iter().map(|(partition, next)| ((partition.topic, partition.partition), next)).collect())
+        Ok(read.into_iter().map(|read| ((read.partition.topic, read.partition.partition), read.next)).collect())
     }
 
     /// The topics that are configured, or that the releases in the store want.

@@ -1,16 +1,17 @@
 //! Where partitions stand in the database, and where those begin that were never read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use belfry_store::{SourcePartition, Store, StoreError};
-use rdkafka::error::KafkaError;
+use belfry_model::sabotaged;
+use belfry_store::{SourcePartition, SourcePosition, Store, StoreError};
+use rdkafka::error::{KafkaError, KafkaResult};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::place::Place;
-use crate::kafka::{Client, Cluster, StartAt};
+use crate::kafka::{Client, Cluster, StartAt, TopicId};
 
 /// How long the database may take to answer; a consumer that waits for longer is missed by its group.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +36,24 @@ pub enum Unplaced {
         /// The consumer group.
         group: String,
     },
+    /// The topic that the position belongs to is gone.
+    #[error(
+        "topic {topic} partition {partition}: the topic was deleted and made anew (its id was {was} and is {is}), so the \
+         position {position} means nothing in it; to read the new topic from its beginning: \
+         belfry position set {topic} {partition} earliest"
+    )]
+    MadeAnew {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where it stands.
+        position: i64,
+        /// The id of the topic that was read.
+        was: TopicId,
+        /// The id of the topic that is there.
+        is: TopicId,
+    },
 }
 
 /// Where a partition stands, or why that is not known.
@@ -51,20 +70,66 @@ pub(super) struct Positions {
     pub(super) runtime: Handle,
     /// Topics that were not there when this replica first looked. Everything in them is new.
     pub(super) newborn: Mutex<HashSet<String>>,
+    /// For questions that are asked again and again.
+    pub(super) cluster: Cluster,
+    /// The ids of topics, as they were seen for the first time or at the last look.
+    pub(super) seen_ids: Mutex<BTreeMap<String, TopicId>>,
+}
+
+/// Where a partition stands in the database.
+struct Known {
+    next: i64,
+    topic_id: Option<TopicId>,
 }
 
 impl Positions {
     /// All positions of the group.
-    pub(super) fn all(&self) -> Result<HashMap<(String, i32), i64>, StoreError> {
+    fn all(&self) -> Result<HashMap<(String, i32), Known>, StoreError> {
         let read = async { timeout(PATIENCE, self.store.source_positions(&self.group, None)).await };
         let read =
             self.runtime.block_on(read).map_err(|_| StoreError::Failed("positions: no answer in time".into()))??;
-        Ok(read.into_iter().map(|(partition, next)| ((partition.topic, partition.partition), next)).collect())
+        let known = |SourcePosition { partition, next, topic_id }| {
+            ((partition.topic, partition.partition), Known { next, topic_id })
+        };
+        Ok(read.into_iter().map(known).collect())
+    }
+
+    /// Whether the group has never read anything.
+    pub(super) fn never_read(&self) -> Result<bool, StoreError> {
+        Ok(self.all()?.is_empty())
+    }
+
+    /// The ids of these topics, as far as they have one.
+    fn ids(&self, topics: &BTreeSet<String>) -> KafkaResult<BTreeMap<String, TopicId>> {
+        let ids = self.cluster.topic_ids(topics)?;
+        let mut seen = self.lock_ids();
+        for (topic, id) in &ids {
+            seen.entry(topic.clone()).or_insert_with(|| id.clone());
+        }
+        drop(seen);
+        Ok(ids)
+    }
+
+    /// Those of these topics that are another than at the last look.
+    pub(super) fn made_anew(&self, topics: &BTreeSet<String>) -> KafkaResult<Vec<String>> {
+        let before = self.lock_ids().clone();
+        let ids = self.ids(topics)?;
+        self.lock_ids().extend(ids.clone());
+        let is_another = |(topic, id): &(String, TopicId)| before.get(topic).is_some_and(|before| before != id);
+        Ok(ids.into_iter().filter(is_another).map(|(topic, _)| topic).collect())
+    }
+
+    fn lock_ids(&self) -> MutexGuard<'_, BTreeMap<String, TopicId>> {
+        self.seen_ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where these partitions stand. Those of them that are new begin now.
     pub(super) fn of(&self, places: &[Place]) -> Result<Vec<Found>, StoreError> {
         let mut known = self.all()?;
+        let ids = match self.ids(&places.iter().map(|place| place.topic.to_string()).collect()) {
+            Ok(ids) => ids,
+            Err(error) => return Ok(places.iter().map(|place| (place.clone(), Err(error.clone().into()))).collect()),
+        };
         let mut found = Vec::with_capacity(places.len());
         for place in places {
             let key = (place.topic.to_string(), place.partition);
@@ -77,10 +142,35 @@ impl Positions {
                     }
                 }
             }
-            let gone = || StoreError::Failed("a position that was just noted is gone".into());
-            found.push((place.clone(), known.get(&key).copied().ok_or_else(|| gone().into())));
+            let position = match known.get(&key) {
+                Some(known) => self.verify(place, known, ids.get(&key.0)),
+                None => Err(StoreError::Failed("a position that was just noted is gone".into()).into()),
+            };
+            found.push((place.clone(), position));
         }
         Ok(found)
+    }
+
+    /// A position counts in the topic that it was noted for. Where no id was noted yet, that of the topic that is there is.
+    fn verify(&self, place: &Place, known: &Known, id: Option<&TopicId>) -> Result<i64, Unplaced> {
+        let Some(is) = id.filter(|_| !sabotaged("topic-id")) else { return Ok(known.next) };
+        match &known.topic_id {
+            Some(was) if was != is => Err(Unplaced::MadeAnew {
+                topic: place.topic.to_string(),
+                partition: place.partition,
+                position: known.next,
+                was: was.clone(),
+                is: is.clone(),
+            }),
+            Some(_) => Ok(known.next),
+            None => {
+                let note = async { timeout(PATIENCE, self.store.note_topic_id(&self.group, &place.topic, is)).await };
+                self.runtime
+                    .block_on(note)
+                    .map_err(|_| StoreError::Failed("a topic's id: no answer in time".into()))??;
+                Ok(known.next)
+            }
+        }
     }
 
     fn begin_topic(&self, topic: &str) -> Result<(), Unplaced> {
@@ -103,6 +193,8 @@ impl Positions {
         if new.is_empty() {
             return Ok(known);
         }
+        // Before anything else is asked: should the topic be made anew meanwhile, that is noticed.
+        let topic_id = self.ids(&BTreeSet::from([topic.to_owned()]))?.remove(topic);
         let mut starts = cluster.starts(topic, &new, self.start_of(topic, known.is_empty())?)?;
         self.hold_back(topic, &mut starts)?;
         for (partition, position) in &starts {
@@ -110,7 +202,8 @@ impl Positions {
         }
         let partition =
             |number| SourcePartition { group: self.group.clone(), topic: topic.to_owned(), partition: number };
-        let starts: Vec<_> = starts.into_iter().map(|(number, start)| (partition(number), start)).collect();
+        let noted = |(number, next)| SourcePosition { partition: partition(number), next, topic_id: topic_id.clone() };
+        let starts: Vec<SourcePosition> = starts.into_iter().map(noted).collect();
         self.runtime.block_on(self.store.begin_sources(&starts))?;
         // Another replica may have been faster.
         Ok(self.of_topic(topic)?)
@@ -144,8 +237,8 @@ impl Positions {
         self.newborn.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned())
     }
 
-    pub(super) fn of_topic(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StoreError> {
+    fn of_topic(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StoreError> {
         let known = self.runtime.block_on(self.store.source_positions(&self.group, Some(topic)))?;
-        Ok(known.into_iter().map(|(partition, next)| (partition.partition, next)).collect())
+        Ok(known.into_iter().map(|known| (known.partition.partition, known.next)).collect())
     }
 }

@@ -12,17 +12,19 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::assignment::{Assignment, HandOver};
 use super::callbacks::{Consuming, commit_offsets};
 use super::gathered::{Gathered, Job};
 use super::lead::Lead;
+use super::markers::Idle;
 use super::place::Place;
 use super::positions::Positions;
 use super::record::Record;
 use super::repeats::Repeats;
+use super::stopped::{Stopped, Unreadable};
 
 /// How long a poll waits for a first record; stops and requests wait as long at most.
 const POLL: Duration = Duration::from_millis(100);
@@ -37,6 +39,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 /// How long a stop waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(8);
+/// Bytes of events between the reader and their commit. A record that is larger than this passes alone.
+pub(super) const ROOM_BYTES: usize = 8 << 20;
 
 /// Reads on a thread of its own.
 pub(super) struct Reader {
@@ -46,7 +50,10 @@ pub(super) struct Reader {
     /// Another group that is followed: what it has not dealt with is not read.
     pub(super) lead: Option<Lead>,
     pub(super) repeats: Arc<Repeats>,
+    pub(super) stopped: Stopped,
     pub(super) jobs: mpsc::Sender<Job>,
+    /// Bytes of events that may be between here and their commit.
+    pub(super) room: Arc<Semaphore>,
     pub(super) topics: watch::Receiver<Vec<String>>,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) runtime: Handle,
@@ -57,11 +64,12 @@ pub(super) struct Reader {
 #[derive(Default)]
 pub(super) struct Turn {
     /// What could not be handed over yet.
-    waiting: VecDeque<Job>,
+    pub(super) waiting: VecDeque<Job>,
     full_since: Option<Instant>,
     pub(super) paused: bool,
     told_at: Option<Instant>,
     complaints: HashMap<String, Instant>,
+    pub(super) idle: Idle,
 }
 
 impl Reader {
@@ -69,7 +77,8 @@ impl Reader {
     pub(super) fn run(mut self) -> KafkaResult<()> {
         let mut turn = Turn::default();
         self.topics.mark_changed();
-        while !*self.stopping.borrow() {
+        // The one who would say so may be gone as well.
+        while !*self.stopping.borrow() && self.stopping.has_changed().is_ok() {
             if self.jobs.is_closed() {
                 // The committer is gone, which only a fault of ours can do.
                 return Err(KafkaError::Canceled);
@@ -78,20 +87,25 @@ impl Reader {
             self.follow_lead(&mut turn);
             self.find_adrift(&mut turn);
             self.tell_kafka(&mut turn);
+            self.pass_markers(&mut turn);
             if self.hand_over(&mut turn) {
                 self.read(&mut turn)?;
             } else {
                 self.hold_back(&mut turn)?;
             }
         }
-        self.finish()
+        self.finish(turn)
     }
 
     /// Nothing more goes to the committer. What it has is committed; the rest is read by whoever comes next.
-    fn finish(self) -> KafkaResult<()> {
+    fn finish(self, mut turn: Turn) -> KafkaResult<()> {
+        turn.waiting.clear();
+        self.assignment.wait_until_settled(DRAIN / 2);
+        self.pass_last_markers(&mut turn);
+        self.hand_over(&mut turn);
         let Self { consumer, assignment, jobs, .. } = self;
         drop(jobs);
-        assignment.wait_until_settled(DRAIN);
+        assignment.wait_until_settled(DRAIN / 2);
         commit_offsets(&consumer, assignment.untold());
         // Leaves the group, unless the replica has a name: then its partitions wait for it.
         drop(consumer);
@@ -134,13 +148,8 @@ impl Reader {
                 HandOver::Void => continue,
                 HandOver::Done => {}
                 HandOver::Stopped => {
-                    let place = &run.place;
-                    tracing::error!(
-                        topic = %place.topic, partition = place.partition, position = run.next,
-                        "more than half of the last 200 records are not JSON: the partition is stopped; mend what writes to \
-                         the topic, then use `belfry position set`, or start again to go on here"
-                    );
-                    self.stop(place);
+                    let stopped = Unreadable::NotJson { place: run.place.clone(), position: run.next };
+                    self.stop(&run.place, stopped.to_string());
                 }
             }
             turn.waiting.push_back(run.into_job(&self.positions.group));
@@ -172,19 +181,24 @@ impl Reader {
             }
         };
         if offset >= gathered[run].next {
-            gathered[run].add(offset, Record::read(message, &self.repeats, self.max_event_bytes));
+            gathered[run].add(
+                offset,
+                message.payload_len(),
+                Record::read(message, &self.repeats, self.max_event_bytes),
+            );
         }
     }
 
     /// Give the committer what waits. Gives whether it has taken all.
     fn hand_over(&self, turn: &mut Turn) -> bool {
         while let Some(job) = turn.waiting.pop_front() {
-            let Ok(permit) = self.jobs.try_reserve() else {
+            let room = self.room.clone().try_acquire_many_owned(job.room());
+            let (Ok(slot), Ok(room)) = (self.jobs.try_reserve(), room) else {
                 turn.waiting.push_front(job);
                 return false;
             };
             if self.assignment.begin(&job.place, job.generation) {
-                permit.send(job);
+                slot.send(Job { held: Some(room), ..job });
             }
         }
         turn.full_since = None;
@@ -197,7 +211,9 @@ impl Reader {
 
     /// The committer is behind. Wait for it; if that takes long, pause and go on polling, or the group would miss us.
     fn hold_back(&self, turn: &mut Turn) -> KafkaResult<()> {
-        let room = self.runtime.block_on(async { timeout(POLL, self.jobs.reserve()).await.is_ok() });
+        let needed = turn.waiting.front().map_or(0, Job::room);
+        let both = async { (self.jobs.reserve().await.is_ok(), self.room.acquire_many(needed).await.is_ok()) };
+        let room = self.runtime.block_on(async { timeout(POLL, both).await.is_ok() });
         let since = *turn.full_since.get_or_insert_with(Instant::now);
         if room || since.elapsed() < PAUSE_AFTER {
             return Ok(());

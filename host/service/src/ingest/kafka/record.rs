@@ -1,14 +1,17 @@
 //! From a record to an event, or to why it is none.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use belfry_model::Outcome;
-use belfry_store::{Origin, Unreadable};
+use belfry_store::{Origin, Unreadable, crash_point};
 use bytes::Bytes;
 use rdkafka::Message;
-use rdkafka::message::Headers;
+use rdkafka::message::BorrowedMessage;
 use uuid::Uuid;
 
 use super::repeats::{Fingerprint, Repeats, fingerprint};
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
+use crate::kafka::headers;
 
 /// What every record of the platform carries.
 const STANDARD: [&str; 7] =
@@ -29,8 +32,22 @@ pub(super) enum Record {
 
 impl Record {
     /// Read it. An event has at most `max_bytes`.
-    pub(super) fn read(message: &impl Message, repeats: &Repeats, max_bytes: usize) -> Self {
+    ///
+    /// A fault of ours costs that record only: otherwise the next replica would end at it as well, and so on.
+    pub(super) fn read(message: &BorrowedMessage<'_>, repeats: &Repeats, max_bytes: usize) -> Self {
         let Some(payload) = message.payload() else { return Self::Tombstone };
+        let read = || {
+            crash_point!("source.record");
+            Self::of(message, payload, repeats, max_bytes)
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+            let detail =
+                "belfry failed while it read this record, which is a fault of belfry's; report it, with the record";
+            Self::unreadable(message, payload, None, Outcome::Undecodable, detail.into())
+        })
+    }
+
+    fn of(message: &BorrowedMessage<'_>, payload: &[u8], repeats: &Repeats, max_bytes: usize) -> Self {
         let named = match event_id(message) {
             Ok(named) => named,
             Err(told) => return Self::unreadable(message, payload, None, Outcome::Malformed, told.into()),
@@ -59,7 +76,7 @@ impl Record {
     }
 
     fn unreadable(
-        message: &impl Message,
+        message: &BorrowedMessage<'_>,
         payload: &[u8],
         event_id: Option<Uuid>,
         outcome: Outcome,
@@ -71,18 +88,18 @@ impl Record {
     }
 }
 
-fn origin(message: &impl Message) -> Origin {
+fn origin(message: &BorrowedMessage<'_>) -> Origin {
     Origin { topic: message.topic().to_owned(), partition: message.partition(), offset: message.offset() }
 }
 
 /// The event's id by the headers. Headers that are missing are counted.
-fn event_id(message: &impl Message) -> Result<Option<Uuid>, &'static str> {
+fn event_id(message: &BorrowedMessage<'_>) -> Result<Option<Uuid>, &'static str> {
     let mut present = [false; STANDARD.len()];
     let mut named = Ok(None);
-    for header in message.headers().into_iter().flat_map(Headers::iter) {
-        let Some(place) = STANDARD.iter().position(|name| *name == header.key) else { continue };
-        if header.key == "event_id" && !present[place] {
-            let text = header.value.and_then(|value| std::str::from_utf8(value).ok());
+    for (name, value) in headers(message) {
+        let Some(place) = STANDARD.iter().position(|standard| standard.as_bytes() == name) else { continue };
+        if name == b"event_id" && !present[place] {
+            let text = value.and_then(|value| std::str::from_utf8(value).ok());
             let parsed = text.and_then(|text| Uuid::parse_str(text).ok());
             named = parsed.map(Some).ok_or("the header event_id is no UUID");
         }

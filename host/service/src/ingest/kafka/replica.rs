@@ -76,7 +76,7 @@ impl ReplicaName {
     }
 
     /// Let a successor have the name at once.
-    pub(super) async fn give_back(self) {
+    pub(super) async fn give_back(&self) {
         let Some(lease) = &self.lease else { return };
         match self.store.release_lease(&self.row(), lease.epoch).await {
             Ok(()) => self.others.lease_is_free(),

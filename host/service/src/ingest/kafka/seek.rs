@@ -7,10 +7,11 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::check::in_range;
 use super::lead::Lead;
 use super::place::Place;
+use super::positions::Unplaced;
 use super::reader::{Reader, Turn, list};
+use super::stopped::in_range;
 use crate::kafka::Watermarks;
 
 /// How long the cluster may take to answer.
@@ -39,6 +40,10 @@ impl Reader {
             match position {
                 Ok(position) if self.assignment.found(&place, position) => self.seek(&place, position, turn),
                 Ok(_) => {}
+                Err(error @ Unplaced::MadeAnew { .. }) => {
+                    self.assignment.stop_until_found(&place);
+                    self.stop(&place, error.to_string());
+                }
                 Err(error) => {
                     self.say(turn, format!("{place} cannot be read: {error}"));
                     self.assignment.postpone(&place);
@@ -49,13 +54,15 @@ impl Reader {
 
     fn seek(&self, place: &Place, position: i64, turn: &mut Turn) {
         let mut sought = self.consumer.seek(&place.topic, place.partition, Offset::Offset(position), REQUEST);
+        let is_sought = sought.is_ok();
         if sought.is_err() && self.assignment.postpone(place) > SEEKS {
             sought = self.take_anew(place, position);
         }
         match sought {
             Ok(()) => {
                 tracing::info!(topic = %place.topic, partition = place.partition, position, "a partition is read from here");
-                self.assignment.resume(place, position);
+                self.assignment.resume(place, position, is_sought);
+                self.stopped.go_on(place);
                 if !turn.paused {
                     self.report("resume", self.consumer.resume(&list(std::slice::from_ref(place))));
                 }
@@ -106,12 +113,10 @@ impl Reader {
         for place in self.assignment.running() {
             let Some((_, next)) = self.assignment.open(&place) else { continue };
             let range = self.consumer.fetch_watermarks(&place.topic, place.partition, REQUEST);
-            let checked =
-                range.map(|(low, high)| in_range(&place.topic, place.partition, next, Watermarks { low, high }));
-            match checked {
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "the partition is stopped");
-                    self.stop(&place);
+            match range.map(|(low, high)| in_range(&place, next, Watermarks { low, high })) {
+                Ok(Err(unreadable)) => {
+                    self.assignment.stop(&place);
+                    self.stop(&place, unreadable.to_string());
                 }
                 // It was stopped by librdkafka, if it was this one.
                 Ok(Ok(())) | Err(_) => {
@@ -121,10 +126,9 @@ impl Reader {
         }
     }
 
-    pub(super) fn stop(&self, place: &Place) {
-        self.assignment.stop(place);
+    /// Read nothing of a partition that was stopped, and raise the alarm.
+    pub(super) fn stop(&self, place: &Place, reason: String) {
         self.report("pause", self.consumer.pause(&list(std::slice::from_ref(place))));
-        let (topic, partition) = (place.topic.to_string(), place.partition.to_string());
-        metrics::counter!("belfry_partitions_stopped_total", "topic" => topic, "partition" => partition).increment(1);
+        self.stopped.stop(place, reason);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaResult;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::assignment::Assignment;
@@ -13,9 +13,11 @@ use super::callbacks::{Callbacks, Consuming};
 use super::committer::Committer;
 use super::lead::Lead;
 use super::positions::Positions;
-use super::reader::Reader;
+use super::reader::{ROOM_BYTES, Reader};
 use super::repeats::Repeats;
+use super::stopped::Stopped;
 use crate::pipeline::Pipeline;
+use crate::task::named;
 
 /// Runs that wait for the committer.
 const QUEUE: usize = 4;
@@ -24,6 +26,7 @@ const QUEUE: usize = 4;
 pub(super) struct SessionSettings {
     pub(super) pipeline: Pipeline,
     pub(super) positions: Arc<Positions>,
+    pub(super) stopped: Stopped,
     /// Another group that is followed.
     pub(super) behind: Option<String>,
     /// The replica's name, if it has one.
@@ -46,9 +49,11 @@ pub(super) struct Session {
 impl Session {
     /// Begin to read these topics.
     pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
-        let SessionSettings { pipeline, positions, behind, instance, max_event_bytes, longest_pause } = settings;
+        let SessionSettings { pipeline, positions, stopped, behind, instance, max_event_bytes, longest_pause } =
+            settings;
         let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<Repeats>::default());
-        let callbacks = Callbacks { assignment: assignment.clone(), positions: positions.clone() };
+        let callbacks =
+            Callbacks { assignment: assignment.clone(), positions: positions.clone(), stopped: stopped.clone() };
         let config = positions.client.consumer(&positions.group, instance.as_deref());
         let consumer: Consuming = config.create_with_context(callbacks)?;
         let lead = behind.as_ref().map(|group| Lead::new(&positions.client, group)).transpose()?;
@@ -62,6 +67,7 @@ impl Session {
             longest_pause: *longest_pause,
             stopping: stopping.clone(),
             failures: 0,
+            bytes: 0,
         };
         let reader = Reader {
             consumer,
@@ -69,13 +75,15 @@ impl Session {
             positions: positions.clone(),
             lead,
             repeats: repeats.clone(),
+            stopped: stopped.clone(),
             jobs,
+            room: Arc::new(Semaphore::new(ROOM_BYTES)),
             topics: follow,
             stopping,
             runtime: Handle::current(),
             max_event_bytes: *max_event_bytes,
         };
-        let committing = tokio::spawn(committer.run(received));
+        let committing = tokio::spawn(named("source.kafka", committer.run(received)));
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("kafka-source".into())
@@ -100,6 +108,11 @@ impl Session {
     pub(super) fn forget(&self) {
         self.repeats.forget();
         self.assignment.forget_all();
+    }
+
+    /// Read the positions of a topic's partitions again: the topic is another.
+    pub(super) fn forget_topic(&self, topic: &str) {
+        self.assignment.forget_topic(topic);
     }
 
     /// Wait until the consumer fails; tells why.

@@ -8,14 +8,15 @@ use belfry_store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::check::{SourceError, check};
+use super::check::{Checked, SourceError, check};
 use super::operate::source_row;
 use super::positions::{Positions, Unplaced};
 use super::replica::ReplicaName;
 use super::session::{Session, SessionSettings};
+use super::stopped::Stopped;
 use crate::config::{Config, SourceTopics};
 use crate::heartbeat::{Heartbeat, Seen};
-use crate::kafka::Client;
+use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
 use crate::redis::Others;
 use crate::stopping::stopped;
@@ -24,6 +25,8 @@ use crate::stopping::stopped;
 const LOOK: Duration = Duration::from_secs(1);
 /// How soon topics that could not be read are tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How often is looked whether a topic was made anew.
+const LOOK_AT_IDS: Duration = Duration::from_secs(5);
 /// How soon a consumer that failed is followed by another.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,8 @@ pub(crate) struct SourceSettings<'a> {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) others: Others,
     pub(crate) pipeline: Pipeline,
+    /// Where it is shown what is not read.
+    pub(crate) stopped: Stopped,
 }
 
 /// Reads events from Kafka.
@@ -46,7 +51,7 @@ pub(crate) struct KafkaSource {
     /// Topics that are wanted and could not be read the last time.
     missing: BTreeSet<String>,
     try_again_at: Instant,
-    refused: Option<String>,
+    looked_at_ids: Instant,
     name: Option<ReplicaName>,
 }
 
@@ -60,17 +65,20 @@ enum End {
 impl KafkaSource {
     /// Check that it can be read, and take the replica's name. Nothing is read yet.
     pub(crate) async fn prepare(settings: SourceSettings<'_>) -> Result<Self, SourceError> {
-        let SourceSettings { config, store, heartbeat, others, pipeline } = settings;
+        let SourceSettings { config, store, heartbeat, others, pipeline, stopped } = settings;
         let instance = config.replica.name.clone();
         let start_at = config.kafka.start_at.as_deref().and_then(|text| text.parse().ok());
+        let client = Client::new(&config.kafka, instance.as_deref())?;
         let positions = Arc::new(Positions {
             store: store.clone(),
-            client: Client::new(&config.kafka, instance.as_deref())?,
+            cluster: client.cluster().map_err(KafkaConfigError::from)?,
+            client,
             group: config.kafka.group.clone(),
             start_at,
             behind: config.kafka.behind.clone(),
             runtime: Handle::current(),
             newborn: Mutex::default(),
+            seen_ids: Mutex::default(),
         });
         // A file belongs to one process, so its names need no guard.
         let guarded = instance.clone().filter(|_| matches!(store, Store::Postgres(_)));
@@ -78,6 +86,7 @@ impl KafkaSource {
         let settings = SessionSettings {
             pipeline,
             positions,
+            stopped,
             behind: config.kafka.behind.clone(),
             instance,
             max_event_bytes: config.ingest.max_event_bytes,
@@ -90,10 +99,11 @@ impl KafkaSource {
             ready: BTreeSet::new(),
             missing: BTreeSet::new(),
             try_again_at: Instant::now(),
-            refused: None,
+            looked_at_ids: Instant::now(),
             name,
         };
-        source.ready = source.check(source.wanted()).await?;
+        let wanted = source.wanted();
+        source.begin(wanted).await?;
         if let Some(name) = &mut source.name {
             name.claim().await?;
         }
@@ -101,14 +111,14 @@ impl KafkaSource {
     }
 
     /// Give back what was taken, where the service does not start after all.
-    pub(crate) async fn abandon(self) {
-        if let Some(name) = self.name {
+    pub(crate) async fn abandon(&self) {
+        if let Some(name) = &self.name {
             name.give_back().await;
         }
     }
 
     /// Read until the service stops; back when all that was taken is committed.
-    pub(crate) async fn run(mut self, stopping: watch::Receiver<bool>) {
+    pub(crate) async fn run(&mut self, stopping: watch::Receiver<bool>) {
         loop {
             let end = match Session::start(&self.settings, self.topics()) {
                 Ok(mut session) => {
@@ -170,8 +180,15 @@ impl KafkaSource {
                     }
                 }
                 _ = look.tick() => {
+                    let look = async {
+                        self.look_for_topics().await;
+                        self.look_for_new_ids().await
+                    };
                     tokio::select! {
-                        () = self.look_for_topics() => session.follow(self.topics()),
+                        made_anew = look => {
+                            made_anew.iter().for_each(|topic| session.forget_topic(topic));
+                            session.follow(self.topics());
+                        }
                         () = stopped(stopping) => return End::Stopping,
                     }
                 }
@@ -196,6 +213,7 @@ impl KafkaSource {
     /// Rules that serve now may want topics that nobody wanted before, or topics may be there that were not.
     async fn look_for_topics(&mut self) {
         let missing: BTreeSet<String> = self.wanted().difference(&self.ready).cloned().collect();
+        self.settings.stopped.only_topics(&missing);
         if missing == self.missing && self.try_again_at > Instant::now() {
             return;
         }
@@ -203,20 +221,57 @@ impl KafkaSource {
         self.missing = missing.clone();
         // One by one: a topic that cannot be read must not keep the others from it.
         for topic in missing {
-            match self.check(BTreeSet::from([topic])).await {
-                Ok(ready) => self.ready.extend(ready),
-                Err(error) => {
-                    let told = error.to_string();
-                    if self.refused.as_ref() != Some(&told) {
-                        tracing::error!(error = told, "a topic is not read");
-                        self.refused = Some(told);
-                    }
-                }
+            match self.check(BTreeSet::from([topic.clone()])).await {
+                Ok(checked) => self.take(checked),
+                Err(error) => self.leave_out(&topic, &error),
             }
         }
     }
 
-    async fn check(&self, wanted: BTreeSet<String>) -> Result<BTreeSet<String>, SourceError> {
+    /// Look at all topics for the first time. A group that has never read anything needs to be told where to begin; if it
+    /// has, a topic that was added without that is left out, and the others are read.
+    async fn begin(&mut self, wanted: BTreeSet<String>) -> Result<(), SourceError> {
+        let mut checked = self.check(wanted).await?;
+        if !checked.refused.is_empty() {
+            let positions = self.settings.positions.clone();
+            let never_read = tokio::task::spawn_blocking(move || positions.never_read());
+            if never_read.await.map_err(|_| SourceError::CutOff)?? {
+                return Err(checked.refused.swap_remove(0).1.into());
+            }
+        }
+        self.take(checked);
+        Ok(())
+    }
+
+    fn take(&mut self, Checked { ready, refused }: Checked) {
+        self.ready.extend(ready);
+        for (topic, error) in refused {
+            self.leave_out(&topic, &error.into());
+        }
+    }
+
+    fn leave_out(&self, topic: &str, error: &SourceError) {
+        let reason = error.to_string();
+        if self.settings.stopped.topic(topic, &reason) {
+            tracing::error!(reason, "a topic is not read");
+        }
+    }
+
+    /// Topics that were made anew under their names. Their partitions are stopped as soon as their positions are looked at.
+    async fn look_for_new_ids(&mut self) -> Vec<String> {
+        if self.looked_at_ids.elapsed() < LOOK_AT_IDS {
+            return Vec::new();
+        }
+        self.looked_at_ids = Instant::now();
+        let (positions, read) = (self.settings.positions.clone(), self.topics().into_iter().collect());
+        match tokio::task::spawn_blocking(move || positions.made_anew(&read)).await {
+            Ok(Ok(made_anew)) => made_anew,
+            // Whether Kafka is there is seen elsewhere.
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+
+    async fn check(&self, wanted: BTreeSet<String>) -> Result<Checked, SourceError> {
         let positions = self.settings.positions.clone();
         let checked = tokio::task::spawn_blocking(move || check(&positions, &wanted));
         checked.await.map_err(|_| SourceError::CutOff)?
@@ -231,6 +286,6 @@ impl SourceError {
 
     /// Whether it is refused until somebody decides.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::BeyondEnd { .. } | Self::Removed { .. } | Self::Twin(_))
+        matches!(self, Self::Twin(_))
     }
 }

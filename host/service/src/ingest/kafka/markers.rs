@@ -1,0 +1,77 @@
+//! Passing the markers of transactions. The end of a transaction takes an offset that no record has, so a position would
+//! stand before it for ever: a lag would be shown where there is none, and once retention has removed the marker, it would
+//! look as if a record had been removed before it was read.
+//!
+//! librdkafka says how far it has come, markers and records of aborted transactions included. That is believed only of a
+//! partition that was sought since it is ours, because a seek alone surely makes librdkafka forget an earlier place.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+
+use super::assignment::{Generation, HandOver};
+use super::gathered::Gathered;
+use super::place::Place;
+use super::reader::{Reader, Turn};
+
+/// How often it is looked. A partition is passed over markers if nothing came for so long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a seek may take.
+const REQUEST: Duration = Duration::from_secs(3);
+
+/// Where partitions stood at the last look.
+#[derive(Default)]
+pub(super) struct Idle {
+    looked_at: Option<Instant>,
+    stood: HashMap<Place, i64>,
+}
+
+impl Reader {
+    /// Move positions past markers where nothing else has come since the last look.
+    pub(super) fn pass_markers(&self, turn: &mut Turn) {
+        if turn.idle.looked_at.is_some_and(|looked_at| looked_at.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        turn.idle.looked_at = Some(Instant::now());
+        let settled = self.assignment.settled();
+        let now: HashMap<Place, i64> = settled.iter().map(|(place, _, next)| (place.clone(), *next)).collect();
+        let before = std::mem::replace(&mut turn.idle.stood, now);
+        let idle = settled.into_iter().filter(|(place, _, next)| before.get(place) == Some(next));
+        self.pass(idle.collect(), turn);
+    }
+
+    /// The same before the end, without waiting for whether something comes.
+    pub(super) fn pass_last_markers(&self, turn: &mut Turn) {
+        self.pass(self.assignment.settled(), turn);
+    }
+
+    fn pass(&self, idle: Vec<(Place, Generation, i64)>, turn: &mut Turn) {
+        if idle.is_empty() {
+            return;
+        }
+        let Ok(reached) = self.consumer.position() else { return };
+        for (place, generation, next) in idle {
+            let element = reached.find_partition(&place.topic, place.partition);
+            let Some(Offset::Offset(reached)) = element.map(|element| element.offset()) else { continue };
+            let passed_by_lead = self.lead.as_ref().is_none_or(|lead| lead.is_past(&place, reached - 1));
+            if reached <= next || !passed_by_lead {
+                continue;
+            }
+            if !self.assignment.is_sought(&place) {
+                let sought = self.consumer.seek(&place.topic, place.partition, Offset::Offset(next), REQUEST);
+                if sought.is_ok() {
+                    self.assignment.sought(&place);
+                }
+                continue;
+            }
+            let mut run = Gathered::new(place, generation, next);
+            run.next = reached;
+            if self.assignment.hand_over(&run.place, generation, reached, &[]) == HandOver::Done {
+                tracing::debug!(place = %run.place, from = next, to = reached, "no record is there: markers are passed");
+                turn.waiting.push_back(run.into_job(&self.positions.group));
+            }
+        }
+    }
+}

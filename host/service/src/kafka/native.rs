@@ -1,0 +1,137 @@
+//! What librdkafka offers and `rdkafka` does not: headers whatever their names are, and the ids of topics. The only
+//! unsafe code that has to do with Kafka; each call's borrows end within its function.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::bindings as librdkafka;
+use rdkafka::client::Client;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaRespErr;
+
+/// Which topic of a name it is, as Kafka's own tools write it. A topic that is deleted and made anew gets another.
+pub(crate) type TopicId = String;
+
+/// The id of topics on brokers that have none, which are older than 2.8: zero.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+/// A record's headers, in order. Their names are bytes: Kafka takes any, and `rdkafka` panics where one is not UTF-8.
+#[expect(unsafe_code, reason = "rdkafka's safe headers panic at a name that is not UTF-8, and anyone can write one")]
+pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m [u8], Option<&'m [u8]>)> {
+    let mut native = ptr::null_mut();
+    // SAFETY: the message is alive, and nothing else uses it meanwhile: a borrowed message is not shared by threads.
+    if unsafe { librdkafka::rd_kafka_message_headers(message.ptr(), &mut native) } != NO_ERROR {
+        // It has none, or they cannot be read.
+        return Vec::new();
+    }
+    // SAFETY: the headers were just given, and belong to the message.
+    let count = unsafe { librdkafka::rd_kafka_header_cnt(native) };
+    let mut headers = Vec::with_capacity(count);
+    for index in 0..count {
+        let (mut name, mut value, mut size) = (ptr::null(), ptr::null::<c_void>(), 0);
+        // SAFETY: as above; the three are written if and only if there is no error.
+        let found = unsafe { librdkafka::rd_kafka_header_get_all(native, index, &mut name, &mut value, &mut size) };
+        if found != NO_ERROR {
+            break;
+        }
+        // SAFETY: a name ends with a zero, a value has `size` bytes; both belong to the message, which outlives 'm, and are
+        // never written to.
+        headers.push(unsafe {
+            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
+            (CStr::from_ptr(name).to_bytes(), value)
+        });
+    }
+    headers
+}
+
+/// The ids of those topics that are there and have one. Blocks until the broker answers.
+#[expect(unsafe_code, reason = "rdkafka has no DescribeTopics")]
+pub(crate) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    topics: &BTreeSet<String>,
+    patience: Duration,
+) -> KafkaResult<BTreeMap<String, TopicId>> {
+    // A name with a zero in it is no topic's.
+    let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(topic.as_str()).ok()).collect();
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    let patience_ms = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
+    let operation = librdkafka::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+    // SAFETY: the client is alive until the end of this function. Each of the others is made here, is not null unless
+    // memory is exhausted, is used by this thread only, and is destroyed once by its guard, the last first; the names are
+    // copied. The texts of the result are copied before the event that holds them is destroyed.
+    unsafe {
+        let native = client.native_ptr();
+        let queue = Owned(librdkafka::rd_kafka_queue_new(native), librdkafka::rd_kafka_queue_destroy);
+        let options =
+            Owned(librdkafka::rd_kafka_AdminOptions_new(native, operation), librdkafka::rd_kafka_AdminOptions_destroy);
+        librdkafka::rd_kafka_AdminOptions_set_request_timeout(options.0, patience_ms, ptr::null_mut(), 0);
+        let named = librdkafka::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let named = Owned(named, librdkafka::rd_kafka_TopicCollection_destroy);
+        librdkafka::rd_kafka_DescribeTopics(native, named.0, options.0, queue.0);
+        // The request itself ends in time; this is only to be sure.
+        let event = librdkafka::rd_kafka_queue_poll(queue.0, patience_ms.saturating_add(1000));
+        if event.is_null() {
+            return Err(KafkaError::AdminOp(RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT.into()));
+        }
+        let event = Owned(event, librdkafka::rd_kafka_event_destroy);
+        match librdkafka::rd_kafka_event_error(event.0) {
+            NO_ERROR => Ok(described(event.0)),
+            // Such a broker has no ids either.
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
+            | RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION => Ok(BTreeMap::new()),
+            code => Err(KafkaError::AdminOp(code.into())),
+        }
+    }
+}
+
+/// The ids that an answer brings.
+///
+/// # Safety
+/// The event must be alive.
+#[expect(unsafe_code, reason = "rdkafka has no DescribeTopics")]
+unsafe fn described(event: *mut librdkafka::rd_kafka_event_t) -> BTreeMap<String, TopicId> {
+    let mut ids = BTreeMap::new();
+    // SAFETY: the result and all that it points to live as long as the event; it has `count` descriptions, and each has a
+    // name and an id, which are texts that end with a zero.
+    unsafe {
+        let result = librdkafka::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() {
+            return ids;
+        }
+        let mut count = 0;
+        let descriptions = librdkafka::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        for index in 0..count {
+            let description = *descriptions.add(index);
+            let error = librdkafka::rd_kafka_TopicDescription_error(description);
+            let id = librdkafka::rd_kafka_TopicDescription_topic_id(description);
+            // A topic that is not there, or is not ours to see.
+            if librdkafka::rd_kafka_error_code(error) != NO_ERROR || id.is_null() {
+                continue;
+            }
+            let name = CStr::from_ptr(librdkafka::rd_kafka_TopicDescription_name(description));
+            let id = CStr::from_ptr(librdkafka::rd_kafka_Uuid_base64str(id)).to_string_lossy();
+            if id != NO_ID {
+                // Kafka's tools use the alphabet for addresses.
+                ids.insert(name.to_string_lossy().into_owned(), id.replace('+', "-").replace('/', "_"));
+            }
+        }
+    }
+    ids
+}
+
+const NO_ERROR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+
+/// Something of librdkafka's that is destroyed when it is dropped.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Drop for Owned<T> {
+    #[expect(unsafe_code, reason = "it belongs to librdkafka")]
+    fn drop(&mut self) {
+        // SAFETY: it was made by librdkafka for its owner, who destroys it once, and nothing borrows it any more.
+        unsafe { self.1(self.0) };
+    }
+}

@@ -1,0 +1,233 @@
+//! One partition's trouble: it is stopped, with an alarm, and nothing else is.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use belfry_tests::BelfryProcess;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::setup::{PATIENCE, Setup, metric, until};
+
+/// The alarm that is to be seen of one partition: its gauge, readiness, and words that are in its reason.
+async fn alarmed(setup: &Setup, belfry: &BelfryProcess, partition: i32, words: &[&str]) -> Result<()> {
+    let gauge = format!("belfry_partition_stopped{{topic=\"{}\",partition=\"{partition}\"}}", setup.topic);
+    until("the gauge is 1", async || Ok(metric(belfry, &gauge).await? == 1.0)).await?;
+    let told = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?;
+    ensure!(told.status() == 200, "it takes events all the same");
+    let (told, log) = (told.text().await?, belfry.log()?);
+    ensure!(told.starts_with("degraded: "), "{told}");
+    for words in words.iter().chain(&["belfry position set"]) {
+        ensure!(told.contains(words), "{words}: {told}");
+        ensure!(log.contains(words), "the log: {words}");
+    }
+    Ok(())
+}
+
+/// Nothing is wrong any more.
+async fn well(setup: &Setup, belfry: &BelfryProcess, partition: i32) -> Result<()> {
+    let gauge = format!("belfry_partition_stopped{{topic=\"{}\",partition=\"{partition}\"}}", setup.topic);
+    ensure!(metric(belfry, &gauge).await? == 0.0);
+    let told = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?.text().await?;
+    ensure!(told == "ok\n", "{told}");
+    Ok(())
+}
+
+async fn position_set(setup: &Setup, partition: &str, target: &str) -> Result<()> {
+    let set = setup.belfry(&["position", "set", &setup.topic, partition, target]).await?;
+    ensure!(set.code == Some(0), "{}", set.stderr);
+    Ok(())
+}
+
+/// Where the database says a partition stands.
+async fn stand(setup: &Setup, partition: i32, next: i64) -> Result<()> {
+    let update = format!(
+        "UPDATE belfry.consumer_position SET next_offset = {next} WHERE topic = '{}' AND partition = {partition} \
+         RETURNING next_offset",
+        setup.topic
+    );
+    setup.query::<i64>(&update).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_position_that_is_not_there_stops_its_partition_and_the_service_starts() -> Result<()> {
+    let setup = Setup::new(2).await?;
+    setup.produce_numbers(0..40).await?;
+    let belfry = setup.start().await?;
+    setup.all_is_read().await?;
+    belfry.terminate().await?;
+    let ends = setup.watermarks().await?;
+
+    stand(&setup, 0, ends[0].1 + 5).await?;
+    let belfry = setup.start().await?;
+    alarmed(&setup, &belfry, 0, &["beyond its end"]).await?;
+    // The other one is read.
+    setup.produce_numbers(40..60).await?;
+    let (second, end) = (async || Ok::<_, anyhow::Error>(setup.positions().await?[1]), setup.watermarks().await?[1].1);
+    until("the other is read", async || Ok(second().await? == end)).await?;
+    position_set(&setup, "0", "earliest").await?;
+    setup.all_is_read().await?;
+    setup.each_is_recorded_once(60).await?;
+    well(&setup, &belfry, 0).await?;
+    belfry.terminate().await?;
+
+    stand(&setup, 0, 3).await?;
+    delete_records(&setup, 10).await?;
+    let belfry = setup.start().await?;
+    alarmed(&setup, &belfry, 0, &["7 records were removed"]).await?;
+    position_set(&setup, "0", "earliest").await?;
+    setup.all_is_read().await?;
+
+    // The same while it runs.
+    stand(&setup, 0, 3).await?;
+    setup.produce_numbers(60..70).await?;
+    alarmed(&setup, &belfry, 0, &["7 records were removed"]).await?;
+    position_set(&setup, "0", "10").await?;
+    setup.all_is_read().await?;
+    setup.each_is_recorded_once(70).await?;
+    well(&setup, &belfry, 0).await?;
+    belfry.terminate().await
+}
+
+/// A first start without a place to begin is refused; a topic that is added later keeps nothing else from being read.
+#[tokio::test]
+async fn a_topic_without_a_place_to_begin_is_left_out_and_the_others_are_read() -> Result<()> {
+    let setup = Setup::new(1).await?;
+    setup.start().await?.terminate().await?;
+    let added = format!("{}.added", setup.topic);
+    setup.kafka.create_topic(&added, 1, &[]).await?;
+    let topics = format!("[\"{}\", \"{added}\"]", setup.topic);
+    let belfry = setup.start_with(&[("kafka.start_at", ""), ("kafka.topics", &topics)]).await?;
+    setup.produce_numbers(0..5).await?;
+    setup.all_is_read().await?;
+    let told = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?.text().await?;
+    ensure!(told.starts_with("degraded: ") && told.contains(&added) && told.contains("kafka.start_at"), "{told}");
+    belfry.terminate().await
+}
+
+/// More records than were read: nothing but the topic's id tells that it is another.
+#[tokio::test]
+async fn a_topic_that_was_made_anew_while_belfry_was_away_is_not_skipped() -> Result<()> {
+    let setup = Setup::new(1).await?;
+    setup.produce_numbers(0..10).await?;
+    let belfry = setup.start().await?;
+    setup.all_is_read().await?;
+    belfry.terminate().await?;
+
+    make_anew(&setup).await?;
+    setup.produce_numbers(100..130).await?;
+    let belfry = setup.start().await?;
+    alarmed(&setup, &belfry, 0, &["deleted and made anew"]).await?;
+    ensure!(setup.positions().await? == [10], "nothing of it was read");
+    position_set(&setup, "0", "earliest").await?;
+    setup.all_is_read().await?;
+    setup.each_is_recorded_once(40).await?;
+    well(&setup, &belfry, 0).await?;
+    // It is this topic's now.
+    belfry.terminate().await?;
+    let belfry = setup.start().await?;
+    setup.produce_numbers(130..140).await?;
+    setup.all_is_read().await?;
+    setup.each_is_recorded_once(50).await?;
+    belfry.terminate().await
+}
+
+#[tokio::test]
+async fn a_topic_that_is_made_anew_under_a_running_reader_is_not_skipped() -> Result<()> {
+    let setup = Setup::new(1).await?;
+    setup.produce_numbers(0..10).await?;
+    let belfry = setup.start().await?;
+    setup.all_is_read().await?;
+
+    make_anew(&setup).await?;
+    setup.produce_numbers(100..130).await?;
+    alarmed(&setup, &belfry, 0, &["deleted and made anew"]).await?;
+    // The very number at which it stands may be set as well: then what lies before is left out.
+    position_set(&setup, "0", "earliest").await?;
+    setup.all_is_read().await?;
+    setup.each_is_recorded_once(40).await?;
+    well(&setup, &belfry, 0).await?;
+    belfry.terminate().await
+}
+
+/// The end of a transaction takes an offset that no record has. A position that stood on it would seem to be removed once
+/// retention has come so far.
+#[tokio::test]
+async fn positions_pass_the_markers_of_transactions() -> Result<()> {
+    let setup = Setup::new(1).await?;
+    let belfry = setup.start().await?;
+    for transaction in 0..3 {
+        produce_in_transaction(&setup, transaction, transaction == 1).await?;
+        until("markers are passed", async || {
+            Ok(setup.positions().await? == setup.watermarks().await?.iter().map(|(_, high)| *high).collect::<Vec<_>>())
+        })
+        .await?;
+    }
+    setup.each_is_recorded_once(10).await?;
+    belfry.terminate().await?;
+
+    // What a stop leaves behind counts as well: the service is stopped before it would look by itself.
+    let belfry = setup.start().await?;
+    let lag = format!("belfry_consumer_lag{{topic=\"{}\",partition=\"0\"}}", setup.topic);
+    until("it is read", async || Ok(belfry.metrics().await?.contains(&lag))).await?;
+    produce_in_transaction(&setup, 3, false).await?;
+    until("it is recorded", async || Ok(setup.count("belfry.outbox WHERE topic IS NULL").await? == 15)).await?;
+    belfry.terminate().await?;
+    let high = setup.watermarks().await?[0].1;
+    ensure!(setup.positions().await? == [high], "{:?}, not {high}", setup.positions().await?);
+
+    delete_records(&setup, high).await?;
+    let belfry = setup.start().await?;
+    setup.produce_numbers(50..55).await?;
+    setup.all_is_read().await?;
+    well(&setup, &belfry, 0).await?;
+    belfry.terminate().await
+}
+
+/// Five events in one transaction, which is aborted or not.
+async fn produce_in_transaction(setup: &Setup, transaction: u64, aborted: bool) -> Result<()> {
+    let (bootstrap, topic) = (setup.kafka.direct(), setup.topic.clone());
+    let id = format!("{}-{transaction}", setup.group);
+    tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap).set("transactional.id", id);
+        let producer: BaseProducer = config.create()?;
+        producer.init_transactions(PATIENCE)?;
+        producer.begin_transaction()?;
+        for number in transaction * 5..transaction * 5 + 5 {
+            let event = belfry_tests::results_ready(&belfry_tests::Batch::number(number)).to_string();
+            producer.send(BaseRecord::<(), _>::to(&topic).payload(&event)).map_err(|(error, _)| error)?;
+        }
+        match aborted {
+            true => {
+                producer.flush(PATIENCE)?;
+                producer.abort_transaction(PATIENCE)?;
+            }
+            false => producer.commit_transaction(PATIENCE)?,
+        }
+        Ok(())
+    })
+    .await?
+}
+
+/// Delete the topic, and make another with its name.
+async fn make_anew(setup: &Setup) -> Result<()> {
+    setup.kafka.delete_topic(&setup.topic).await?;
+    let created = async || Ok(setup.kafka.create_topic(&setup.topic, setup.partitions, &[]).await.is_ok());
+    until("it is made anew", created).await
+}
+
+async fn delete_records(setup: &Setup, before: i64) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", setup.kafka.direct()).create()?;
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(&setup.topic, 0, Offset::Offset(before))?;
+    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(20)));
+    admin.delete_records(&offsets, &options).await?;
+    let low = setup.watermarks().await?.first().context("a partition")?.0;
+    ensure!(low == before, "it begins at {low}, not {before}");
+    Ok(())
+}
