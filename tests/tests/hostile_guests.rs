@@ -196,7 +196,9 @@ fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
     let mut content = leb128(instances);
     for _ in 0..instances {
         // Instantiate this module with nothing.
-        content.extend([&[0][..], &leb128(modules), &[0]].concat());
+        content.push(0);
+        content.extend(leb128(modules));
+        content.push(0);
     }
     let section = |kind: u8, content: &[u8]| [&[kind][..], &leb128(content.len() as u32), content].concat();
     [rule, &section(CORE_MODULE, module), &section(CORE_INSTANCES, &content)].concat()
@@ -205,7 +207,7 @@ fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
 /// A core module that has nothing but a memory of so many pages, in two bytes as LEB128.
 fn memory(pages: u16) -> Vec<u8> {
     let [low, high] = [(pages & 0x7f) as u8 | 0x80, (pages >> 7) as u8];
-    [b"\0asm\x01\0\0\0", &[5, 4, 1, 0, low, high][..]].concat()
+    [NOTHING, &[5, 4, 1, 0, low, high]].concat()
 }
 
 const NOTHING: &[u8] = b"\0asm\x01\0\0\0";
@@ -227,13 +229,14 @@ fn there_is_room_for_what_toolchains_make() {
 
 #[test]
 fn a_limit_is_called_one_and_has_its_number() {
-    for (component, words) in [
-        (with_modules(programs::TABLE_HOG, NOTHING, 300), &["core module instances", "maximum of 256"][..]),
+    let cases: [(Vec<u8>, &[&str]); 4] = [
+        (with_modules(programs::TABLE_HOG, NOTHING, 300), &["core module instances", "maximum of 256"]),
         (with_modules(programs::TABLE_HOG, &memory(1), 5), &["6 Wasm linear memories", "maximum of 4"]),
         (with_modules(programs::TABLE_HOG, &memory(5000), 1), &["327680000", "start with 256 MiB"]),
         // Each of them is small enough.
         (with_modules(programs::TABLE_HOG, &memory(2000), 3), &["memory-limit", "more than 256 MiB of memory"]),
-    ] {
+    ];
+    for (component, words) in cases {
         let refused = sandbox().load(&component).map(|_| ()).expect_err("refused");
         assert_eq!(refused.reason, Reason::OverLimit, "{refused}");
         for word in words {
