@@ -183,7 +183,7 @@ mod tests {
             ("\u{feff}{}".as_bytes(), "value 1 is not valid JSON: the text has a byte order mark"),
             ("{}\n\u{feff}{}".as_bytes(), "value 2 is not valid JSON: the text has a byte order mark"),
             (&utf16, "value 1 is not valid JSON: the text is in UTF-16"),
-            (b"{]", "value 1 is not valid JSON: expected"),
+            (b"]", "value 1 is not valid JSON: expected"),
         ];
         for (bytes, start) in cases {
             for error in [for_each_line(bytes, |_| true), for_each_line(OneByOne(bytes), |_| true)] {
