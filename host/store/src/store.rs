@@ -1,7 +1,9 @@
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use belfry_model::ContentHash;
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use crate::address::Address;
@@ -10,7 +12,7 @@ use crate::sqlite::Sqlite;
 use crate::{
     AddRelease, AuditEntry, Backlog, Batch, BatchReceipt, Beat, ComponentSignature, EventHistory, Lease, LogEntry,
     LogPage, NewChange, NewParked, NewRelease, NotificationHistory, OpenError, Pause, Paused, Release, ReleaseName,
-    Rollout, SinkReach, SourcePartition, SourcePosition, StoreError, Submission,
+    Rollout, SinkReach, SourcePartition, SourcePosition, StoreError, Submission, crash_point,
 };
 
 /// The database, whichever it is. Cheap to clone.
@@ -105,20 +107,28 @@ impl Store {
         }
     }
 
-    /// Commit a group in one transaction. Receipts stand in the order of the batches.
+    /// Commit a group in one transaction. Receipts are in the order of the batches. A panic is taken for a refusal, so that
+    /// a fault of ours that one event brings about harms only that event.
     pub(crate) async fn commit(&self, group: &[Batch], now_ms: i64) -> Result<Vec<BatchReceipt>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.commit(group, now_ms).await,
-            Self::Postgres(postgres) => postgres.commit(group, now_ms).await,
-        }
+        let committing = async {
+            crash_point!("commit.begin");
+            match self {
+                Self::Sqlite(sqlite) => sqlite.commit(group, now_ms).await,
+                Self::Postgres(postgres) => postgres.commit(group, now_ms).await,
+            }
+        };
+        AssertUnwindSafe(committing).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Do all that committing an event does, and undo it: whether the database can hold it.
     pub(crate) async fn try_out(&self, submission: &Submission, now_ms: i64) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.try_out(submission, now_ms).await,
-            Self::Postgres(postgres) => postgres.try_out(submission, now_ms).await,
-        }
+        let trying = async {
+            match self {
+                Self::Sqlite(sqlite) => sqlite.try_out(submission, now_ms).await,
+                Self::Postgres(postgres) => postgres.try_out(submission, now_ms).await,
+            }
+        };
+        AssertUnwindSafe(trying).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Commit something that changes nothing: whether anything can be committed.
@@ -501,4 +511,8 @@ impl Store {
             Self::Postgres(postgres) => postgres.close().await,
         }
     }
+}
+
+fn panicked() -> StoreError {
+    StoreError::Refused("belfry failed at the commit, which is a fault of its own".into())
 }

@@ -1,8 +1,6 @@
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use belfry_model::sabotaged;
-use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
@@ -170,13 +168,7 @@ impl Group {
         }
         let entries: usize = batches.iter().map(Batch::entries).sum();
         let began = Instant::now();
-        let committing = async {
-            crash_point!("commit.begin");
-            self.store.commit(&batches, now_ms()).await
-        };
-        // A fault of ours costs this group; the writer goes on.
-        let result = AssertUnwindSafe(committing).catch_unwind().await;
-        let result = result.unwrap_or_else(|_| Err(StoreError::Failed("belfry itself failed at the commit".into())));
+        let result = self.store.commit(&batches, now_ms()).await;
         metrics::histogram!("belfry_commit_seconds").record(began.elapsed());
         metrics::histogram!("belfry_writer_group_entries").record(entries as f64);
         crash_point!("commit.after-commit");

@@ -9,7 +9,7 @@ use super::ConfigError;
 
 const PREFIX: &str = "BELFRY__";
 /// Settings whose default is a word, and which take a list instead.
-const WORD_OR_LIST: [&str; 1] = ["kafka.topics"];
+const WORD_OR_LIST: [&str; 2] = ["kafka.topics", "publish.topics"];
 
 /// One setting. Its value has the type of its default; what has no default, such as a property of Kafka's, is a text.
 pub(super) struct Assigned {
