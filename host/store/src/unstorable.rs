@@ -74,10 +74,8 @@ async fn commit_one(
     if !matches!(whole, One::Refused(_)) {
         return Ok(whole);
     }
+    // Without one to blame, either the event is refused again, or what refused it is over.
     let blamed = releases_to_blame(store, &submission, now_ms).await?;
-    if blamed.is_empty() {
-        return Ok(whole);
-    }
     Ok(match commit(without(&submission, &blamed)).await? {
         One::Committed(receipt) => One::Committed(with_places_of(receipt, &submission.notifications, &blamed)),
         other => other,
