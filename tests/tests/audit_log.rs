@@ -8,6 +8,7 @@ use belfry_service::http::routes;
 use belfry_tests::{Client, TestService, belfry};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 
 /// They take events in and try things out; neither changes what Belfry does.
 const NO_CHANGES: [&str; 3] = ["/v1/events", "/v1/events/{event_id}/rerun", "/v1/projectors/{name}/replays"];
@@ -21,10 +22,20 @@ async fn latest(client: &Client) -> Result<Value> {
     Ok(client.get("/v1/audit-log?limit=1").await?.body["changes"][0].clone())
 }
 
+/// A sink that no one serves and that has missed an entry.
+async fn a_sink_that_is_gone(service: &TestService) -> Result<()> {
+    let mut connection = SqliteConnection::connect(&service.config().store.url).await?;
+    sqlx::raw_sql("INSERT INTO relay (sink, position, began_after) VALUES ('gone', -1, -1)")
+        .execute(&mut connection)
+        .await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn every_route_that_changes_something_is_noted() -> Result<()> {
     let service = TestService::start().await?;
     let client = service.client();
+    a_sink_that_is_gone(&service).await?;
     let first = release(&client, "notify").await?;
     ensure!(latest(&client).await?["action"] == "release.push", "a release is pushed");
     let second = release(&client, "reject").await?;
@@ -37,7 +48,7 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
     let all = json!({ "all": true });
     let token = json!({ "name": "ci", "role": "viewer" });
     // In an order in which each can be done.
-    let steps: [(&str, &str, &Value, &str); 16] = [
+    let steps: [(&str, &str, &Value, &str); 18] = [
         ("/v1/rollout", "/v1/rollout", &json!({ "release_ids": [first] }), "release.activate"),
         ("/v1/projectors/{name}/trial", "/v1/projectors/hostile/trial", &shadow, "trial.shadow"),
         ("/v1/projectors/{name}/trial", "/v1/projectors/hostile/trial", &canary, "trial.canary"),
@@ -51,11 +62,13 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
         ("/v1/parked/unpark", "/v1/parked/unpark", &all, "parked.unpark"),
         ("/v1/parked/discard", "/v1/parked/discard", &which, "parked.discard"),
         ("/v1/projectors/{name}/retire", "/v1/projectors/hostile/retire", &why, "release.retire"),
+        ("/v1/sinks/{name}/resume", "/v1/sinks/gone/resume", &why, "sink.resume"),
+        ("/v1/sinks/{name}/forget", "/v1/sinks/gone/forget", &why, "sink.forget"),
         ("/v1/tokens", "/v1/tokens", &token, "token.create"),
         ("/v1/tokens/{name}/revoke", "/v1/tokens/ci/revoke", &json!({}), "token.revoke"),
         ("/v1/releases", "", &json!({}), "release.push"),
     ];
-    for (_, path, body, action) in &steps[..15] {
+    for (_, path, body, action) in &steps[..17] {
         let before = latest(&client).await?["id"].as_i64();
         let done = reqwest::Client::new().post(format!("{}{path}", client.url())).json(body).send().await?;
         ensure!(done.status().is_success(), "{path}: {}", done.text().await?);

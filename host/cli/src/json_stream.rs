@@ -45,7 +45,7 @@ fn what(error: &Error, encoding: &Encoding) -> String {
     }
     let hint = if encoding.is_utf16() {
         ": the text is in UTF-16; write it as UTF-8, as `iconv -f UTF-16 -t UTF-8 FILE` does"
-    } else if encoding.marked {
+    } else if encoding.has_mark() {
         ": the text has a byte order mark (BOM); save it as UTF-8 without one, or remove it with `sed 's/\\xef\\xbb\\xbf//' FILE`"
     } else {
         ""
@@ -78,8 +78,14 @@ impl Encoding {
         }
     }
 
+    /// The parser gives up at the first byte of a mark, so the others may not be there yet.
+    fn has_mark(&self) -> bool {
+        self.marked || (1..=2).any(|read| self.last.ends_with(&BYTE_ORDER_MARK[..read]))
+    }
+
     fn is_utf16(&self) -> bool {
-        matches!(self.first[..], [0xff, 0xfe] | [0xfe, 0xff])
+        // The parser gives up at the first byte, so the second may not be there yet.
+        matches!(self.first[..], [0xff, 0xfe] | [0xfe, 0xff] | [0xff | 0xfe])
     }
 }
 

@@ -17,6 +17,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping: watch::Receiver<bool>) {
     let keep = KeepFor { log: DAY * settings.log_days, inbox: DAY * settings.inbox_days };
     loop {
+        match store.sinks().await {
+            Ok(sinks) => sinks.iter().for_each(|sink| report(sink, keep.log)),
+            Err(error) => tracing::warn!(%error, "cannot see what retention keeps for sinks"),
+        }
         tokio::select! {
             _ = tokio::time::sleep(EVERY) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -25,10 +29,6 @@ pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping:
             Ok(retired) if retired == Retired::default() => {}
             Ok(retired) => tracing::info!(log = retired.log, inbox = retired.inbox, "retired old rows"),
             Err(error) => tracing::warn!(%error, "cannot retire old rows; it is tried again"),
-        }
-        match store.sinks().await {
-            Ok(sinks) => sinks.iter().for_each(|sink| report(sink, keep.log)),
-            Err(error) => tracing::warn!(%error, "cannot see what retention keeps for sinks"),
         }
     }
 }

@@ -20,6 +20,7 @@ mod postgres;
 mod range;
 mod relay;
 mod release;
+mod retention;
 mod sink;
 mod sqlite;
 mod store;
@@ -50,8 +51,9 @@ pub use relay::{
     RelayEntry,
 };
 pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName, Rollout};
+pub use retention::{KeepFor, Retired};
 pub use sink::{ForgetSink, Sink, SkipGap};
-pub use store::{KeepFor, Retired, Store, StoreSettings};
+pub use store::{Store, StoreSettings};
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, UNSTORABLE, WITHHELD_EXPIRED,
     WITHHELD_ISSUED, WITHHELD_MUTED,

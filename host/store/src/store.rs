@@ -67,27 +67,10 @@ impl StoreSettings {
     }
 }
 
-/// For how long rows are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct KeepFor {
-    /// Rows of the log, withheld notifications and dead letters.
-    pub log: Duration,
-    /// Ids of events and identities of notifications.
-    pub inbox: Duration,
-}
-
-/// What retention removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retired {
-    /// Rows of the log, withheld notifications and dead letters.
-    pub log: u64,
-    /// Rows of the inbox and of the issued identities.
-    pub inbox: u64,
-}
-
 impl Store {
     /// Open the database that the settings name, and bring its schema up to date if they say so.
     pub async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
+        settings.check()?;
         match settings.address()? {
             Address::Sqlite(path) => {
                 if !settings.create && !path.exists() {
@@ -452,15 +435,6 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.set_source_position(position, by, now_ms).await,
             Self::Postgres(postgres) => postgres.set_source_position(position, by, now_ms).await,
-        }
-    }
-
-    /// Remove up to `limit` rows of each kind that are older than they are kept, by the database's clock. Of the log, what a
-    /// known sink has not read stays, whatever its age.
-    pub async fn retire(&self, keep: KeepFor, now_ms: i64, limit: u32) -> Result<Retired, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.retire(keep, now_ms, limit).await,
-            Self::Postgres(postgres) => postgres.retire(keep, limit).await,
         }
     }
 

@@ -144,7 +144,8 @@ async fn a_topic_that_is_made_anew_under_a_running_reader_is_not_skipped() -> Re
 
     make_anew(&setup).await?;
     setup.produce_numbers(100..130).await?;
-    alarmed(&setup, &belfry, 0, &["deleted and made anew"]).await?;
+    // By its id, or by its end where the reader looks while it is empty.
+    alarmed(&setup, &belfry, 0, &["made anew"]).await?;
     // The very number at which it stands may be set as well: then what lies before is left out.
     position_set(&setup, "0", "earliest").await?;
     setup.all_is_read().await?;

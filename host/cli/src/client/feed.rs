@@ -213,9 +213,7 @@ fn feed_url(client: &Client, query: &FeedQuery) -> Url {
 
 fn reason(broken: &sse_stream::Error) -> String {
     match broken {
-        sse_stream::Error::Body(body) => {
-            body.downcast_ref().map_or_else(|| body.to_string(), |transport| error::innermost(transport))
-        }
+        sse_stream::Error::Body(body) => body.downcast_ref().map_or_else(|| body.to_string(), error::innermost),
         _ => "what came was no event stream".to_owned(),
     }
 }

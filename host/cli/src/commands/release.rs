@@ -95,7 +95,7 @@ pub async fn roll_back(args: &RollbackArgs, client: &Client, output: &Output) ->
 pub async fn retire(args: &RetireArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     client.retire(&args.projector, &args.reason).await?;
     let name = crate::escape::escape(&args.projector);
-    output.note(&format!("{name} is retired; to let it serve again: belfry release rollback {name}"));
+    output.note(format!("{name} is retired; to let it serve again: belfry release rollback {name}"));
     Ok(Exit::Ok)
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn follow(
 }
 
 impl Registry {
-    /// Serve what the database says, of what is loaded. What is not is loaded by [`keep_loaded`](super::keep_loaded).
+    /// Serve what the database says, of what is loaded. What is not is loaded by `keep_loaded`.
     pub async fn refresh(&self) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
         self.take_over(Vec::new()).await

@@ -117,7 +117,7 @@ impl Sqlite {
             .bind(reason)
             .execute(&mut *transaction)
             .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     pub(crate) async fn wait_for_topic(
@@ -148,7 +148,7 @@ impl Sqlite {
         .bind(reason)
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     pub(crate) async fn lift_hold(&self, sink: &str, epoch: i64, topic: &str) -> Result<bool, StoreError> {

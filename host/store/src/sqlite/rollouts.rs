@@ -60,7 +60,7 @@ impl Sqlite {
             .await?;
             note(&mut transaction, change, now_ms).await?;
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     pub(crate) async fn activate_first(
@@ -83,7 +83,7 @@ impl Sqlite {
         if done.rows_affected() > 0 {
             note(&mut transaction, &NewChange::activated(release, created_by), now_ms).await?;
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     pub(crate) async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
@@ -268,6 +268,6 @@ impl Sqlite {
             .execute(&mut *transaction)
             .await?;
         note(&mut transaction, &NewChange::paused(what, reason, created_by), now_ms).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 }

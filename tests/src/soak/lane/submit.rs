@@ -5,10 +5,13 @@ use std::time::Duration;
 use anyhow::Result;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
+use tokio::time::timeout;
 
 use super::{Lane, Promise, Written, digest};
 
 const RETRY: Duration = Duration::from_millis(100);
+/// After this a connection counts as dead.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Of a hundred transactions, so many are rolled back.
 const ROLLED_BACK: u32 = 20;
 
@@ -21,12 +24,12 @@ impl Lane {
             let promise = Promise { forbidden: true, texts: vec![digest(text.as_bytes())], ..self.promise(0, b"") };
             self.shared.ledger.submit(event_id, promise);
             // One that fails is rolled back too.
-            let _ = self.transaction(&text, false).await;
+            let _ = timeout(PATIENCE, self.transaction(&text, false)).await;
             return Ok(());
         }
         let Written { event_id, event } = self.write();
         let text = event.to_string();
-        while self.transaction(&text, true).await.is_err() {
+        while !matches!(timeout(PATIENCE, self.transaction(&text, true)).await, Ok(Ok(()))) {
             tokio::time::sleep(RETRY).await;
         }
         self.shared.ledger.acknowledge(event_id);

@@ -70,7 +70,8 @@ impl ReplicaName {
     /// Wait until the name is free.
     pub(super) async fn regain(&mut self) {
         tracing::error!(replica = self.name, "another replica took the name; nothing is read until it gives it up");
-        while !self.take().await.unwrap_or(false) {
+        // Retention deletes the row of a replica that was away for more than a day.
+        while self.store.register_sink(&self.row(), 0).await.is_err() || !self.take().await.unwrap_or(false) {
             self.wait(LOOK).await;
         }
     }
