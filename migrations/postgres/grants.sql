@@ -14,7 +14,8 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE ON belfry.consumer_position TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.relay TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE ON belfry.access_token TO belfry_runtime;
-    GRANT SELECT, INSERT, DELETE ON belfry.relay_checkpoint, belfry.discarded TO belfry_runtime;
+    GRANT SELECT, INSERT, DELETE ON belfry.relay_checkpoint TO belfry_runtime;
+    GRANT SELECT, INSERT ON belfry.discarded TO belfry_runtime;
     GRANT SELECT, INSERT, UPDATE, DELETE ON belfry.parked, belfry.held_topic, belfry.trial_tally TO belfry_runtime;
     GRANT SELECT ON belfry.retired, belfry.event_outbox, belfry._sqlx_migrations TO belfry_runtime;
     GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA belfry TO belfry_runtime;

@@ -164,6 +164,10 @@ impl Client {
         let response = request.timeout(ANSWERED_WITHIN).send().await?;
         let status = response.status();
         let text = response.text().await?;
-        Ok(Posted { status, body: serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))? })
+        let body = match status {
+            StatusCode::NO_CONTENT => Value::Null,
+            _ => serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))?,
+        };
+        Ok(Posted { status, body })
     }
 }

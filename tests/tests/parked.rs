@@ -449,6 +449,10 @@ async fn an_entry_that_expires_in_the_log_shows_as_such() -> Result<()> {
     let mut log = PgConnection::connect(&database.url).await?;
     let expire = "UPDATE belfry.outbox SET expires_at = now() - interval '1 s' WHERE source_event_id IS NOT NULL";
     sqlx::query(expire).execute(&mut log).await?;
+    // What the relay had read ahead, it reads again.
+    let service = service.restart().await?;
+    let client = service.client();
+    let url = client.url().to_owned();
     let goes_on = belfry(&["--url", &url, "pause", "end", "sink", "stdout"]).await?;
     ensure!(goes_on.code == Some(0), "{goes_on:?}");
     let explained = async || Ok(client.get(&format!("/v1/notifications/{id}")).await?.body);

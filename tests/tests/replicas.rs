@@ -392,8 +392,13 @@ async fn readiness_tells_of_every_part_and_depends_on_few() -> Result<()> {
     ensure!(one.metric("belfry_redis_connected").await? == 1.0);
 
     postgres.kill().await?;
-    let away = http.get(&ready).send().await?;
-    ensure!(away.status() == 503 && away.text().await?.starts_with("store: "), "a replica without its database");
+    // The database is asked once a second at most.
+    let asked = async || {
+        let away = http.get(&ready).send().await?;
+        Ok((away.status().as_u16(), away.text().await?))
+    };
+    let is_away = |(status, text): &(u16, String)| *status == 503 && text.starts_with("store: ");
+    eventually("a replica without its database is not ready", asked, is_away).await?;
     let away = one.readiness().await?;
     ensure!(away["ready"] == false && away["store"] != "ok" && away["redis"] == "connected", "{away}");
     Ok(())

@@ -207,7 +207,9 @@ async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Res
 #[tokio::test]
 async fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged() -> Result<()> {
     let kafka = shared_kafka().await?;
-    let missing = format!("{}.missing", Uuid::new_v4());
+    // One replica is not two, so nothing is acknowledged there.
+    let stuck = format!("{}.stuck", Uuid::new_v4());
+    kafka.create_topic(&stuck, 1, &[("min.insync.replicas", "2")]).await?;
     // Where events go; other tests' go there as well.
     let _ = kafka.create_topic(EVENTS, 4, &[]).await;
     let directory = TempDir::new()?;
@@ -215,11 +217,11 @@ async fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged
         ("preset", "testing".to_owned()),
         ("kafka.brokers", kafka.bootstrap()),
         ("kafka.topics", "[]".to_owned()),
-        ("notification.topic", missing.clone()),
+        ("notification.topic", stuck.clone()),
         ("sink.kafka.enabled", "true".to_owned()),
     ];
     let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
-    // In the log: an event, its notification, which has nowhere to go, another event, and its notification.
+    // In the log: an event, its notification, which is not acknowledged, another event, and its notification.
     let mut ids = Vec::new();
     for number in [1, 2] {
         let mut event = results_ready(&belfry_tests::Batch::number(number));
@@ -237,9 +239,9 @@ async fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged
     }
     let events = kafka.read_topic(EVENTS).await?;
     ensure!(events.iter().any(|event| event.header("event_id") == Some(&ids[1])), "the second event was sent");
-    kafka.create_topic(&missing, 1, &[]).await?;
+    kafka.set_topic(&stuck, &[("min.insync.replicas", "1")]).await?;
     let began = Instant::now();
-    while kafka.read_topic(&missing).await?.len() < 2 {
+    while kafka.read_topic(&stuck).await?.len() < 2 {
         ensure!(began.elapsed() < PATIENCE, "the first notification was passed over");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -1,7 +1,7 @@
 -- Retention keeps what a known sink has not read, whichever replica retires and whatever sinks that replica has. A replica
 -- of an earlier version passes the position of its own sinks only; the least of all positions counts.
 --
--- Checkpoints and what was discarded are deleted by statements of their own now: here the lock on the log is held, and no one can write.
+-- Checkpoints are deleted by a statement of their own now, for there are many: here the lock on the log is held, and no one can write.
 CREATE OR REPLACE FUNCTION belfry.retire_log(up_to bigint, before timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -27,6 +27,7 @@ BEGIN
   END IF;
   EXECUTE format('DROP TABLE belfry.%I', oldest.relname);
   UPDATE belfry.retired SET up_to = oldest.beyond - 1;
+  DELETE FROM belfry.discarded WHERE id < oldest.beyond;
   RETURN oldest.beyond - oldest.first;
 EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
   RETURN 0;

@@ -29,7 +29,7 @@ const NEEDED: [(&str, &str); 23] = [
     ("parked", "SELECT INSERT UPDATE DELETE"),
     ("held_topic", "SELECT INSERT UPDATE DELETE"),
     ("unparked", "SELECT INSERT DELETE"),
-    ("discarded", "SELECT INSERT DELETE"),
+    ("discarded", "SELECT INSERT"),
     ("retired", "SELECT"),
     ("event_outbox", "SELECT"),
     ("_sqlx_migrations", "SELECT"),

@@ -12,13 +12,9 @@ impl Postgres {
                 .fetch_one(&self.readers)
                 .await?;
         let mut log = positions as u64;
-        // With their entries.
-        for statement in [
-            "DELETE FROM belfry.relay_checkpoint WHERE upto_id <= (SELECT up_to FROM belfry.retired)",
-            "DELETE FROM belfry.discarded WHERE id <= (SELECT up_to FROM belfry.retired)",
-        ] {
-            sqlx::query(statement).execute(&self.readers).await?;
-        }
+        sqlx::query("DELETE FROM belfry.relay_checkpoint WHERE upto_id <= (SELECT up_to FROM belfry.retired)")
+            .execute(&self.readers)
+            .await?;
         // Rows are in the order of time, so each statement walks from the oldest and stops at the first young one.
         for statement in [
             "DELETE FROM belfry.withheld WHERE id IN (SELECT id FROM belfry.withheld ORDER BY id LIMIT $2) \
