@@ -7,8 +7,10 @@ failed=0
 # The command must be built with the tests: only then can its safeguards be switched off.
 $cargo build --quiet --workspace --bin belfry --test safeguards --test store --test parked --test kafka_sink --test hostile_guests --test envelopes --test unloadable --test slow_clients --test kafka_source || exit 1
 
-run() { # safeguard, file, test
-    BELFRY_SABOTAGE=$1 timeout 300 $cargo test --quiet --workspace --test "$2" -- --exact "$3" --test-threads 1 2>&1
+run() { # safeguard, file or lib, test
+    local where=(--test "$2")
+    [ "$2" != lib ] || where=(--lib)
+    BELFRY_SABOTAGE=$1 timeout 300 $cargo test --quiet --workspace "${where[@]}" -- --exact "$3" --test-threads 1 2>&1
 }
 
 try() { # safeguard, file, test
@@ -33,7 +35,7 @@ try cache-1 safeguards a_sequence_that_lets_sessions_cache_positions_is_refused
 try epoch store postgres::a_checkpoint_never_goes_back_and_only_the_holder_makes_it
 try position-compare-and-set store postgres::a_position_moves_only_from_where_it_is_believed_to_be
 try topic-id kafka_source stopped::a_topic_that_was_made_anew_while_belfry_was_away_is_not_skipped
-try contiguous-prefix safeguards a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged
+try contiguous-prefix lib delivery::relay::in_flight::tests::a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged
 try inbox store postgres::an_event_id_is_taken_once
 try issued store postgres::a_notification_is_issued_once_whatever_leads_to_it
 try seeded-randomness hostile_guests clocks_show_the_events_time_and_randomness_its_id

@@ -4,23 +4,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use belfry_store::{Batch, NewEvent, OpenError, Run, Store, StoreSettings, Submission, Writer, WriterSettings};
-use belfry_tests::servers::{Database, shared_kafka, shared_postgres};
-use belfry_tests::{BelfryProcess, results_ready};
+use belfry_tests::servers::{Database, shared_postgres};
 use bytes::Bytes;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
-use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// Where the events of these tests go.
-const EVENTS: &str = "huleedu.ras.batch.results.ready.v1";
-const PATIENCE: Duration = Duration::from_secs(40);
 const WRITERS: u64 = 4;
 const GROUPS: u64 = 60;
 
@@ -201,49 +196,4 @@ async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Res
     let log = store.read_relay(0, 10).await?.entries;
     ensure!(log.len() == 1 && log[0].event_id == Uuid::from_u128(3), "{log:?}");
     Ok(())
-}
-
-/// One topic takes nothing yet, the other acknowledges at once: what is acknowledged stands behind what is not.
-#[tokio::test]
-async fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged() -> Result<()> {
-    let kafka = shared_kafka().await?;
-    // One replica is not two, so nothing is acknowledged there.
-    let stuck = format!("{}.stuck", Uuid::new_v4());
-    kafka.create_topic(&stuck, 1, &[("min.insync.replicas", "2")]).await?;
-    // Where events go; other tests' go there as well.
-    let _ = kafka.create_topic(EVENTS, 4, &[]).await;
-    let directory = TempDir::new()?;
-    let settings = [
-        ("preset", "testing".to_owned()),
-        ("kafka.brokers", kafka.bootstrap()),
-        ("kafka.topics", "[]".to_owned()),
-        ("notification.topic", stuck.clone()),
-        ("sink.kafka.enabled", "true".to_owned()),
-    ];
-    let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
-    // In the log: an event, its notification, which is not acknowledged, another event, and its notification.
-    let mut ids = Vec::new();
-    for number in [1, 2] {
-        let mut event = results_ready(&belfry_tests::Batch::number(number));
-        let id = Uuid::new_v4().to_string();
-        event["event_id"] = id.as_str().into();
-        let posted = belfry.client().post(&event).await?;
-        ensure!(posted.status == 201, "{posted:?}");
-        ids.push(id);
-    }
-    // The session is given up, as nothing more is acknowledged; the next begins where the position was noted.
-    let began = Instant::now();
-    while !belfry.log()?.contains("the sink waits and is tried again") {
-        ensure!(began.elapsed() < PATIENCE, "the relay did not give up:\n{}", belfry.log()?);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let events = kafka.read_topic(EVENTS).await?;
-    ensure!(events.iter().any(|event| event.header("event_id") == Some(&ids[1])), "the second event was sent");
-    kafka.set_topic(&stuck, &[("min.insync.replicas", "1")]).await?;
-    let began = Instant::now();
-    while kafka.read_topic(&stuck).await?.len() < 2 {
-        ensure!(began.elapsed() < PATIENCE, "the first notification was passed over");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    belfry.terminate().await
 }

@@ -36,7 +36,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Its address.
-    #[error("source.postgres {name:?}: {error}")]
+    #[error("source.postgres {name}: {error}")]
     Address {
         /// The source.
         name: String,

@@ -238,3 +238,37 @@ impl InFlight {
         now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn entry(position: i64) -> RelayEntry {
+        RelayEntry {
+            position,
+            event_id: Uuid::nil(),
+            topic: "t".into(),
+            event_key: position.to_string(),
+            payload: Vec::new(),
+            headers: Vec::new(),
+            is_notification: false,
+            expires_at_ms: None,
+            created_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_position_is_noted_only_up_to_the_first_entry_that_is_not_acknowledged() {
+        let mut in_flight = InFlight::new(0);
+        let numbers: Vec<usize> = (1..=4).map(|position| in_flight.send(&entry(position))).collect();
+        in_flight.read_up_to(9);
+        for number in [numbers[0], numbers[2], numbers[3]] {
+            in_flight.acknowledge(number);
+        }
+        assert_eq!(in_flight.position(), 1, "the second is not acknowledged");
+        in_flight.acknowledge(numbers[1]);
+        assert_eq!(in_flight.position(), 9, "all that was read is");
+    }
+}
