@@ -132,6 +132,8 @@ async fn the_description_is_valid_and_every_answer_is_described() -> Result<()> 
         for path in paths.into_iter().filter(|path| *path != "/v1/feed") {
             arguments.extend(["--include-path", path]);
         }
+        // The client cannot make components; `admission.rs` uploads real ones and broken ones.
+        arguments.extend(["--exclude-operation-id", "uploadRelease"]);
         run(&bin.join("schemathesis"), &arguments).await?;
     }
     let log = belfry.log()?;

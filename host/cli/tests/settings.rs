@@ -147,9 +147,10 @@ fn what_serve_refuses_is_refused_by_a_check() {
         let said = refused(&mut with(belfry(&["serve"]), directory.path(), settings));
         assert!(said.contains(word), "{settings:?}: {said}");
     }
-    let fine = run(&mut with(belfry(&["config", "check"]), directory.path(), &[]));
+    let elsewhere = TempDir::new().expect("a directory");
+    let fine = run(&mut with(belfry(&["config", "check"]), elsewhere.path(), &[]));
     assert!(fine.status.success(), "{}", text(&fine.stderr));
-    assert!(!directory.path().join("belfry.db").exists(), "a check creates nothing");
+    assert!(!elsewhere.path().join("belfry.db").exists(), "a check creates nothing");
 }
 
 const SSL: &str = "kafka.properties.security.protocol=ssl";

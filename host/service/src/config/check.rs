@@ -33,9 +33,11 @@ impl Config {
     fn check_cache(&self) -> Result<(), String> {
         let Some(directory) = self.cache_directory() else { return Ok(()) };
         match directory.ancestors().find(|directory| directory.exists()) {
-            Some(there) if !there.is_dir() => {
-                Err(format!("sandbox.cache_directory: {} is not a directory; choose another", there.display()))
-            }
+            Some(there) if !there.is_dir() => Err(format!(
+                "sandbox.cache_directory: cannot use {}: {} is not a directory; choose another",
+                directory.display(),
+                there.display()
+            )),
             _ => Ok(()),
         }
     }

@@ -43,7 +43,7 @@ pub struct Sqlite {
     readers: SqlitePool,
     file: Arc<DatabaseFile>,
     /// Held as long as the store is used; the system lets go of it when the process ends, however it ends.
-    _lock: Arc<File>,
+    lock: Arc<File>,
 }
 
 impl Sqlite {
@@ -74,12 +74,14 @@ impl Sqlite {
         let writer = pool(1).connect_with(options.clone()).await?;
         migrations::SQLITE.run(&writer).await?;
         let readers = pool(READERS).min_connections(1).connect_with(options.read_only(true)).await?;
-        Ok(Self { writer, readers, file, _lock: Arc::new(lock) })
+        Ok(Self { writer, readers, file, lock: Arc::new(lock) })
     }
 
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        // Whatever still holds this store cannot write any more.
+        let _ = self.lock.unlock();
     }
 }
 
