@@ -17,6 +17,8 @@ use tokio::time::timeout;
 const HALF_SENT: usize = 1200;
 /// How long anything may take while they are there.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The whole test takes a fifth of this.
+const LOCKED_OUT: Duration = Duration::from_secs(90);
 
 /// This process has the clients' ends of all connections.
 fn raise_descriptors() -> Result<()> {
@@ -70,6 +72,11 @@ async fn all_goes_on(belfry: &BelfryProcess, number: u64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_sent_requests_lock_no_one_out() -> Result<()> {
+    // A client that is locked out waits for a long time.
+    timeout(LOCKED_OUT, half_sent_requests()).await.context("a client is locked out")?
+}
+
+async fn half_sent_requests() -> Result<()> {
     raise_descriptors()?;
     let directory = TempDir::new()?;
     // No more descriptors than most systems give, and no time-out that would come to help.
