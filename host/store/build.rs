@@ -12,13 +12,14 @@ const FOLDERS: [(&str, &str); 3] =
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=../../migrations");
-    let migrations = fs::canonicalize("../../migrations")?;
+    let migrations = Path::new("../../migrations");
     let mut list = String::new();
     for (name, folder) in FOLDERS {
         let _ = writeln!(list, "const {name}_FILES: &[(&str, &str)] = &[");
         for file in files(&migrations.join(folder))? {
             let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            let _ = writeln!(list, "    ({stem:?}, include_str!({:?})),", file.display().to_string());
+            // The text itself, not its path: another checkout may build with the same target directory.
+            let _ = writeln!(list, "    ({stem:?}, {:?}),", fs::read_to_string(&file)?);
         }
         list.push_str("];\n");
     }
