@@ -163,7 +163,7 @@ fn what_is_no_rule_is_refused_with_the_culprit_and_the_remedy() {
     }
 }
 
-/// A rule with other core modules in it, each instantiated so many times, as toolchains bring runtimes and libraries along.
+/// A rule with other core modules in it, each instantiated several times, as toolchains bring runtimes and libraries along.
 fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
     const CORE_MODULE: u8 = 1;
     const CORE_INSTANCES: u8 = 2;

@@ -2,11 +2,11 @@ use std::borrow::Cow;
 
 use crate::sabotaged;
 
-/// Exact integers of so many digits are what RFC 8785 writes, too: they are below 2^53.
+/// Exact integers of this many digits are what RFC 8785 writes, too: they are below 2^53.
 const SHORT_DIGITS: usize = 15;
 /// Where the decimal point may be, in digits from the first one, for a number to be written without an exponent.
 const PLAIN: std::ops::RangeInclusive<i64> = -5..=400;
-/// Exponents of at most so many digits are added as machine integers.
+/// Exponents of up to this many digits are added as machine integers.
 const EXPONENT_DIGITS: usize = 17;
 
 /// The exact value of a JSON number: ±0.DIGITS × 10^point. Every value has one form.

@@ -106,7 +106,7 @@ impl Group {
         }
     }
 
-    /// Whoever is not ready gets no events that would show that it could take them again, so the writer tries by itself.
+    /// A replica that is not ready is sent no events, so none would show that it can take them again: the writer tries by itself.
     async fn look(&self) {
         let failing = self.failure.borrow().is_some();
         let found = if failing { self.store.try_to_write().await } else { self.store.check_file() };

@@ -92,7 +92,7 @@ impl Denials {
     }
 }
 
-/// Whoever has one IPv6 address has 2⁶⁴ of them.
+/// A client that has one IPv6 address has 2⁶⁴ of them.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

@@ -15,7 +15,7 @@ use super::problem::Problem;
 
 /// The largest JSON document that asks for a change, in bytes.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 64 << 10;
-/// How deep objects and lists of such a document may stand in one another.
+/// How deep objects and lists of such a document may be nested.
 const MAX_DEPTH: usize = 100;
 
 /// The parts of a path that have a name.
@@ -90,7 +90,7 @@ fn check(bytes: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A whole body of at most so many bytes.
+/// A whole body, up to a limit in bytes.
 pub(super) async fn read(body: Body, limit: usize, advice: &str) -> Result<Bytes, Problem> {
     let hint = body.size_hint();
     if hint.lower() > limit as u64 {

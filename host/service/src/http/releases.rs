@@ -131,7 +131,7 @@ async fn add(upload: &mut Upload, name: &str, field: Field<'_>) -> Result<(), Pr
     Ok(())
 }
 
-/// A part of at most so many bytes.
+/// A part, up to a limit in bytes.
 async fn part(mut field: Field<'_>, name: &str, limit: usize) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
     while let Some(chunk) = field.chunk().await.map_err(not_a_form)? {

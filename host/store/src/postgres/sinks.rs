@@ -61,7 +61,7 @@ impl Postgres {
         Ok(true)
     }
 
-    /// Whoever serves the sink loses the lease, and the next holder begins there.
+    /// A replica that serves the sink loses the lease, and the next holder begins there.
     pub(crate) async fn skip_gap(
         &self,
         name: &str,

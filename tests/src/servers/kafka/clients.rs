@@ -31,7 +31,7 @@ impl Kafka {
         self.wait_for_topic(name, Some(partitions)).await
     }
 
-    /// Let nobody write to a topic, or let all do so again. The broker needs an authorizer.
+    /// Let no client write to a topic, or let all do so again. The broker needs an authorizer.
     ///
     /// # Errors
     /// If the broker refuses.

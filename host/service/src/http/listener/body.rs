@@ -82,7 +82,7 @@ impl Received {
         received
     }
 
-    /// Ask for the memory of so many bytes, if there is not enough.
+    /// Ask for the memory that these bytes need, if there is not enough.
     fn allow(&mut self, bytes: usize) {
         if bytes > self.allowed {
             // A body whose length is not known takes a step at a time.

@@ -70,7 +70,7 @@ impl Gathered {
         }
     }
 
-    /// The next record, whose value has so many bytes.
+    /// The next record, and the size of its value in bytes.
     pub(super) fn add(&mut self, offset: i64, bytes: usize, record: Record) {
         self.next = offset + 1;
         self.bytes += bytes;
