@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use belfry_store::{Submitted, SubmittedSettings};
+use belfry_store::{LAST_DRAWN_ID, Submitted, SubmittedSettings};
 use belfry_tests::servers::{Postgres, shared_postgres};
 use belfry_tests::{Batch, BelfryProcess, ServiceDatabase, logged_events, results_ready};
 use serde_json::json;
@@ -297,5 +297,33 @@ async fn what_is_deleted_and_not_yet_cleared_away_does_not_slow_down_the_reader(
     );
     ensure!(looked_at < 20 * BACKLOG, "{looked_at} rows were looked at to read {}", 2 * BACKLOG);
     dump.rollback().await?;
+    Ok(())
+}
+
+/// The reader passes over rows whose ids were drawn already when all who drew them have ended. An id that is only about to be
+/// drawn must not be among them: its row would be found a minute later, behind those that followed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_counts_as_drawn_only_once_it_is() -> Result<()> {
+    const LOOKS: u32 = 500_000;
+    let service = ServiceDatabase::create(shared_postgres().await?).await?;
+    let mut drawing = JoinSet::new();
+    for _ in 0..4 {
+        let pool = service.pool.clone();
+        drawing.spawn(async move {
+            let draw = "SELECT count(nextval('belfry.submitted_id_seq')) FROM generate_series(1, 1000)";
+            while sqlx::query(draw).execute(&pool).await.is_ok() {}
+        });
+    }
+    let look = format!(
+        "DO $$ DECLARE seen bigint; drawn bigint; BEGIN \
+           FOR look IN 1..{LOOKS} LOOP \
+             seen := ({LAST_DRAWN_ID}); \
+             drawn := pg_sequence_last_value('belfry.submitted_id_seq'); \
+             IF seen > drawn THEN RAISE EXCEPTION '% was seen as drawn, and later only %', seen, drawn; END IF; \
+           END LOOP; \
+         END $$"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(look)).execute(&service.pool).await?;
+    drawing.shutdown().await;
     Ok(())
 }

@@ -58,7 +58,7 @@ pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, UNSTORABLE, WITHHELD_EXPIRED,
     WITHHELD_ISSUED, WITHHELD_MUTED,
 };
-pub use submitted::{Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
+pub use submitted::{LAST_DRAWN_ID, Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
 pub use token::{NewToken, Token};
 pub use trial::{Candidate, Trial, TrialChange, TrialStep};
 pub use writer::{PendingReceipt, Writer, WriterGone, WriterSettings};

@@ -19,6 +19,10 @@ use uuid::Uuid;
 use floor::Floor;
 pub use migrate::migrate_submit;
 
+/// The last id that was drawn. Not `SELECT last_value`: while the server logs a sequence, which it does at every 32nd number,
+/// the row shows a number up to 31 ahead. The function waits until that is over.
+pub const LAST_DRAWN_ID: &str = "SELECT pg_sequence_last_value('belfry.submitted_id_seq')";
+
 /// The server ends a statement itself before we give the connection up.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -141,11 +145,13 @@ impl Submitted {
     /// The lowest rows that are there: `limit` at most, and as many as have `bytes` together, but one at least.
     pub async fn read(&mut self, limit: u32, bytes: u32) -> Result<Vec<SubmittedEvent>, SubmittedError> {
         if self.floor.wants_last_drawn() {
-            let query = sqlx::query_scalar("SELECT last_value FROM belfry.submitted_id_seq");
-            let drawn = patient(self.patience, query.fetch_one(&mut self.connection)).await?;
+            let query = sqlx::query_scalar(LAST_DRAWN_ID);
+            let drawn: Option<i64> = patient(self.patience, query.fetch_one(&mut self.connection)).await?;
             let query = sqlx::query_scalar("SELECT pg_current_xact_id()::text::bigint");
             let transaction = patient(self.patience, query.fetch_one(&mut self.connection)).await?;
-            self.floor.note_last_drawn(drawn, transaction);
+            if let Some(drawn) = drawn {
+                self.floor.note_last_drawn(drawn, transaction);
+            }
         }
         // The sizes are known without fetching what is stored out of line.
         let query = sqlx::query(
