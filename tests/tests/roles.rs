@@ -106,10 +106,12 @@ async fn nobody_may_do_more_than_his_part() -> Result<()> {
     migrate_submit(&settings(&database, "belfry_owner")).await?;
     let envelope = r#"'{"event_type":"a","source_service":"s","data":1}'"#;
     let submit = format!("SELECT belfry.submit({envelope})");
+    let submit_to = format!("SELECT belfry.submit({envelope}, NULL, 'other.v1')");
     let submit_all = format!("SELECT belfry.submit_all(ARRAY[{envelope}])");
     let allowed = [
         ("belfry_publisher", submit.as_str()),
         ("belfry_publisher", &submit_all),
+        ("belfry_publisher", &submit_to),
         ("belfry_runtime", "SELECT belfry.extend_log(100, 4)"),
         ("belfry_runtime", "SELECT belfry.retire_log(0, now())"),
         ("belfry_runtime", "SELECT belfry.incarnation()"),
@@ -158,6 +160,7 @@ async fn nobody_may_do_more_than_his_part() -> Result<()> {
         ("belfry_publisher", "SELECT belfry.incarnation()"),
         ("belfry_publisher", "SELECT nextval('belfry.submitted_id_seq')"),
         ("somebody", &submit),
+        ("somebody", &submit_to),
         ("somebody", "SELECT FROM belfry.event_outbox"),
         ("somebody", "SELECT belfry.retire_log(0, now())"),
     ];

@@ -199,6 +199,57 @@ async fn what_belfry_refuses_becomes_a_dead_letter_and_is_gone_from_the_service(
     Ok(())
 }
 
+/// The topics of the log's events, in order.
+async fn topics(log: &PgPool) -> Result<Vec<Option<String>>> {
+    let query = "SELECT topic FROM belfry.outbox WHERE source_event_id IS NULL ORDER BY id";
+    Ok(sqlx::query_scalar(query).fetch_all(log).await?)
+}
+
+/// The topic is chosen at the call, also by a service that was upgraded while Belfry read its database.
+#[tokio::test]
+async fn an_event_may_be_published_to_a_topic_of_its_own() -> Result<()> {
+    let together = Together::start().await?;
+    let pool = &together.service.pool;
+    sqlx::raw_sql(
+        "DROP FUNCTION belfry.submit(text, text, text), belfry.submit_all(text[], text, text); \
+         ALTER TABLE belfry.submitted DROP COLUMN topic; DELETE FROM belfry._submit_migrations WHERE version = 3",
+    )
+    .execute(pool)
+    .await?;
+    together.service.submit(&other(1).to_string(), None).await?;
+    together.logged(1).await?;
+    let (code, text) = migrated(&["migrate", "--submit-only", "--url", &together.service.database.url]).await?;
+    assert!(code == Some(0) && text.contains("went from version 2 to 3"), "{text}");
+
+    let submit = |topic: Option<&'static str>| {
+        sqlx::query("SELECT belfry.submit($1, NULL, $2)").bind(other(2).to_string()).bind(topic).execute(pool)
+    };
+    submit(Some("grading.graded")).await?;
+    submit(None).await?;
+    sqlx::query("SELECT belfry.submit_all($1, topic => 'both.v1', event_key => 'k')")
+        .bind(vec![other(3).to_string(), other(4).to_string()])
+        .execute(pool)
+        .await?;
+    let own = Some("grading.essay.graded.v1".to_owned());
+    let of = |topic: &str| Some(topic.to_owned());
+    together.logged(5).await?;
+    let expected = [own.clone(), of("grading.graded"), own, of("both.v1"), of("both.v1")];
+    assert_eq!(topics(&together.log).await?, expected);
+
+    for wrong in ["", "no topic", ".", "a/b"] {
+        let refused = submit(Some(wrong)).await.err().with_context(|| format!("refused: {wrong}"))?;
+        assert!(refused.to_string().contains("not a name that a topic can have"), "{refused}");
+    }
+    // Only rules write there.
+    submit(Some("huleedu.notification.teacher.requested.v1")).await?;
+    together.service.wait_until_read().await?;
+    let letters: Vec<String> =
+        sqlx::query_scalar("SELECT detail FROM belfry.dead_letter").fetch_all(&together.log).await?;
+    assert!(letters.len() == 1 && letters[0].contains("huleedu.notification.teacher.requested.v1"), "{letters:?}");
+    together.belfry.stop().await;
+    Ok(())
+}
+
 async fn migrated(arguments: &[&str]) -> Result<(Option<i32>, String)> {
     let ended = belfry(arguments).await?;
     Ok((ended.code, ended.stdout + &ended.stderr))
@@ -216,7 +267,7 @@ async fn the_command_installs_it_and_says_from_where_to_where() -> Result<()> {
     let server = shared_postgres().await?;
     let (service, store) = (server.create_database().await?, server.create_database().await?);
     let install = ["migrate", "--submit-only", "--url", &service.url];
-    for told in ["schema submit went from version 0 to 2", "schema submit is up to date at version 2"] {
+    for told in ["schema submit went from version 0 to 3", "schema submit is up to date at version 3"] {
         let (code, text) = migrated(&install).await?;
         assert!(code == Some(0) && text.contains(told), "{code:?} {text}");
     }

@@ -1,4 +1,5 @@
 use sha2::{Digest, Sha256};
+use uuid::{Uuid, uuid};
 
 use crate::Envelope;
 use crate::canonical::canonical_without;
@@ -21,9 +22,27 @@ pub fn content_hash(envelope: &Envelope) -> ContentHash {
     hasher.finalize().into()
 }
 
+/// The namespace of ids that follow from an event's content: UUIDv5(DNS, "belfry.event-content.v1").
+pub const CONTENT_NAMESPACE: Uuid = uuid!("24df2971-0839-511b-8038-c88eaff762e8");
+
+/// The id of an event that is known by its content: UUIDv5 over the hash and the number of the time window in which it came
+/// (i64, big endian).
+pub fn content_id(hash: &ContentHash, window: i64) -> Uuid {
+    Uuid::new_v5(&CONTENT_NAMESPACE, &[hash.as_slice(), &window.to_be_bytes()].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_follows_from_content_and_window() {
+        assert_eq!(CONTENT_NAMESPACE, Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"belfry.event-content.v1"));
+        let (one, other) = (hash("t", r#"{"a":1}"#), hash("t", r#"{"a":2}"#));
+        assert_eq!(content_id(&one, 7).to_string(), "832a36f2-068a-5078-be49-dfd7a9c62e11");
+        assert_ne!(content_id(&one, 7), content_id(&one, 8));
+        assert_ne!(content_id(&one, 7), content_id(&other, 7));
+    }
 
     fn hash(event_type: &str, data: &str) -> ContentHash {
         let text = format!(

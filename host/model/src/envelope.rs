@@ -16,7 +16,7 @@ use crate::{Outcome, parse_instant_ms};
 /// Fields that are not named here survive in the bytes that are stored.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// The event's id.
+    /// The event's id: the envelope's own, or the one by which the event is known instead.
     pub event_id: Uuid,
     /// The event's type, which is also its topic. Has no U+0000.
     pub event_type: String,
@@ -42,6 +42,8 @@ pub struct Envelope {
     pub partition_key: Option<String>,
     /// `batch_id` of the data. A number is the text that it has there. Has no U+0000.
     pub batch_id: Option<String>,
+    /// Whether the producer gave a `correlation_id`.
+    is_correlated: bool,
 }
 
 /// Why a text is not an event.
@@ -72,6 +74,12 @@ impl Envelope {
         Self::from_fields(event_id, &fields).map_err(|malformed| Malformed { event_id: Some(event_id), ..malformed })
     }
 
+    /// The same event under another id than the envelope's own, such as that of its record's headers.
+    pub fn known_as(self, event_id: Uuid) -> Self {
+        let correlation_id = if self.is_correlated { self.correlation_id } else { event_id };
+        Self { event_id, correlation_id, ..self }
+    }
+
     fn from_fields(event_id: Uuid, fields: &Fields<'_>) -> Result<Self, Malformed> {
         let event_type = text("event_type", fields.required("event_type")?)?;
         without_nul("/event_type", &event_type)?;
@@ -100,6 +108,7 @@ impl Envelope {
             _ => None,
         };
         without_nul("/data/batch_id", batch_id.as_deref().unwrap_or_default())?;
+        let correlation_id = fields.given("correlation_id").map(|raw| uuid("correlation_id", raw)).transpose()?;
         Ok(Self {
             event_id,
             event_type,
@@ -107,13 +116,14 @@ impl Envelope {
             occurred_at_ms,
             source_service,
             schema_version: fields.given("schema_version").map_or(Ok(1), schema_version)?,
-            correlation_id: fields.given("correlation_id").map_or(Ok(event_id), |raw| uuid("correlation_id", raw))?,
+            correlation_id: correlation_id.unwrap_or(event_id),
             data,
             data_text: data_raw.get().into(),
             metadata,
             metadata_text: metadata_raw.map(|raw| raw.get().into()),
             partition_key,
             batch_id,
+            is_correlated: correlation_id.is_some(),
         })
     }
 

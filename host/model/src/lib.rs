@@ -22,7 +22,7 @@ mod sabotage;
 mod timestamp;
 
 pub use canonical::canonical_json;
-pub use content_hash::{ContentHash, content_hash};
+pub use content_hash::{CONTENT_NAMESPACE, ContentHash, content_hash, content_id};
 pub use envelope::{Envelope, Malformed};
 pub use event::{
     BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1, Event,

@@ -127,6 +127,7 @@ impl DeadLetters {
         let Some(history) = self.pipeline.store.event(event_id).await? else { return Ok(None) };
         // It was taken, so it is no larger than what was taken then.
         let read = Incoming::read(Bytes::from(history.event.payload), usize::MAX, Arrival::Posted);
-        Ok(read.ok().filter(|event| active.wants(&event.envelope)).map(|event| (event, active)))
+        let read = read.ok().map(|event| event.known_as(event_id));
+        Ok(read.filter(|event| active.wants(&event.envelope)).map(|event| (event, active)))
     }
 }

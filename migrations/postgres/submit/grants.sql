@@ -4,10 +4,12 @@ DO $$
 BEGIN
   -- Two at once would fail each other.
   PERFORM pg_advisory_xact_lock(7341, 'belfry.submitted'::regclass::oid::int);
-  REVOKE ALL ON FUNCTION belfry.submit, belfry.submit_all FROM PUBLIC;
+  REVOKE ALL ON FUNCTION belfry.submit(text, text), belfry.submit(text, text, text),
+    belfry.submit_all(text[], text), belfry.submit_all(text[], text, text) FROM PUBLIC;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_publisher') THEN
     GRANT USAGE ON SCHEMA belfry TO belfry_publisher;
-    GRANT EXECUTE ON FUNCTION belfry.submit, belfry.submit_all TO belfry_publisher;
+    GRANT EXECUTE ON FUNCTION belfry.submit(text, text), belfry.submit(text, text, text),
+      belfry.submit_all(text[], text), belfry.submit_all(text[], text, text) TO belfry_publisher;
   END IF;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'belfry_runtime') THEN
     GRANT USAGE ON SCHEMA belfry TO belfry_runtime;

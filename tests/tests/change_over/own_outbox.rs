@@ -15,8 +15,6 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
-use crate::load::produce;
-
 const GUIDE: &str = include_str!("../../../docs/submit.md");
 const EVENTS: &str = "huleedu.ras.batch.results.ready.v1";
 /// Writers, each with a key of its own.
@@ -93,10 +91,12 @@ impl Service {
 async fn write(pool: &PgPool, key: &str, way: Way) -> Result<Uuid> {
     let event_id = Uuid::new_v4();
     let batch = Batch { event_id, batch_id: key.to_owned(), teacher: format!("teacher-of-{key}"), failed: 0 };
-    let event = results_ready(&batch);
+    let mut event = results_ready(&batch);
     let mut transaction = pool.begin().await?;
     match way {
         Way::OwnTable => {
+            // The id that counts is the row's; the relay makes another anyway.
+            event["event_id"] = Uuid::new_v4().to_string().into();
             sqlx::query("INSERT INTO event_outbox (id, event_data, event_key) VALUES ($1, $2::jsonb, $3)")
                 .bind(event_id)
                 .bind(event.to_string())
@@ -116,16 +116,21 @@ async fn write(pool: &PgPool, key: &str, way: Way) -> Result<Uuid> {
     Ok(event_id)
 }
 
-/// The service's relay. Stopped between sending and marking, it leaves what it has sent unmarked.
+/// The service's relay. At each attempt it makes a new envelope, with an `event_id` and a time of its own; only the header
+/// keeps the row's id. Some attempts fail after the record was sent. Stopped between sending and marking, it leaves
+/// what it has sent unmarked.
 struct Relay {
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<usize>>,
+    /// Attempts after which a record is sent again.
+    failed: Arc<AtomicUsize>,
 }
 
 impl Relay {
     fn start(pool: &PgPool, kafka: &'static Kafka) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let pool = pool.clone();
+        let failed = Arc::<AtomicUsize>::default();
+        let (pool, failing) = (pool.clone(), failed.clone());
         let task = tokio::spawn(async move {
             loop {
                 let rows = sqlx::query(
@@ -136,9 +141,14 @@ impl Relay {
                 .await?;
                 let mut sent = Vec::new();
                 for row in &rows {
-                    let event: Value = serde_json::from_str(row.try_get(1)?)?;
-                    produce(kafka, EVENTS, &event).await?;
-                    sent.push(row.try_get::<Uuid, _>(0)?);
+                    let id: Uuid = row.try_get(0)?;
+                    attempt(kafka, id, serde_json::from_str(row.try_get(1)?)?).await?;
+                    if fastrand::u32(0..8) == 0 {
+                        // Those behind it wait for its next attempt.
+                        failing.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                    sent.push(id);
                 }
                 if *stopping.borrow() && !sent.is_empty() {
                     return Ok(sent.len());
@@ -150,7 +160,7 @@ impl Relay {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
-        Self { stop, task }
+        Self { stop, task, failed }
     }
 
     /// Gives how many it has sent and not marked.
@@ -160,11 +170,34 @@ impl Relay {
     }
 }
 
+async fn attempt(kafka: &Kafka, id: Uuid, mut event: Value) -> Result<()> {
+    event["event_id"] = Uuid::new_v4().to_string().into();
+    event["event_timestamp"] = format!("2026-03-02T09:15:01.{:06}Z", fastrand::u32(0..1_000_000)).into();
+    event["data"]["timestamp"] = event["event_timestamp"].clone();
+    let id = id.to_string();
+    let key = event["data"]["batch_id"].as_str().map(str::as_bytes);
+    let headers: [(&str, &[u8]); 2] = [("event_id", id.as_bytes()), ("event_type", EVENTS.as_bytes())];
+    kafka.produce(EVENTS, key, &headers, Some(event.to_string().as_bytes())).await?;
+    Ok(())
+}
+
 /// The statements of the guide's third step.
 fn hand_over() -> Result<String> {
     let begin = GUIDE.find("   BEGIN;\n   LOCK TABLE event_outbox").context("the guide's third step")?;
     let length = GUIDE[begin..].find("   COMMIT;").context("its end")?;
-    Ok(GUIDE[begin..begin + length + "   COMMIT;".len()].to_owned())
+    let statements = &GUIDE[begin..begin + length + "   COMMIT;".len()];
+    // As its second step says for a relay that makes new ids.
+    let changes = [
+        (
+            "(SELECT event_data, event_key",
+            "(SELECT jsonb_set(event_data, '{event_id}', to_jsonb(id)) AS event_data, event_key",
+        ),
+        ("NEW.event_data::text", "jsonb_set(NEW.event_data, '{event_id}', to_jsonb(NEW.id))::text"),
+    ];
+    changes.iter().try_fold(statements.to_owned(), |statements, (before, after)| {
+        ensure!(statements.contains(before), "the guide has no {before}");
+        Ok(statements.replace(before, after))
+    })
 }
 
 async fn start(
@@ -194,6 +227,7 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
         // Whoever reads the events, such as Belfry itself, is told of each once.
         ("kafka.topics", format!("[\"{EVENTS}\"]")),
         ("kafka.start_at", "earliest".to_owned()),
+        ("kafka.identity", format!("{{\"{EVENTS}\"=\"header\"}}")),
         ("notification.topic", notifications.clone()),
         ("sink.kafka.enabled", "true".to_owned()),
     ];
@@ -201,6 +235,8 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
     let service = Service::start(&database, &run).await?;
     let relay = Relay::start(&service.pool, kafka);
     service.goes_on(150).await?;
+    let look = async || Ok(relay.failed.load(Ordering::Relaxed));
+    eventually("the relay sends records again", look, |failed| *failed >= 10).await?;
 
     // 1. Install.
     let installed = belfry(&["migrate", "--submit-only", "--url", &database.url]).await?;

@@ -23,8 +23,8 @@ pub use preset::Preset;
 pub use tokens::{Tokens, TokensError};
 pub(crate) use transport::secret;
 pub use transport::{
-    DeclaredTopic, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store, Subscribed,
-    is_secret, without_secrets,
+    DeclaredTopic, EventIdentity, Kafka, PostgresSource, Property, Redis, SecretError, SourceTopics, Sources, Store,
+    Subscribed, is_secret, without_secrets,
 };
 
 /// The commented defaults; the documentation of every setting.
@@ -281,6 +281,7 @@ impl Config {
             ("store.statement_timeout_ms", self.store.statement_timeout_ms as usize, 100, 600_000),
             ("store.partition_entries", self.store.partition_entries as usize, 4, 1 << 40),
             ("store.lock_timeout_ms", self.store.lock_timeout_ms as usize, 100, 60_000),
+            ("kafka.identity_window_seconds", self.kafka.identity_window_seconds as usize, 1, 30 * 24 * 3600),
             ("delivery.stall_ms", self.delivery.stall_ms as usize, 1000, 600_000),
             ("delivery.backoff_max_ms", self.delivery.backoff_max_ms as usize, 100, 600_000),
             ("retention.log_days", self.retention.log_days as usize, 1, 36_500),
@@ -312,6 +313,15 @@ impl Config {
     fn transport_problem(&self) -> Option<String> {
         if (self.sink.kafka.enabled || !self.source_topics().is_empty()) && self.kafka.brokers.is_empty() {
             return Some("kafka.brokers: needed by sink.kafka and kafka.topics; set it, such as kafka-1:9092".into());
+        }
+        let window_days = self.kafka.identity_window_seconds.div_ceil(24 * 3600);
+        let by_content = self.kafka.identity.values().any(|identity| *identity == EventIdentity::Content);
+        if by_content && 2 * window_days > u64::from(self.retention.inbox_days) {
+            return Some(
+                "kafka.identity_window_seconds: ids must be known for twice that time; use a shorter one, or more \
+                 retention.inbox_days"
+                    .into(),
+            );
         }
         if let Some(Err(invalid)) = self.kafka.start_at.as_deref().map(str::parse::<crate::kafka::StartAt>) {
             return Some(format!("kafka.start_at: {invalid}"));

@@ -31,6 +31,9 @@ pub struct Kafka {
     pub topics: SourceTopics,
     pub start_at: Option<String>,
     pub behind: Option<String>,
+    #[serde(deserialize_with = "identities")]
+    pub identity: BTreeMap<String, EventIdentity>,
+    pub identity_window_seconds: u64,
     #[serde(deserialize_with = "properties")]
     pub properties: BTreeMap<String, Property>,
     pub declared: BTreeMap<String, DeclaredTopic>,
@@ -52,6 +55,18 @@ pub enum SourceTopics {
 pub enum Subscribed {
     /// The only one there is.
     Subscribed,
+}
+
+/// What identifies the events of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventIdentity {
+    /// `event_id` of the envelope, whatever the headers say.
+    Envelope,
+    /// The record's header `event_id`, whatever the envelope says.
+    Header,
+    /// Type and data, as they are hashed.
+    Content,
 }
 
 /// A value of librdkafka's, however it is written.
@@ -77,6 +92,22 @@ fn properties<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTree
     let mut properties = BTreeMap::new();
     flatten("", BTreeMap::deserialize(deserializer)?, &mut properties);
     Ok(properties)
+}
+
+fn identities<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, EventIdentity>, D::Error> {
+    let of = |(topic, value): (String, Property)| {
+        let identity = match value.to_string().as_str() {
+            "envelope" => EventIdentity::Envelope,
+            "header" => EventIdentity::Header,
+            "content" => EventIdentity::Content,
+            other => {
+                let problem = format!("{other:?} for the topic {topic}: use envelope, header or content");
+                return Err(serde::de::Error::custom(problem));
+            }
+        };
+        Ok((topic, identity))
+    };
+    properties(deserializer)?.into_iter().map(of).collect()
 }
 
 fn flatten(prefix: &str, written: BTreeMap<String, Written>, properties: &mut BTreeMap<String, Property>) {

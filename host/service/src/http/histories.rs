@@ -125,7 +125,7 @@ impl From<NotRerun> for Problem {
 }
 
 fn cause(event: LogEntry) -> Option<CauseView> {
-    let envelope = Envelope::parse(&event.payload).ok()?;
+    let envelope = Envelope::parse(&event.payload).ok()?.known_as(event.event_id);
     let traceparent = envelope.metadata_str("traceparent").map(str::to_owned);
     Some(CauseView {
         traceparent,

@@ -23,6 +23,8 @@ pub struct Incoming {
     pub content_hash: ContentHash,
     /// How it came.
     pub arrival: Arrival,
+    /// Where its content is its identity: its id if the same content came a window earlier.
+    pub earlier_id: Option<Uuid>,
 }
 
 /// How an event came to us, which decides whether we publish it.
@@ -32,8 +34,15 @@ pub enum Arrival {
     Posted,
     /// It was read from its own topic, so it is recorded and not published there again.
     Consumed(Origin),
-    /// A service submitted it within a transaction of its own, with a key if it chose one. It is published.
-    Submitted(Origin, Option<String>),
+    /// A service submitted it within a transaction of its own. It is published.
+    Submitted {
+        /// Its row.
+        origin: Origin,
+        /// The partition key, if the service chose one.
+        event_key: Option<String>,
+        /// The topic, if the service chose another than that of the event's type.
+        topic: Option<String>,
+    },
 }
 
 impl Arrival {
@@ -41,7 +50,7 @@ impl Arrival {
     pub fn origin(&self) -> Option<&Origin> {
         match self {
             Self::Posted => None,
-            Self::Consumed(origin) | Self::Submitted(origin, _) => Some(origin),
+            Self::Consumed(origin) | Self::Submitted { origin, .. } => Some(origin),
         }
     }
 }
@@ -81,6 +90,21 @@ impl Incoming {
         let envelope = Envelope::parse(&payload)?;
         let event = Event::from_envelope(&envelope)?;
         let content_hash = content_hash(&envelope);
-        Ok(Self { envelope: Arc::new(envelope), event: Arc::new(event), payload, content_hash, arrival })
+        let (envelope, event) = (Arc::new(envelope), Arc::new(event));
+        Ok(Self { envelope, event, payload, content_hash, arrival, earlier_id: None })
+    }
+
+    /// The same event under another id than its envelope's own.
+    pub fn known_as(self, event_id: Uuid) -> Self {
+        let envelope = Arc::new(Arc::unwrap_or_clone(self.envelope).known_as(event_id));
+        Self { envelope, ..self }
+    }
+
+    /// The topic to which it is published, if it is.
+    pub fn topic(&self) -> &str {
+        match &self.arrival {
+            Arrival::Submitted { topic: Some(topic), .. } => topic,
+            _ => &self.envelope.event_type,
+        }
     }
 }

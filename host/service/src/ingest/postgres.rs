@@ -175,9 +175,9 @@ impl PostgresSource {
     /// What a row holds is an event, or becomes a dead letter.
     fn reading(&self, rows: Vec<SubmittedEvent>) -> Reading {
         let mut reading = Reading::default();
-        for SubmittedEvent { id, event_id, event_key, envelope } in rows {
+        for SubmittedEvent { id, event_id, event_key, topic, envelope } in rows {
             let origin = Origin { topic: self.name.clone(), partition: 0, offset: id };
-            let arrival = Arrival::Submitted(origin, event_key);
+            let arrival = Arrival::Submitted { origin, event_key, topic };
             let read = || Incoming::read(envelope.clone(), self.max_event_bytes, arrival);
             match catch_unwind(AssertUnwindSafe(read)) {
                 Ok(Ok(event)) => reading.events.push(event),

@@ -10,6 +10,7 @@ mod publish;
 mod reading;
 mod record;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use belfry_model::MessageSettings;
@@ -160,13 +161,21 @@ impl Pipeline {
         if events.is_empty() {
             return Ok(Sorted::default());
         }
-        let known = self.store.known(&events.iter().map(|event| event.envelope.event_id).collect::<Vec<_>>()).await?;
+        let ids = |event: &Incoming| std::iter::once(event.envelope.event_id).chain(event.earlier_id);
+        let known = self.store.known(&events.iter().flat_map(ids).collect::<Vec<_>>()).await?;
+        // Ids that the content of new events gives them.
+        let mut by_content = HashSet::new();
         let mut fates = Vec::with_capacity(events.len());
         let mut new = Vec::with_capacity(events.len());
         let mut conflicts = Vec::new();
         let serving = self.registry.serving();
         for event in events {
             let event_id = event.envelope.event_id;
+            let earlier_id = event.earlier_id.filter(|id| known.contains_key(id) || by_content.contains(id));
+            if earlier_id.is_some() {
+                fates.push(Fate::Known(Taken::Duplicate));
+                continue;
+            }
             match known.get(&event_id) {
                 Some(hash) if *hash == event.content_hash => fates.push(Fate::Known(Taken::Duplicate)),
                 Some(_) => {
@@ -185,6 +194,7 @@ impl Pipeline {
                     }
                     None => {
                         fates.push(Fate::Submitted);
+                        by_content.extend(event.earlier_id.map(|_| event_id));
                         new.push(event);
                     }
                 },

@@ -30,9 +30,11 @@ impl Publishing {
         let event_type = event.envelope.event_type.as_str();
         match (self.mode, &event.arrival, &*self.types) {
             (DeliveryMode::Observe, ..) | (_, Arrival::Consumed(_), _) => false,
-            (DeliveryMode::Send, _, SourceTopics::These(types)) => types.iter().any(|named| covers(named, event_type)),
+            (DeliveryMode::Send, _, SourceTopics::These(topics)) => {
+                topics.iter().any(|named| covers(named, event.topic()))
+            }
             // A service that submits an event relies on Belfry alone to publish it.
-            (DeliveryMode::Send, Arrival::Submitted(..), SourceTopics::Subscribed(_)) => true,
+            (DeliveryMode::Send, Arrival::Submitted { .. }, SourceTopics::Subscribed(_)) => true,
             (DeliveryMode::Send, Arrival::Posted, SourceTopics::Subscribed(_)) => {
                 serving.event_types().any(|wanted| wanted == event_type)
             }
@@ -47,12 +49,12 @@ impl Publishing {
         if let Arrival::Consumed(_) = event.arrival {
             return None;
         }
-        let topic = &event.envelope.event_type;
-        if !is_topic_name(topic) {
+        let topic = event.topic();
+        if !is_topic_name(&event.envelope.event_type) || !is_topic_name(topic) {
             return Some(Unsendable::NotATopic);
         }
-        if *topic == self.notifications {
-            return Some(Unsendable::Notifications { topic: topic.clone() });
+        if event.envelope.event_type == self.notifications || topic == self.notifications {
+            return Some(Unsendable::Notifications { topic: self.notifications.clone() });
         }
         let has_a_sender = event.arrival == Arrival::Posted || sabotaged("submitted-waits");
         let topics = self.topics.as_ref().filter(|_| has_a_sender)?;
@@ -65,10 +67,10 @@ impl Publishing {
     }
 }
 
-/// Whether a name of the setting, or what comes before its `*`, is that of a type.
-fn covers(named: &str, event_type: &str) -> bool {
+/// Whether a name of the setting, or what comes before its `*`, is that of a topic.
+fn covers(named: &str, topic: &str) -> bool {
     match named.strip_suffix('*') {
-        Some(beginning) => event_type.starts_with(beginning),
-        None => named == event_type,
+        Some(beginning) => topic.starts_with(beginning),
+        None => named == topic,
     }
 }

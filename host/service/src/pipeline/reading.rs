@@ -32,6 +32,13 @@ pub struct Reading {
     pub advance: Option<Advance>,
 }
 
+impl Reading {
+    /// Whether the content of some of its events is their identity.
+    pub(crate) fn is_known_by_content(&self) -> bool {
+        self.events.iter().any(|event| event.earlier_id.is_some())
+    }
+}
+
 impl Pipeline {
     /// As [`begin`](Self::begin) for what was read from a source: it is committed together with the source's position, or
     /// not at all.

@@ -171,7 +171,7 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord], published: bool)
         event_type: envelope.event_type.clone(),
         aggregate_type,
         aggregate_id: aggregate_id.replace('\0', "\u{fffd}"),
-        topic: published.then(|| envelope.event_type.clone()),
+        topic: published.then(|| incoming.topic().to_owned()),
         event_key,
         payload: incoming.payload.clone(),
         headers,
@@ -182,7 +182,7 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord], published: bool)
 /// What decides the event's partition; empty if nothing does.
 fn event_key(incoming: &Incoming) -> Cow<'_, str> {
     let chosen = match &incoming.arrival {
-        Arrival::Submitted(_, key) => key.as_deref(),
+        Arrival::Submitted { event_key, .. } => event_key.as_deref(),
         Arrival::Posted | Arrival::Consumed(_) => None,
     };
     let envelope = &incoming.envelope;

@@ -211,6 +211,7 @@ fn see(
         return Seen::PassedOver;
     }
     let Ok(envelope) = Envelope::parse(&entry.payload) else { return Seen::Unreadable };
+    let envelope = envelope.known_as(entry.event_id);
     let Ok(event) = Event::from_envelope(&envelope) else { return Seen::Unreadable };
     if !plan.is_about(&envelope) {
         return Seen::PassedOver;

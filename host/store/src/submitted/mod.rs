@@ -74,6 +74,8 @@ pub struct SubmittedEvent {
     pub event_id: Uuid,
     /// The partition key that the service chose.
     pub event_key: Option<String>,
+    /// The topic that the service chose; none: that of the event's type.
+    pub topic: Option<String>,
     /// Exactly the text submitted, but for what was missing.
     pub envelope: Bytes,
 }
@@ -153,14 +155,14 @@ impl Submitted {
                 self.floor.note_last_drawn(drawn, transaction);
             }
         }
-        // The sizes are known without fetching what is stored out of line.
+        // The sizes are known without fetching what is stored out of line. All columns: those that an older schema does not
+        // have are absent, and once they are added under this connection, the server refuses the statement as prepared.
         let query = sqlx::query(
-            "SELECT pg_snapshot_xmin(s.now)::text::bigint, t.id, t.event_id, t.event_key, t.envelope \
+            "SELECT pg_snapshot_xmin(s.now)::text::bigint AS lowest_running, t.* \
                FROM (SELECT pg_current_snapshot() AS now) s \
-               LEFT JOIN (SELECT id, event_id, event_key, envelope, \
-                                 sum(octet_length(envelope)) OVER (ORDER BY id) - octet_length(envelope) AS bytes_before \
-                            FROM (SELECT id, event_id, event_key, envelope FROM belfry.submitted \
-                                   WHERE id > $1 ORDER BY id LIMIT $2) lowest) t ON t.bytes_before < $3 \
+               LEFT JOIN (SELECT lowest.*, sum(octet_length(envelope)) OVER (ORDER BY id) - octet_length(envelope) AS bytes_before \
+                            FROM (SELECT * FROM belfry.submitted WHERE id > $1 ORDER BY id LIMIT $2) lowest) t \
+                 ON t.bytes_before < $3 \
               ORDER BY t.id",
         )
         .bind(self.floor.start())
@@ -168,7 +170,7 @@ impl Submitted {
         .bind(i64::from(bytes));
         let rows = patient(self.patience, query.fetch_all(&mut self.connection)).await?;
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
-        let lowest_running = first.try_get(0)?;
+        let lowest_running = first.try_get("lowest_running")?;
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
             events.extend(submitted_event(row)?);
@@ -201,11 +203,16 @@ async fn patient<T>(
 
 /// None stands in the one row that there is when nothing is submitted.
 fn submitted_event(row: &PgRow) -> Result<Option<SubmittedEvent>, sqlx::Error> {
-    let Some(id) = row.try_get::<Option<i64>, _>(1)? else { return Ok(None) };
+    let Some(id) = row.try_get::<Option<i64>, _>("id")? else { return Ok(None) };
+    let topic = match row.try_get("topic") {
+        Err(sqlx::Error::ColumnNotFound(_)) => None,
+        topic => topic?,
+    };
     Ok(Some(SubmittedEvent {
         id,
-        event_id: row.try_get(2)?,
-        event_key: row.try_get(3)?,
-        envelope: Bytes::from(row.try_get::<String, _>(4)?),
+        event_id: row.try_get("event_id")?,
+        event_key: row.try_get("event_key")?,
+        topic,
+        envelope: Bytes::from(row.try_get::<String, _>("envelope")?),
     }))
 }

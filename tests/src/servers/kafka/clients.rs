@@ -112,6 +112,21 @@ impl Kafka {
         headers: &[(&str, &[u8])],
         payload: Option<&[u8]>,
     ) -> Result<(i32, i64)> {
+        self.produce_at(topic, key, headers, payload, None).await
+    }
+
+    /// The same, written at a time of the caller's, in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// If the broker does not take it.
+    pub async fn produce_at(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        payload: Option<&[u8]>,
+        written_ms: Option<i64>,
+    ) -> Result<(i32, i64)> {
         let mut owned = OwnedHeaders::new_with_capacity(headers.len());
         for (name, value) in headers {
             owned = owned.insert(Header { key: name, value: Some(*value) });
@@ -119,6 +134,7 @@ impl Kafka {
         let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(owned);
         record.key = key;
         record.payload = payload;
+        record.timestamp = written_ms;
         match self.producer()?.send(record, PATIENCE).await {
             Ok(delivery) => Ok((delivery.partition, delivery.offset)),
             Err((error, _)) => Err(error).with_context(|| format!("Kafka did not take a record for topic {topic}")),

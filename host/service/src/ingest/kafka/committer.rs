@@ -59,10 +59,23 @@ impl Committer {
                     self.end(ended).await;
                 }
                 job = jobs.recv(), if open && under_way.len() < AHEAD && self.bytes <= UNCOMMITTED_BYTES => match job {
-                    Some(job) => under_way.extend(self.begin(job).await),
+                    Some(job) => {
+                        if job.reading.is_known_by_content() {
+                            self.wait_for(&mut under_way).await;
+                        }
+                        under_way.extend(self.begin(job).await);
+                    }
                     None => open = false,
                 },
             }
+        }
+    }
+
+    /// Whether the same content came before can be said only once that is committed.
+    async fn wait_for(&mut self, under_way: &mut FuturesOrdered<Ending>) {
+        while let Some(ended) = under_way.next().await {
+            self.bytes -= ended.bytes;
+            self.end(ended).await;
         }
     }
 

@@ -12,6 +12,7 @@ mod callbacks;
 mod check;
 mod committer;
 mod gathered;
+mod identity;
 mod lead;
 mod markers;
 mod operate;

@@ -22,7 +22,7 @@ use super::lead::Lead;
 use super::markers::Idle;
 use super::place::Place;
 use super::positions::Positions;
-use super::record::Record;
+use super::record::{Record, RecordSettings};
 use super::repeats::Repeats;
 use super::stopped::{Stopped, Unreadable};
 
@@ -57,7 +57,7 @@ pub(super) struct Reader {
     pub(super) topics: watch::Receiver<Vec<String>>,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) runtime: Handle,
-    pub(super) max_event_bytes: usize,
+    pub(super) records: RecordSettings,
 }
 
 /// What the loop keeps from one turn to the next.
@@ -181,11 +181,8 @@ impl Reader {
             }
         };
         if offset >= gathered[run].next {
-            gathered[run].add(
-                offset,
-                message.payload_len(),
-                Record::read(message, &self.repeats, self.max_event_bytes),
-            );
+            let record = Record::read(message, &self.repeats, &self.records);
+            gathered[run].add(offset, message.payload_len(), record);
         }
     }
 

@@ -9,13 +9,21 @@ use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use uuid::Uuid;
 
+use super::identity::Identities;
 use super::repeats::{Fingerprint, Repeats, fingerprint};
+use crate::config::EventIdentity;
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
 use crate::kafka::headers;
 
 /// What every record of the platform carries.
 const STANDARD: [&str; 7] =
     ["event_id", "event_type", "trace_id", "source_service", "schema_version", "occurred_at", "content_type"];
+
+const DIFFERENT: &str = "the header event_id is not the envelope's, and consumers that read only headers take it for another \
+                         event; correct the producer, or say in kafka.identity which one counts";
+
+const MISSING: &str =
+    "the header event_id is missing, and kafka.identity says that it identifies the events of this topic";
 
 /// What a record is.
 #[derive(Debug)]
@@ -30,15 +38,23 @@ pub(super) enum Record {
     Tombstone,
 }
 
+/// What decides how records are read.
+pub(super) struct RecordSettings {
+    /// What identifies the events of each topic.
+    pub(super) identities: Identities,
+    /// The most bytes that an event may have.
+    pub(super) max_bytes: usize,
+}
+
 impl Record {
-    /// Read it. An event has at most `max_bytes`.
+    /// Read it.
     ///
     /// A fault of ours costs that record only: otherwise the next replica would end at it as well, and so on.
-    pub(super) fn read(message: &BorrowedMessage<'_>, repeats: &Repeats, max_bytes: usize) -> Self {
+    pub(super) fn read(message: &BorrowedMessage<'_>, repeats: &Repeats, settings: &RecordSettings) -> Self {
         let Some(payload) = message.payload() else { return Self::Tombstone };
         let read = || {
             crash_point!("source.record");
-            Self::of(message, payload, repeats, max_bytes)
+            Self::of(message, payload, repeats, settings)
         };
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
             let detail =
@@ -47,31 +63,40 @@ impl Record {
         })
     }
 
-    fn of(message: &BorrowedMessage<'_>, payload: &[u8], repeats: &Repeats, max_bytes: usize) -> Self {
-        let named = match event_id(message) {
-            Ok(named) => named,
-            Err(told) => return Self::unreadable(message, payload, None, Outcome::Malformed, told.into()),
+    fn of(message: &BorrowedMessage<'_>, payload: &[u8], repeats: &Repeats, settings: &RecordSettings) -> Self {
+        let identity = settings.identities.of(message.topic());
+        let named = match (event_id(message), identity) {
+            (_, Some(EventIdentity::Content)) | (Err(_), Some(EventIdentity::Envelope)) => None,
+            (Ok(named), _) => named,
+            (Err(invalid), _) => return Self::unreadable(message, payload, None, Outcome::Malformed, invalid.into()),
         };
         if let Some(event_id) = named.filter(|event_id| repeats.has(*event_id, payload)) {
             tracing::trace!(%event_id, "a record was committed before");
             return Self::Repeated;
         }
         let bytes = Bytes::copy_from_slice(payload);
-        match Incoming::read(bytes, max_bytes, Arrival::Consumed(origin(message))) {
-            Ok(event) if named.is_some_and(|named| named != event.envelope.event_id) => {
-                let told = "the header event_id is not the envelope's; whoever reads only headers takes it for another";
-                let event_id = Some(event.envelope.event_id);
-                Self::unreadable(message, payload, event_id, Outcome::Malformed, told.into())
-            }
-            Ok(event) => Self::Event(Box::new(event), named.map(|event_id| (event_id, fingerprint(payload)))),
+        let event = match Incoming::read(bytes, settings.max_bytes, Arrival::Consumed(origin(message))) {
+            Ok(event) => event,
             Err(refused) => {
                 let outcome = match &refused {
                     NotAnEvent::Malformed(malformed) => malformed.outcome,
                     NotAnEvent::TooLarge { .. } => Outcome::Malformed,
                 };
-                let event_id = refused.event_id().or(named);
-                Self::unreadable(message, payload, event_id, outcome, refused.to_string())
+                let own_id = refused.event_id().filter(|_| identity != Some(EventIdentity::Header));
+                let event_id = own_id.or(named);
+                return Self::unreadable(message, payload, event_id, outcome, refused.to_string());
             }
+        };
+        let own_id = event.envelope.event_id;
+        let identified = match identity {
+            None if named.is_some_and(|named| named != own_id) => Err(DIFFERENT),
+            None | Some(EventIdentity::Envelope) => Ok(event),
+            Some(EventIdentity::Header) => named.map(|event_id| event.known_as(event_id)).ok_or(MISSING),
+            Some(EventIdentity::Content) => Ok(settings.identities.by_content(event, message.timestamp().to_millis())),
+        };
+        match identified {
+            Ok(event) => Self::Event(Box::new(event), named.map(|event_id| (event_id, fingerprint(payload)))),
+            Err(detail) => Self::unreadable(message, payload, Some(own_id), Outcome::Malformed, detail.into()),
         }
     }
 

@@ -11,9 +11,11 @@ use tokio::task::JoinHandle;
 use super::assignment::Assignment;
 use super::callbacks::{Callbacks, Consuming};
 use super::committer::Committer;
+use super::identity::Identities;
 use super::lead::Lead;
 use super::positions::Positions;
 use super::reader::{ROOM_BYTES, Reader};
+use super::record::RecordSettings;
 use super::repeats::Repeats;
 use super::stopped::Stopped;
 use crate::pipeline::Pipeline;
@@ -32,6 +34,7 @@ pub(super) struct SessionSettings {
     /// The replica's name, if it has one.
     pub(super) instance: Option<String>,
     pub(super) max_event_bytes: usize,
+    pub(super) identities: Identities,
     pub(super) longest_pause: Duration,
 }
 
@@ -49,8 +52,7 @@ pub(super) struct Session {
 impl Session {
     /// Begin to read these topics.
     pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
-        let SessionSettings { pipeline, positions, stopped, behind, instance, max_event_bytes, longest_pause } =
-            settings;
+        let SessionSettings { pipeline, positions, stopped, behind, instance, longest_pause, .. } = settings;
         let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<Repeats>::default());
         let callbacks =
             Callbacks { assignment: assignment.clone(), positions: positions.clone(), stopped: stopped.clone() };
@@ -81,7 +83,7 @@ impl Session {
             topics: follow,
             stopping,
             runtime: Handle::current(),
-            max_event_bytes: *max_event_bytes,
+            records: RecordSettings { identities: settings.identities.clone(), max_bytes: settings.max_event_bytes },
         };
         let committing = tokio::spawn(named("source.kafka", committer.run(received)));
         let (end, ended) = oneshot::channel();

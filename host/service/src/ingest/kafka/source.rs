@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::check::{Checked, SourceError, check};
+use super::identity::Identities;
 use super::operate::source_row;
 use super::positions::{Positions, Unplaced};
 use super::replica::ReplicaName;
@@ -90,6 +91,7 @@ impl KafkaSource {
             behind: config.kafka.behind.clone(),
             instance,
             max_event_bytes: config.ingest.max_event_bytes,
+            identities: Identities::new(&config.kafka),
             longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
         };
         let mut source = Self {

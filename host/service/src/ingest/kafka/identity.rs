@@ -1,0 +1,39 @@
+//! What identifies the events of each topic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use belfry_model::content_id;
+
+use crate::config::{EventIdentity, Kafka};
+use crate::ingest::Incoming;
+
+/// What the operator says of topics whose producers give ids in a way of their own.
+#[derive(Clone, Debug)]
+pub(super) struct Identities {
+    topics: BTreeMap<String, EventIdentity>,
+    window_ms: i64,
+}
+
+impl Identities {
+    pub(super) fn new(kafka: &Kafka) -> Self {
+        let window = Duration::from_secs(kafka.identity_window_seconds);
+        Self { topics: kafka.identity.clone(), window_ms: i64::try_from(window.as_millis()).unwrap_or(i64::MAX) }
+    }
+
+    /// What the operator chose for a topic.
+    pub(super) fn of(&self, topic: &str) -> Option<EventIdentity> {
+        self.topics.get(topic).copied()
+    }
+
+    /// An event that is known by its content, as of a record that was written at this time.
+    ///
+    /// Time is divided into windows, and the window is a part of the id. A repetition may come in the window after, so the event
+    /// has a second id, under which its content is known if it came there first.
+    pub(super) fn by_content(&self, event: Incoming, written_ms: Option<i64>) -> Incoming {
+        let window = written_ms.unwrap_or(event.envelope.occurred_at_ms).div_euclid(self.window_ms);
+        let earlier_id = content_id(&event.content_hash, window.saturating_sub(1));
+        let event_id = content_id(&event.content_hash, window);
+        Incoming { earlier_id: Some(earlier_id), ..event.known_as(event_id) }
+    }
+}
