@@ -1,5 +1,6 @@
 //! Events from a real Kafka: each is recorded and projected once, whatever happens meanwhile.
 
+mod away;
 mod identity;
 mod poison;
 mod refusals;

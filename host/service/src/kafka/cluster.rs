@@ -69,8 +69,11 @@ impl Cluster {
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
-        // What went wrong meanwhile is kept until somebody polls.
+        // What went wrong meanwhile is kept until the client is polled.
         while self.consumer.poll(Duration::ZERO).is_some() {}
+        // While no broker can be reached, two of librdkafka's threads wake each other without a pause for as long as a request
+        // like the one below waits. This one waits at rest.
+        self.consumer.fetch_metadata(topics.first().map(String::as_str), REQUEST)?;
         topic_ids(self.consumer.client(), topics, REQUEST)
     }
 

@@ -1,0 +1,52 @@
+//! While Kafka is away.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use belfry_tests::BelfryProcess;
+use belfry_tests::servers::{Kafka, shared_postgres};
+use tempfile::TempDir;
+
+/// Processor time is counted in hundredths of a second.
+const TICKS_PER_SECOND: u64 = 100;
+const WATCHED: Duration = Duration::from_secs(8);
+
+fn ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("the name's end")?;
+    // utime and stime: proc(5), fields 14 and 15.
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
+
+/// Looking whether topics are still the same must not keep processors busy for as long as no broker answers.
+#[tokio::test]
+async fn a_replica_without_a_broker_is_at_rest() -> Result<()> {
+    let directory = TempDir::new()?;
+    let kafka = Kafka::start(&directory.path().join("kafka")).await?;
+    kafka.create_topic("events.v1", 2, &[]).await?;
+    let settings = [
+        ("store.url", shared_postgres().await?.create_database().await?.url),
+        ("kafka.brokers", kafka.bootstrap()),
+        ("kafka.topics", "[\"events.v1\"]".to_owned()),
+        ("kafka.start_at", "earliest".to_owned()),
+        ("sink.kafka.enabled", "true".to_owned()),
+    ];
+    let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
+    let pid = belfry.pid().context("it runs")?;
+    // Longer than until its partitions are assigned.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    kafka.kill().await?;
+    // Longer than the pause between two looks.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let before = ticks(pid)?;
+    tokio::time::sleep(WATCHED).await;
+    let used = ticks(pid)? - before;
+    ensure!(used < WATCHED.as_secs() * TICKS_PER_SECOND / 5, "{used} hundredths of a second in {WATCHED:?}");
+    ensure!(
+        belfry.client().get("/v1/events/00000000-0000-0000-0000-000000000001").await?.status == 404,
+        "it still answers"
+    );
+    drop(belfry);
+    Ok(())
+}
