@@ -10,6 +10,9 @@ ROUNDS ?= 100
 MINUTES ?= 5
 SEED ?= 1
 RESULTS ?= soak-results.jsonl
+# The tests of the faults on SQLite; `all` has both.
+TESTS_OF_embedded-kill = kills
+TESTS_OF_embedded-full-disk = full_disk
 export CARGO
 export FAULT ROUNDS MINUTES SEED RESULTS
 # Seconds that each fuzz target runs.
@@ -70,11 +73,12 @@ bench: setup ## Measure speed and memory, as ratios to the raw limits (release b
 fuzz: setup ## Fuzz what parses foreign bytes (needs a nightly toolchain)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-soak: setup-test ## Faults under load with three replicas: FAULT=name|all ROUNDS= MINUTES= SEED=; embedded-kill: on SQLite
-ifneq ($(filter embedded-kill all,$(FAULT)),)
-	BELFRY_CRASH_ROUNDS=$(ROUNDS) BELFRY_CRASH_SEED=$(SEED) $(CARGO) test --workspace --test crash -- --nocapture
+soak: setup-test ## Faults under load with three replicas: FAULT=name|all ROUNDS= MINUTES= SEED=; on SQLite: embedded-kill, embedded-full-disk
+ifneq ($(filter embedded-% all,$(FAULT)),)
+	BELFRY_CRASH_ROUNDS=$(ROUNDS) BELFRY_DISK_ROUNDS=$(ROUNDS) BELFRY_CRASH_SEED=$(SEED) \
+		$(CARGO) test --workspace --test embedded -- --nocapture $(TESTS_OF_$(FAULT))
 endif
-ifneq ($(FAULT),embedded-kill)
+ifeq ($(filter embedded-%,$(FAULT)),)
 	$(CARGO) build --workspace --bin belfry --bin belfry-soak --test faults
 	@"$(TARGET_DIRECTORY)/debug/belfry-soak"
 endif

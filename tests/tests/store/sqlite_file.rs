@@ -64,7 +64,7 @@ async fn only_its_owner_may_read_the_database() {
     }
 }
 
-/// As after a full disk, SQLite has rolled back by itself when the statement fails. `full_disk.rs` shows the real one.
+/// As after a full disk, SQLite has rolled back by itself when the statement fails. `embedded/full_disk.rs` shows the real one.
 #[tokio::test]
 async fn after_sqlite_rolled_back_by_itself_the_next_group_is_committed() {
     let opened = Opened::sqlite().await;

@@ -1,41 +1,34 @@
-//! Clients post numbered events while the service is killed with SIGKILL at random moments and started again.
-//!
-//! Whoever gets no answer posts again. In the end every event has its notification exactly once in the log, and a reader
-//! that resumed by Last-Event-ID has seen each at least once, first appearances in order. `make soak` chooses rounds and
-//! seed.
+//! Clients that post numbered events, and post again what got no answer; and a reader that resumes by Last-Event-ID.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use belfry_tests::{Batch, BelfryProcess, Client, FeedItem, results_ready};
 use futures_util::StreamExt;
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Senders of single events, and of several lines at once.
 const SINGLE: usize = 6;
 const STREAMING: usize = 2;
 const LINES: u64 = 20;
-/// The longest that a service lives.
-const LIFE_MS: u64 = 120;
-/// Of a hundred kills, so many must meet requests under way.
-const IN_FLIGHT_PERCENT: usize = 80;
 
 /// What a step may take at most.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What everybody shares.
+/// What senders and reader share.
 struct Shared {
     /// A client of the service as it is now; none while it is down.
     service: watch::Receiver<Option<Client>>,
     next: AtomicU64,
     in_flight: AtomicUsize,
+    refused: AtomicUsize,
     acknowledged: Mutex<Vec<u64>>,
     finished: AtomicBool,
     /// How far the reader has come.
@@ -51,66 +44,91 @@ impl Shared {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_or_doubled_by_kills() -> Result<()> {
-    let rounds = from_environment("BELFRY_CRASH_ROUNDS", 100);
-    let mut random = Random(from_environment("BELFRY_CRASH_SEED", 1));
-    let directory = TempDir::new()?;
-    let (up, service) = watch::channel(None);
-    let shared = Arc::new(Shared {
-        service,
-        next: AtomicU64::new(0),
-        in_flight: AtomicUsize::new(0),
-        acknowledged: Mutex::default(),
-        finished: AtomicBool::new(false),
-        read: AtomicI64::new(0),
-    });
-    let mut senders = JoinSet::new();
-    for number in 0..SINGLE + STREAMING {
-        let lines = if number < SINGLE { 1 } else { LINES };
-        senders.spawn(send(shared.clone(), lines));
-    }
-    let reader = tokio::spawn(read(shared.clone()));
+/// Senders and a reader of one service, which may be down or fail for a while.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    up: watch::Sender<Option<Client>>,
+    senders: JoinSet<Result<()>>,
+    reader: JoinHandle<Result<Vec<(i64, Value)>>>,
+}
 
-    let mut hits = 0;
-    for _ in 0..rounds {
-        let service = BelfryProcess::start(directory.path()).await?;
-        up.send_replace(Some(service.client()));
-        tokio::time::sleep(Duration::from_micros(random.below(LIFE_MS * 1000))).await;
-        hits += usize::from(shared.in_flight.load(Ordering::SeqCst) > 0);
-        service.kill().await?;
-        up.send_replace(None);
-    }
-    let service = BelfryProcess::start(directory.path()).await?;
-    up.send_replace(Some(service.client()));
-    shared.finished.store(true, Ordering::SeqCst);
-    let all_sent = async {
-        while let Some(sender) = senders.join_next().await {
-            sender??;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(PATIENCE, all_sent).await.context("the senders did not come to an end")??;
-    let acknowledged = shared.acknowledged.lock().expect("no sender panicked").clone();
-    let log = whole_log(&service.client(), acknowledged.len()).await?;
-    let end = log.last().context("events")?.position;
-    let caught_up = async {
-        while shared.read.load(Ordering::SeqCst) < end {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, caught_up).await.context("the reader did not come to the end of the log")?;
-    service.terminate().await?;
-    let seen = reader.await??;
+/// What was seen in the end.
+pub(crate) struct Summary {
+    /// Events that were acknowledged.
+    pub(crate) acknowledged: usize,
+    /// Entries that the reader saw, repetitions included.
+    pub(crate) seen: usize,
+}
 
-    println!(
-        "{rounds} kills, {hits} of them with requests in flight; {} events acknowledged, {} entries seen by the reader",
-        acknowledged.len(),
-        seen.len()
-    );
-    ensure!(hits * 100 >= rounds as usize * IN_FLIGHT_PERCENT, "only {hits} of {rounds} kills met requests in flight");
-    each_event_is_notified_once(&acknowledged, &log)?;
-    the_reader_missed_nothing(&log, &seen)
+impl Load {
+    /// Senders and a reader that wait for a service.
+    pub(crate) fn start() -> Self {
+        let (up, service) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            service,
+            next: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            acknowledged: Mutex::default(),
+            finished: AtomicBool::new(false),
+            read: AtomicI64::new(0),
+        });
+        let mut senders = JoinSet::new();
+        for number in 0..SINGLE + STREAMING {
+            let lines = if number < SINGLE { 1 } else { LINES };
+            senders.spawn(send(shared.clone(), lines));
+        }
+        let reader = tokio::spawn(read(shared.clone()));
+        Self { shared, up, senders, reader }
+    }
+
+    /// The service is up, or down.
+    pub(crate) fn serve(&self, service: Option<Client>) {
+        self.up.send_replace(service);
+    }
+
+    /// Requests that have no answer yet.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Requests that failed so far.
+    pub(crate) fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::SeqCst)
+    }
+
+    /// Events that are acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Send what was begun, stop the service, and look at everything: each event that was acknowledged has its
+    /// notification exactly once, and the reader has seen each, first appearances in order.
+    pub(crate) async fn finish(mut self, service: BelfryProcess) -> Result<Summary> {
+        self.serve(Some(service.client()));
+        self.shared.finished.store(true, Ordering::SeqCst);
+        let all_sent = async {
+            while let Some(sender) = self.senders.join_next().await {
+                sender??;
+            }
+            anyhow::Ok(())
+        };
+        timeout(PATIENCE, all_sent).await.context("the senders did not come to an end")??;
+        let acknowledged = self.shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let log = whole_log(&service.client(), acknowledged.len()).await?;
+        let end = log.last().context("events")?.position;
+        let caught_up = async {
+            while self.shared.read.load(Ordering::SeqCst) < end {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, caught_up).await.context("the reader did not come to the end of the log")?;
+        service.terminate().await?;
+        let seen = self.reader.await??;
+        each_event_is_notified_once(&acknowledged, &log)?;
+        the_reader_missed_nothing(&log, &seen)?;
+        Ok(Summary { acknowledged: acknowledged.len(), seen: seen.len() })
+    }
 }
 
 /// Post until all is over; what got no answer is posted again, for as long as it takes.
@@ -125,10 +143,13 @@ async fn send(shared: Arc<Shared>, lines: u64) -> Result<()> {
             shared.in_flight.fetch_sub(1, Ordering::SeqCst);
             match answered {
                 Ok(()) => break,
-                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+                Err(_) => {
+                    shared.refused.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
             }
         }
-        shared.acknowledged.lock().expect("no sender panicked").extend(numbers);
+        shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
     }
     Ok(())
 }
@@ -174,7 +195,7 @@ async fn whole_log(client: &Client, events: usize) -> Result<Vec<FeedItem>> {
     let mut feed = client.feed("from=beginning", None).await?;
     let log = Client::collect(&mut feed, events).await?;
     // Everything is acknowledged, so nothing more may come.
-    let more = tokio::time::timeout(Duration::from_millis(300), feed.next()).await;
+    let more = timeout(Duration::from_millis(300), feed.next()).await;
     ensure!(more.is_err(), "the log has more notifications than events: {more:?}");
     Ok(log)
 }
@@ -207,20 +228,4 @@ fn the_reader_missed_nothing(log: &[FeedItem], seen: &[(i64, Value)]) -> Result<
     }
     ensure!(first_appearances.is_empty(), "the reader saw what is not in the log: {first_appearances:?}");
     Ok(())
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
-/// SplitMix64: the same seed, the same moments.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

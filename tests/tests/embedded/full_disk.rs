@@ -1,0 +1,101 @@
+//! A disk that is full, under a real process: SQLite rolls back by itself, and once there is room events are taken again.
+//!
+//! A limit on the size of files has the effect of a full disk: a write fails, and all else goes on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use belfry_tests::{Batch, BelfryProcess, Client, results_ready};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::load::{Load, PATIENCE};
+use crate::{Random, from_environment};
+
+/// No file may become larger than this.
+const FULL: u64 = 2 << 20;
+/// The longest that the disk is full.
+const FULL_MS: u64 = 400;
+
+/// A service that may reach a limit on the size of files: the signal that comes with it is ignored.
+async fn start(directory: &TempDir) -> Result<BelfryProcess> {
+    let under = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(str::to_owned);
+    BelfryProcess::start_under(directory.path(), &under).await
+}
+
+async fn limit_files(service: &BelfryProcess, bytes: Option<u64>) -> Result<()> {
+    let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+    let process_id = service.pid().context("the process")?.to_string();
+    let limited = Command::new("prlimit").args([&format!("--fsize={limit}:"), "--pid", &process_id]).status().await?;
+    ensure!(limited.success(), "prlimit: {limited}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_full_disk_events_are_taken_again() -> Result<()> {
+    let directory = TempDir::new()?;
+    let service = start(&directory).await?;
+    limit_files(&service, Some(FULL)).await?;
+    let client = service.client();
+    let mut taken = 0;
+    let began = Instant::now();
+    let refused = loop {
+        let posted = client.post(&results_ready(&Batch::number(taken))).await?;
+        if posted.status != 201 {
+            break posted;
+        }
+        taken += 1;
+        ensure!(began.elapsed() < PATIENCE, "{taken} events were taken, and the disk is not full");
+    };
+    ensure!(refused.status == 503, "{refused:?}");
+    let readiness = service.readiness().await?;
+    let writer = readiness["writer"].as_str().unwrap_or_default();
+    ensure!(readiness["ready"] == false && writer.contains("the database failed"), "{readiness}");
+
+    limit_files(&service, None).await?;
+    let again = Instant::now();
+    while service.readiness().await?["ready"] != true {
+        ensure!(again.elapsed() < PATIENCE, "it is not ready again: {}", service.readiness().await?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let posted = client.post(&results_ready(&Batch::number(taken))).await?;
+    ensure!(posted.status == 201, "{posted:?}");
+    // All that were acknowledged before are there.
+    let mut feed = client.feed("from=beginning", None).await?;
+    Client::collect(&mut feed, taken as usize + 1).await?;
+    service.terminate().await
+}
+
+/// The disk is full again and again, under load: at any place of a file, so that also what replaces older bytes fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_or_doubled_by_full_disks() -> Result<()> {
+    let rounds = from_environment("BELFRY_DISK_ROUNDS", 10);
+    let mut random = Random(from_environment("BELFRY_CRASH_SEED", 1));
+    let directory = TempDir::new()?;
+    let service = start(&directory).await?;
+    let load = Load::start();
+    load.serve(Some(service.client()));
+    for round in 1..=rounds {
+        let refused = load.refused();
+        limit_files(&service, Some(random.below(FULL))).await?;
+        wait("a write fails", || load.refused() > refused).await?;
+        tokio::time::sleep(Duration::from_millis(random.below(FULL_MS))).await;
+        let acknowledged = load.acknowledged();
+        limit_files(&service, None).await?;
+        wait("events are taken again", || load.acknowledged() > acknowledged).await?;
+        tokio::time::sleep(Duration::from_millis(random.below(FULL_MS))).await;
+        println!("round {round}: {} acknowledged, {} refused", load.acknowledged(), load.refused());
+    }
+    let summary = load.finish(service).await?;
+    println!("{rounds} full disks; {} events acknowledged, {} entries seen", summary.acknowledged, summary.seen);
+    Ok(())
+}
+
+async fn wait(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+    let began = Instant::now();
+    while !is_so() {
+        ensure!(began.elapsed() < PATIENCE, "waited {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
