@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use belfry_tests::servers::Postgres;
 use belfry_tests::{Batch, BelfryProcess, Client, eventually, results_ready};
 use futures_util::future::join_all;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -205,4 +206,37 @@ async fn large_bodies_take_bounded_memory() -> Result<()> {
     ensure!(statuses.contains(&200) && statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     ensure!(peak < 512, "{peak} MiB");
     belfry.terminate().await
+}
+
+/// Whatever watches a replica may ask as often as it likes, and cannot keep the database busy with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_queries_the_database_once_a_second_however_often_it_is_called() -> Result<()> {
+    const SECONDS: u64 = 3;
+    let directory = TempDir::new()?;
+    let postgres = Postgres::start(&directory.path().join("postgres"), &[("log_statement", "all")]).await?;
+    let url = postgres.create_database().await?.url;
+    let belfry = start(directory.path(), &[("store.url", &url)]).await?;
+    let log = postgres.log();
+    let queries =
+        || Ok::<_, anyhow::Error>(std::fs::read_to_string(&log)?.matches("up_to FROM belfry.retired").count());
+    // Others make the same query.
+    let before = queries()?;
+    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let of_others = queries()? - before;
+    let (before, began) = (queries()?, Instant::now());
+    let ready = format!("{}/readyz", belfry.ops_url());
+    let call = || async {
+        let (client, mut calls) = (reqwest::Client::new(), 0);
+        while began.elapsed() < Duration::from_secs(SECONDS) {
+            ensure!(client.get(&ready).send().await?.status() == 200);
+            calls += 1;
+        }
+        Ok(calls)
+    };
+    let calls: u64 = join_all((0..4).map(|_| call())).await.into_iter().sum::<Result<u64>>()?;
+    let queries = (queries()? - before).saturating_sub(of_others);
+    println!("{calls} calls, {queries} queries more than the {of_others} without calls");
+    ensure!(calls > 100 && queries as u64 <= SECONDS + 2, "{calls} calls, {queries} queries beside {of_others}");
+    belfry.terminate().await?;
+    postgres.stop().await
 }

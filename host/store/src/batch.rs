@@ -126,6 +126,19 @@ impl Unreadable {
         Self { cause: UNSTORABLE, detail, ..Self::conflict(origin, event_id, payload) }
     }
 
+    /// A record on which Belfry itself failed.
+    pub fn fault(origin: &Origin, event_id: Option<Uuid>, payload: Bytes) -> Self {
+        Self {
+            topic: origin.topic.clone(),
+            partition: origin.partition,
+            offset: origin.offset,
+            event_id,
+            cause: "undecodable",
+            detail: "belfry failed on this record, which is a fault of belfry's; report it, with the record".into(),
+            payload,
+        }
+    }
+
     /// An event that could never be published.
     pub fn unsendable(origin: &Origin, event_id: Uuid, detail: String, payload: Bytes) -> Self {
         Self { cause: "malformed", detail, ..Self::conflict(origin, event_id, payload) }

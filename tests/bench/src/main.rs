@@ -1,7 +1,7 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
 //! Run it with `make bench`; `belfry-bench calls neighbour` chooses parts: calls, neighbour, stream, clients, footprint, replay on
-//! SQLite; activations, catch-up, latency, relay, submit, idle on PostgreSQL, Kafka and Redis. Every figure is the median of alternating
+//! SQLite; activations, catch-up, latency, relay, submit, hostile, idle on PostgreSQL, Kafka and Redis. Every figure is the median of alternating
 //! rounds.
 
 mod activations;
@@ -10,6 +10,7 @@ mod catch_up;
 mod clients;
 mod figures;
 mod footprint;
+mod hostile;
 mod http;
 mod idle;
 mod latency;
@@ -72,6 +73,10 @@ async fn main() -> Result<()> {
     if wanted("activations") {
         eprintln!("releases that change places under load, against the same load …");
         activations::measure(&mut figures).await?;
+    }
+    if wanted("hostile") {
+        eprintln!("memory under hostile clients …");
+        hostile::measure(&mut figures).await?;
     }
     if wanted("idle") {
         eprintln!("an idle replica …");

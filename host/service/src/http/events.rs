@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use belfry_store::UNSTORABLE;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -112,14 +111,7 @@ fn count(outcome: &'static str) {
 }
 
 pub(super) fn count_taken(taken: &Taken) {
-    count(match taken {
-        Taken::Accepted(_) => "accepted",
-        Taken::Duplicate => "duplicate",
-        Taken::Conflict => "conflict",
-        Taken::Unstorable(_) => UNSTORABLE,
-        Taken::Unsendable(unsendable) => unsendable.outcome(),
-        Taken::Failed => "failed",
-    });
+    count(taken.outcome());
 }
 
 pub(super) fn count_refused(refused: &NotAnEvent) {

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use belfry_store::{
-    Lease, Origin, Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, UNSTORABLE, Unreadable, crash_point,
+    Lease, Origin, Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, Unreadable, crash_point,
 };
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ use super::{Arrival, Incoming, NotAnEvent};
 use crate::config::{Config, SecretError};
 use crate::heartbeat::Heartbeat;
 use crate::lease;
-use crate::pipeline::{NotTaken, Pipeline, Reading, Taken};
+use crate::pipeline::{NotTaken, Pipeline, Reading};
 use crate::redis::Others;
 use crate::stopping::stopped;
 
@@ -177,7 +177,7 @@ impl PostgresSource {
         let mut reading = Reading::default();
         for SubmittedEvent { id, event_id, event_key, topic, envelope } in rows {
             let origin = Origin { topic: self.name.clone(), partition: 0, offset: id };
-            let arrival = Arrival::Submitted { origin, event_key, topic };
+            let arrival = Arrival::Submitted { origin: origin.clone(), event_key, topic };
             let read = || Incoming::read(envelope.clone(), self.max_event_bytes, arrival);
             match catch_unwind(AssertUnwindSafe(read)) {
                 Ok(Ok(event)) => reading.events.push(event),
@@ -196,15 +196,7 @@ impl PostgresSource {
                     });
                 }
                 // A fault of ours costs that event only, which would be read again for ever otherwise.
-                Err(_) => reading.unreadable.push(Unreadable {
-                    topic: self.name.clone(),
-                    partition: 0,
-                    offset: id,
-                    event_id: Some(event_id),
-                    cause: belfry_model::Outcome::Undecodable.as_str(),
-                    detail: "belfry failed while it read this event, which is a fault of belfry's; report it".into(),
-                    payload: envelope,
-                }),
+                Err(_) => reading.unreadable.push(Unreadable::fault(&origin, Some(event_id), envelope)),
             }
         }
         reading
@@ -255,7 +247,7 @@ impl Session<'_> {
             let reading = self.source.reading(rows);
             let refused: Vec<&'static str> = reading.unreadable.iter().map(|unreadable| unreadable.cause).collect();
             let taken = self.source.pipeline.begin_reading(reading).await?.finish().await?;
-            taken.iter().for_each(count_taken);
+            taken.iter().for_each(|taken| count(taken.outcome()));
             refused.into_iter().for_each(count);
             crash_point!("source.postgres.before-delete");
             submitted.delete(&ids).await?;
@@ -270,15 +262,4 @@ impl Session<'_> {
 
 fn count(outcome: &'static str) {
     metrics::counter!("belfry_events_total", "source" => "postgres", "outcome" => outcome).increment(1);
-}
-
-fn count_taken(taken: &Taken) {
-    count(match taken {
-        Taken::Accepted(_) => "accepted",
-        Taken::Duplicate => "duplicate",
-        Taken::Conflict => "conflict",
-        Taken::Unstorable(_) => UNSTORABLE,
-        Taken::Unsendable(unsendable) => unsendable.outcome(),
-        Taken::Failed => belfry_model::Outcome::Undecodable.as_str(),
-    });
 }

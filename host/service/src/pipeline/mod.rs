@@ -52,6 +52,20 @@ pub enum Taken {
     Failed,
 }
 
+impl Taken {
+    /// The word for it in metrics and answers.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
+            Self::Unstorable(_) => UNSTORABLE,
+            Self::Unsendable(unsendable) => unsendable.outcome(),
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A new event's place in the log.
 #[derive(Clone, Debug)]
 pub struct Accepted {

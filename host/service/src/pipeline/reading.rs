@@ -61,7 +61,9 @@ impl Pipeline {
                         if let Some(place) = place {
                             fates[place] = Fate::Known(Taken::Failed);
                         }
-                        run.unreadable.extend(failed(&event));
+                        let fault =
+                            |origin| Unreadable::fault(origin, Some(event.envelope.event_id), event.payload.clone());
+                        run.unreadable.extend(event.arrival.origin().map(fault));
                     }
                 }
             }
@@ -100,15 +102,6 @@ impl Made {
     fn of((submission, summary): (Submission, Summary)) -> Self {
         Self::Submission(Box::new(submission), summary)
     }
-}
-
-/// The dead letter of an event on which the host itself failed.
-fn failed(event: &Incoming) -> Option<Unreadable> {
-    let origin = event.arrival.origin()?;
-    let detail = "belfry failed on this event, which is a fault of belfry's; report it, with the event";
-    let mut unreadable = Unreadable::unsendable(origin, event.envelope.event_id, detail.into(), event.payload.clone());
-    unreadable.cause = belfry_model::Outcome::Undecodable.as_str();
-    Some(unreadable)
 }
 
 /// Events that are projected at once: as many as all threads take, each one lot. What they answer is in memory together.

@@ -14,12 +14,28 @@ use crate::{
 
 /// A change of parked entries that only the holder of the sink's lease makes.
 macro_rules! held {
-    ($change:literal) => {
+    ($($change:tt)*) => {
         concat!(
             "WITH held AS (SELECT sink FROM belfry.relay \
                             WHERE sink = $1 AND epoch = $2 AND lease_until > clock_timestamp() \
                               AND incarnation = belfry.incarnation() FOR UPDATE), ",
-            $change
+            $($change)*
+        )
+    };
+}
+
+/// Let the entries go on that were parked behind those in `gone`, with more to set and more conditions.
+macro_rules! unpark_behind {
+    ($set:literal, $condition:literal) => {
+        concat!(
+            "behind AS (UPDATE belfry.parked p SET request = 'unpark'",
+            $set,
+            " FROM gone \
+                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
+                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
+                           AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key'",
+            $condition,
+            "), "
         )
     };
 }
@@ -221,11 +237,9 @@ impl Postgres {
         let held = sqlx::query(held!(
             "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
                       RETURNING p.sink, p.topic, p.event_key, p.id), \
-             behind AS (UPDATE belfry.parked p SET request = 'unpark' FROM gone \
-                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
-                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
-                           AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key' AND p.id <> ALL($3)), \
-             noted AS (INSERT INTO belfry.unparked (sink, id) SELECT sink, id FROM gone ON CONFLICT DO NOTHING) \
+",
+            unpark_behind!("", " AND p.id <> ALL($3)"),
+            "noted AS (INSERT INTO belfry.unparked (sink, id) SELECT sink, id FROM gone ON CONFLICT DO NOTHING) \
              SELECT FROM held"
         ))
         .bind(sink)
@@ -240,11 +254,9 @@ impl Postgres {
         let held = sqlx::query(held!(
             "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
                       RETURNING p.sink, p.topic, p.event_key), \
-             behind AS (UPDATE belfry.parked p SET request = 'unpark' FROM gone \
-                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
-                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
-                           AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key' AND p.id <> ALL($3)), \
-             noted AS (INSERT INTO belfry.unparked (sink, id, withheld) \
+",
+            unpark_behind!("", " AND p.id <> ALL($3)"),
+            "noted AS (INSERT INTO belfry.unparked (sink, id, withheld) \
                        SELECT held.sink, i, $4 FROM held, unnest($3::bigint[]) i ON CONFLICT DO NOTHING) \
              SELECT FROM held"
         ))
@@ -261,14 +273,11 @@ impl Postgres {
     pub(crate) async fn discard_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         let held = sqlx::query(held!(
             "gone AS (DELETE FROM belfry.parked p USING held \
-                       WHERE p.sink = held.sink AND p.id = ANY($3) AND p.request = 'discard' RETURNING p.*), \
-             noted AS (INSERT INTO belfry.discarded (sink, id, topic, event_key, error, discarded_by, reason) \
+                       WHERE p.sink = held.sink AND p.id = ANY($3) AND p.request = 'discard' RETURNING p.*), ",
+            unpark_behind!(", requested_by = gone.requested_by", ""),
+            "noted AS (INSERT INTO belfry.discarded (sink, id, topic, event_key, error, discarded_by, reason) \
                        SELECT sink, id, topic, event_key, error, requested_by, reason FROM gone \
-                       ON CONFLICT DO NOTHING), \
-             behind AS (UPDATE belfry.parked p SET request = 'unpark', requested_by = gone.requested_by FROM gone \
-                         WHERE p.sink = gone.sink AND md5(p.topic) = md5(gone.topic) AND p.topic = gone.topic \
-                           AND md5(p.event_key) = md5(gone.event_key) AND p.event_key = gone.event_key \
-                           AND p.event_key <> '' AND p.request IS NULL AND p.scope = 'key') \
+                       ON CONFLICT DO NOTHING) \
              SELECT FROM held"
         ))
         .bind(sink)

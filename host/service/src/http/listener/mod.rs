@@ -89,6 +89,7 @@ pub(crate) async fn serve(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
+                    expect_acknowledgements(&stream, bounds.times.read);
                     let Some(place) = place(&bounds, &connections, &mut open).await else { continue };
                     let serving = Serving {
                         router: router.clone(),
@@ -117,6 +118,17 @@ pub(crate) async fn serve(
             ended = open.join_next() => if ended.is_none() { return },
         }
     }
+}
+
+/// A client that is gone without a word, such as one whose network is cut, acknowledges nothing that is sent to it. Left to
+/// itself, the system gives such a connection up after a quarter of an hour; until then a quiet feed would keep its place.
+fn expect_acknowledgements(stream: &TcpStream, within: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(within)) {
+        tracing::debug!(%error, "the system decides how long a silent client keeps its connection");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, within);
 }
 
 /// A place for one more connection. Where none is free, the connection that is furthest behind gives way; where none is
@@ -185,5 +197,21 @@ impl Serving {
         let response = self.router.call(request).await?;
         connection.answers();
         Ok(response.map(|body| Sent::new(body, connection, held)))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_must_acknowledge_what_is_sent_to_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_client, (stream, _)) = (client.expect("a client"), accepted.expect("its connection"));
+        expect_acknowledgements(&stream, Duration::from_secs(30));
+        let within = socket2::SockRef::from(&stream).tcp_user_timeout().expect("the option");
+        assert_eq!(within, Some(Duration::from_secs(30)));
     }
 }

@@ -57,9 +57,7 @@ impl Record {
             Self::of(message, payload, repeats, settings)
         };
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-            let detail =
-                "belfry failed while it read this record, which is a fault of belfry's; report it, with the record";
-            Self::unreadable(message, payload, None, Outcome::Undecodable, detail.into())
+            Self::Unreadable(Unreadable::fault(&origin(message), None, Bytes::copy_from_slice(payload)))
         })
     }
 

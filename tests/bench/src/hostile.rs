@@ -1,0 +1,146 @@
+//! The most memory that a service takes with all limits at their defaults: clients that send large bodies, send theirs bit by
+//! bit, or do not read what they asked for, beside a catch-up over large events.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use belfry_tests::{Batch, BelfryProcess, results_ready};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, Producer};
+use serde_json::Value;
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::figures::Figures;
+use crate::http::Connection;
+use crate::relay::producer;
+use crate::servers::Servers;
+
+/// Clients of each kind.
+const SENDING: u64 = 40;
+const DRIPPING: usize = 12;
+const NOT_READING: usize = 12;
+/// Events of about 0.9 MB: on the topic, and in a body.
+const BACKLOG: u64 = 400;
+const IN_A_BODY: u64 = 15;
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
+    let servers = Servers::start().await?;
+    let (url, pool) = servers.database().await?;
+    let (topic, notifications) = (servers.topic().await?, servers.topic().await?);
+    fill_topic(&servers, &topic).await?;
+    let settings = [
+        ("store.url", url),
+        ("kafka.brokers", servers.kafka.bootstrap()),
+        ("kafka.topics", format!("[\"{topic}\"]")),
+        ("kafka.start_at", "earliest".to_owned()),
+        ("notification.topic", notifications),
+        ("sink.kafka.enabled", "true".to_owned()),
+        ("redis.url", servers.redis.url()),
+    ];
+    let directory = TempDir::new()?;
+    let service = BelfryProcess::start_with(directory.path(), &settings).await?;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for number in 0..SENDING {
+        clients.spawn(send(service.http_address().to_owned(), number, answered.clone()));
+    }
+    for _ in 0..DRIPPING {
+        clients.spawn(drip(service.http_address().to_owned()));
+    }
+    for _ in 0..NOT_READING {
+        clients.spawn(ask(service.http_address().to_owned()));
+    }
+    wait_for_backlog(&pool).await?;
+    clients.shutdown().await;
+    let peak = peak_mib(&service)?;
+    service.terminate().await?;
+    let clients = SENDING as usize + DRIPPING + NOT_READING;
+    let bodies = answered.load(Ordering::Relaxed);
+    figures.add(
+        &format!("memory, {clients} hostile clients and {BACKLOG} events of 0.9 MB from Kafka"),
+        format!("{peak} MiB resident at most"),
+        format!("{bodies} bodies of {IN_A_BODY} such events were answered meanwhile"),
+        "< 512 MiB",
+    );
+    Ok(())
+}
+
+/// An event that takes several times as much memory once it is parsed.
+fn large(number: u64) -> Value {
+    let mut event = results_ready(&Batch::number(number));
+    event["data"]["padding"] = (0..9_500).map(|line| format!("{:>90}", line * (number + 1))).collect();
+    event
+}
+
+async fn fill_topic(servers: &Servers, topic: &str) -> Result<()> {
+    let producer = producer(&servers.kafka.bootstrap(), Arc::default())?;
+    for number in 0..BACKLOG {
+        let (key, payload) = (number.to_string(), large(number).to_string());
+        while let Err((error, _)) = producer.send(BaseRecord::to(topic).key(&key).payload(&payload)) {
+            ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "{error}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    Ok(producer.flush(Duration::from_secs(60))?)
+}
+
+/// Post large bodies, one after the other. Most are refused while there is no room for them.
+async fn send(address: String, client: u64, answered: Arc<AtomicUsize>) -> Result<()> {
+    for round in 1.. {
+        let first = (client + 1) * 1_000_000 + round * IN_A_BODY;
+        let body: String = (first..first + IN_A_BODY).map(|number| format!("{}\n", large(number))).collect();
+        let Ok(mut connection) = Connection::open(&address).await else { continue };
+        // A refusal may come before all is sent, and the connection ends with it.
+        if let Ok((200, _)) = connection.post("application/x-ndjson", body.as_bytes()).await {
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Say that a large body comes, and send it a byte at a time, again and again.
+async fn drip(address: String) -> Result<()> {
+    let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 15000000\r\n\r\n";
+    loop {
+        let mut stream = TcpStream::connect(&address).await?;
+        stream.write_all(head.as_bytes()).await?;
+        while stream.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Ask for all notifications, and read none.
+async fn ask(address: String) -> Result<()> {
+    loop {
+        let mut stream = TcpStream::connect(&address).await?;
+        stream.write_all(b"GET /v1/feed?from=beginning HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+}
+
+async fn wait_for_backlog(pool: &PgPool) -> Result<()> {
+    let began = Instant::now();
+    let read = "SELECT coalesce(sum(next_offset), 0)::bigint FROM belfry.consumer_position";
+    while sqlx::query_scalar::<_, i64>(read).fetch_one(pool).await? < BACKLOG as i64 {
+        ensure!(began.elapsed() < PATIENCE, "the backlog is not worked off after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// The most memory that a process has had, in MiB, as the kernel counts it.
+fn peak_mib(service: &BelfryProcess) -> Result<u64> {
+    let pid = service.pid().context("the service ended")?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
+}
