@@ -20,7 +20,7 @@ use crate::delivery::feed::Feeds;
 use crate::delivery::{OutletSettings, Relay, SinkHealth};
 use crate::heartbeat::Heartbeat;
 use crate::http::listener::{Bounds, Budget, Times, serve};
-use crate::http::{self, Api, Looked, Ops};
+use crate::http::{self, Api, ApiParts, Looked, Ops};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings, Stopped};
 use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
@@ -245,7 +245,7 @@ impl Service {
             source.register().await?;
         }
         let [http_bounds, ops_bounds] = listener_bounds(&config);
-        let api = Api {
+        let api = Api::new(ApiParts {
             replays: Replays::new(pipeline.clone(), replay_threads(&config)),
             dead_letters: DeadLetters { pipeline: pipeline.clone(), heartbeat: heartbeat.clone() },
             pipeline,
@@ -259,7 +259,7 @@ impl Service {
             max_in_flight: config.ingest.max_in_flight,
             max_event_bytes: config.ingest.max_event_bytes,
             access,
-        };
+        });
         let ops = Ops {
             looked: Looked::new(store.clone()),
             metrics,

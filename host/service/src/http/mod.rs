@@ -30,6 +30,7 @@ pub(crate) use readiness::Looked;
 pub(crate) use routes::api;
 pub use routes::{Route, paths, routes};
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,9 +52,26 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 /// How long the commit of posted events may take.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What handlers need. Cheap to clone.
+/// What handlers need. Every request clones it several times, so it is one pointer.
 #[derive(Clone)]
-pub(crate) struct Api {
+pub(crate) struct Api(Arc<ApiParts>);
+
+impl Api {
+    pub(crate) fn new(parts: ApiParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for Api {
+    type Target = ApiParts;
+
+    fn deref(&self) -> &ApiParts {
+        &self.0
+    }
+}
+
+/// The parts of [`Api`].
+pub(crate) struct ApiParts {
     pub(crate) pipeline: Pipeline,
     pub(crate) store: Store,
     pub(crate) registry: Registry,

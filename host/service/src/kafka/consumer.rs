@@ -15,7 +15,9 @@ impl Client {
             ("fetch.error.backoff.ms", "50"),
             // How soon fetching goes on after the queue was full; a second, the default, would be a pause in each catch-up.
             ("fetch.queue.backoff.ms", "10"),
-            ("queued.max.messages.kbytes", "16384"),
+            // Of each partition, what waits to be taken; and of an answer, of all its partitions together.
+            ("queued.max.messages.kbytes", "8192"),
+            ("fetch.max.bytes", "8388608"),
             ("check.crcs", "true"),
             // As long as a lease: a replica that was killed holds up its partitions no longer than its sinks.
             ("session.timeout.ms", "15000"),
