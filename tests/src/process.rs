@@ -9,6 +9,8 @@ use tokio::process::{Child, Command};
 
 use crate::Client;
 use crate::client::{get, use_ring};
+use crate::servers::Signal;
+use crate::servers::watchdog::Watchdog;
 
 /// How long a process may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +32,8 @@ pub fn belfry_binary() -> Result<PathBuf> {
 /// `belfry serve` in a process of its own.
 pub struct BelfryProcess {
     child: Child,
+    /// It must not outlive a test that is killed.
+    _watchdog: Watchdog,
     http: String,
     ops: String,
     log: NamedTempFile,
@@ -100,7 +104,15 @@ impl BelfryProcess {
                 let program = command.as_std().get_program();
                 format!("cannot start {program:?}; if it is missing, install it: apt-get install strace")
             })?;
-        let mut process = Self { child, http: String::new(), ops: String::new(), log, ready_after: Duration::ZERO };
+        let pid = child.id().context("it ended at once")?;
+        let mut process = Self {
+            child,
+            _watchdog: Watchdog::of(pid, Signal::Kill, Path::new(""))?,
+            http: String::new(),
+            ops: String::new(),
+            log,
+            ready_after: Duration::ZERO,
+        };
         process.wait_until_ready().await?;
         Ok(process)
     }

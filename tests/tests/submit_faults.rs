@@ -323,7 +323,10 @@ async fn an_id_counts_as_drawn_only_once_it_is() -> Result<()> {
            END LOOP; \
          END $$"
     );
+    let drawn = async || sqlx::query_scalar::<_, Option<i64>>(LAST_DRAWN_ID).fetch_one(&service.pool).await;
+    let before = drawn().await?.unwrap_or(0);
     sqlx::raw_sql(sqlx::AssertSqlSafe(look)).execute(&service.pool).await?;
+    ensure!(drawn().await?.unwrap_or(0) > before + 10_000, "ids were drawn meanwhile");
     drawing.shutdown().await;
     Ok(())
 }

@@ -37,3 +37,5 @@ BEGIN
   END LOOP;
   RETURN ids;
 END $$;
+
+REVOKE ALL ON FUNCTION belfry.submit(text, text, text), belfry.submit_all(text[], text, text) FROM PUBLIC;

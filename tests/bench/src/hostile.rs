@@ -29,6 +29,9 @@ const NOT_READING: usize = 12;
 /// Events of about 0.9 MB: on the topic, and in a body.
 const BACKLOG: u64 = 400;
 const IN_A_BODY: u64 = 15;
+/// The pause of a client that was refused.
+const AGAIN: Duration = Duration::from_millis(50);
+const NOT_READ_FOR: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
@@ -59,11 +62,13 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         clients.spawn(ask(service.http_address().to_owned()));
     }
     wait_for_backlog(&pool).await?;
+    ensure!(clients.try_join_next().is_none(), "a client gave up");
     clients.shutdown().await;
     let peak = peak_mib(&service)?;
     service.terminate().await?;
     let clients = SENDING as usize + DRIPPING + NOT_READING;
     let bodies = answered.load(Ordering::Relaxed);
+    ensure!(bodies > 0, "no body was answered");
     figures.add(
         &format!("memory, {clients} hostile clients and {BACKLOG} events of 0.9 MB from Kafka"),
         format!("{peak} MiB resident at most"),
@@ -97,7 +102,10 @@ async fn send(address: String, client: u64, answered: Arc<AtomicUsize>) -> Resul
     for round in 1.. {
         let first = (client + 1) * 1_000_000 + round * IN_A_BODY;
         let body: String = (first..first + IN_A_BODY).map(|number| format!("{}\n", large(number))).collect();
-        let Ok(mut connection) = Connection::open(&address).await else { continue };
+        let Ok(mut connection) = Connection::open(&address).await else {
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        };
         // A refusal may come before all is sent, and the connection ends with it.
         if let Ok((200, _)) = connection.post("application/x-ndjson", body.as_bytes()).await {
             answered.fetch_add(1, Ordering::Relaxed);
@@ -111,10 +119,12 @@ async fn drip(address: String) -> Result<()> {
     let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 15000000\r\n\r\n";
     loop {
         let mut stream = TcpStream::connect(&address).await?;
-        stream.write_all(head.as_bytes()).await?;
-        while stream.write_all(b" ").await.is_ok() {
+        let mut sent = stream.write_all(head.as_bytes()).await;
+        while sent.is_ok() {
             tokio::time::sleep(Duration::from_millis(200)).await;
+            sent = stream.write_all(b" ").await;
         }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -122,8 +132,9 @@ async fn drip(address: String) -> Result<()> {
 async fn ask(address: String) -> Result<()> {
     loop {
         let mut stream = TcpStream::connect(&address).await?;
-        stream.write_all(b"GET /v1/feed?from=beginning HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        // It may be closed already, to give way to another.
+        let _ = stream.write_all(b"GET /v1/feed?from=beginning HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        tokio::time::sleep(NOT_READ_FOR).await;
     }
 }
 

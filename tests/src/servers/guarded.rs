@@ -7,24 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::watchdog::Watchdog;
 use super::{ProcessId, Signal};
 
 /// How long a server that is dropped may take to end in good order.
 const PATIENCE_ON_DROP: Duration = Duration::from_secs(10);
 /// How much of a log is quoted in an error.
 const LOG_LINES: usize = 20;
-
-/// Waits for a line from whoever started it. A line dismisses it; the end without one means that its starter is gone,
-/// and then it ends the server, at last by force, and removes the directory.
-const WATCHDOG: &str = r#"
-trap '' HUP INT TERM
-if read -r _; then exit; fi
-kill -s "$1" "$0" 2>/dev/null
-tries=0
-while kill -s 0 "$0" 2>/dev/null && [ $tries -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
-kill -s KILL "$0" 2>/dev/null
-if [ -n "$2" ]; then sleep 0.1; rm -rf -- "$2"; fi
-"#;
 
 /// How long a server runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +35,7 @@ pub struct Guarded {
     log: PathBuf,
     /// Where in the log its own output begins.
     log_begins: u64,
-    watchdog: Option<Child>,
+    _watchdog: Watchdog,
     /// Whether it runs on when this is dropped.
     is_left: bool,
 }
@@ -74,7 +63,7 @@ impl Guarded {
             Lifetime::Ours => Path::new(""),
             Lifetime::OursWithDirectory(directory) => directory,
         };
-        let watched = ProcessId::of(child.id()).and_then(|id| Ok((watchdog(child.id(), ending, removed)?, id)));
+        let watched = ProcessId::of(child.id()).and_then(|id| Ok((Watchdog::of(child.id(), ending, removed)?, id)));
         let (watchdog, id) = match watched {
             Ok(watched) => watched,
             Err(error) => {
@@ -83,8 +72,8 @@ impl Guarded {
                 return Err(error);
             }
         };
-        let (log, watchdog) = (log.to_owned(), Some(watchdog));
-        Ok(Self { name, child, id, ending, log, log_begins, watchdog, is_left: false })
+        let log = log.to_owned();
+        Ok(Self { name, child, id, ending, log, log_begins, _watchdog: watchdog, is_left: false })
     }
 
     /// Its process.
@@ -136,7 +125,6 @@ impl Guarded {
     /// Let it run on, also after this process.
     pub fn leave(mut self) -> ProcessId {
         self.is_left = true;
-        self.dismiss_watchdog();
         self.id.clone()
     }
 
@@ -147,16 +135,6 @@ impl Guarded {
         let text = String::from_utf8_lossy(&bytes[begins..]);
         let lines: Vec<&str> = text.lines().collect();
         format!("{}:\n{}", self.log.display(), lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
-    }
-
-    fn dismiss_watchdog(&mut self) {
-        if let Some(mut watchdog) = self.watchdog.take() {
-            if let Some(mut line) = watchdog.stdin.take() {
-                // If it is gone already, there is nothing to dismiss.
-                let _ = std::io::Write::write_all(&mut line, b"\n");
-            }
-            let _ = watchdog.wait();
-        }
     }
 }
 
@@ -180,22 +158,7 @@ impl Drop for Guarded {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.dismiss_watchdog();
     }
-}
-
-fn watchdog(pid: u32, ending: Signal, directory: &Path) -> Result<Child> {
-    Command::new("sh")
-        .args(["-c", WATCHDOG, &pid.to_string(), ending.name()])
-        .arg(directory)
-        .current_dir("/")
-        // The only other end of this pipe is ours, and closes when we end, in whichever way.
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .context("cannot start sh, which ends a test's servers when the test ends")
 }
 
 /// The process of a server that is killed, paused and started again while others hold the server.

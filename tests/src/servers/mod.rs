@@ -15,6 +15,7 @@ mod programs;
 mod redis;
 pub mod services;
 mod shared_directory;
+pub(crate) mod watchdog;
 
 pub use certificates::Certificates;
 pub use fault_proxy::{Direction, FaultProxy};

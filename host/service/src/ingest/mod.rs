@@ -23,8 +23,8 @@ pub struct Incoming {
     pub content_hash: ContentHash,
     /// How it came.
     pub arrival: Arrival,
-    /// Where its content is its identity: its id if the same content came a window earlier.
-    pub earlier_id: Option<Uuid>,
+    /// Where its content is its identity: other ids under which the same content may be known.
+    pub aliases: Vec<Uuid>,
 }
 
 /// How an event came to us, which decides whether we publish it.
@@ -91,7 +91,7 @@ impl Incoming {
         let event = Event::from_envelope(&envelope)?;
         let content_hash = content_hash(&envelope);
         let (envelope, event) = (Arc::new(envelope), Arc::new(event));
-        Ok(Self { envelope, event, payload, content_hash, arrival, earlier_id: None })
+        Ok(Self { envelope, event, payload, content_hash, arrival, aliases: Vec::new() })
     }
 
     /// The same event under another id than its envelope's own.

@@ -15,9 +15,8 @@ impl Client {
             ("fetch.error.backoff.ms", "50"),
             // How soon fetching goes on after the queue was full; a second, the default, would be a pause in each catch-up.
             ("fetch.queue.backoff.ms", "10"),
-            // Of each partition, what waits to be taken; and of an answer, of all its partitions together.
+            // What waits to be taken.
             ("queued.max.messages.kbytes", "8192"),
-            ("fetch.max.bytes", "8388608"),
             ("check.crcs", "true"),
             // As long as a lease: a replica that was killed holds up its partitions no longer than its sinks.
             ("session.timeout.ms", "15000"),
@@ -30,6 +29,11 @@ impl Client {
             if config.get(name).is_none() {
                 config.set(name, value);
             }
+        }
+        // An answer of the broker's. The client refuses less than the size of a message, if that is chosen.
+        let sizes = ["fetch.max.bytes", "message.max.bytes", "receive.message.max.bytes"];
+        if sizes.iter().all(|name| config.get(name).is_none()) {
+            config.set("fetch.max.bytes", "8388608");
         }
         config.set("group.id", group);
         if let Some(instance) = instance {

@@ -13,7 +13,7 @@ mod record;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use belfry_model::MessageSettings;
+use belfry_model::{MessageSettings, Outcome};
 use belfry_sandbox::{Executor, Overloaded};
 use belfry_store::{
     Batch, PendingReceipt, Receipt, RedriveOutcome, Run, Store, StoreError, Submission, UNSTORABLE, Unreadable, Writer,
@@ -61,7 +61,7 @@ impl Taken {
             Self::Conflict => "conflict",
             Self::Unstorable(_) => UNSTORABLE,
             Self::Unsendable(unsendable) => unsendable.outcome(),
-            Self::Failed => "failed",
+            Self::Failed => Outcome::Undecodable.as_str(),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Taken {
 pub struct Accepted {
     /// The event's position.
     pub position: i64,
-    /// Whether it is published to the topic of its type.
+    /// Whether it is published.
     pub published: bool,
     /// Its notifications in the log.
     pub notifications: Vec<Noted>,
@@ -175,21 +175,23 @@ impl Pipeline {
         if events.is_empty() {
             return Ok(Sorted::default());
         }
-        let ids = |event: &Incoming| std::iter::once(event.envelope.event_id).chain(event.earlier_id);
+        let ids = |event: &Incoming| [event.envelope.event_id].into_iter().chain(event.aliases.clone());
         let known = self.store.known(&events.iter().flat_map(ids).collect::<Vec<_>>()).await?;
-        // Ids that the content of new events gives them.
+        // Ids that the content of new events gives them: the writer tells which of those under one id comes first.
         let mut by_content = HashSet::new();
         let mut fates = Vec::with_capacity(events.len());
         let mut new = Vec::with_capacity(events.len());
         let mut conflicts = Vec::new();
         let serving = self.registry.serving();
-        for event in events {
-            let event_id = event.envelope.event_id;
-            let earlier_id = event.earlier_id.filter(|id| known.contains_key(id) || by_content.contains(id));
-            if earlier_id.is_some() {
+        for mut event in events {
+            if event.aliases.iter().any(|alias| known.get(alias) == Some(&event.content_hash)) {
                 fates.push(Fate::Known(Taken::Duplicate));
                 continue;
             }
+            if let Some(alias) = event.aliases.iter().copied().find(|alias| by_content.contains(alias)) {
+                event = event.known_as(alias);
+            }
+            let event_id = event.envelope.event_id;
             match known.get(&event_id) {
                 Some(hash) if *hash == event.content_hash => fates.push(Fate::Known(Taken::Duplicate)),
                 Some(_) => {
@@ -201,14 +203,17 @@ impl Pipeline {
                 None => match self.publishing.refuses(&event, &serving).await {
                     Some(unsendable) => {
                         if let Some(origin) = event.arrival.origin() {
-                            let detail = format!("/event_type: {unsendable}");
+                            let at = if event.topic() == event.envelope.event_type { "/event_type" } else { "topic" };
+                            let detail = format!("{at}: {unsendable}");
                             conflicts.push(Unreadable::unsendable(origin, event_id, detail, event.payload.clone()));
                         }
                         fates.push(Fate::Known(Taken::Unsendable(unsendable)));
                     }
                     None => {
                         fates.push(Fate::Submitted);
-                        by_content.extend(event.earlier_id.map(|_| event_id));
+                        if !event.aliases.is_empty() {
+                            by_content.insert(event_id);
+                        }
                         new.push(event);
                     }
                 },

@@ -16,7 +16,7 @@ use super::record;
 pub(crate) struct Publishing {
     /// Whether what is recorded is to be sent.
     pub(crate) mode: DeliveryMode,
-    /// The types that are published.
+    /// The topics that are written to.
     pub(crate) types: Arc<SourceTopics>,
     /// The topic of notifications, which only rules write to.
     pub(crate) notifications: String,

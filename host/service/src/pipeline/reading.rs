@@ -35,7 +35,7 @@ pub struct Reading {
 impl Reading {
     /// Whether the content of some of its events is their identity.
     pub(crate) fn is_known_by_content(&self) -> bool {
-        self.events.iter().any(|event| event.earlier_id.is_some())
+        self.events.iter().any(|event| !event.aliases.is_empty())
     }
 }
 

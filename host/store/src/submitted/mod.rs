@@ -19,8 +19,8 @@ use uuid::Uuid;
 use floor::Floor;
 pub use migrate::migrate_submit;
 
-/// The last id that was drawn. Not `SELECT last_value`: while the server logs a sequence, which it does at every 32nd number,
-/// the row shows a number up to 31 ahead. The function waits until that is over.
+/// The last id that was drawn. Not `SELECT last_value`: while the server logs a sequence, once in some thirty numbers, the row
+/// shows the number up to which it is logged, up to 32 ahead. The function waits until that is over.
 pub const LAST_DRAWN_ID: &str = "SELECT pg_sequence_last_value('belfry.submitted_id_seq')";
 
 /// The server ends a statement itself before we give the connection up.

@@ -8,6 +8,7 @@ mod connections;
 mod stream;
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,9 +88,8 @@ pub(crate) async fn serve(
     let mut look = interval(LOOK);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&listener, &bounds.times) => match accepted {
                 Ok((stream, peer)) => {
-                    expect_acknowledgements(&stream, bounds.times.read);
                     let Some(place) = place(&bounds, &connections, &mut open).await else { continue };
                     let serving = Serving {
                         router: router.clone(),
@@ -120,15 +120,16 @@ pub(crate) async fn serve(
     }
 }
 
+/// The next connection.
+///
 /// A client that is gone without a word, such as one whose network is cut, acknowledges nothing that is sent to it. Left to
 /// itself, the system gives such a connection up after a quarter of an hour; until then a quiet feed would keep its place.
-fn expect_acknowledgements(stream: &TcpStream, within: Duration) {
+/// The limit is beyond all times that a client has, which count for one that acknowledges and does not read.
+async fn accept(listener: &TcpListener, times: &Times) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept().await?;
     #[cfg(target_os = "linux")]
-    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(within)) {
-        tracing::debug!(%error, "the system decides how long a silent client keeps its connection");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (stream, within);
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(times.read + times.idle))?;
+    Ok((stream, peer))
 }
 
 /// A place for one more connection. Where none is free, the connection that is furthest behind gives way; where none is
@@ -208,10 +209,11 @@ mod tests {
     async fn a_client_must_acknowledge_what_is_sent_to_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("its address");
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let second = Duration::from_secs(1);
+        let times = Times { head: second, body: second, read: second * 30, idle: second * 90 };
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), accept(&listener, &times));
         let (_client, (stream, _)) = (client.expect("a client"), accepted.expect("its connection"));
-        expect_acknowledgements(&stream, Duration::from_secs(30));
         let within = socket2::SockRef::from(&stream).tcp_user_timeout().expect("the option");
-        assert_eq!(within, Some(Duration::from_secs(30)));
+        assert_eq!(within, Some(second * 120));
     }
 }

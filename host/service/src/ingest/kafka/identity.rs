@@ -28,12 +28,15 @@ impl Identities {
 
     /// An event that is known by its content, as of a record that was written at this time.
     ///
-    /// Time is divided into windows, and the window is a part of the id. A repetition may come in the window after, so the event
-    /// has a second id, under which its content is known if it came there first.
+    /// Time is divided into windows, and the window is a part of the id. A repetition may come on the other side of a window's
+    /// end, so the ids of the windows beside it are aliases. So is the envelope's own id, under which Belfry knows what it has
+    /// published itself.
     pub(super) fn by_content(&self, event: Incoming, written_ms: Option<i64>) -> Incoming {
         let window = written_ms.unwrap_or(event.envelope.occurred_at_ms).div_euclid(self.window_ms);
-        let earlier_id = content_id(&event.content_hash, window.saturating_sub(1));
+        let beside = [window.saturating_sub(1), window.saturating_add(1)];
+        let mut aliases = beside.map(|window| content_id(&event.content_hash, window)).to_vec();
+        aliases.push(event.envelope.event_id);
         let event_id = content_id(&event.content_hash, window);
-        Incoming { earlier_id: Some(earlier_id), ..event.known_as(event_id) }
+        Incoming { aliases, ..event.known_as(event_id) }
     }
 }

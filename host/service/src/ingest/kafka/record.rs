@@ -94,7 +94,10 @@ impl Record {
         };
         match identified {
             Ok(event) => Self::Event(Box::new(event), named.map(|event_id| (event_id, fingerprint(payload)))),
-            Err(detail) => Self::unreadable(message, payload, Some(own_id), Outcome::Malformed, detail.into()),
+            Err(detail) => {
+                let event_id = identity.is_none().then_some(own_id);
+                Self::unreadable(message, payload, event_id, Outcome::Malformed, detail.into())
+            }
         }
     }
 
