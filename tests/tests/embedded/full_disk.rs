@@ -66,6 +66,26 @@ async fn after_a_full_disk_events_are_taken_again() -> Result<()> {
     service.terminate().await
 }
 
+/// The log is on the same disk as the database.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_nothing() -> Result<()> {
+    let directory = TempDir::new()?;
+    let service = start(&directory).await?;
+    let client = service.client();
+    limit_files(&service, Some(0)).await?;
+    for number in 0..3 {
+        let posted = client.post(&results_ready(&Batch::number(number))).await?;
+        ensure!(posted.status == 503, "{posted:?}");
+    }
+    limit_files(&service, None).await?;
+    let again = Instant::now();
+    while client.post(&results_ready(&Batch::number(0))).await?.status != 201 {
+        ensure!(again.elapsed() < PATIENCE, "no event is taken");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    service.terminate().await
+}
+
 /// The disk is full again and again, under load: at any place of a file, so that also what replaces older bytes fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_by_full_disks() -> Result<()> {

@@ -18,7 +18,9 @@ pub(crate) fn log_filter(settings: &Log) -> Result<EnvFilter, LogError> {
 /// Write this process's log to standard error from now on, panics too. The first call counts.
 pub fn start_logging(settings: &Log) -> Result<(), LogError> {
     let filter = log_filter(settings)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written, to a file on a full disk for example, is lost. The subscriber's own message about that would go
+    // the same way and panic there, and so would the log line of that panic, which ends the process.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match settings.format {
         LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
