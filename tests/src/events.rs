@@ -52,6 +52,14 @@ pub fn results_ready(batch: &Batch) -> Value {
     })
 }
 
+/// The same event as a producer sends it that makes an id and times of its own for each attempt.
+pub fn minted_anew(mut event: Value) -> Value {
+    event["event_id"] = Uuid::new_v4().to_string().into();
+    event["event_timestamp"] = format!("2026-03-02T09:15:01.{:06}Z", fastrand::u32(0..1_000_000)).into();
+    event["data"]["timestamp"] = event["event_timestamp"].clone();
+    event
+}
+
 /// BatchAssessmentCompletedV1 in its envelope.
 pub fn assessment(event_id: Uuid, teacher: &str) -> Value {
     json!({

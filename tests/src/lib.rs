@@ -16,7 +16,7 @@ pub mod soak;
 pub use activations::{Alternation, Turns, alternate};
 pub use client::{Client, FeedItem, Posted};
 pub use command::{Ended, belfry, eventually};
-pub use events::{Batch, assessment, results_ready};
+pub use events::{Batch, assessment, minted_anew, results_ready};
 pub use neighbour::Neighbour;
 pub use process::{BelfryProcess, belfry_binary};
 pub use replica::Replica;

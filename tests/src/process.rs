@@ -182,6 +182,28 @@ impl BelfryProcess {
         self.child.id()
     }
 
+    /// The memory that it has now, in bytes, as the kernel counts it.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn resident_memory(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that it has had, in bytes.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn peak_memory(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().context("it ended before")?))?;
+        let found = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok());
+        found.map(|kilobytes: u64| kilobytes << 10).with_context(|| field.to_owned())
+    }
+
     /// SIGTERM, and wait until it has ended in good order.
     pub async fn terminate(mut self) -> Result<()> {
         let pid = self.pid().context("it ended before")?;

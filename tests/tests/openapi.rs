@@ -76,7 +76,10 @@ async fn what_is_served_is_described_and_what_is_described_is_served() -> Result
 
 /// Run a program; what it wrote, if it did not succeed.
 async fn run(program: &Path, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(program).args(arguments).kill_on_drop(true).output().await;
+    let mut command = Command::new(program);
+    // What programs leave behind does not belong into the checkout.
+    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR")).kill_on_drop(true);
+    let output = command.output().await;
     let output = output.with_context(|| format!("{} cannot be run", program.display()))?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{} {arguments:?}: {}\n{stdout}{stderr}", program.display(), output.status);

@@ -174,18 +174,11 @@ async fn a_feed_that_is_not_read_is_closed_and_its_place_is_free() -> Result<()>
     belfry.terminate().await
 }
 
-/// The most memory that a process has had, in MiB.
-fn peak_mib(belfry: &BelfryProcess) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", belfry.pid().context("a process")?))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_take_bounded_memory() -> Result<()> {
     let directory = TempDir::new()?;
     let belfry = start(directory.path(), &[]).await?;
-    println!("{} MiB at the start", peak_mib(&belfry)?);
+    println!("{} MiB at the start", belfry.peak_memory()? >> 20);
     let body = |first: u64| -> String {
         (first..first + 15)
             .map(|number| {
@@ -201,7 +194,7 @@ async fn large_bodies_take_bounded_memory() -> Result<()> {
         async move { Ok::<_, anyhow::Error>(request.body(body(number * 15)).send().await?.status().as_u16()) }
     };
     let statuses = join_all((0..16).map(post)).await.into_iter().collect::<Result<Vec<_>>>()?;
-    let peak = peak_mib(&belfry)?;
+    let peak = belfry.peak_memory()? >> 20;
     println!("{peak} MiB at most; {statuses:?}");
     ensure!(statuses.contains(&200) && statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     ensure!(peak < 512, "{peak} MiB");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use belfry_model::{Envelope, Event, Outcome};
+use belfry_model::{Event, Outcome};
 use belfry_sandbox::Overloaded;
 use belfry_store::{EventHistory, StoreError};
 use serde::Serialize;
@@ -70,8 +70,7 @@ struct Then {
 pub(crate) async fn rerun(pipeline: &Pipeline, event_id: Uuid) -> Result<Vec<Rerun>, NotRerun> {
     let history = pipeline.store.event(event_id).await?.ok_or(NotRerun::Unknown(event_id))?;
     let unreadable = |error: &dyn std::fmt::Display| NotRerun::Unreadable(error.to_string());
-    let envelope =
-        Arc::new(Envelope::parse(&history.event.payload).map_err(|error| unreadable(&error))?.known_as(event_id));
+    let envelope = Arc::new(history.event.envelope().map_err(|error| unreadable(&error))?);
     let event = Arc::new(Event::from_envelope(&envelope).map_err(|error| unreadable(&error))?);
     let projections: Vec<ProjectionRecord> =
         history.event.projections.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();

@@ -227,7 +227,7 @@ impl Service {
             messages,
             publishing: Publishing {
                 mode: config.delivery.mode,
-                types: Arc::new(config.publish.topics.clone()),
+                chosen: Arc::new(config.publish.topics.clone()),
                 notifications: config.notification.topic.clone(),
                 topics,
             },

@@ -1,3 +1,4 @@
+use belfry_model::{Envelope, Malformed};
 use uuid::Uuid;
 
 use crate::DeadLetter;
@@ -27,6 +28,16 @@ pub struct LogEntry {
     pub expires_at_ms: Option<i64>,
     /// When it was recorded.
     pub created_at_ms: i64,
+}
+
+impl LogEntry {
+    /// The envelope of an event. The id is that under which it was taken, which need not be the one in the bytes.
+    ///
+    /// # Errors
+    /// If this version takes it for none.
+    pub fn envelope(&self) -> Result<Envelope, Malformed> {
+        Ok(Envelope::parse(&self.payload)?.known_as(self.event_id))
+    }
 }
 
 /// A notification deliberately not sent.

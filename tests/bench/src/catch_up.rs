@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use belfry_tests::BelfryProcess;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer};
+use rdkafka::producer::Producer;
 use sqlx::{PgPool, Row};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::figures::{Figures, median, percent};
-use crate::relay::producer;
+use crate::relay::{produce, producer};
 use crate::servers::{Servers, TEACHERS, event_bytes};
 
 const ROUNDS: usize = 3;
@@ -64,10 +63,7 @@ async fn fill_topic(servers: &Servers, topic: &str, events: u64) -> Result<()> {
     let producer = producer(&servers.kafka.bootstrap(), acknowledged.clone())?;
     for number in 0..events {
         let (key, payload) = (format!("teacher-{}", number % u64::from(TEACHERS)), event_bytes(number));
-        while let Err((error, _)) = producer.send(BaseRecord::to(topic).key(&key).payload(&payload)) {
-            ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "{error}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        produce(&producer, topic, &key, &payload).await?;
     }
     producer.flush(Duration::from_secs(60))?;
     let bytes = event_bytes(0).len();
@@ -164,11 +160,7 @@ async fn bare_loop(servers: &Servers, written: &PgPool, events: u64) -> Result<B
     let producer = producer(&servers.kafka.bootstrap(), acknowledged.clone())?;
     let began = Instant::now();
     for entry in entries.iter().filter(|entry| entry.topic.is_some()) {
-        while let Err((error, _)) = producer.send(BaseRecord::to(&topic).key(&entry.event_key).payload(&entry.payload))
-        {
-            ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "{error}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        produce(&producer, &topic, &entry.event_key, &entry.payload).await?;
     }
     producer.flush(Duration::from_secs(60))?;
     let produced = began.elapsed();

@@ -1,9 +1,8 @@
 //! What the service needs while nothing happens, after much happened, and until it is ready.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use belfry_tests::{Batch, BelfryProcess, results_ready};
 use tempfile::TempDir;
 
@@ -50,11 +49,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// Resident memory as the kernel counts it, in units of 10^6 bytes.
+/// Resident memory in units of 10^6 bytes.
 pub(crate) fn resident_mb(service: &BelfryProcess) -> Result<f64> {
-    let pid = service.pid().context("the service ended")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024.0 / 1e6)
+    Ok(service.resident_memory()? as f64 / 1e6)
 }

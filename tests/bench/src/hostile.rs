@@ -1,15 +1,13 @@
 //! The most memory that a service takes with all limits at their defaults: clients that send large bodies, send theirs bit by
 //! bit, or do not read what they asked for, beside a catch-up over large events.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use belfry_tests::{Batch, BelfryProcess, results_ready};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer};
+use rdkafka::producer::Producer;
 use serde_json::Value;
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -19,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::figures::Figures;
 use crate::http::Connection;
-use crate::relay::producer;
+use crate::relay::{produce, producer};
 use crate::servers::Servers;
 
 /// Clients of each kind.
@@ -64,7 +62,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     wait_for_backlog(&pool).await?;
     ensure!(clients.try_join_next().is_none(), "a client gave up");
     clients.shutdown().await;
-    let peak = peak_mib(&service)?;
+    let peak = service.peak_memory()? >> 20;
     service.terminate().await?;
     let clients = SENDING as usize + DRIPPING + NOT_READING;
     let bodies = answered.load(Ordering::Relaxed);
@@ -89,10 +87,7 @@ async fn fill_topic(servers: &Servers, topic: &str) -> Result<()> {
     let producer = producer(&servers.kafka.bootstrap(), Arc::default())?;
     for number in 0..BACKLOG {
         let (key, payload) = (number.to_string(), large(number).to_string());
-        while let Err((error, _)) = producer.send(BaseRecord::to(topic).key(&key).payload(&payload)) {
-            ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "{error}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        produce(&producer, topic, &key, payload.as_bytes()).await?;
     }
     Ok(producer.flush(Duration::from_secs(60))?)
 }
@@ -146,12 +141,4 @@ async fn wait_for_backlog(pool: &PgPool) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
-}
-
-/// The most memory that a process has had, in MiB, as the kernel counts it.
-fn peak_mib(service: &BelfryProcess) -> Result<u64> {
-    let pid = service.pid().context("the service ended")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
 }

@@ -141,6 +141,15 @@ pub(crate) fn producer(bootstrap: &str, acknowledged: Arc<AtomicUsize>) -> Resul
     Ok(producer_config(bootstrap).create_with_context(Acks(acknowledged))?)
 }
 
+/// Hand a record to the producer, once its queue has room.
+pub(crate) async fn produce(producer: &ThreadedProducer<Acks>, topic: &str, key: &str, payload: &[u8]) -> Result<()> {
+    while let Err((error, _)) = producer.send(BaseRecord::to(topic).key(key).payload(payload)) {
+        ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "{error}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
 /// Read by key, produce, note the position once a window is acknowledged; nothing else. Rows go to the same topic.
 async fn bare_loop(pool: &PgPool, bootstrap: &str, rows: i64) -> Result<Duration> {
     sqlx::query("CREATE TABLE IF NOT EXISTS bare_position (position bigint NOT NULL)").execute(pool).await?;
@@ -159,10 +168,7 @@ async fn bare_loop(pool: &PgPool, bootstrap: &str, rows: i64) -> Result<Duration
         while let Some(row) = page.try_next().await? {
             position = row.try_get(0)?;
             let (topic, key, payload): (&str, &str, &[u8]) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-            while let Err((error, _)) = producer.send(BaseRecord::to(topic).key(key).payload(payload)) {
-                ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "{error}");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            produce(&producer, topic, key, payload).await?;
             sent += 1;
         }
         while sent - acknowledged.load(Ordering::Relaxed) > BARE_WINDOW {

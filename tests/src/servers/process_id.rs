@@ -71,6 +71,16 @@ impl ProcessId {
         Status::of(self.pid).is_some_and(|status| status.state == 'T')
     }
 
+    /// The processor time that it has had.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let status = Status::of(self.pid).with_context(|| format!("there is no process {}", self.pid))?;
+        // The kernel counts it in hundredths of a second.
+        Ok(Duration::from_millis(10 * status.ticks))
+    }
+
     /// The processes that it started and that still run.
     pub fn children(&self) -> Vec<Self> {
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
@@ -148,6 +158,8 @@ impl ProcessId {
 struct Status {
     state: char,
     parent: u32,
+    /// In user and in kernel mode.
+    ticks: u64,
     started: u64,
 }
 
@@ -158,6 +170,9 @@ impl Status {
         let mut fields = text.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
-        Some(Self { state, parent, started: fields.nth(17)?.parse().ok()? })
+        // proc(5) numbers fields from 1: utime is 14, stime 15, starttime 22.
+        let user: u64 = fields.nth(9)?.parse().ok()?;
+        let kernel: u64 = fields.next()?.parse().ok()?;
+        Some(Self { state, parent, ticks: user + kernel, started: fields.nth(6)?.parse().ok()? })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use belfry_tests::servers::{Database, Kafka, KafkaRecord, shared_kafka, shared_postgres};
-use belfry_tests::{Batch, BelfryProcess, belfry, eventually, results_ready};
+use belfry_tests::{Batch, BelfryProcess, belfry, eventually, minted_anew, results_ready};
 use serde_json::Value;
 use sqlx::{PgPool, Row};
 use tempfile::TempDir;
@@ -170,10 +170,8 @@ impl Relay {
     }
 }
 
-async fn attempt(kafka: &Kafka, id: Uuid, mut event: Value) -> Result<()> {
-    event["event_id"] = Uuid::new_v4().to_string().into();
-    event["event_timestamp"] = format!("2026-03-02T09:15:01.{:06}Z", fastrand::u32(0..1_000_000)).into();
-    event["data"]["timestamp"] = event["event_timestamp"].clone();
+async fn attempt(kafka: &Kafka, id: Uuid, event: Value) -> Result<()> {
+    let event = minted_anew(event);
     let id = id.to_string();
     let key = event["data"]["batch_id"].as_str().map(str::as_bytes);
     let headers: [(&str, &[u8]); 2] = [("event_id", id.as_bytes()), ("event_type", EVENTS.as_bytes())];

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use belfry_tests::{Batch, BelfryProcess, Client, results_ready};
+use fastrand::Rng;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::from_environment;
 use crate::load::{Load, PATIENCE};
-use crate::{Random, from_environment};
 
 /// No file may become larger than this.
 const FULL: u64 = 2 << 20;
@@ -90,20 +91,20 @@ async fn a_log_that_cannot_be_written_ends_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_by_full_disks() -> Result<()> {
     let rounds = from_environment("BELFRY_DISK_ROUNDS", 10);
-    let mut random = Random(from_environment("BELFRY_CRASH_SEED", 1));
+    let mut random = Rng::with_seed(from_environment("BELFRY_CRASH_SEED", 1));
     let directory = TempDir::new()?;
     let service = start(&directory).await?;
     let load = Load::start();
     load.serve(Some(service.client()));
     for round in 1..=rounds {
         let refused = load.refused();
-        limit_files(&service, Some(random.below(FULL))).await?;
+        limit_files(&service, Some(random.u64(..FULL))).await?;
         wait("a write fails", || load.refused() > refused).await?;
-        tokio::time::sleep(Duration::from_millis(random.below(FULL_MS))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(..FULL_MS))).await;
         let acknowledged = load.acknowledged();
         limit_files(&service, None).await?;
         wait("events are taken again", || load.acknowledged() > acknowledged).await?;
-        tokio::time::sleep(Duration::from_millis(random.below(FULL_MS))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(..FULL_MS))).await;
         println!("round {round}: {} acknowledged, {} refused", load.acknowledged(), load.refused());
     }
     let summary = load.finish(service).await?;

@@ -3,23 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use belfry_tests::servers::{Kafka, shared_postgres};
+use belfry_tests::servers::{Kafka, ProcessId, shared_postgres};
 use belfry_tests::{Batch, BelfryProcess, results_ready};
 use tempfile::TempDir;
 
 use crate::setup::until;
 
-/// Processor time is counted in hundredths of a second.
-const TICKS_PER_SECOND: u64 = 100;
 const WATCHED: Duration = Duration::from_secs(8);
-
-fn ticks(pid: u32) -> Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("the name's end")?;
-    // utime and stime: proc(5), fields 14 and 15.
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
-}
 
 /// Looking whether topics are still the same must not keep processors busy for as long as no broker answers.
 #[tokio::test]
@@ -35,7 +25,7 @@ async fn a_replica_without_a_broker_is_at_rest() -> Result<()> {
         ("sink.kafka.enabled", "true".to_owned()),
     ];
     let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
-    let pid = belfry.pid().context("it runs")?;
+    let process = ProcessId::of(belfry.pid().context("it runs")?)?;
     let event = results_ready(&Batch::number(1));
     kafka.produce("events.v1", None, &[], Some(event.to_string().as_bytes())).await?;
     let path = format!("/v1/events/{}", Batch::number(1).event_id);
@@ -43,10 +33,10 @@ async fn a_replica_without_a_broker_is_at_rest() -> Result<()> {
     kafka.kill().await?;
     // Longer than the pause between two looks.
     tokio::time::sleep(Duration::from_secs(8)).await;
-    let before = ticks(pid)?;
+    let before = process.processor_time()?;
     tokio::time::sleep(WATCHED).await;
-    let used = ticks(pid)? - before;
-    ensure!(used < WATCHED.as_secs() * TICKS_PER_SECOND / 5, "{used} hundredths of a second in {WATCHED:?}");
+    let used = process.processor_time()? - before;
+    ensure!(used < WATCHED / 5, "{used:?} of processor in {WATCHED:?}");
     ensure!(belfry.client().get(&path).await?.status == 200, "it still answers");
     drop(belfry);
     Ok(())

@@ -1,11 +1,11 @@
 //! Producers that give an event another `event_id` at each attempt. `kafka.identity` says what counts instead.
 
 use anyhow::{Context, Result, ensure};
-use belfry_tests::{Batch, BelfryProcess, results_ready};
+use belfry_tests::{Batch, BelfryProcess, minted_anew, results_ready};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::setup::{Setup, metric};
+use crate::setup::{Setup, metric, until};
 
 /// More than Belfry reads together.
 const MANY: i64 = 300;
@@ -13,13 +13,9 @@ const WINDOW_SECONDS: i64 = 3600;
 /// The beginning of a window, in milliseconds since the epoch.
 const WINDOW_MS: i64 = 490_000 * WINDOW_SECONDS * 1000;
 
-/// An attempt at the event with this number: its envelope's id and time are made for this attempt.
+/// An attempt at the event with this number.
 fn attempt(number: u64) -> Value {
-    let mut event = results_ready(&Batch::number(number));
-    event["event_id"] = Uuid::new_v4().to_string().into();
-    event["event_timestamp"] = format!("2026-03-02T09:15:01.{:06}Z", fastrand::u32(0..1_000_000)).into();
-    event["data"]["timestamp"] = event["event_timestamp"].clone();
-    event
+    minted_anew(results_ready(&Batch::number(number)))
 }
 
 async fn produce(setup: &Setup, header: Option<Uuid>, event: &Value, written_ms: Option<i64>) -> Result<()> {
@@ -148,7 +144,7 @@ async fn an_event_of_belfrys_own_is_known_although_its_topic_is_read_by_content(
     let mut event = attempt(1);
     event["event_type"] = setup.topic.as_str().into();
     ensure!(belfry.client().post(&event).await?.status == 201);
-    crate::setup::until("the event is on its topic", async || Ok(setup.watermarks().await?[0].1 == 1)).await?;
+    until("the event is on its topic", async || Ok(setup.watermarks().await?[0].1 == 1)).await?;
     setup.all_is_read().await?;
     ensure!(setup.count("belfry.outbox WHERE source_event_id IS NULL").await? == 1, "it is recorded twice");
     belfry.terminate().await

@@ -3,9 +3,9 @@
 use std::ffi::CString;
 use std::ptr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use belfry_artifacts::programs;
-use belfry_tests::{Batch, BelfryProcess, results_ready};
+use belfry_tests::{Batch, results_ready};
 use rdkafka::ClientConfig;
 use rdkafka::bindings as librdkafka;
 use rdkafka::producer::{BaseProducer, Producer};
@@ -167,20 +167,13 @@ async fn what_rules_answer_bounds_a_run() -> Result<()> {
         setup.produce(&event).await?;
     }
     let belfry = setup.start().await?;
-    let before = peak_memory(&belfry)?;
+    let before = belfry.peak_memory()?;
     setup.all_is_read().await?;
     ensure!(setup.count("belfry.outbox WHERE topic IS NOT NULL").await? == 400 * EVENTS as i64);
     let entries = metric(&belfry, "belfry_writer_group_entries_sum").await?;
     let groups = metric(&belfry, "belfry_writer_group_entries_count").await?;
     ensure!(entries / groups < 3_000.0, "{entries} entries in {groups} groups");
-    let grown = peak_memory(&belfry)? - before;
+    let grown = belfry.peak_memory()? - before;
     ensure!(grown < 300 << 20, "{} MiB more", grown >> 20);
     belfry.terminate().await
-}
-
-/// The most memory that a process had, in bytes.
-fn peak_memory(process: &BelfryProcess) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid().context("it runs")?))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-    peak.map(|kilobytes: u64| kilobytes << 10).context("VmHWM")
 }

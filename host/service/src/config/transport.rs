@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use belfry_store::StoreSettings;
+use serde::de::{Error as _, IntoDeserializer, value};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -96,15 +97,10 @@ fn properties<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTree
 
 fn identities<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, EventIdentity>, D::Error> {
     let of = |(topic, value): (String, Property)| {
-        let identity = match value.to_string().as_str() {
-            "envelope" => EventIdentity::Envelope,
-            "header" => EventIdentity::Header,
-            "content" => EventIdentity::Content,
-            other => {
-                let problem = format!("{other:?} for the topic {topic}: use envelope, header or content");
-                return Err(serde::de::Error::custom(problem));
-            }
-        };
+        let value = value.to_string();
+        let identity = EventIdentity::deserialize(value.as_str().into_deserializer()).map_err(|_: value::Error| {
+            D::Error::custom(format!("{value:?} for the topic {topic}: use envelope, header or content"))
+        })?;
         Ok((topic, identity))
     };
     properties(deserializer)?.into_iter().map(of).collect()

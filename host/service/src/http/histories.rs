@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use belfry_model::Envelope;
 use belfry_store::{LogEntry, NotificationHistory};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -125,7 +124,7 @@ impl From<NotRerun> for Problem {
 }
 
 fn cause(event: LogEntry) -> Option<CauseView> {
-    let envelope = Envelope::parse(&event.payload).ok()?.known_as(event.event_id);
+    let envelope = event.envelope().ok()?;
     let traceparent = envelope.metadata_str("traceparent").map(str::to_owned);
     Some(CauseView {
         traceparent,

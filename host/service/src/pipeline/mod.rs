@@ -53,7 +53,7 @@ pub enum Taken {
 }
 
 impl Taken {
-    /// The word for it in metrics and answers.
+    /// The word for it in metrics.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Accepted(_) => "accepted",
@@ -175,8 +175,9 @@ impl Pipeline {
         if events.is_empty() {
             return Ok(Sorted::default());
         }
-        let ids = |event: &Incoming| [event.envelope.event_id].into_iter().chain(event.aliases.clone());
-        let known = self.store.known(&events.iter().flat_map(ids).collect::<Vec<_>>()).await?;
+        let own = events.iter().map(|event| event.envelope.event_id);
+        let ids: Vec<Uuid> = own.chain(events.iter().flat_map(|event| event.aliases.iter().copied())).collect();
+        let known = self.store.known(&ids).await?;
         // Ids that the content of new events gives them: the writer tells which of those under one id comes first.
         let mut by_content = HashSet::new();
         let mut fates = Vec::with_capacity(events.len());

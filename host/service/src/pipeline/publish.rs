@@ -16,8 +16,8 @@ use super::record;
 pub(crate) struct Publishing {
     /// Whether what is recorded is to be sent.
     pub(crate) mode: DeliveryMode,
-    /// The topics that are written to.
-    pub(crate) types: Arc<SourceTopics>,
+    /// The topics that events are published to.
+    pub(crate) chosen: Arc<SourceTopics>,
     /// The topic of notifications, which only rules write to.
     pub(crate) notifications: String,
     /// What Kafka's topics take, if entries are published there.
@@ -28,7 +28,7 @@ impl Publishing {
     /// Whether an event is published. One that was read from its own topic stands there already.
     pub(super) fn publishes(&self, event: &Incoming, serving: &Serving) -> bool {
         let event_type = event.envelope.event_type.as_str();
-        match (self.mode, &event.arrival, &*self.types) {
+        match (self.mode, &event.arrival, &*self.chosen) {
             (DeliveryMode::Observe, ..) | (_, Arrival::Consumed(_), _) => false,
             (DeliveryMode::Send, _, SourceTopics::These(topics)) => {
                 topics.iter().any(|named| covers(named, event.topic()))

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use belfry_model::{Envelope, Event, MessageSettings};
+use belfry_model::{Event, MessageSettings};
 use belfry_sandbox::Overloaded;
 use belfry_store::{LogEntry, NewChange, StoreError};
 use futures_util::StreamExt;
@@ -210,8 +210,7 @@ fn see(
     if !plan.wants(&entry.event_type) || !plan.choice.takes(&entry.event_id) {
         return Seen::PassedOver;
     }
-    let Ok(envelope) = Envelope::parse(&entry.payload) else { return Seen::Unreadable };
-    let envelope = envelope.known_as(entry.event_id);
+    let Ok(envelope) = entry.envelope() else { return Seen::Unreadable };
     let Ok(event) = Event::from_envelope(&envelope) else { return Seen::Unreadable };
     if !plan.is_about(&envelope) {
         return Seen::PassedOver;

@@ -236,8 +236,7 @@ impl Postgres {
     pub(crate) async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         let held = sqlx::query(held!(
             "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
-                      RETURNING p.sink, p.topic, p.event_key, p.id), \
-",
+                      RETURNING p.sink, p.topic, p.event_key, p.id), ",
             unpark_behind!("", " AND p.id <> ALL($3)"),
             "noted AS (INSERT INTO belfry.unparked (sink, id) SELECT sink, id FROM gone ON CONFLICT DO NOTHING) \
              SELECT FROM held"
@@ -253,8 +252,7 @@ impl Postgres {
     pub(crate) async fn note_expired(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         let held = sqlx::query(held!(
             "gone AS (DELETE FROM belfry.parked p USING held WHERE p.sink = held.sink AND p.id = ANY($3) \
-                      RETURNING p.sink, p.topic, p.event_key), \
-",
+                      RETURNING p.sink, p.topic, p.event_key), ",
             unpark_behind!("", " AND p.id <> ALL($3)"),
             "noted AS (INSERT INTO belfry.unparked (sink, id, withheld) \
                        SELECT held.sink, i, $4 FROM held, unnest($3::bigint[]) i ON CONFLICT DO NOTHING) \

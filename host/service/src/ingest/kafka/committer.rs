@@ -54,28 +54,20 @@ impl Committer {
         while open || !under_way.is_empty() {
             tokio::select! {
                 biased;
-                Some(ended) = under_way.next(), if !under_way.is_empty() => {
-                    self.bytes -= ended.bytes;
-                    self.end(ended).await;
-                }
+                Some(ended) = under_way.next(), if !under_way.is_empty() => self.end(ended).await,
                 job = jobs.recv(), if open && under_way.len() < AHEAD && self.bytes <= UNCOMMITTED_BYTES => match job {
                     Some(job) => {
-                        if job.reading.is_known_by_content() {
-                            self.wait_for(&mut under_way).await;
+                        // Whether the same content came before can be said only once that is committed.
+                        while job.reading.is_known_by_content()
+                            && let Some(ended) = under_way.next().await
+                        {
+                            self.end(ended).await;
                         }
                         under_way.extend(self.begin(job).await);
                     }
                     None => open = false,
                 },
             }
-        }
-    }
-
-    /// Whether the same content came before can be said only once that is committed.
-    async fn wait_for(&mut self, under_way: &mut FuturesOrdered<Ending>) {
-        while let Some(ended) = under_way.next().await {
-            self.bytes -= ended.bytes;
-            self.end(ended).await;
         }
     }
 
@@ -102,8 +94,9 @@ impl Committer {
     }
 
     async fn end(&mut self, ended: Ended) {
-        let Ended { place, generation, told, held, result, .. } = ended;
+        let Ended { place, generation, told, bytes, held, result } = ended;
         drop(held);
+        self.bytes -= bytes;
         match result {
             Ok(taken) => {
                 self.failures = 0;

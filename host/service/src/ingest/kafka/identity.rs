@@ -1,7 +1,6 @@
 //! What identifies the events of each topic.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use belfry_model::content_id;
 
@@ -17,8 +16,8 @@ pub(super) struct Identities {
 
 impl Identities {
     pub(super) fn new(kafka: &Kafka) -> Self {
-        let window = Duration::from_secs(kafka.identity_window_seconds);
-        Self { topics: kafka.identity.clone(), window_ms: i64::try_from(window.as_millis()).unwrap_or(i64::MAX) }
+        // The configuration allows thirty days at most.
+        Self { topics: kafka.identity.clone(), window_ms: kafka.identity_window_seconds as i64 * 1000 }
     }
 
     /// What the operator chose for a topic.
@@ -33,10 +32,9 @@ impl Identities {
     /// published itself.
     pub(super) fn by_content(&self, event: Incoming, written_ms: Option<i64>) -> Incoming {
         let window = written_ms.unwrap_or(event.envelope.occurred_at_ms).div_euclid(self.window_ms);
-        let beside = [window.saturating_sub(1), window.saturating_add(1)];
-        let mut aliases = beside.map(|window| content_id(&event.content_hash, window)).to_vec();
-        aliases.push(event.envelope.event_id);
-        let event_id = content_id(&event.content_hash, window);
+        let id = |window| content_id(&event.content_hash, window);
+        let aliases = vec![id(window - 1), id(window + 1), event.envelope.event_id];
+        let event_id = id(window);
         Incoming { aliases, ..event.known_as(event_id) }
     }
 }

@@ -39,6 +39,7 @@ pub(super) enum Record {
 }
 
 /// What decides how records are read.
+#[derive(Clone, Debug)]
 pub(super) struct RecordSettings {
     /// What identifies the events of each topic.
     pub(super) identities: Identities,

@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 use super::assignment::Assignment;
 use super::callbacks::{Callbacks, Consuming};
 use super::committer::Committer;
-use super::identity::Identities;
 use super::lead::Lead;
 use super::positions::Positions;
 use super::reader::{ROOM_BYTES, Reader};
@@ -33,8 +32,7 @@ pub(super) struct SessionSettings {
     pub(super) behind: Option<String>,
     /// The replica's name, if it has one.
     pub(super) instance: Option<String>,
-    pub(super) max_event_bytes: usize,
-    pub(super) identities: Identities,
+    pub(super) records: RecordSettings,
     pub(super) longest_pause: Duration,
 }
 
@@ -52,7 +50,7 @@ pub(super) struct Session {
 impl Session {
     /// Begin to read these topics.
     pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
-        let SessionSettings { pipeline, positions, stopped, behind, instance, longest_pause, .. } = settings;
+        let SessionSettings { pipeline, positions, stopped, behind, instance, records, longest_pause } = settings;
         let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<Repeats>::default());
         let callbacks =
             Callbacks { assignment: assignment.clone(), positions: positions.clone(), stopped: stopped.clone() };
@@ -83,7 +81,7 @@ impl Session {
             topics: follow,
             stopping,
             runtime: Handle::current(),
-            records: RecordSettings { identities: settings.identities.clone(), max_bytes: settings.max_event_bytes },
+            records: records.clone(),
         };
         let committing = tokio::spawn(named("source.kafka", committer.run(received)));
         let (end, ended) = oneshot::channel();

@@ -12,6 +12,7 @@ use super::check::{Checked, SourceError, check};
 use super::identity::Identities;
 use super::operate::source_row;
 use super::positions::{Positions, Unplaced};
+use super::record::RecordSettings;
 use super::replica::ReplicaName;
 use super::session::{Session, SessionSettings};
 use super::stopped::Stopped;
@@ -90,8 +91,10 @@ impl KafkaSource {
             stopped,
             behind: config.kafka.behind.clone(),
             instance,
-            max_event_bytes: config.ingest.max_event_bytes,
-            identities: Identities::new(&config.kafka),
+            records: RecordSettings {
+                identities: Identities::new(&config.kafka),
+                max_bytes: config.ingest.max_event_bytes,
+            },
             longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
         };
         let mut source = Self {
