@@ -4,11 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use belfry_tests::servers::{FaultProxy, shared_postgres};
-use belfry_tests::{Batch, Client, Replica, results_ready};
+use belfry_tests::{Batch, Client, Replica, ServiceDatabase, eventually, results_ready};
+use sqlx::PgPool;
 
 /// From when the old connections are dead and new ones work.
 const AGAIN_WITHIN: Duration = Duration::from_secs(15);
 const BEFORE: usize = 20;
+/// Within which a server probes an idle session.
+const PROBED_WITHIN_SECONDS: u64 = 10;
+/// Units of the kernel's timers in a second, as it shows them.
+const TICKS_PER_SECOND: u64 = 100;
+/// The state and the timer of a connection in the kernel's table.
+const ESTABLISHED: &str = "01";
+const KEEPALIVE: &str = "02";
 
 #[tokio::test]
 async fn events_are_taken_again_when_the_servers_connections_died_in_silence() -> Result<()> {
@@ -35,4 +43,48 @@ async fn events_are_taken_again_when_the_servers_connections_died_in_silence() -
     Client::collect(&mut feed, 1).await?;
     replica.terminate().await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_server_soon_notices_sessions_whose_client_is_gone() -> Result<()> {
+    let server = shared_postgres().await?;
+    let (database, service) = (server.create_database().await?, ServiceDatabase::create(server).await?);
+    let source = ServiceDatabase::setting(&[&service]);
+    let replica = Replica::start(&database, None, &[("source.postgres", source)]).await?;
+    // Busy sessions have another timer until they are idle for a moment.
+    for url in [&database.url, &service.database.url] {
+        let pool = PgPool::connect(url).await?;
+        eventually(
+            "the server probes idle sessions",
+            async || idle_sessions_are_probed(&pool, server.port()).await,
+            |all| *all,
+        )
+        .await?;
+    }
+    replica.terminate().await?;
+    Ok(())
+}
+
+/// Whether the server probes each idle session of Belfry's on this database; none at all is no.
+async fn idle_sessions_are_probed(pool: &PgPool, server: u16) -> Result<bool> {
+    let ports: Vec<i32> = sqlx::query_scalar(
+        "SELECT client_port FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name = 'belfry' AND state = 'idle'",
+    )
+    .fetch_all(pool)
+    .await?;
+    let table = tokio::fs::read_to_string("/proc/net/tcp").await?;
+    let probes: Vec<u16> = table.lines().filter_map(|line| probed_client(line, server)).collect();
+    Ok(!ports.is_empty() && ports.iter().all(|port| u16::try_from(*port).is_ok_and(|port| probes.contains(&port))))
+}
+
+/// The client's port, if this line of the kernel's table is a session of the server that is probed soon.
+fn probed_client(line: &str, server: u16) -> Option<u16> {
+    let mut fields = line.split_whitespace().skip(1);
+    let (local, remote, state, _queues, timer) =
+        (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
+    let (kind, ticks) = timer.split_once(':')?;
+    let soon = u64::from_str_radix(ticks, 16).ok()? <= PROBED_WITHIN_SECONDS * TICKS_PER_SECOND;
+    (port(local)? == server && state == ESTABLISHED && kind == KEEPALIVE && soon).then(|| port(remote)).flatten()
 }

@@ -21,6 +21,7 @@ mod range;
 mod relay;
 mod release;
 mod retention;
+mod server_keepalive;
 mod sink;
 mod sqlite;
 mod store;

@@ -25,7 +25,7 @@ const SENDING: u64 = 40;
 const DRIPPING: usize = 12;
 const NOT_READING: usize = 12;
 /// Events of about 0.9 MB: on the topic, and in a body.
-const BACKLOG: u64 = 400;
+const BACKLOG: u64 = 2000;
 const IN_A_BODY: u64 = 15;
 /// The pause of a client that was refused.
 const AGAIN: Duration = Duration::from_millis(50);

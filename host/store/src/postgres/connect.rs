@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::server_keepalive::SERVER_KEEPALIVE;
 use crate::{OpenError, StoreSettings};
 
 /// A session that dies between two statements of a transaction must not hold the order lock for long.
@@ -14,7 +15,7 @@ pub(super) fn options(settings: &StoreSettings) -> Result<PgConnectOptions, Open
     // The error of the parser may quote the address, and with it a password.
     let options = PgConnectOptions::from_str(&settings.url).map_err(|_| OpenError::Address)?;
     let milliseconds = |duration: Duration| duration.as_millis().to_string();
-    Ok(options.application_name("belfry").options([
+    Ok(options.application_name("belfry").options(SERVER_KEEPALIVE).options([
         ("statement_timeout", milliseconds(settings.statement_timeout)),
         ("lock_timeout", milliseconds(settings.lock_timeout)),
         ("idle_in_transaction_session_timeout", milliseconds(IDLE_IN_TRANSACTION)),

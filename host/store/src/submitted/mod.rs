@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::server_keepalive::SERVER_KEEPALIVE;
 use floor::Floor;
 pub use migrate::migrate_submit;
 
@@ -91,7 +92,7 @@ impl SubmittedSettings {
     fn options(&self) -> Result<PgConnectOptions, SubmittedError> {
         // The error of the parser may quote the address, and with it a password.
         let options = PgConnectOptions::from_str(&self.url).map_err(|_| SubmittedError::Address)?;
-        let options = options.application_name("belfry").options([
+        let options = options.application_name("belfry").options(SERVER_KEEPALIVE).options([
             ("statement_timeout", self.statement_timeout.as_millis().to_string()),
             ("lock_timeout", self.statement_timeout.as_millis().to_string()),
             // The statistics of a table that is mostly empty say nothing of the moments when it is not.

@@ -15,12 +15,18 @@ const CHUNKS_DELAYED: usize = 256;
 /// After a server began to answer, it has answered once it is silent for this long.
 const SILENCE: Duration = Duration::from_millis(50);
 
+/// How long a server keeps a session whose network fell silent. Its keepalives end it; here they do so a little sooner, so that
+/// the sessions of two silences do not take all connections.
+const NOTICED_AFTER: Duration = Duration::from_secs(10);
+
 /// How a connection ends.
 #[derive(PartialEq)]
 enum End {
     /// In good order, by its two ends.
     Closed,
     Reset,
+    /// The network fell silent, and the server noticed.
+    Silent,
     /// By a fault that waited for something.
     Tripped,
 }
@@ -31,7 +37,7 @@ type Chunk = (Instant, Vec<u8>);
 /// Forward what this client and the server send each other.
 pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
     let mut weather = shared.weather.subscribe();
-    let cuts = weather.borrow().cuts;
+    let (cuts, silences) = (weather.borrow().cuts, weather.borrow().silences);
     let address = *shared.server.borrow();
     let Ok(mut server) = TcpStream::connect(address).await else {
         let _ = client.set_zero_linger();
@@ -55,6 +61,7 @@ pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
         };
         tokio::select! {
             _ = reached(&mut weather, |weather| weather.cuts > cuts) => End::Reset,
+            () = noticed(&shared, silences) => End::Silent,
             end = both => end,
         }
     };
@@ -62,10 +69,25 @@ pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
         // What ends without lingering ends by a reset.
         let (_, _) = (client.set_zero_linger(), server.set_zero_linger());
     }
-    drop((client, server));
+    drop(server);
+    if end == End::Silent {
+        // The client still learns nothing.
+        let mut nowhere = tokio::io::sink();
+        tokio::select! {
+            _ = reached(&mut weather, |weather| weather.cuts > cuts) => {}
+            _ = tokio::io::copy(&mut client, &mut nowhere) => {}
+        }
+    }
+    drop(client);
     if end == End::Tripped {
         shared.note_tripped();
     }
+}
+
+/// Wait until the network falls silent, and the server has noticed.
+async fn noticed(shared: &Shared, silences: u64) {
+    reached(&mut shared.weather.subscribe(), |weather| weather.silences > silences).await;
+    tokio::time::sleep(NOTICED_AFTER).await;
 }
 
 async fn forward(
