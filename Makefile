@@ -1,43 +1,43 @@
-# Everything that people do with Belfry. `make` alone lists it.
+# Targets for developers and users. `make` without arguments lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
 CARGO ?= cargo
-# What `make soak` does: a fault or all; so many rounds of each or so many minutes, whatever comes first; the seed; and the
-# file with the verdicts, from which it goes on where it was.
+# Settings of `make soak`: a fault or all; the number of rounds or of minutes for each fault, whichever ends first; the seed;
+# and the file with the verdicts, from which an interrupted run continues.
 FAULT ?= all
 ROUNDS ?= 100
 MINUTES ?= 5
 SEED ?= 1
 RESULTS ?= soak-results.jsonl
-# The tests of the faults on SQLite; `all` has both.
+# The tests for the faults on SQLite; `all` runs both.
 TESTS_OF_embedded-kill = kills
 TESTS_OF_embedded-full-disk = full_disk
 export CARGO
 export FAULT ROUNDS MINUTES SEED RESULTS
-# Seconds that each fuzz target runs.
+# Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 300
-# Where `make services` keeps its data, and on which ports it listens: those of the last time, or free ones.
+# The data directory of `make services`, and its ports. Unset: those of the previous run, or free ones.
 SERVICES_DIR ?= .services
 POSTGRES_PORT ?=
 KAFKA_PORT ?=
 REDIS_PORT ?=
 export SERVICES_DIR POSTGRES_PORT KAFKA_PORT REDIS_PORT
-# Where `make install` puts the command: cargo's own directory for commands, which rustup has put on the PATH.
+# Where `make install` installs the command: cargo's bin directory, which rustup adds to the PATH.
 PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 
-# Where cargo puts what it builds.
+# Cargo's target directory.
 TARGET_DIRECTORY = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 
 .PHONY: help setup setup-test build demo install run test lint fmt bench fuzz soak sabotage services services-stop clean
 
-help: ## List what can be made
+help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-setup: ## Install what building needs beside Rust, or print the command that does
+setup: ## Install the build dependencies other than Rust, or print the command that does
 	@tests/setup.sh build
 
-setup-test: ## Install what the tests need too
+setup-test: ## Install the dependencies of the tests, too
 	@tests/setup.sh test
 
 build: setup ## Build everything
@@ -46,7 +46,7 @@ build: setup ## Build everything
 demo: setup ## See it work: events, notifications, and a rule that changes without a restart
 	@$(CARGO) run --package belfry-cli --bin belfry -- demo
 
-install: setup ## Install the command `belfry`, optimised, in PREFIX/bin
+install: setup ## Install an optimised `belfry` in PREFIX/bin
 	$(CARGO) build --release --package belfry-cli --bin belfry
 	@mkdir -p "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 "$(TARGET_DIRECTORY)/release/belfry" "$(DESTDIR)$(PREFIX)/bin/belfry"
@@ -70,10 +70,10 @@ bench: setup ## Measure speed and memory, as ratios to the raw limits (release b
 	$(CARGO) build --release --workspace
 	@"$(TARGET_DIRECTORY)/release/belfry-bench"
 
-fuzz: setup ## Fuzz what parses foreign bytes (needs a nightly toolchain)
+fuzz: setup ## Fuzz the parsers of external input (needs a nightly toolchain)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-soak: setup-test ## Faults under load with three replicas: FAULT=name|all ROUNDS= MINUTES= SEED=; on SQLite: embedded-kill, embedded-full-disk
+soak: setup-test ## Inject faults under load with three replicas: FAULT=name|all ROUNDS= MINUTES= SEED=; on SQLite: embedded-kill, embedded-full-disk
 ifneq ($(filter embedded-% all,$(FAULT)),)
 	BELFRY_CRASH_ROUNDS=$(ROUNDS) BELFRY_DISK_ROUNDS=$(ROUNDS) BELFRY_CRASH_SEED=$(SEED) \
 		$(CARGO) test --workspace --test embedded -- --nocapture $(TESTS_OF_$(FAULT))
@@ -83,17 +83,17 @@ ifeq ($(filter embedded-%,$(FAULT)),)
 	@"$(TARGET_DIRECTORY)/debug/belfry-soak"
 endif
 
-sabotage: setup-test ## Switch off each safeguard in turn: which test turns red
+sabotage: setup-test ## Disable each safeguard in turn, and show the test that fails
 	tests/sabotage.sh
 
-services: ## Start PostgreSQL, Redis and Kafka, and print the environment to use: eval "$(make -s services)"
+services: ## Start PostgreSQL, Redis and Kafka, and print the environment variables: eval "$(make -s services)"
 	@tests/setup.sh servers
 	@$(CARGO) build --workspace
 	@"$(TARGET_DIRECTORY)/debug/belfry-services" start
 
-services-stop: ## Stop what `make services` started; the data stays
+services-stop: ## Stop the servers that `make services` started, and keep their data
 	@$(CARGO) build --workspace
 	@"$(TARGET_DIRECTORY)/debug/belfry-services" stop
 
-clean: ## Remove what was built
+clean: ## Remove all build output
 	$(CARGO) clean

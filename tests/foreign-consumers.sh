@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Reads a topic with clients that are not ours, as they come from their registries, with nothing installed beside them:
-# aiokafka from PyPI, in a virtual environment, and kcat from Debian. Shows one line of JSON for each record and client.
-# Ends with 0 if both read as many records as are wanted, and with 77 if one of them cannot be had here.
+# Reads a topic with third-party clients as their registries provide them, with no extras installed: aiokafka from PyPI, in a
+# virtual environment, and kcat from Debian. Prints one line of JSON for each record and client.
+# Exits with 0 if both read COUNT records, and with 77 if one of them cannot be installed here.
 #
 #   tests/foreign-consumers.sh localhost:9092 TOPIC COUNT
 set -euo pipefail
@@ -10,7 +10,7 @@ set -euo pipefail
 brokers=$1 topic=$2 count=$3
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/belfry/foreign-consumers
 mkdir -p "$cache"
-# One at a time installs.
+# Only one process installs at a time.
 exec 9>"$cache/lock"
 flock 9
 
@@ -19,13 +19,13 @@ skip() { echo "$1" >&2; exit 77; }
 python=$cache/venv/bin/python
 if ! "$python" -c 'import aiokafka' 2>/dev/null; then
   rm -rf "$cache/venv"
-  python3 -m venv "$cache/venv" >&2 || skip "python3 cannot make a virtual environment; install python3-venv"
-  "$cache/venv/bin/pip" install --quiet --disable-pip-version-check aiokafka >&2 || skip "aiokafka cannot be fetched from PyPI"
+  python3 -m venv "$cache/venv" >&2 || skip "python3 cannot create a virtual environment; install python3-venv"
+  "$cache/venv/bin/pip" install --quiet --disable-pip-version-check aiokafka >&2 || skip "cannot download aiokafka from PyPI"
 fi
 if ! command -v kcat >/dev/null; then
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || skip "kcat is missing; install it as root: apt-get install kcat"
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -q && apt-get install -qy --no-install-recommends kcat; } >&2 || skip "kcat cannot be installed"
+  { apt-get update -q && apt-get install -qy --no-install-recommends kcat; } >&2 || skip "cannot install kcat"
 fi
 flock -u 9
 

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Builds rules with other languages' toolchains of today and lets `belfry plugin` inspect and test them. Run by hand: it
-# takes node, npm, go and Python with venv from this machine, the toolchains from npm and PyPI, and a few minutes.
+# Builds rules with current toolchains of other languages, and inspects and tests them with `belfry plugin`. Run it by hand: it
+# needs node, npm, go and Python with venv on this machine, downloads the toolchains from npm and PyPI, and takes a few minutes.
 #
-#   tests/foreign-guests.sh [PATH TO belfry] [DIRECTORY FOR WHAT IS BUILT]
+#   tests/foreign-guests.sh [PATH TO belfry] [OUTPUT DIRECTORY]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 belfry=${1:-belfry}
@@ -20,7 +20,7 @@ step 'toolchains'
 }
 [ -d javascript/node_modules ] || (
   cd javascript
-  # With later versions of the shim, jco reads no files.
+  # With later versions of the shim, jco cannot read files.
   cat > package.json <<'JSON'
 {
   "private": true,
@@ -51,8 +51,8 @@ await writeFile(output, component);
 JS
 node javascript/componentize.mjs "$here/foreign/javascript/rule.js" "$wit" $world "$work/spidermonkey.wasm"
 
-# Core modules for WASI preview 1 become components with an adapter that has nothing behind it. The standard adapter calls
-# the rule for memory before Go has started.
+# Core modules for WASI preview 1 become components with an adapter whose functions do nothing. The standard adapter calls
+# the rule to allocate memory before Go has started.
 "$tools/jco" parse "$here/foreign/no-wasi.wat" -o no-wasi.wasm
 component() { # name
   "$tools/jco" embed "$1.core.wasm" --wit "$wit" --world-name $world -o "$1.embedded.wasm"
@@ -63,8 +63,8 @@ step 'Go: the stock compiler'
 (cd "$here/foreign/go" && GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags='-s -w' -o "$work/go.core.wasm" .)
 component go
 
-step 'C: clang and wasi-libc, as zig brings them'
-# Unless it is told otherwise, zig reserves a stack of 16 MiB, and the rule counts as dynamic.
+step 'C: clang and wasi-libc, as bundled with zig'
+# By default, zig reserves a stack of 16 MiB, which would make the rule dynamic.
 venv/bin/python -m ziglang cc --target=wasm32-wasi -Oz -mexec-model=reactor -Wl,--strip-all -Wl,-z,stack-size=65536 \
   "$here/foreign/c/rule.c" -o c.core.wasm
 component c

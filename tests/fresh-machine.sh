@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Tries the two commands of the README on a machine that has gcc, make and rustup, and nothing else: a new Debian root in
-# a folder. Needs root, debootstrap and rustup. Takes as long as a first build; run it by hand.
+# Tests the two commands of the README on a machine with only gcc, make and rustup: a new Debian root in a folder. Needs root,
+# debootstrap and rustup. Takes as long as a first build; run it by hand.
 #
-#   tests/fresh-machine.sh demo     a user without rights is given one command; `make demo` cold, then again
-#   tests/fresh-machine.sh setup    what `make test` installs, and that it starts and enables no service
+#   tests/fresh-machine.sh demo     an unprivileged user gets the one command to run; `make demo` cold, then again
+#   tests/fresh-machine.sh setup    what `make test` installs, and that it neither starts nor enables a service
 #   tests/fresh-machine.sh test     the same, then `make test`
 #   tests/fresh-machine.sh all      demo, then test
 #
-#   SUITE=bookworm   Debian's release
-#   MIRROR=          where packages come from; as on this machine if it is not given
-#   ROOT=            the folder of the new machine, which must not exist and is kept; without it, a temporary one
+#   SUITE=bookworm   the Debian release
+#   MIRROR=          the package mirror; default: that of this machine
+#   ROOT=            the folder of the new machine, which must not exist and is kept; default: a temporary folder
 #   TOOLCHAIN=copy   copy this machine's Rust instead of installing it with rustup
 #
 # Proxies, certificates and registries are taken from this machine's environment and cargo's configuration.
@@ -17,8 +17,8 @@ set -euo pipefail
 
 what=${1:-all}
 case "$what" in demo | setup | test | all) ;; *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
-[ "$(id -u)" = 0 ] || { echo 'run this as root: it makes a file system and enters it' >&2; exit 1; }
-# What is mounted below leaves with this process.
+[ "$(id -u)" = 0 ] || { echo 'run this as root: it creates a file system and enters it with chroot' >&2; exit 1; }
+# A private mount namespace: all mounts disappear when this process ends.
 [ -n "${FRESH_MACHINE:-}" ] || FRESH_MACHINE=1 exec unshare --mount --propagation private "$0" "$@" 2>&1
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
@@ -27,7 +27,7 @@ mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev
 mirror=${mirror:-http://deb.debian.org/debian}
 if [ -n "${ROOT:-}" ]; then
   root=$ROOT
-  [ ! -e "$root" ] || { echo "$root exists; remove it, or give another ROOT" >&2; exit 1; }
+  [ ! -e "$root" ] || { echo "$root exists; remove it, or set ROOT to another folder" >&2; exit 1; }
 else
   root=$(mktemp -d)
   trap 'umount -qlR "$root/dev" "$root/proc" || true; rm -rf --one-file-system "$root"' EXIT
@@ -35,12 +35,12 @@ fi
 
 say() { printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$*"; }
 
-# Run something and print how long it took, by the clock and of processors.
+# Runs a command and prints its elapsed time and its processor time.
 step() { # name, command
   local status TIMEFORMAT="          $1: %0R s, of processors %0U s"
   say "$1 …"
   shift
-  # A failure inside would go unnoticed on the left of `||`.
+  # On the left of `||`, `set -e` would not apply inside the command.
   set +e
   time (set -e; "$@")
   status=$?
@@ -49,7 +49,7 @@ step() { # name, command
   return $status
 }
 
-# How this machine reaches the registries.
+# Prints the environment variables through which this machine reaches the registries.
 carried() {
   local name
   while IFS='=' read -r name _; do
@@ -60,7 +60,7 @@ carried() {
   done < <(env)
 }
 
-# Run a command line on the new machine, in the checkout.
+# Runs a command line on the new machine, in the checkout.
 inside() {
   local variables
   mapfile -t variables < <(carried)
@@ -75,7 +75,7 @@ make_machine() {
   debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$log" || { cat "$log"; return 1; }
   rm "$log"
   cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-  # How packages are fetched here, such as through a proxy.
+  # This machine's settings for downloading packages, such as a proxy.
   grep -lsiE 'proxy|check-(date|valid-until)' /etc/apt/apt.conf.d/* | xargs -r cp -t "$root/etc/apt/apt.conf.d/" || true
   mount -t proc proc "$root/proc"
   mount --rbind /dev "$root/dev"
@@ -94,7 +94,7 @@ install_rust() {
     cp -a "$rustup_home/settings.toml" "$root/root/.rustup/"
     cp -a "$rustup_home/toolchains/$(rustup show active-toolchain | cut -d' ' -f1)" "$root/root/.rustup/toolchains/"
   else
-    # rustup is its own installer, under this name.
+    # Under this name, rustup acts as its own installer.
     cp -L "$(rustup which rustup 2>/dev/null || command -v rustup)" "$root/tmp/rustup-init"
     inside '/tmp/rustup-init -y -q --profile minimal --no-modify-path'
   fi
@@ -109,26 +109,26 @@ check_out() {
   git -c safe.directory='*' clone --quiet --no-hardlinks "$repository" "$root/root/belfry"
 }
 
-# A user who cannot install anything is given one command, before anything is compiled.
+# Checks that a user without install rights gets the one command to run, before anything is compiled.
 without_rights() {
   local said
   inside 'id guest >/dev/null 2>&1 || useradd --create-home guest; rm -rf /home/guest/belfry; cp -r /root/belfry /home/guest/; chown -R guest: /home/guest'
   if said=$(inside 'cd /home/guest/belfry && su guest -c "make demo CARGO=true"' 2>&1); then
-    echo "make demo went on without what it needs: $said"
+    echo "make demo continued without its dependencies: $said"
     return 1
   fi
   echo "$said"
   grep -q 'install them with: sudo .*/tests/setup.sh build' <<<"$said"
 }
 
-# What was installed runs nothing, now or later, and the machine's rules are what they were.
+# Checks that the installed packages run nothing, now or at boot, and that the machine's policies are unchanged.
 no_services() {
   inside '
     status=0
     complain() { echo "$*"; status=1; }
     for name in /proc/[0-9]*/exe; do
       [ "$(readlink /proc/self/root)" != "$(readlink "${name%exe}root")" ] && continue
-      case "$(readlink "$name")" in *postgres | *redis*) complain "runs: $(readlink "$name")" ;; esac
+      case "$(readlink "$name")" in *postgres | *redis*) complain "running: $(readlink "$name")" ;; esac
     done
     [ ! -e /usr/sbin/policy-rc.d ] || complain "left behind: /usr/sbin/policy-rc.d"
     cmp /etc/postgresql-common/createcluster.conf /usr/share/postgresql-common/createcluster.conf || complain "createcluster.conf was changed"
@@ -156,4 +156,4 @@ fi
 if [ "$what" = test ] || [ "$what" = all ]; then
   step 'make test' inside 'make test'
 fi
-say 'everything is as it should be'
+say 'all checks passed'

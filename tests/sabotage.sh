@@ -1,10 +1,10 @@
 #!/bin/bash
-# Each safeguard, and the test that fails without it. Ends with 3 if one does not.
+# Disables each safeguard and runs the test that must fail without it. Exits with 3 if a test does not fail.
 set -u
 cargo=${CARGO:-cargo}
 failed=0
 
-# The command must be built with the tests: only then can its safeguards be switched off.
+# The command must be built together with the tests: only then can its safeguards be disabled.
 $cargo build --quiet --workspace --bin belfry --test safeguards --test store --test parked --test kafka_sink --test hostile_guests --test envelopes --test unloadable --test slow_clients --test kafka_source || exit 1
 
 run() { # safeguard, file or lib, test
@@ -17,7 +17,7 @@ try() { # safeguard, file, test
     local output
     output=$(run none "$2" "$3")
     if ! grep -q 'test result: ok. 1 passed' <<<"$output"; then
-        printf '%-26s BAD   %s fails with all safeguards on:\n%s\n' "$1" "$3" "$output"
+        printf '%-26s BAD   %s fails with all safeguards enabled:\n%s\n' "$1" "$3" "$output"
         failed=3
         return
     fi
@@ -25,7 +25,7 @@ try() { # safeguard, file, test
     if grep -q 'test result: FAILED. 0 passed; 1 failed' <<<"$output"; then
         printf '%-26s red   %s: %s\n' "$1" "$2" "$3"
     else
-        printf '%-26s BAD   %s: %s stays green without it:\n%s\n' "$1" "$2" "$3" "$output"
+        printf '%-26s BAD   %s: %s passes without it:\n%s\n' "$1" "$2" "$3" "$output"
         failed=3
     fi
 }

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What is needed beside Rust. Installs what is missing on Debian and Ubuntu as root; elsewhere prints the one command
-# that does, and fails before anything is compiled. Writes nothing to standard output, which belongs to the caller.
+# Installs the dependencies other than Rust. As root on Debian and Ubuntu, it installs missing packages; elsewhere it prints
+# the one command that does, and fails before anything is compiled. Writes nothing to standard output, which belongs to the
+# caller.
 #
 #   tests/setup.sh build     to build Belfry: a C and a C++ compiler, pkg-config, OpenSSL's headers, the WebAssembly target
 #   tests/setup.sh servers   the same, and the servers that `make services` starts
-#   tests/setup.sh test      the same, and what else the tests use
+#   tests/setup.sh test      the same, and the other programs that the tests use
 set -euo pipefail
 exec >&2
 
@@ -12,8 +13,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cargo=${CARGO:-cargo}
 target=wasm32-wasip2
 
-# Each program or library, and its package in Debian, Fedora and Homebrew. librdkafka's build requires a C++ compiler,
-# though Belfry uses only the C part, and finds OpenSSL by pkg-config.
+# Each program or library, and its package in Debian, Fedora and Homebrew. Building librdkafka requires a C++ compiler,
+# although Belfry uses only the C part, and finds OpenSSL through pkg-config.
 packages() {
   cat <<'TABLE'
 cc          gcc                   gcc                          -
@@ -30,7 +31,7 @@ venv        python3-venv          python3                      python
 TABLE
 }
 
-has() { # a name of the table
+has() { # name in the table
   case "$1" in
     cc) found "${CC:-cc}" || found gcc || found clang ;;
     cxx) found "${CXX:-c++}" || found g++ || found clang++ ;;
@@ -56,7 +57,7 @@ case "${1:-}" in
   *) echo "usage: $0 build|servers|test"; exit 2 ;;
 esac
 
-# The packages that are missing, on one line: those of Debian, Fedora or Homebrew.
+# Prints the missing packages on one line, by their names in Debian, Fedora or Homebrew.
 missing() { # apt, dnf or brew
   local name apt dnf brew package names=()
   while read -r name apt dnf brew; do
@@ -67,8 +68,8 @@ missing() { # apt, dnf or brew
   echo "${names[*]-}"
 }
 
-# Debian's packages of servers start them now and at each start of the machine, and PostgreSQL's creates a database. The
-# tests start their own servers, so this prevents all three, and afterwards restores the machine's policy.
+# Debian's server packages start the servers at once and at each boot, and PostgreSQL's package creates a database. The tests
+# start their own servers, so this prevents all three, and afterwards restores the machine's policy.
 install_on_debian() {
   export DEBIAN_FRONTEND=noninteractive
   local apt=(apt-get -qy -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0)
@@ -80,11 +81,11 @@ install_on_debian() {
   printf '#!/bin/sh\n# Written by %s, which removes it when it ends: no service may start.\nexit 101\n' "$here/setup.sh" \
     >/usr/sbin/policy-rc.d
   chmod 755 /usr/sbin/policy-rc.d
-  # The source that does not answer may be one that is not needed.
-  "${apt[@]}" update || echo 'apt-get update failed; continuing with the lists that are there'
+  # A package source that does not respond may not be needed.
+  "${apt[@]}" update || echo 'apt-get update failed; continuing with the existing package lists'
   case " $* " in
     *' postgresql '*)
-      # This package has the settings for new databases.
+      # This package contains the settings for new databases.
       "${apt[@]}" install --no-install-recommends postgresql-common
       keep /etc/postgresql-common/createcluster.conf
       echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf
@@ -93,7 +94,7 @@ install_on_debian() {
   "${apt[@]}" install --no-install-recommends "$@"
 }
 
-# Keep a copy of a file, or a note that there is none.
+# Saves a copy of a file, or a marker that it is absent.
 keep() { # path
   local as=$kept/${1//\//+}
   if [ -e "$1" ] || [ -L "$1" ]; then
@@ -120,7 +121,7 @@ put_back() {
   rm -rf "$kept"
 }
 
-# With sudo, Rust is not looked for: it is the user's, not root's.
+# Under sudo, Rust is not checked: it belongs to the user, not to root.
 if [ -z "${SUDO_USER:-}" ] && ! found "$cargo"; then
   echo 'Rust is missing; install it with: curl --proto =https --tlsv1.2 -sSf https://sh.rustup.rs | sh'
   exit 1
@@ -135,7 +136,7 @@ if found apt-get; then
   [ ${#names[@]} = 0 ] || install_on_debian "${names[@]}"
 else
   manager=apt
-  install='install them; the names are those of Debian'
+  install='install them; these are the package names in Debian'
   if found dnf; then manager=dnf; install='install them with: sudo dnf install'; fi
   if found brew; then manager=brew; install='install them with: brew install'; fi
   names=$(missing $manager)
@@ -146,7 +147,7 @@ else
 fi
 [ -z "${SUDO_USER:-}" ] || exit 0
 
-# Without this check a build ends with hundreds of errors about a missing `core`.
+# Without this check, a build fails with hundreds of errors about a missing `core`.
 if [ ! -d "$(rustc --print target-libdir --target "$target" 2>/dev/null)" ]; then
   if ! found rustup; then
     echo "rustc cannot build for $target; install Rust with rustup, see https://rustup.rs"

@@ -1,12 +1,12 @@
-//! Lists the migrations, so that each is a part of this crate.
+//! Generates the lists of migrations, so that each migration is compiled into this crate.
 //!
-//! `sqlx::migrate!` does the same, but brings all of sqlx, and SQLite, a second time, into every build.
+//! `sqlx::migrate!` does the same, but adds all of sqlx, and SQLite, to every build a second time.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-/// The lists' names, and the folders.
+/// Names of the generated lists, and their folders.
 const FOLDERS: [(&str, &str); 3] =
     [("SQLITE", "sqlite"), ("POSTGRES", "postgres/belfry"), ("SUBMIT", "postgres/submit")];
 
@@ -23,11 +23,11 @@ fn main() -> io::Result<()> {
         }
         list.push_str("];\n");
     }
-    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
     fs::write(Path::new(&out).join("migrations.rs"), list)
 }
 
-/// The files `NNNN_what_it_does.sql` of a folder, in order.
+/// Returns the files `NNNN_what_it_does.sql` of a folder, in order.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -1,8 +1,8 @@
-//! Builds the projectors and programs whose bytes this crate holds.
+//! Builds the projectors and programs whose bytes this crate contains.
 //!
-//! Those in Rust are built by a cargo inside the present one, in a target directory of its own beside that of the
-//! present profile: all profiles share it, and cargo's lock on the present one does not stand in the way. Those written
-//! as text become components here.
+//! Those in Rust are built by a nested cargo, in a separate target directory next to that of the current profile. All
+//! profiles share it, and the outer cargo's lock on its own target directory does not block the nested one. Programs
+//! written as text are turned into components here.
 
 #[cfg(feature = "programs")]
 mod programs;
@@ -17,7 +17,8 @@ type Result<T> = result::Result<T, Box<dyn Error>>;
 
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
-/// What the bytes depend on, from the workspace's root. The folders `cases` are left out: they test what was built.
+/// The files that the bytes depend on, relative to the workspace's root. The `cases` folders are left out, since they
+/// only test the built components.
 const INPUTS: [&str; 11] = [
     "Cargo.lock",
     "Cargo.toml",
@@ -32,8 +33,8 @@ const INPUTS: [&str; 11] = [
     "tests/programs",
 ];
 
-/// What the present cargo, or somebody who called it, said about building for the host. Lints, coverage, sanitizers and
-/// another place for the output are not meant for guests, whose bytes should be the same every time.
+/// Variables with which the outer cargo, or its caller, configures builds for the host. Lints, coverage, sanitizers and
+/// other output directories must not affect guests, whose bytes should be the same every time.
 const MEANT_FOR_THE_HOST: [&str; 12] = [
     "CARGO_ENCODED_RUSTFLAGS",
     "RUSTFLAGS",
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Cargo takes one line.
+            // Cargo accepts a single line.
             println!("cargo::error={}", error.to_string().replace('\n', " "));
             ExitCode::FAILURE
         }
@@ -79,13 +80,14 @@ fn variable(name: &str) -> Result<String> {
 fn build_guests(root: &Path, out: &Path) -> Result<()> {
     check_guest_target()?;
     // OUT_DIR is TARGET/PROFILE/build/CRATE-HASH/out.
-    let target_dir = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?.join("guests");
+    let target_dir = out.ancestors().nth(4).ok_or("OUT_DIR is not in cargo's usual place")?.join("guests");
     fs::create_dir_all(&target_dir)?;
-    // Builds of two profiles may come here at once, and one must not replace a file that the other is about to copy.
+    // Two profiles may be built at the same time, and one must not replace a file that the other is about to copy.
     let lock = File::create(target_dir.join("lock"))?;
     lock.lock()?;
-    // Two calls, since in one cargo would agree on one set of features for all: teacher-results has to be a component
-    // in the first and must not be one in the second. Its file is therefore copied before the second call replaces it.
+    // Two calls, since cargo unifies the features of all packages in one call: teacher-results has to be a component in
+    // the first call and must not be one in the second. Its file is therefore copied before the second call replaces
+    // it.
     let others: &[&str] =
         if cfg!(feature = "programs") { &["urgent-failures", "forgetful", "hostile"] } else { &["urgent-failures"] };
     for packages in [&["teacher-results"], others] {
@@ -99,7 +101,8 @@ fn build_guests(root: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Without this check the reader would find a few hundred errors about a missing `core`.
+/// Returns an error if the target is not installed. Otherwise the build would fail with a few hundred errors about a
+/// missing `core`.
 fn check_guest_target() -> Result<()> {
     let rustc = variable("RUSTC")?;
     let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", GUEST_TARGET]).output()?;

@@ -1,4 +1,4 @@
-//! Builds the programs that misbehave and are written as text.
+//! Builds the misbehaving programs that are written as text.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use wit_parser::{Resolve, WorldId};
 
 use crate::Result;
 
-/// Make components of them, in `out`.
+/// Writes the programs as components to `out`.
 pub(crate) fn build(root: &Path, out: &Path) -> Result<()> {
     let programs = root.join("tests/programs/wat");
     let write = |program: &str, bytes: Vec<u8>| fs::write(out.join(format!("{program}.wasm")), bytes);
@@ -24,28 +24,29 @@ pub(crate) fn build(root: &Path, out: &Path) -> Result<()> {
     write("forbidden-import", encode(&programs, "forbidden-import", &resolve, forbidden)?)?;
     write("compile-bomb", compile_bomb(20_000, 2_000)?)?;
     write("slow-to-compile", compile_bomb(3_000, 300)?)?;
-    // These two are written as what they are.
+    // The text of these two is already the final form.
     for program in ["other-contract", "core-module"] {
         write(program, assemble(&programs, program)?)?;
     }
     Ok(())
 }
 
-/// A component of one function with many locals, each of which is used within many nested loops. The compiler has to
-/// follow every local through every loop: what it needs grows with their product, the component with their sum.
+/// Returns a component of one function with many locals, each of which is used within many nested loops. The compiler
+/// has to track every local through every loop: the resources that it needs grow with their product, the size of the
+/// component with their sum.
 fn compile_bomb(locals: usize, loops: usize) -> Result<Vec<u8>> {
     let mut text = format!("(component (core module (func (local{}){}", " i64".repeat(locals), " loop".repeat(loops));
     for local in 0..locals {
         write!(text, " local.get {local} i64.const {local} i64.add local.set {local}")?;
     }
-    // A loop whose head nothing leads back to would be none.
+    // Without a branch back to its head, a loop would not be a loop.
     text.push_str(&" i32.const 0 br_if 0 end".repeat(loops));
     text.push_str(")))");
     Ok(wat::parse_str(text)?)
 }
 
-/// Make a component of a core module. Its imports and exports have the names by which components' tools know the parts
-/// of the world.
+/// Turns a core module into a component. The names of its imports and exports are those by which component tools
+/// recognize the parts of the world.
 fn encode(programs: &Path, program: &str, resolve: &Resolve, world: WorldId) -> Result<Vec<u8>> {
     let mut module = assemble(programs, program)?;
     embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false)

@@ -1,5 +1,5 @@
-;; WASI preview 1 with nothing behind it, for toolchains that cannot do without: a clock that starts at 1970 and goes on by a
-;; microsecond with each look, the same randomness each time, no files, no variables, no arguments, output dropped.
+;; A stub of WASI preview 1, for toolchains that require it: a clock that starts 1 s after the epoch and advances by 1
+;; µs with each read, the same random bytes each time, no files, environment variables or arguments; output is dropped.
 (module (import "env" "memory" (memory 0))
   (global $t (mut i64) (i64.const 1000000000)) (global $r (mut i64) (i64.const 0x9e3779b97f4a7c15))
   (func $zz (param i32 i32) (result i32) (i32.store (local.get 0) (i32.const 0)) (i32.store (local.get 1) (i32.const 0)) i32.const 0)  (func $ok2 (param i32 i32) (result i32) i32.const 0)  (func $badf2 (param i32 i32) (result i32) i32.const 8)

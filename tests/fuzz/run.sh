@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzz what reads foreign bytes: each target for SECONDS (default 300), one after the other.
+# Fuzzes the code that reads foreign bytes: each target for SECONDS (default 300), one after the other.
 #
 #   tests/fuzz/run.sh [SECONDS] [TARGET...]
 #
-# Targets: envelope, projector_output, component. A finding does not keep the others from running; the script ends with
-# status 1 and cargo-fuzz has said by then how to repeat it. What was learned stays in corpus/, so that the next run
-# goes on from there.
+# Targets: envelope, projector_output, component. A finding does not stop the other targets; the script then ends with
+# exit code 1, after cargo-fuzz has printed how to reproduce it. The corpus stays in corpus/, so that the next run
+# continues from it.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -13,9 +13,9 @@ seconds="${1:-300}"
 targets=("${@:2}")
 [[ ${#targets[@]} -gt 0 ]] || targets=(envelope projector_output component)
 
-# Everything that is built here stays here, whatever the caller's own builds use.
+# Everything built here stays here, whatever target directory the caller's own builds use.
 export CARGO_TARGET_DIR="$PWD/target"
-# One thread compiles: more would share the fuzzer's counters and make coverage a matter of luck.
+# One thread compiles: more would share the fuzzer's counters and make coverage nondeterministic.
 export RAYON_NUM_THREADS=1
 
 say() { printf '\n== %s\n' "$*"; }
@@ -33,8 +33,8 @@ seed_events() {
   cp ../../host/model/tests/samples/*.json corpus/envelope/
 }
 
-# The components that Belfry brings, sound and hostile ones. They are built with the stable compiler, as always; cargo
-# itself says where they are.
+# Belfry's own components, sound and hostile ones. They are built with the stable compiler, as always; cargo itself
+# reports their location.
 seed_components() {
   say 'building the components to start from'
   local built
@@ -43,23 +43,24 @@ seed_components() {
     sed -nE '/"reason":"build-script-executed".*belfry-artifacts/ s/.*"out_dir":"([^"]*)".*/\1/p')"
   mkdir -p corpus/seeds
   cp "$built"/*.wasm corpus/seeds/
-  # As whole inputs, only those that are small: a large one takes a second to compile, each time it is tried.
+  # Only the small ones serve as whole inputs: a large one takes a second to compile, each time it is tried.
   find corpus/seeds -name '*.wasm' -size -16k -exec cp {} corpus/component/ \;
 }
 
-# Timeouts are by the clock and only there to end what hangs: on a busy machine an honest input may wait for long.
+# Timeouts are in wall-clock time and only end inputs that hang: on a busy machine a valid input may wait for a long
+# time.
 options() {
   case "$1" in
-    # Larger than the samples; an event has no need of size to be wrong.
+    # Larger than the samples; an event need not be large to be invalid.
     envelope) echo '-max_len=4096 -timeout=60 -rss_limit_mb=1024 -dict=envelope.dict' ;;
     projector_output) echo '-max_len=4096 -timeout=60 -rss_limit_mb=1024' ;;
-    # The small seeds as a whole, or a large one and two thousand changes to it. Quick inputs get more of the time.
+    # The small seeds as a whole, or a large one with two thousand changes. Quick inputs get a larger share of the time.
     component) echo '-max_len=8192 -timeout=300 -report_slow_units=300 -rss_limit_mb=4096 -entropic_scale_per_exec_time=1' ;;
   esac
 }
 
-# No sanitizer: the host's crates deny unsafe code, and panics and broken promises show without one. Of thousands of
-# lines about each new input, the ones that sum up are enough.
+# No sanitizer: the host's crates deny unsafe code, and panics and failed assertions show without one. Of the thousands
+# of lines about new inputs, only the summaries are printed.
 fuzz() {
   local target="$1" features=''
   [[ "$target" != component ]] || features=sandbox
@@ -81,7 +82,7 @@ for target in "${targets[@]}"; do
 done
 
 if [[ ${#findings[@]} -gt 0 ]]; then
-  say "not ended well: ${findings[*]}; findings, if it was not interrupted, are in tests/fuzz/artifacts"
+  say "failed: ${findings[*]}; findings, unless it was interrupted, are in tests/fuzz/artifacts"
   exit 1
 fi
 say 'no findings'

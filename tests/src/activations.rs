@@ -1,4 +1,4 @@
-//! Releases that change places under load: what each event met, and what it cost those who post.
+//! Releases that alternate under load: which release projected each event, and how that affects response times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,42 +12,43 @@ use tokio::task::JoinSet;
 
 use crate::{Batch, Client, eventually, results_ready};
 
-/// Posts that may wait for their answers at once, at each replica.
+/// Concurrent clients per replica, each with one post in flight.
 const CLIENTS: u64 = 8;
 
-/// What was seen while two releases took turns.
+/// Observations while two releases alternated.
 #[derive(Debug)]
 pub struct Alternation {
-    /// Between when an event was due and its answer: of each round while nothing changed, then while releases did.
+    /// Times from when an event was due to its response, per round: first while nothing changed, then while releases
+    /// did.
     pub rounds: Vec<[Vec<Duration>; 2]>,
-    /// How long all of it took.
+    /// Total duration.
     pub took: Duration,
-    /// Events that each release projected, by its label.
+    /// Number of events that each release projected, by its label.
     pub projected: BTreeMap<String, u64>,
-    /// What should not have been, in words.
+    /// Descriptions of everything that went wrong.
     pub findings: Vec<String>,
 }
 
-/// How releases take turns.
+/// The schedule by which two releases alternate.
 #[derive(Clone, Copy, Debug)]
 pub struct Turns {
-    /// Rounds, each of a time in which nothing changes and one in which releases do.
+    /// Number of rounds, each with a phase in which nothing changes and a phase in which releases do.
     pub rounds: usize,
-    /// How often they change in a round.
+    /// Number of activations in a round.
     pub activations: usize,
-    /// So long from one change to the next, and at least as long as it takes.
+    /// Time from one activation to the next, unless an activation takes longer.
     pub pause: Duration,
-    /// So long nothing changes in a round.
+    /// Duration of a round's phase without changes.
     pub quiet: Duration,
-    /// So often an event comes, to all replicas together.
+    /// Interval at which events are due, over all replicas together.
     pub every: Duration,
 }
 
-/// Let two releases of a rule take turns while events come. Each release stamps what it tells; each event is to be told
-/// once, by the release that its notification names.
+/// Alternates two releases of a rule while events arrive. Each release stamps its notifications. Checks that each event
+/// leads to one notification, with the stamp of the release that the notification names.
 ///
 /// # Errors
-/// If a replica does not answer, or an event is not taken.
+/// Returns an error if a replica does not respond or rejects an event.
 pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation> {
     let first = replicas.first().context("a replica")?;
     let mut stamps = BTreeMap::new();
@@ -58,7 +59,7 @@ pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation>
         stamps.insert(pushed.body["label"].as_str().context("a label")?.to_owned(), stamp);
     }
     first.activate("hostile", releases[0]).await?;
-    // The others compile it first.
+    // The other replicas need time to compile it.
     for replica in replicas {
         let projectors = async || Ok(replica.get("/v1/projectors").await?.body);
         let is_served = |one: &Value| one["name"] == "hostile" && one["active"]["active"] == true;
@@ -86,18 +87,18 @@ pub async fn alternate(replicas: &[Client], turns: Turns) -> Result<Alternation>
     Ok(Alternation { rounds, took, projected, findings })
 }
 
-/// Events that come whether or not the ones before are answered.
+/// An open-loop load: events are due at fixed times, whether or not earlier ones were answered.
 struct Load {
-    /// Even while nothing changes.
+    /// Number of the current phase: even while nothing changes, odd while releases alternate.
     phase: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
     clients: JoinSet<Result<Posted>>,
 }
 
 struct Posted {
-    /// Of each phase.
+    /// Response times, by phase.
     times: Vec<Vec<Duration>>,
-    /// The ids of the notifications that the answers named as the rule's.
+    /// Ids of the rule's notifications, as the responses listed them.
     taken: Vec<String>,
 }
 
@@ -112,7 +113,8 @@ impl Load {
                 let mut posted = Posted::of(turns);
                 while !over.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    // Counted from when it is due: whoever waits for a slow answer lets the next one wait as well.
+                    // Measured from the time it is due: a client that waits for a slow response delays its next event
+                    // as well.
                     let due = began + turns.every.saturating_mul(number.try_into().unwrap_or(u32::MAX));
                     tokio::time::sleep_until(due).await;
                     posted.post(&client, number, phase.load(Ordering::Relaxed), due.into_std()).await?;
@@ -136,13 +138,13 @@ impl Load {
                 }
             }
         }
-        all.context("nobody posted")
+        all.context("there were no clients")
     }
 }
 
 impl Posted {
     fn of(turns: Turns) -> Self {
-        // What comes after the last phase is of nobody's.
+        // One more list for the events after the last phase, which are not evaluated.
         Self { times: vec![Vec::new(); 2 * turns.rounds + 1], taken: Vec::new() }
     }
 
@@ -152,13 +154,13 @@ impl Posted {
         ensure!(posted.status == 201, "{posted:?}");
         let told = posted.body["notifications"].as_array().context("notifications")?;
         let ours: Vec<&Value> = told.iter().filter(|told| told["projector"] == "hostile").collect();
-        ensure!(ours.len() == 1, "an event is told once: {posted:?}");
+        ensure!(ours.len() == 1, "an event leads to one notification: {posted:?}");
         self.taken.push(ours[0]["event_id"].as_str().context("an id")?.to_owned());
         Ok(())
     }
 }
 
-/// Read everything that was told, from the beginning, and hold it against what the senders were answered.
+/// Reads all notifications from the beginning of the feed and compares them with those that the responses listed.
 async fn check(
     client: &Client,
     stamps: &BTreeMap<String, &str>,
@@ -177,7 +179,7 @@ async fn check(
         }
         *projected.entry(release.to_owned()).or_default() += 1;
         if !expected.remove(&id) {
-            let what = if seen.contains(&id) { "doubled" } else { "nobody was answered about it" };
+            let what = if seen.contains(&id) { "doubled" } else { "not in any response" };
             findings.push(format!("{id}: {what}"));
         }
         seen.insert(id);

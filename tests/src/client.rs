@@ -7,76 +7,76 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-/// What a test waits for at most.
+/// Time limit for a feed's next item.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long an answer may take.
+/// Time limit for a response.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Let reqwest speak TLS with ring, as the command does. Without it, no client of reqwest can be made: cargo builds it
-/// with the command's features.
+/// Installs ring as the TLS provider, as the command does. Without it, creating a reqwest client fails, because cargo
+/// builds reqwest with the features that the command selects.
 pub(crate) fn use_ring() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Get what operators look at.
+/// Sends a GET request to an operations endpoint.
 pub(crate) async fn get(url: String) -> Result<Response> {
     use_ring();
     Ok(reqwest::Client::new().get(url).timeout(ANSWERED_WITHIN).send().await?)
 }
 
-/// A client of the API, as plain as can be.
+/// A minimal client of the API.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     url: String,
 }
 
-/// An answer to a post.
+/// The response to a request.
 #[derive(Clone, Debug)]
 pub struct Posted {
-    /// The status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// The body.
+    /// The body; `null` for 204 No Content.
     pub body: Value,
 }
 
-/// What a feed showed.
+/// An item of a feed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedItem {
-    /// Its position in the log; 0 for the end of the feed.
+    /// Its position in the log; 0 for the item that ends the feed.
     pub position: i64,
-    /// `notification` or `closed`.
+    /// The type of the server-sent event: `notification` or `closed`.
     pub kind: String,
-    /// The message.
+    /// The data as JSON.
     pub data: Value,
-    /// The message as text.
+    /// The data as text.
     pub text: String,
 }
 
 impl Client {
-    /// A client of the service at this address.
+    /// Creates a client of the service at this URL.
     pub fn new(url: String) -> Self {
         use_ring();
         Self { http: reqwest::Client::new(), url }
     }
 
-    /// The service's address.
+    /// Returns the service's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Post one event.
+    /// Posts one event.
     pub async fn post(&self, event: &Value) -> Result<Posted> {
         self.post_text(event.to_string()).await
     }
 
-    /// Post one event, or what is none.
+    /// Posts a body that is one event or an invalid one.
     pub async fn post_text(&self, text: impl Into<reqwest::Body>) -> Result<Posted> {
         let request = self.http.post(format!("{}/v1/events", self.url)).header("content-type", "application/json");
         Self::answer(request.body(text)).await
     }
 
-    /// Post lines; gives the answer to each.
+    /// Posts newline-delimited events. Returns the response to each line.
     pub async fn post_lines(&self, lines: impl Into<reqwest::Body>) -> Result<Vec<Value>> {
         let request = self.http.post(format!("{}/v1/events", self.url)).header("content-type", "application/x-ndjson");
         let response = request.body(lines).timeout(ANSWERED_WITHIN).send().await?;
@@ -88,17 +88,17 @@ impl Client {
         text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
-    /// Get something.
+    /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Result<Posted> {
         Self::answer(self.http.get(format!("{}{path}", self.url))).await
     }
 
-    /// Post JSON somewhere.
+    /// Posts JSON to a path.
     pub async fn post_to(&self, path: &str, body: &Value) -> Result<Posted> {
         Self::answer(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
 
-    /// Upload a component.
+    /// Uploads a component.
     pub async fn push(&self, component: &'static [u8], config: &Value) -> Result<Posted> {
         let form = reqwest::multipart::Form::new()
             .part("component", reqwest::multipart::Part::bytes(component))
@@ -106,7 +106,7 @@ impl Client {
         Self::answer(self.http.post(format!("{}/v1/releases", self.url)).multipart(form)).await
     }
 
-    /// Upload a component and let it serve; gives the release.
+    /// Uploads a component and activates the release. Returns the release.
     pub async fn push_and_activate(&self, component: &'static [u8], config: &Value) -> Result<Value> {
         let pushed = self.push(component, config).await?;
         let release_id = pushed.body["release_id"].as_i64().with_context(|| format!("a release: {pushed:?}"))?;
@@ -115,7 +115,7 @@ impl Client {
         Ok(pushed.body)
     }
 
-    /// Let a release serve its projector.
+    /// Activates a release of a projector.
     pub async fn activate(&self, projector: &str, release_id: i64) -> Result<()> {
         let body = serde_json::json!({ "release_id": release_id });
         let activated = self.post_to(&format!("/v1/projectors/{projector}/rollout"), &body).await?;
@@ -125,7 +125,7 @@ impl Client {
         Ok(())
     }
 
-    /// Listen. `query` is such as `from=beginning`; `last_event_id` resumes.
+    /// Subscribes to the feed. `query` is, for example, `from=beginning`; `last_event_id` resumes after that position.
     pub async fn feed(
         &self,
         query: &str,
@@ -146,7 +146,7 @@ impl Client {
         })))
     }
 
-    /// The next `count` items of a feed.
+    /// Returns the next `count` items of a feed.
     pub async fn collect(
         feed: &mut (impl Stream<Item = Result<FeedItem>> + Unpin),
         count: usize,

@@ -9,45 +9,45 @@ use tokio::time::timeout;
 
 use crate::belfry_binary;
 
-/// What a test waits for at most.
+/// Time limit of [`eventually`].
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// How long a command may take.
+/// Time limit for a command to exit.
 const PATIENCE_WITH_A_COMMAND: Duration = Duration::from_secs(120);
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// And to standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
 impl Ended {
-    /// The lines of its output as JSON.
+    /// Parses each line of its standard output as JSON.
     ///
     /// # Errors
-    /// If one is none.
+    /// Returns an error if a line is not JSON.
     pub fn json(&self) -> Result<Vec<Value>> {
         let parse = |line: &str| serde_json::from_str(line).with_context(|| format!("{line}\n{}", self.stderr));
         self.stdout.lines().map(parse).collect()
     }
 }
 
-/// Run the `belfry` command to its end.
+/// Runs the `belfry` command and waits until it exits.
 ///
 /// # Errors
-/// If it cannot be started, or does not end.
+/// Returns an error if it cannot be started or does not exit in time.
 pub async fn belfry<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Ended> {
     let mut command = Command::new(belfry_binary()?);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let running = command.output();
     let output = timeout(PATIENCE_WITH_A_COMMAND, running)
         .await
-        .with_context(|| format!("{:?} did not end within {PATIENCE_WITH_A_COMMAND:?}", command.as_std()))??;
+        .with_context(|| format!("{:?} did not exit within {PATIENCE_WITH_A_COMMAND:?}", command.as_std()))??;
     Ok(Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout)?,
@@ -55,10 +55,10 @@ pub async fn belfry<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> 
     })
 }
 
-/// Look again and again until something is so; what it saw last otherwise.
+/// Polls `look` until `is_so` accepts its value. Returns that value.
 ///
 /// # Errors
-/// If it does not become so in time, or looking fails.
+/// Returns an error if that does not happen in time, or if `look` fails.
 pub async fn eventually<T: std::fmt::Debug>(
     what: &str,
     mut look: impl AsyncFnMut() -> Result<T>,

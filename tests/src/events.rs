@@ -1,21 +1,21 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A batch whose results are ready.
+/// The event of a batch whose results are ready.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The event's id.
     pub event_id: Uuid,
-    /// The batch.
+    /// The batch's id.
     pub batch_id: String,
-    /// The teacher.
+    /// The teacher's id.
     pub teacher: String,
-    /// Essays that failed, of ten.
+    /// Number of essays that failed, out of ten.
     pub failed: i64,
 }
 
 impl Batch {
-    /// The batch with this number: always the same event for the same number.
+    /// Returns the batch with this number. The same number always yields the same event.
     pub fn number(number: u64) -> Self {
         Self {
             event_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()),
@@ -26,7 +26,7 @@ impl Batch {
     }
 }
 
-/// BatchResultsReadyV1 in its envelope.
+/// Returns a BatchResultsReadyV1 event in its envelope.
 pub fn results_ready(batch: &Batch) -> Value {
     let Batch { event_id, batch_id, teacher, failed } = batch;
     let status = if *failed == 0 { "completed_successfully" } else { "completed_with_failures" };
@@ -52,7 +52,7 @@ pub fn results_ready(batch: &Batch) -> Value {
     })
 }
 
-/// The same event as a producer sends it that makes an id and times of its own for each attempt.
+/// Returns the event with a new id and new times, like a producer that generates these for each attempt.
 pub fn minted_anew(mut event: Value) -> Value {
     event["event_id"] = Uuid::new_v4().to_string().into();
     event["event_timestamp"] = format!("2026-03-02T09:15:01.{:06}Z", fastrand::u32(0..1_000_000)).into();
@@ -60,7 +60,7 @@ pub fn minted_anew(mut event: Value) -> Value {
     event
 }
 
-/// BatchAssessmentCompletedV1 in its envelope.
+/// Returns a BatchAssessmentCompletedV1 event in its envelope.
 pub fn assessment(event_id: Uuid, teacher: &str) -> Value {
     json!({
         "event_id": event_id,

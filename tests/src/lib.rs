@@ -1,5 +1,4 @@
-//! What the end-to-end tests share: services on free ports, clients of their API, events, and real
-//! servers for them to use.
+//! Shared support for the end-to-end tests: services on free ports, clients of their API, events, and real servers.
 
 mod activations;
 mod client;

@@ -10,10 +10,10 @@ use serde_json::json;
 use crate::{Batch, results_ready};
 
 const CALLS: u64 = 400;
-/// Calls of the rule that misbehaves that are under way at any time.
+/// Concurrent calls of the rule that misbehaves.
 const LOUD_CALLS: u64 = 8;
 
-/// A well-behaved rule beside one that misbehaves, on two guests' threads.
+/// A well-behaved rule next to one that misbehaves, on two guest threads.
 pub struct Neighbour {
     executor: Executor,
     quiet: Rule,
@@ -43,7 +43,7 @@ impl Rule {
 }
 
 impl Neighbour {
-    /// Today's rules beside a rule with this behaviour.
+    /// Creates the default rule next to a rule with this behaviour.
     pub fn new(sandbox: &Sandbox, behaviour: &str) -> Self {
         let config = json!({ "behaviour": behaviour }).to_string();
         Self {
@@ -53,7 +53,7 @@ impl Neighbour {
         }
     }
 
-    /// From handing over a call to its answer, 99 of 100 calls are at most that long, while nothing else runs.
+    /// Measures the 99th percentile of the time from submitting a call to its result, while nothing else runs.
     pub async fn p99_quiet(&self) -> Duration {
         let mut times = Vec::with_capacity(CALLS as usize);
         for number in 0..CALLS {
@@ -67,7 +67,7 @@ impl Neighbour {
         times[times.len() * 99 / 100]
     }
 
-    /// The same while the other rule misbehaves.
+    /// Measures the same while the other rule misbehaves.
     pub async fn p99_disturbed(&self) -> Duration {
         let stop = Arc::new(AtomicBool::new(false));
         let misbehaving = {

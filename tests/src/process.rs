@@ -12,15 +12,15 @@ use crate::client::{get, use_ring};
 use crate::servers::Signal;
 use crate::servers::watchdog::Watchdog;
 
-/// How long a process may take to become ready.
+/// Time limit for a process to become ready or to exit.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The `belfry` command, as it was built along with the tests.
+/// Returns the path of the `belfry` command that was built along with the tests.
 ///
 /// # Errors
-/// If it was not: `cargo test --workspace` builds it.
+/// Returns an error if it was not built: `cargo test --workspace` builds it.
 pub fn belfry_binary() -> Result<PathBuf> {
-    // Tests lie in target/PROFILE/deps, programs beside the command.
+    // Tests are in target/PROFILE/deps, programs and the command in target/PROFILE.
     let this = std::env::current_exe()?;
     let beside = this.ancestors().skip(1).take(2).map(|directory| directory.join("belfry"));
     beside
@@ -29,10 +29,10 @@ pub fn belfry_binary() -> Result<PathBuf> {
         .context("the belfry command is not built; run `cargo build --workspace` or `cargo test --workspace`")
 }
 
-/// `belfry serve` in a process of its own.
+/// `belfry serve` in a separate process.
 pub struct BelfryProcess {
     child: Child,
-    /// It must not outlive a test that is killed.
+    /// Ends the process if the test is killed.
     _watchdog: Watchdog,
     http: String,
     ops: String,
@@ -41,26 +41,26 @@ pub struct BelfryProcess {
 }
 
 impl BelfryProcess {
-    /// Start it on a database in `directory` and wait until it is ready.
+    /// Starts it on a database in `directory` and waits until it is ready.
     pub async fn start(directory: &Path) -> Result<Self> {
         Self::start_with(directory, &[]).await
     }
 
-    /// The same with settings, such as `("kafka.brokers", "127.0.0.1:9092".into())`. A name in capitals is a variable of
-    /// the environment instead. A file `belfry.toml` in the directory counts as well.
+    /// Starts it with settings, such as `("kafka.brokers", "127.0.0.1:9092".into())`. A name in capitals is an
+    /// environment variable instead. The file `belfry.toml` in the directory is used if it exists.
     ///
     /// # Errors
-    /// If it does not become ready; with its log.
+    /// Returns an error, with its log, if it does not become ready.
     pub async fn start_with(directory: &Path, settings: &[(&str, String)]) -> Result<Self> {
         Self::spawn(directory, &[], settings).await
     }
 
-    /// The same under another command, such as `strace`.
+    /// Starts it under another command, such as `strace`.
     pub async fn start_under(directory: &Path, wrapper: &[String]) -> Result<Self> {
         Self::spawn(directory, wrapper, &[]).await
     }
 
-    /// The same with the sink `stdout`, which writes to the file `stdout` in `directory`.
+    /// Starts it with the sink `stdout`, which writes to the file `stdout` in `directory`.
     pub async fn start_with_stdout(directory: &Path) -> Result<Self> {
         Self::start_with(directory, &[("sink.stdout.enabled", "true".to_owned())]).await
     }
@@ -90,7 +90,7 @@ impl BelfryProcess {
         }
         let log = NamedTempFile::new_in(directory)?;
         let child = command
-            // It chooses free ports itself: one that was free a moment ago may be a client's by now.
+            // It chooses free ports itself: a port that was free a moment ago may belong to a client by now.
             .env("BELFRY__HTTP__LISTEN", "127.0.0.1:0")
             .env("BELFRY__OPS__LISTEN", "127.0.0.1:0")
             .env("BELFRY__STORE__URL", format!("sqlite:{}", directory.join("belfry.db").display()))
@@ -104,7 +104,7 @@ impl BelfryProcess {
                 let program = command.as_std().get_program();
                 format!("cannot start {program:?}; if it is missing, install it: apt-get install strace")
             })?;
-        let pid = child.id().context("it ended at once")?;
+        let pid = child.id().context("it exited at once")?;
         let mut process = Self {
             child,
             _watchdog: Watchdog::of(pid, Signal::Kill, Path::new(""))?,
@@ -122,7 +122,7 @@ impl BelfryProcess {
         while began.elapsed() < PATIENCE {
             let log = std::fs::read_to_string(self.log.path())?;
             if let Some(status) = self.child.try_wait()? {
-                bail!("belfry ended with {status}; its log:\n{log}");
+                bail!("belfry exited with {status}; its log:\n{log}");
             }
             let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             if let Some(ready) = lines.into_iter().find(|line| line["message"] == "ready") {
@@ -136,87 +136,87 @@ impl BelfryProcess {
         bail!("belfry was not ready within {PATIENCE:?}")
     }
 
-    /// A client of its API.
+    /// Returns a client of its API.
     pub fn client(&self) -> Client {
         Client::new(format!("http://{}", self.http))
     }
 
-    /// The host and port of its API.
+    /// Returns the host and port of its API.
     pub fn http_address(&self) -> &str {
         &self.http
     }
 
-    /// How long it took from its start to being ready.
+    /// Returns the time from its start until it was ready.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
-    /// Where operators look.
+    /// Returns the URL of its operations endpoints.
     pub fn ops_url(&self) -> String {
         format!("http://{}", self.ops)
     }
 
-    /// What it counts, in Prometheus' text format.
+    /// Returns its metrics in Prometheus' text format.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// Returns an error if it does not respond.
     pub async fn metrics(&self) -> Result<String> {
         Ok(get(format!("{}/metrics", self.ops_url())).await?.text().await?)
     }
 
-    /// How it is, as operators see it.
+    /// Returns its detailed readiness report.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// Returns an error if it does not respond.
     pub async fn readiness(&self) -> Result<Value> {
         Ok(get(format!("{}/readyz?verbose&format=json", self.ops_url())).await?.json().await?)
     }
 
-    /// What it has written to its log.
+    /// Returns its log so far.
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.log.path())?)
     }
 
-    /// Its process id.
+    /// Returns its process id; `None` once it has exited.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// The memory that it has now, in bytes, as the kernel counts it.
+    /// Returns its current resident memory, in bytes, as the kernel counts it.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has exited.
     pub fn resident_memory(&self) -> Result<u64> {
         self.memory("VmRSS:")
     }
 
-    /// The most memory that it has had, in bytes.
+    /// Returns its peak resident memory, in bytes.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has exited.
     pub fn peak_memory(&self) -> Result<u64> {
         self.memory("VmHWM:")
     }
 
     fn memory(&self, field: &str) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().context("it ended before")?))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().context("it has already exited")?))?;
         let found = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok());
         found.map(|kilobytes: u64| kilobytes << 10).with_context(|| field.to_owned())
     }
 
-    /// SIGTERM, and wait until it has ended in good order.
+    /// Sends SIGTERM and waits for a clean exit.
     pub async fn terminate(mut self) -> Result<()> {
-        let pid = self.pid().context("it ended before")?;
-        // Debian has the program `kill` in a package of its own; every shell has the command.
+        let pid = self.pid().context("it has already exited")?;
+        // Debian packages the program `kill` separately; every shell has the command built in.
         Command::new("sh").args(["-c", &format!("kill {pid}")]).status().await?;
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it did not end")??;
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.context("it did not exit")??;
         if !status.success() {
-            bail!("it ended with {status}");
+            bail!("it exited with {status}");
         }
         Ok(())
     }
 
-    /// SIGKILL: it gets no chance to put anything in order.
+    /// Sends SIGKILL, which leaves it no chance to clean up.
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }

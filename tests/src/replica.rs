@@ -7,20 +7,21 @@ use tempfile::TempDir;
 use crate::servers::Database;
 use crate::{BelfryProcess, Client};
 
-/// What a test waits for at most, unless it says otherwise.
+/// Time limit of each wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// `belfry serve` on a database that it shares with others.
+/// `belfry serve` on a database that it shares with other replicas.
 pub struct Replica {
     process: BelfryProcess,
     directory: TempDir,
 }
 
 impl Replica {
-    /// Start one, with Redis if there is one, and more settings such as `("sink.stdout.enabled", "true".into())`.
+    /// Starts a replica, with Redis if a URL is given, and with additional settings such as
+    /// `("sink.stdout.enabled", "true".into())`.
     ///
     /// # Errors
-    /// If it does not become ready; with its log.
+    /// Returns an error, with its log, if it does not become ready.
     pub async fn start(database: &Database, redis: Option<&str>, settings: &[(&str, String)]) -> Result<Self> {
         let directory = TempDir::new()?;
         let mut all = vec![
@@ -33,76 +34,76 @@ impl Replica {
         Ok(Self { process: BelfryProcess::start_with(directory.path(), &all).await?, directory })
     }
 
-    /// A client of its API.
+    /// Returns a client of its API.
     pub fn client(&self) -> Client {
         self.process.client()
     }
 
-    /// Its process.
+    /// Returns its process.
     pub fn process(&self) -> &BelfryProcess {
         &self.process
     }
 
-    /// What it says of its parts.
+    /// Returns its detailed readiness report.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// Returns an error if it does not respond.
     pub async fn readiness(&self) -> Result<Value> {
         self.process.readiness().await
     }
 
-    /// Whether it holds the lease of a sink.
+    /// Returns whether it holds the lease of a sink.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// Returns an error if it does not respond.
     pub async fn serves(&self, sink: &str) -> Result<bool> {
         let readiness = self.readiness().await?;
         let sinks = readiness["sinks"].as_array().context("sinks")?;
         Ok(sinks.iter().any(|state| state["sink"] == sink && state["served_by"] == "this-replica"))
     }
 
-    /// Wait until it holds the lease of a sink. Gives how long that took.
+    /// Waits until it holds the lease of a sink. Returns how long that took.
     ///
     /// # Errors
-    /// If it does not, with its log.
+    /// Returns an error, with its log, if it does not acquire the lease in time.
     pub async fn wait_until_it_serves(&self, sink: &str) -> Result<Duration> {
         let began = Instant::now();
         while !self.serves(sink).await? {
             if began.elapsed() > PATIENCE {
-                bail!("{sink} is not served here; the log:\n{}", self.process.log()?);
+                bail!("{sink} is not served by this replica; its log:\n{}", self.process.log()?);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(began.elapsed())
     }
 
-    /// Wait until Redis is connected, or is not.
+    /// Waits until its readiness report shows this state of Redis. Returns how long that took.
     ///
     /// # Errors
-    /// If that does not happen, with its log.
+    /// Returns an error, with its log, if that does not happen in time.
     pub async fn wait_for_redis(&self, state: &str) -> Result<Duration> {
         let began = Instant::now();
         while self.readiness().await?["redis"] != state {
             if began.elapsed() > PATIENCE {
-                bail!("redis is not {state}; the log:\n{}", self.process.log()?);
+                bail!("redis is not {state}; its log:\n{}", self.process.log()?);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(began.elapsed())
     }
 
-    /// What its sink `stdout` wrote.
+    /// Returns the output of its sink `stdout`.
     ///
     /// # Errors
-    /// If a line that is finished is not JSON.
+    /// Returns an error if a complete line is not JSON.
     pub fn output(&self) -> Result<Vec<Value>> {
         output_in(&self.directory)
     }
 
-    /// A metric's value, the sum over its labels; 0 if it was never counted.
+    /// Returns a metric's value, summed over its labels; 0 if the metric is absent.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// Returns an error if it does not respond.
     pub async fn metric(&self, name: &str) -> Result<f64> {
         let text = self.process.metrics().await?;
         let values = text.lines().filter_map(|line| {
@@ -113,20 +114,20 @@ impl Replica {
         Ok(values.sum())
     }
 
-    /// SIGTERM. Gives what its sink `stdout` wrote.
+    /// Sends SIGTERM. Returns the output of its sink `stdout`.
     ///
     /// # Errors
-    /// If it does not end in good order.
+    /// Returns an error if it does not exit cleanly.
     pub async fn terminate(self) -> Result<Vec<Value>> {
         let Self { process, directory } = self;
         process.terminate().await?;
         output_in(&directory)
     }
 
-    /// SIGKILL. Gives what its sink `stdout` wrote.
+    /// Sends SIGKILL. Returns the output of its sink `stdout`.
     ///
     /// # Errors
-    /// If it had ended before.
+    /// Returns an error if it had already exited.
     pub async fn kill(self) -> Result<Vec<Value>> {
         let Self { process, directory } = self;
         process.kill().await?;
@@ -134,7 +135,7 @@ impl Replica {
     }
 }
 
-/// The finished lines: a kill may cut off the last.
+/// Returns the complete lines: a kill may truncate the last one.
 fn output_in(directory: &TempDir) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(directory.path().join("stdout"))?;
     let finished = text.rfind('\n').map_or("", |end| &text[..end]);

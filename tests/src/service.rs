@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use crate::client::{get, use_ring};
 use crate::{Client, belfry_binary};
 
-/// A service in this process, on free ports, with a store of its own.
+/// A service in this process, on free ports, with its own store.
 pub struct TestService {
     service: Service,
     settings: ServiceSettings,
@@ -14,12 +14,12 @@ pub struct TestService {
 }
 
 impl TestService {
-    /// Start one with the default rules.
+    /// Starts a service with the default projector.
     pub async fn start() -> Result<Self> {
         Self::start_with(belfry_artifacts::TEACHER_RESULTS, &[]).await
     }
 
-    /// Start one with other rules, and settings such as `("ingest.max_event_bytes", "4096")`.
+    /// Starts a service with another default projector, and with settings such as `("ingest.max_event_bytes", "4096")`.
     pub async fn start_with(default_projector: &'static [u8], settings: &[(&str, &str)]) -> Result<Self> {
         use_ring();
         let directory = TempDir::new()?;
@@ -28,34 +28,34 @@ impl TestService {
         Ok(Self { service: Service::start(settings.clone()).await?, settings, directory })
     }
 
-    /// Stop it and start it again on the same store.
+    /// Stops it and starts it again on the same store.
     pub async fn restart(self) -> Result<Self> {
         self.service.stop().await;
         let Self { settings, directory, .. } = self;
         Ok(Self { service: Service::start(settings.clone()).await?, settings, directory })
     }
 
-    /// Stop it in good order.
+    /// Stops it cleanly.
     pub async fn stop(self) {
         self.service.stop().await;
     }
 
-    /// A client of its API.
+    /// Returns a client of its API.
     pub fn client(&self) -> Client {
         Client::new(format!("http://{}", self.service.http_address()))
     }
 
-    /// Where operators look.
+    /// Returns the URL of its operations endpoints.
     pub fn ops_url(&self) -> String {
         format!("http://{}", self.service.ops_address())
     }
 
-    /// What it counted, in Prometheus' text format. The counters are those of this whole process.
+    /// Returns the metrics in Prometheus' text format. The counters cover this whole process.
     pub async fn metrics(&self) -> Result<String> {
         Ok(get(format!("http://{}/metrics", self.service.ops_address())).await?.text().await?)
     }
 
-    /// The settings it was started with.
+    /// Returns the configuration that it was started with.
     pub fn config(&self) -> &Config {
         &self.settings.config
     }

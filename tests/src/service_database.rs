@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use crate::servers::{Database, Postgres};
 
-/// What a test waits for at most.
+/// Time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The database of another service, in which events can be submitted.
+/// The database of another service, with `belfry.submit` installed.
 pub struct ServiceDatabase {
-    /// Where it is.
+    /// Its name and URLs.
     pub database: Database,
-    /// The service's own connections.
+    /// The service's own connection pool.
     pub pool: PgPool,
 }
 
@@ -26,12 +26,12 @@ pub struct LoggedEvent {
     pub event_id: Uuid,
     /// Its key.
     pub event_key: String,
-    /// Exactly what was submitted.
+    /// The payload, exactly as submitted.
     pub payload: String,
 }
 
 impl ServiceDatabase {
-    /// Make one on this server, and install `belfry.submit` in it.
+    /// Creates a database on this server and installs `belfry.submit` in it.
     pub async fn create(server: &Postgres) -> Result<Self> {
         let database = server.create_database().await?;
         migrate_submit(&StoreSettings::new(&database.url)).await?;
@@ -39,24 +39,25 @@ impl ServiceDatabase {
         Ok(Self { database, pool })
     }
 
-    /// The setting `source.postgres` of a Belfry that reads these databases, named in order `a`, `b`, and so on.
+    /// Returns the setting `source.postgres` for a Belfry that reads these databases, named `a`, `b`, and so on, in
+    /// order.
     pub fn setting(databases: &[&Self]) -> String {
         let named =
             databases.iter().zip('a'..).map(|(one, name)| format!("{{name=\"{name}\",url=\"{}\"}}", one.database.url));
         format!("[{}]", named.collect::<Vec<_>>().join(","))
     }
 
-    /// Submit an event in a transaction of its own.
+    /// Submits an event in its own transaction.
     pub async fn submit(&self, envelope: &str, key: Option<&str>) -> Result<Uuid, sqlx::Error> {
         sqlx::query_scalar("SELECT belfry.submit($1, $2)").bind(envelope).bind(key).fetch_one(&self.pool).await
     }
 
-    /// How many events wait there.
+    /// Returns the number of queued events.
     pub async fn waiting(&self) -> Result<i64> {
         Ok(sqlx::query_scalar("SELECT count(*) FROM belfry.submitted").fetch_one(&self.pool).await?)
     }
 
-    /// Wait until nothing waits there.
+    /// Waits until the queue is empty.
     pub async fn wait_until_read(&self) -> Result<()> {
         let began = Instant::now();
         while self.waiting().await? > 0 {
@@ -67,7 +68,7 @@ impl ServiceDatabase {
     }
 }
 
-/// The events of Belfry's log in this database, in order.
+/// Returns the events of Belfry's log in this database, in the order of the log.
 pub async fn logged_events(belfry: &PgPool) -> Result<Vec<LoggedEvent>> {
     let rows: Vec<(Uuid, String, String)> = sqlx::query_as(
         "SELECT event_id, event_key, convert_from(payload, 'UTF8') FROM belfry.outbox \

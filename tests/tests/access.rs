@@ -1,4 +1,4 @@
-//! Who may do what, what the API says of itself, and readers that do not read.
+//! Roles and tokens, the API description, and feed clients that do not read.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ async fn status(request: reqwest::RequestBuilder) -> Result<StatusCode> {
     Ok(request.send().await?.status())
 }
 
-/// Every route, and the least role that may take it. The router's own list must be the same.
+/// Every route and the lowest role that may use it. Must equal the router's own list.
 const MATRIX: &[(&str, &str, Option<Role>)] = &[
     ("POST", "/v1/events", Some(Role::Publisher)),
     ("GET", "/v1/events/{event_id}", Some(Role::Viewer)),
@@ -61,7 +61,7 @@ const MATRIX: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/openapi.json", None),
 ];
 
-/// A tokens file with a token of each role, which is the role's name.
+/// Writes a tokens file with one token per role; the token is the name of the role. Returns its path.
 fn tokens_file(directory: &TempDir) -> Result<String> {
     let line = |role: Role| {
         let hash: String = Sha256::digest(role.as_str()).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -69,20 +69,20 @@ fn tokens_file(directory: &TempDir) -> Result<String> {
     };
     let file = directory.path().join("tokens");
     std::fs::write(&file, format!("# who\n{}", Role::ALL.map(line).concat()))?;
-    Ok(file.to_str().context("a path")?.to_owned())
+    Ok(file.to_str().context("the path is not UTF-8")?.to_owned())
 }
 
 async fn create(url: &str, by: &str, body: Value) -> Result<Value> {
     let response = Client::new().post(format!("{url}/v1/tokens")).bearer_auth(by).json(&body).send().await?;
     let status = response.status();
-    ensure!(response.headers()["cache-control"] == "no-store", "a token must not be kept on its way");
+    ensure!(response.headers()["cache-control"] == "no-store", "a response with a token must not be cached");
     let made: Value = response.json().await?;
     ensure!(status == 201, "{status}: {made}");
     Ok(made)
 }
 
 fn secret(made: &Value) -> Result<String> {
-    Ok(made["token"].as_str().context("a token")?.to_owned())
+    Ok(made["token"].as_str().context("no token")?.to_owned())
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn every_route_has_its_role() -> Result<()> {
     let listed: BTreeSet<_> = routes().iter().map(|route| (route.method.to_string(), route.path, route.role)).collect();
     let expected: BTreeSet<_> =
         MATRIX.iter().map(|(method, path, role)| ((*method).to_owned(), *path, *role)).collect();
-    ensure!(listed == expected, "the matrix must name every route: {:?}", listed.symmetric_difference(&expected));
+    ensure!(listed == expected, "the matrix must list every route: {:?}", listed.symmetric_difference(&expected));
 
     let directory = TempDir::new()?;
     let file = tokens_file(&directory)?;
@@ -110,7 +110,7 @@ async fn every_route_has_its_role() -> Result<()> {
             .replace("{release_id}", "9")
             .replace("{name}", "x")
             .replace("{kind}", "y");
-        let request = || http.request(method.parse().expect("a method"), format!("{url}{filled}"));
+        let request = || http.request(method.parse().expect("valid method"), format!("{url}{filled}"));
         let nobody = [status(request()).await?, status(request().bearer_auth("belfry_guess")).await?];
         let expected = if needed.is_some() { 401 } else { 200 };
         ensure!(nobody.iter().all(|status| *status == expected), "{method} {path} without a token: {nobody:?}");
@@ -157,21 +157,21 @@ async fn denied_requests_are_counted_and_an_address_with_too_many_waits() -> Res
     let belfry = BelfryProcess::start_with(directory.path(), &[("http.tokens_file", file)]).await?;
     let url = format!("{}/v1/events/{}", belfry.client().url(), Uuid::nil());
     let get = |token: &str| status(Client::new().get(&url).bearer_auth(token));
-    ensure!(get("viewer").await? == 404, "it is let in, and there is no such event");
+    ensure!(get("viewer").await? == 404, "the token is accepted, and the event does not exist");
     for _ in 0..3 {
         ensure!(get("guess").await? == 401);
     }
     ensure!(get("producer").await? == 403 && get("producer").await? == 403);
     let waits = Client::new().get(&url).bearer_auth("guess").send().await?;
     ensure!(waits.status() == 429 && waits.headers()["retry-after"] == "60", "{waits:?}");
-    ensure!(get("operator").await? == 429, "whether a guess is right is not said");
-    ensure!(get("viewer").await? == 404, "others may share the address");
+    ensure!(get("operator").await? == 429, "the response must not reveal whether a guess is right");
+    ensure!(get("viewer").await? == 404, "a token that was accepted before, from the same address, still is");
     let metrics = belfry.metrics().await?;
     for counted in ["{status=\"401\"} 3", "{status=\"403\"} 2", "{status=\"429\"} 2"] {
         ensure!(metrics.contains(&format!("belfry_denied_total{counted}")), "{counted}: {metrics}");
     }
     let log = belfry.log()?;
-    let denied = log.lines().filter(|line| line.contains("a request is denied"));
+    let denied = log.lines().filter(|line| line.contains("request denied"));
     let denied: Vec<Value> = denied.map(serde_json::from_str).collect::<Result<_, _>>()?;
     ensure!(denied.len() == 5 && denied.iter().all(|line| line["address"] == "127.0.0.1"), "{denied:?}");
     ensure!(denied[4]["caller"] == "producer-of-file" && denied[4]["route"] == "/v1/events/{event_id}", "{denied:?}");
@@ -192,11 +192,11 @@ async fn requests_do_not_queue_behind_a_database_that_hangs() -> Result<()> {
     let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
     let url = format!("{}/v1/events", belfry.client().url());
     let http = Client::new();
-    // What is no event is refused without the database, once it is known whose it is.
+    // An invalid event is rejected without the database, once its sender is identified.
     let post = || async { status(http.post(&url).bearer_auth(root.stdout.trim()).body("{}")).await };
     ensure!(post().await? == 400);
     proxy.hang();
-    // Longer than tokens in memory count without a look.
+    // Longer than cached tokens are accepted without reading the database (900 ms).
     tokio::time::sleep(Duration::from_millis(1500)).await;
     for _ in 0..2 {
         let began = Instant::now();
@@ -217,7 +217,7 @@ async fn no_token_has_a_name_that_belfry_has() -> Result<()> {
     let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     for name in ["local", "Belfry"] {
         std::fs::write(&file, format!("{name} admin {hash}\n"))?;
-        let settings = [("http.tokens_file", file.to_str().context("a path")?)];
+        let settings = [("http.tokens_file", file.to_str().context("the path is not UTF-8")?)];
         let started = TestService::start_with(TEACHER_RESULTS, &settings).await;
         ensure!(started.is_err_and(|error| error.to_string().contains("neither local nor belfry")), "{name}");
         let made = belfry_on(&directory, &["token", "create", name, "--role", "viewer", "--direct"]).await?;
@@ -242,10 +242,10 @@ async fn a_token_is_shown_once_and_kept_as_its_hash() -> Result<()> {
     ensure!(status(post()).await? == 201);
     let taken =
         http.post(format!("{url}/v1/tokens")).bearer_auth(&root).json(&json!({ "name": "ci", "role": "viewer" }));
-    ensure!(status(taken).await? == 409, "a name is one token's");
+    ensure!(status(taken).await? == 409, "a name belongs to one token");
     let command = async |arguments: &[&str]| with_token(&url, &root, arguments).await;
     let looked = eventually(
-        "the use is noted",
+        "the use is recorded",
         async || command(&["--output", "json", "token", "list"]).await?.json(),
         |tokens| tokens.iter().all(|token| token["last_used_at"].is_string()),
     )
@@ -276,7 +276,7 @@ async fn a_token_is_shown_once_and_kept_as_its_hash() -> Result<()> {
     Ok(())
 }
 
-/// The command on the database in a directory.
+/// Runs the command on the database in a directory.
 async fn belfry_on(directory: &TempDir, arguments: &[&str]) -> Result<Ended> {
     let store = format!("store.url=sqlite:{}", directory.path().join("belfry.db").display());
     belfry(&[arguments, &["--set", &store]].concat()).await
@@ -286,7 +286,7 @@ async fn with_token(url: &str, token: &str, arguments: &[&str]) -> Result<Ended>
     let directory = TempDir::new()?;
     let file = directory.path().join("token");
     std::fs::write(&file, token)?;
-    let file = file.to_str().context("a path")?;
+    let file = file.to_str().context("the path is not UTF-8")?;
     belfry(&[&["--url", url, "--token-file", file][..], arguments].concat()).await
 }
 
@@ -296,7 +296,7 @@ async fn a_token_counts_until_it_expires() -> Result<()> {
     let url = service.client().url().to_owned();
     let request = json!({ "name": "short", "role": "viewer", "expires_in_seconds": 2 });
     let made = Client::new().post(format!("{url}/v1/tokens")).json(&request).send().await?;
-    ensure!(made.status() == 201, "without tokens whoever is on this machine may make one");
+    ensure!(made.status() == 201, "without tokens, any client on this machine may create one");
     let token = secret(&made.json().await?)?;
     let read = || status(Client::new().get(format!("{url}/v1/projectors")).bearer_auth(&token));
     ensure!(read().await? == 200);
@@ -330,14 +330,14 @@ async fn every_replica_honours_a_revocation_within_a_moment() -> Result<()> {
     ensure!(root.code == Some(0), "{root:?}");
     let root = root.stdout.trim().to_owned();
     let url = other.client().url().to_owned();
-    // Longer than anybody keeps what was read, so that the other replica looks as seldom as it ever does.
+    // Longer than a replica uses its cached tokens, so that the other replica polls at its lowest rate.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     for (round, revoked_directly) in [false, true].into_iter().enumerate() {
         let name = format!("reader-{round}");
         let made = create(one.client().url(), &root, json!({ "name": name, "role": "viewer" })).await?;
         let token = secret(&made)?;
         let read = || status(Client::new().get(format!("{url}/v1/projectors")).bearer_auth(&token));
-        eventually("the other replica lets it in", async || read().await, |status| *status == 200).await?;
+        eventually("the other replica accepts the token", async || read().await, |status| *status == 200).await?;
         let mut feed = Client::new().get(format!("{url}/v1/feed")).bearer_auth(&token).send().await?;
         ensure!(feed.status() == 200);
         tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -352,14 +352,14 @@ async fn every_replica_honours_a_revocation_within_a_moment() -> Result<()> {
             Instant::now()
         };
         while read().await? != 401 {
-            ensure!(revoked_at.elapsed() < Duration::from_secs(10), "it still counts");
+            ensure!(revoked_at.elapsed() < Duration::from_secs(10), "the revoked token is still accepted");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let refused = revoked_at.elapsed();
         let end = async { while let Ok(Some(_)) = feed.chunk().await {} };
-        tokio::time::timeout(Duration::from_secs(10), end).await.context("the feed goes on")?;
+        tokio::time::timeout(Duration::from_secs(10), end).await.context("the feed of a revoked token continues")?;
         let ended = revoked_at.elapsed();
-        println!("revoked: the other replica refuses after {refused:?}, its feed ends after {ended:?}");
+        println!("revoked: the other replica rejects the token after {refused:?}, and ends its feed after {ended:?}");
         ensure!(refused < Duration::from_millis(1500) && ended < Duration::from_millis(2000));
     }
     Ok(())
@@ -382,14 +382,14 @@ async fn without_tokens_web_pages_are_kept_out() -> Result<()> {
         &service,
         "GET /v1/projectors HTTP/1.1\r\nhost: localhost\r\nhost: example.com\r\nconnection: close\r\n\r\n",
     );
-    ensure!(two.await?.starts_with("HTTP/1.1 400"), "two hosts");
+    ensure!(two.await?.starts_with("HTTP/1.1 400"), "two host headers");
     let elsewhere = "GET http://example.com/v1/projectors HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    ensure!(raw(&service, elsewhere).await?.starts_with("HTTP/1.1 403"), "what the first line names counts too");
+    ensure!(raw(&service, elsewhere).await?.starts_with("HTTP/1.1 403"), "the host in the request line is checked too");
     service.stop().await;
     Ok(())
 }
 
-/// The answer to a request as it is written here.
+/// Sends a request verbatim. Returns the response.
 async fn raw(service: &TestService, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect(service.client().url().trim_start_matches("http://")).await?;
     stream.write_all(request.as_bytes()).await?;
@@ -404,7 +404,7 @@ async fn the_api_description_names_routes_that_exist() -> Result<()> {
     let url = service.client().url().to_owned();
     let http = Client::new();
     let described: Value = serde_json::from_str(OPENAPI)?;
-    let paths = described["paths"].as_object().context("paths")?;
+    let paths = described["paths"].as_object().context("no paths")?;
     ensure!(paths.len() >= 9, "{} paths", paths.len());
     for (path, methods) in paths.iter().filter(|(path, _)| path.starts_with("/v1")) {
         let filled = path
@@ -414,15 +414,18 @@ async fn the_api_description_names_routes_that_exist() -> Result<()> {
             .replace("{kind}", "x")
             .replace("{id}", "x");
         for method in
-            methods.as_object().context("methods")?.keys().filter(|key| ["get", "post"].contains(&key.as_str()))
+            methods.as_object().context("no methods")?.keys().filter(|key| ["get", "post"].contains(&key.as_str()))
         {
             let method: Method = method.to_uppercase().parse()?;
             let response = http.request(method.clone(), format!("{url}{filled}")).send().await?;
             let status = response.status();
-            ensure!(status != 405, "{method} {path} is described but not there");
+            ensure!(status != 405, "{method} {path} is described but does not exist");
             if status == 404 {
                 let detail = response.text().await?;
-                ensure!(!detail.contains("there is nothing at"), "{method} {path} is described but not there");
+                ensure!(
+                    !detail.contains("does not exist; see /openapi.json"),
+                    "{method} {path} is described but does not exist"
+                );
             }
         }
     }
@@ -449,14 +452,14 @@ async fn a_reader_that_does_not_read_is_dropped_with_the_reason() -> Result<()> 
             format!("GET /v1/feed?from=beginning HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes(),
         )
         .await?;
-    // Longer than the service's patience, while there is far more to read than sockets hold.
+    // Longer than the service waits for a client that does not read. The feed is far larger than the socket buffers.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let mut text = String::new();
     tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut text)).await??;
-    let end = text.split("event: closed").nth(1).context("no word of the end")?;
+    let end = text.split("event: closed").nth(1).context("no event: closed")?;
     ensure!(end.contains("slow-reader"), "{end}");
     let seen = text.matches("event: notification").count() as u64;
-    ensure!(seen < EVENTS, "all {seen} were kept for a reader that did not read");
+    ensure!(seen < EVENTS, "all {seen} were buffered for a client that did not read");
     service.stop().await;
     Ok(())
 }

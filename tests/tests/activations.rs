@@ -1,4 +1,4 @@
-//! Two releases that change places under load: every event is told once, and by the release that its notification names.
+//! Two releases alternate under load: every event leads to one notification, from the release that it names.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use belfry_tests::servers::shared_postgres;
 use belfry_tests::{Alternation, Replica, Turns, alternate};
 
-/// `make bench` lets them change places a thousand times, and tells what that costs.
+/// `make bench` does a thousand activations and measures what they cost.
 const ACTIVATIONS: usize = 60;
 
 #[tokio::test]
@@ -23,10 +23,10 @@ async fn releases_that_change_places_lose_and_double_nothing() -> Result<()> {
         every: Duration::from_millis(5),
     };
     let Alternation { projected, findings, .. } = alternate(&clients, turns).await?;
-    ensure!(findings.is_empty(), "{} findings, such as {:?}", findings.len(), findings.first());
+    ensure!(findings.is_empty(), "{} findings, for example {:?}", findings.len(), findings.first());
     ensure!(
         projected.len() == 2 && projected.values().all(|events| *events > 0),
-        "both had their turns: {projected:?}"
+        "each release projected events: {projected:?}"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a component has to pass before it is a release: a compiler with limits, sample events, and signatures.
+//! The checks that a component must pass to become a release: a compiler with limits, sample events and signatures.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ async fn start(directory: &Path, settings: &[(&str, &str)]) -> Result<BelfryProc
     BelfryProcess::start_with(directory, &settings).await
 }
 
-/// Push it, and post events meanwhile. Gives the answer, and the longest that an event took.
+/// Pushes a component while posting events. Returns the response and the longest time that an event took.
 async fn push_beside_events(client: &Client, component: &'static [u8]) -> Result<(Posted, Duration)> {
     let no_settings = json!({});
     let push = client.push(component, &no_settings);
@@ -30,7 +30,7 @@ async fn push_beside_events(client: &Client, component: &'static [u8]) -> Result
             return Ok((answer?, longest));
         }
     }
-    unreachable!("there are numbers enough")
+    unreachable!("the range is unbounded")
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_component_that_no_compiler_can_bear_is_refused_and_the_service_goes_o
     let bomb = programs::COMPILE_BOMB;
     ensure!(bomb.len() < 450 << 10, "{} bytes", bomb.len());
     let (refused, longest) = push_beside_events(&client, bomb).await?;
-    println!("{} bytes: {}; an event took {longest:?} at most", bomb.len(), refused.body["detail"]);
+    println!("{} bytes: {}; the slowest event took {longest:?}", bomb.len(), refused.body["detail"]);
     ensure!(refused.status == 422 && refused.body["type"] == "urn:belfry:problem:not-compiled", "{refused:?}");
     let detail = refused.body["detail"].as_str().unwrap_or_default();
     ensure!(detail.contains("1024 MiB of memory") && detail.contains("releases.compile_"), "{detail}");
@@ -49,7 +49,7 @@ async fn a_component_that_no_compiler_can_bear_is_refused_and_the_service_goes_o
     let urgent = client.push_and_activate(URGENT_FAILURES, &json!({})).await?;
     let posted = client.post(&results_ready(&Batch::number(1_000_000))).await?;
     ensure!(posted.status == 201, "{posted:?}");
-    let notification = posted.body["notifications"][0]["event_id"].as_str().context("a notification")?;
+    let notification = posted.body["notifications"][0]["event_id"].as_str().context("no notification")?;
     let shown = client.get(&format!("/v1/notifications/{notification}")).await?;
     ensure!(shown.body["release"] == urgent["label"], "{shown:?}");
     belfry.terminate().await
@@ -63,7 +63,7 @@ async fn compiling_has_an_end() -> Result<()> {
         ("releases.compile_processor_seconds", "takes more than 1 s of processor time"),
     ] {
         let directory = TempDir::new()?;
-        // The rules that come along are compiled by then, however busy the machine is.
+        // A first start compiles the bundled rules, however busy the machine is.
         start(directory.path(), &[]).await?.terminate().await?;
         let belfry = start(directory.path(), &[(setting, "1"), ("releases.compile_memory_mib", "8192")]).await?;
         let began = Instant::now();
@@ -92,8 +92,8 @@ async fn a_configuration_has_its_limit() -> Result<()> {
 async fn what_was_compiled_elsewhere_is_refused_by_name() -> Result<()> {
     let directory = TempDir::new()?;
     let belfry = start(directory.path(), &[]).await?;
-    let kept = std::fs::read_dir(directory.path().join("compiled"))?.next().context("a compiled component")??;
-    // Behind a checksum and the time that it took.
+    let kept = std::fs::read_dir(directory.path().join("compiled"))?.next().context("no compiled component")??;
+    // The machine code follows a checksum and the time that compiling took.
     let machine_code = Vec::leak(std::fs::read(kept.path())?.split_off(40));
     let refused = belfry.client().push(machine_code, &json!({})).await?;
     ensure!(refused.status == 422 && refused.body["type"] == "urn:belfry:problem:not-a-component", "{refused:?}");
@@ -107,14 +107,14 @@ async fn a_compilation_that_another_version_kept_is_made_anew() -> Result<()> {
     start(directory.path(), &[]).await?.terminate().await?;
     for kept in std::fs::read_dir(directory.path().join("compiled"))? {
         let path = kept?.path();
-        // As it was before the time stood in it: a checksum and the machine code.
+        // The format before the time was added: a checksum and the machine code.
         let machine_code = std::fs::read(&path)?.split_off(40);
         let mut older = Sha256::digest(&machine_code).to_vec();
         older.extend(&machine_code);
         std::fs::write(&path, older)?;
     }
     let belfry = start(directory.path(), &[]).await?;
-    ensure!(belfry.log()?.contains("made anew"), "{}", belfry.log()?);
+    ensure!(belfry.log()?.contains("compiled again"), "{}", belfry.log()?);
     belfry.terminate().await
 }
 
@@ -123,18 +123,18 @@ async fn a_release_tells_what_was_found_out_about_it() -> Result<()> {
     let service = TestService::start().await?;
     let client = service.client();
     let pushed = client.push(URGENT_FAILURES, &json!({ "deadline_hours": 2 })).await?;
-    let id = pushed.body["release_id"].as_i64().context("a release")?;
+    let id = pushed.body["release_id"].as_i64().context("no release id")?;
     let shown = client.get(&format!("/v1/releases/{id}")).await?.body;
     let report = &shown["admission"];
     ensure!(report["contract"] == "belfry:projector@1.0.0" && report["class"] == "native", "{report}");
     ensure!(report["component_bytes"] == URGENT_FAILURES.len(), "{report}");
     ensure!(report["compiled_bytes"].as_u64() > report["component_bytes"].as_u64(), "{report}");
     ensure!(report["compile_ms"].as_f64() > Some(1.0) && report["deadline_ms"] == 50, "{report}");
-    let imports = report["imports"].as_array().context("imports")?;
+    let imports = report["imports"].as_array().context("no imports")?;
     ensure!(imports.iter().any(|import| import == "belfry:projector/config@1.0.0"), "{report}");
     let samples: Vec<_> = report["samples"]
         .as_array()
-        .context("samples")?
+        .context("no samples")?
         .iter()
         .map(|run| (run["sample"].as_str(), run["outcome"].as_str(), run["notifications"].as_i64()))
         .collect();
@@ -144,13 +144,16 @@ async fn a_release_tells_what_was_found_out_about_it() -> Result<()> {
     ensure!(samples == expected, "{samples:?}");
     ensure!(report["samples"][0]["project_us"][1].as_f64() > Some(0.0), "{report}");
 
-    // The same component again: it is not compiled a second time, and what that took stands in both reports.
+    // The same component is not compiled a second time; both reports show the time that compiling took.
     let other = client.push(URGENT_FAILURES, &json!({ "deadline_hours": 3 })).await?.body;
     ensure!(other["release_id"] != shown["release_id"], "{other}");
     ensure!(other["admission"]["compile_ms"] == report["compile_ms"], "{other}");
     let hostile = client.push(programs::HOSTILE, &json!({ "behaviour": "trap" })).await?.body;
-    let outcomes = hostile["admission"]["samples"].as_array().context("samples")?;
-    ensure!(outcomes.iter().all(|run| run["outcome"] == "trapped"), "it may be pushed, and this is known: {hostile}");
+    let outcomes = hostile["admission"]["samples"].as_array().context("no samples")?;
+    ensure!(
+        outcomes.iter().all(|run| run["outcome"] == "trapped"),
+        "a rule that traps on samples is accepted, and the report shows it: {hostile}"
+    );
     ensure!(hostile["admission"]["samples"].to_string().contains("made-up"), "{hostile}");
     service.stop().await;
     Ok(())
@@ -166,7 +169,7 @@ async fn releases_are_listed_shown_and_compared() -> Result<()> {
     ensure!(listed.code == Some(0) && listed.stdout.lines().count() == 3, "{listed:?}");
     ensure!(listed.stdout.lines().nth(2).is_some_and(|line| line.contains("serves  native")), "{}", listed.stdout);
     let shown = run(&["plugin", "show", "teacher-results@1.1.0#2"]).await?;
-    for word in ["serves", "nobody who is trusted", "{\"deadline_hours\":2}", "32 MiB", "50 ms", "with-failures"] {
+    for word in ["serves", "no trusted key", "{\"deadline_hours\":2}", "32 MiB", "50 ms", "with-failures"] {
         ensure!(shown.stdout.contains(word), "{word}: {}", shown.stdout);
     }
     let shown = run(&["--output", "json", "plugin", "show", "2"]).await?.json()?;
@@ -175,19 +178,19 @@ async fn releases_are_listed_shown_and_compared() -> Result<()> {
     let named = |name: &str| differs.iter().find(|found| found["what"] == name);
     ensure!(named("setting deadline_hours").is_some_and(|found| found["before"].is_null() && found["after"] == "2"));
     ensure!(named("version").is_some_and(|found| found["after"] == "1.1.0"), "{differs:?}");
-    ensure!(named("projector").is_none() && named("contract").is_none(), "what is the same is no difference");
+    ensure!(named("projector").is_none() && named("contract").is_none(), "equal properties are not listed");
     let missing = run(&["plugin", "show", "9"]).await?;
     ensure!(missing.code == Some(4), "{missing:?}");
     service.stop().await;
     Ok(())
 }
 
-/// Make a key with the command. Gives its file and the public key.
+/// Generates a key with the command. Returns its file and the public key.
 async fn key(directory: &Path, name: &str) -> Result<(String, String)> {
-    let file = directory.join(name).to_str().context("a path")?.to_owned();
+    let file = directory.join(name).to_str().context("the path is not UTF-8")?.to_owned();
     let made = belfry(&["--output", "json", "plugin", "keygen", &file]).await?;
     ensure!(made.code == Some(0), "{made:?}");
-    Ok((file, made.json()?[0]["public_key"].as_str().context("a public key")?.to_owned()))
+    Ok((file, made.json()?[0]["public_key"].as_str().context("no public key")?.to_owned()))
 }
 
 #[tokio::test]
@@ -198,10 +201,10 @@ async fn where_signatures_are_required_only_signed_components_are_taken() -> Res
     ensure!(belfry(&["plugin", "keygen", &key_file]).await?.code == Some(5), "a key is never overwritten");
     let component = directory.path().join("rule.wasm");
     std::fs::write(&component, URGENT_FAILURES)?;
-    let component = component.to_str().context("a path")?;
+    let component = component.to_str().context("the path is not UTF-8")?;
     let signature = format!("{component}.sig");
 
-    // Before signatures were asked for, somebody pushed it.
+    // The component is pushed before signatures are required.
     let open = start(directory.path(), &[]).await?;
     let unsigned = open.client().push(URGENT_FAILURES, &json!({})).await?.body;
     ensure!(unsigned["signed_by"] == Value::Null, "{unsigned}");
@@ -225,16 +228,16 @@ async fn where_signatures_are_required_only_signed_components_are_taken() -> Res
     {
         std::fs::write(directory.path().join("signed.wasm"), of)?;
         let signed = directory.path().join("signed.wasm");
-        let signed = signed.to_str().context("a path")?;
+        let signed = signed.to_str().context("the path is not UTF-8")?;
         let made = belfry(&["plugin", "sign", signed, "--key", key, "--signature", &signature]).await?;
         ensure!(made.code == Some(0), "{made:?}");
         let pushed = push(&["--signature", &signature]).await?;
         ensure!((pushed.code == Some(0)) == taken, "{key}: {pushed:?}");
     }
     let release = client.get("/v1/releases/2").await?.body;
-    ensure!(release["signed_by"] == "build-server", "it is the same release, vouched for now: {release}");
+    ensure!(release["signed_by"] == "build-server", "it is the same release, and now signed: {release}");
     ensure!(activate().await?.status == 200);
-    // What comes along needs nobody to vouch for it.
+    // Bundled rules need no signature.
     let back = client.post_to("/v1/projectors/teacher-results/rollback", &Value::Null).await?;
     ensure!(back.status == 200 && back.body["active"]["release_id"] == 1, "{back:?}");
     let log = belfry_process.log()?;
@@ -249,7 +252,7 @@ async fn a_signature_that_is_wrong_is_refused_even_where_none_is_required() -> R
     let (key_file, _) = key(directory.path(), "ours.key").await?;
     let component = directory.path().join("rule.wasm");
     std::fs::write(&component, URGENT_FAILURES)?;
-    let component = component.to_str().context("a path")?;
+    let component = component.to_str().context("the path is not UTF-8")?;
     let service = TestService::start().await?;
     let url = service.client().url().to_owned();
     ensure!(belfry(&["plugin", "sign", component, "--key", &key_file]).await?.code == Some(0));

@@ -1,4 +1,4 @@
-//! What clients of the HTTP API may rely on.
+//! The guarantees of the HTTP API.
 
 use anyhow::Result;
 use belfry_artifacts::{URGENT_FAILURES, programs};
@@ -18,7 +18,7 @@ async fn a_repeated_event_has_no_second_effect() -> Result<()> {
     assert_eq!((first.status.as_u16(), &first.body["status"]), (201, &json!("accepted")));
     assert_eq!(first.body["position"], 1);
 
-    // Producers mint a new timestamp, and JSON may be spaced otherwise.
+    // Producers generate a new timestamp, and the whitespace of JSON may differ.
     let mut again = event(1);
     again["data"]["timestamp"] = json!("2027-01-01T00:00:00Z");
     let again = client.post_text(serde_json::to_string_pretty(&again)?).await?;
@@ -42,7 +42,7 @@ async fn the_same_id_with_other_content_is_a_conflict() -> Result<()> {
     assert_eq!(conflict.status, 409);
     assert_eq!(conflict.body["type"], "urn:belfry:problem:conflicting-event");
     assert_eq!(conflict.body["event_id"], event(1)["event_id"]);
-    // In one body too, where neither was there before.
+    // Also within one body, when neither event was recorded before.
     let mut twin = event(2);
     twin["data"]["user_id"] = json!("somebody else");
     let lines = client.post_lines(format!("{}\n{}\n{}\n", event(2), twin, event(2))).await?;
@@ -57,7 +57,7 @@ async fn malformed_events_are_refused_with_a_pointer() -> Result<()> {
     let service = TestService::start().await?;
     let client = service.client();
     let mut without_batch = event(1);
-    without_batch["data"].as_object_mut().expect("data").remove("batch_id");
+    without_batch["data"].as_object_mut().expect("data is not an object").remove("batch_id");
     let mut text_for_number = event(1);
     text_for_number["data"]["phase_results"]["spellcheck"]["failed_count"] = json!("0");
     let mut nul = event(1);
@@ -101,7 +101,7 @@ async fn what_is_good_in_a_batch_is_kept() -> Result<()> {
             (Some(5), Some("accepted"))
         ]
     );
-    assert_eq!(lines[2]["position"], lines[0]["position"], "a duplicate has its position");
+    assert_eq!(lines[2]["position"], lines[0]["position"], "a duplicate reports the position of the original");
     let again = client.post_lines(event(2).to_string()).await?;
     assert_eq!((&again[0]["status"], &again[0]["position"]), (&json!("duplicate"), &lines[3]["position"]));
     assert_eq!(lines[1]["problem"]["type"], "urn:belfry:problem:malformed-event");
@@ -117,8 +117,8 @@ async fn a_large_batch_keeps_its_order() -> Result<()> {
     let body: String = (0..EVENTS).map(|number| format!("{}\n", event(number))).collect();
     let lines = client.post_lines(body).await?;
     assert_eq!(lines.len(), EVENTS as usize);
-    let positions: Vec<_> = lines.iter().map(|line| line["position"].as_i64().expect("a position")).collect();
-    assert!(positions.is_sorted(), "lines stand in the log in their order");
+    let positions: Vec<_> = lines.iter().map(|line| line["position"].as_i64().expect("no position")).collect();
+    assert!(positions.is_sorted(), "the log keeps the order of the lines");
     let mut feed = client.feed("from=beginning", None).await?;
     let items = Client::collect(&mut feed, EVENTS as usize).await?;
     for (number, item) in (0..EVENTS).zip(items) {
@@ -142,7 +142,7 @@ async fn a_failing_rule_costs_only_its_own_notifications() -> Result<()> {
     let history = client.get(&format!("/v1/events/{}", Batch::number(1).event_id)).await?.body;
     let outcomes: Vec<_> = history["projections"]
         .as_array()
-        .expect("projections")
+        .expect("no projections")
         .iter()
         .map(|made| (made["projector"].as_str(), made["outcome"].as_str(), made["count"].as_i64()))
         .collect();
@@ -167,7 +167,7 @@ async fn unknown_event_types_are_recorded_and_offered_to_those_who_subscribe() -
     let posted = client.post(&other).await?;
     assert_eq!((posted.status.as_u16(), &posted.body["notifications"]), (201, &json!([])));
     let history = client.get(&format!("/v1/events/{}", Uuid::from_u128(7))).await?.body;
-    assert_eq!(history["event"], other, "unknown fields survive");
+    assert_eq!(history["event"], other, "unknown fields are kept");
     assert_eq!(history["projections"], json!([]));
 
     client.push_and_activate(programs::HOSTILE, &json!({ "behaviour": "notify" })).await?;
@@ -189,7 +189,7 @@ async fn a_notification_whose_time_has_passed_is_withheld_with_the_reason() -> R
     assert_eq!(posted.body["notifications"], json!([]));
     let history = client.get(&format!("/v1/events/{}", Batch::number(1).event_id)).await?.body;
     assert_eq!(history["withheld"][0]["reason"], "expired");
-    let id = history["withheld"][0]["event_id"].as_str().expect("an id");
+    let id = history["withheld"][0]["event_id"].as_str().expect("no id");
     let notification = client.get(&format!("/v1/notifications/{id}")).await?.body;
     assert_eq!((&notification["status"], &notification["reason"]), (&json!("withheld"), &json!("expired")));
     service.stop().await;
@@ -234,7 +234,7 @@ async fn releases_are_immutable() -> Result<()> {
     let unknown = client.push(URGENT_FAILURES, &json!({ "dead_line": 2 })).await?;
     assert_eq!((unknown.status.as_u16(), &unknown.body["type"]), (422, &json!("urn:belfry:problem:bad-configuration")));
     let refused = client.push(URGENT_FAILURES, &json!({ "deadline_hours": -1 })).await?;
-    assert_eq!(refused.status, 422, "the rule itself refuses: {refused:?}");
+    assert_eq!(refused.status, 422, "the rule itself rejects the configuration: {refused:?}");
     let forbidden = client.push(programs::FORBIDDEN_IMPORT, &json!({})).await?;
     assert_eq!(forbidden.body["type"], "urn:belfry:problem:forbidden-import");
     let missing = client.post_to("/v1/projectors/teacher-results/rollout", &json!({ "release_id": 999 })).await?;
@@ -254,7 +254,7 @@ async fn a_restart_changes_nothing() -> Result<()> {
     assert_eq!(projectors["projectors"][0]["active"]["label"], urgent["label"]);
     assert_eq!(client.post(&event(1)).await?.body["status"], "duplicate");
     let posted = client.post(&event(2)).await?;
-    assert_eq!(posted.body["position"], 3, "positions go on where they were");
+    assert_eq!(posted.body["position"], 3, "positions continue after the last one");
     service.stop().await;
     Ok(())
 }
@@ -277,7 +277,7 @@ async fn a_feed_resumes_where_it_was_and_filters() -> Result<()> {
     let live = Client::collect(&mut filtered, 1).await?;
     assert_eq!(live[0].data["data"]["notification_type"], "batch_assessment_completed");
 
-    let beyond = client.feed("", Some(100_000)).await.map(|_| ()).expect_err("a position beyond the log");
+    let beyond = client.feed("", Some(100_000)).await.map(|_| ()).expect_err("the position is beyond the log");
     assert!(beyond.to_string().contains("position-retired"), "{beyond}");
     service.stop().await;
     let closed = Client::collect(&mut resumed, 2).await?;
@@ -293,7 +293,7 @@ async fn a_notification_names_its_cause() -> Result<()> {
     let service = TestService::start().await?;
     let client = service.client();
     let posted = client.post(&event(1)).await?;
-    let id = posted.body["notifications"][0]["event_id"].as_str().expect("an id");
+    let id = posted.body["notifications"][0]["event_id"].as_str().expect("no id");
     let notification = client.get(&format!("/v1/notifications/{id}")).await?.body;
     assert_eq!(notification["cause"]["event_id"], event(1)["event_id"]);
     assert_eq!(notification["release"], "teacher-results@1.0.0#1");
@@ -320,12 +320,12 @@ async fn lines_are_answered_up_to_the_first_that_is_not_taken() -> Result<()> {
     while service.client().get(&first).await?.status != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    // The first lines are durable, and the service stops.
+    // The service stops once the first lines are durable.
     let service = service.restart().await?;
     let lines: Vec<Value> = reading.await??.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    assert_eq!(lines.len(), EVENTS, "every line has an answer");
+    assert_eq!(lines.len(), EVENTS, "every line has a response");
     let taken = lines.iter().take_while(|line| line["status"] == "accepted").count();
-    assert!(taken > 0 && taken < EVENTS, "{taken} were taken");
+    assert!(taken > 0 && taken < EVENTS, "{taken} were accepted");
     for (line, number) in lines.iter().zip(1..) {
         assert_eq!(line["line"], number);
     }
@@ -334,7 +334,7 @@ async fn lines_are_answered_up_to_the_first_that_is_not_taken() -> Result<()> {
     }
     let client = service.client();
     let last = client.get(&format!("/v1/events/{}", Batch::number(taken as u64 - 1).event_id)).await?;
-    assert_eq!(last.body["position"], lines[taken - 1]["position"], "what was answered is there");
+    assert_eq!(last.body["position"], lines[taken - 1]["position"], "acknowledged events are in the log");
     service.stop().await;
     Ok(())
 }

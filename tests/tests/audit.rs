@@ -1,4 +1,4 @@
-//! `belfry audit` on a topic with planted faults: each is found, and none is invented.
+//! `belfry audit` on a topic with planted faults: it finds each of them, and reports no others.
 
 use std::collections::HashMap;
 
@@ -29,11 +29,11 @@ fn id(record: &KafkaRecord) -> String {
     record.header("event_id").unwrap_or_default().to_owned()
 }
 
-/// The same notification under another id, perhaps of another event.
+/// Returns the notification with another id, and as a notification of `source_event_id` if that is given.
 fn forged(record: &KafkaRecord, source_event_id: Option<Uuid>) -> Result<KafkaRecord> {
     let event_id = Uuid::new_v4().to_string();
     let mut forged = record.clone();
-    let mut envelope: Value = serde_json::from_slice(record.payload.as_deref().context("a payload")?)?;
+    let mut envelope: Value = serde_json::from_slice(record.payload.as_deref().context("no payload")?)?;
     envelope["event_id"] = event_id.clone().into();
     if let Some(source_event_id) = source_event_id {
         envelope["metadata"]["belfry"]["source_event_id"] = source_event_id.to_string().into();
@@ -75,7 +75,7 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
         client.post(&results_ready(&Batch::number(number))).await?;
     }
     let all = |records: &Vec<KafkaRecord>| records.len() as u64 == EVENTS;
-    let records = eventually("all are sent", async || kafka.read_topic(&topic).await, all).await?;
+    let records = eventually("all notifications are sent", async || kafka.read_topic(&topic).await, all).await?;
     service.stop().await;
 
     let clean = audit(kafka, &database.url, &topic, &[]).await?;
@@ -83,19 +83,19 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
     let summary = &clean.json()?[0]["summary"];
     ensure!(summary["entries"] == EVENTS * 2 && summary["records"] == EVENTS * 2, "{summary}");
     ensure!(summary["repeats"] == 0 && summary["foreign"] == 0, "{summary}");
-    // From a time on, and between positions.
+    // From a given time, and in a range of positions.
     let recent = audit(kafka, &database.url, &topic, &["--from", "2020-01-01T00:00:00Z", "--topic", &topic]).await?;
     ensure!(recent.code == Some(0) && recent.json()?[0]["summary"]["entries"] == EVENTS, "{recent:?}");
     let middle = audit(kafka, &database.url, &topic, &["--from", "41", "--to", "80"]).await?;
     ensure!(middle.code == Some(0) && middle.json()?[0]["summary"]["entries"] == 40, "{middle:?}");
     ensure!(middle.json()?[0]["summary"]["outside"] != 0, "{middle:?}");
 
-    // The topic is written anew, with faults.
+    // The topic is written again, with faults.
     let mut by_key: HashMap<Vec<u8>, Vec<KafkaRecord>> = HashMap::new();
     records
         .iter()
         .for_each(|record| by_key.entry(record.key.clone().unwrap_or_default()).or_default().push(record.clone()));
-    let of = |teacher: &str| by_key.get(teacher.as_bytes()).cloned().context("a teacher's notifications");
+    let of = |teacher: &str| by_key.get(teacher.as_bytes()).cloned().context("the teacher has no notifications");
     let (lost, inverted, doubled) =
         (id(&of("teacher-1")?[3]), id(&of("teacher-2")?[2]), forged(&of("teacher-3")?[1], None)?);
     let stranger = forged(&of("teacher-4")?[1], Some(Uuid::new_v4()))?;
@@ -106,7 +106,7 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
             b"teacher-2" => records.swap(2, 3),
             b"teacher-3" => records.push(doubled.clone()),
             b"teacher-4" => records.push(stranger.clone()),
-            // A repetition of the first after the last is allowed.
+            // Sending the first record again after the last is allowed.
             b"teacher-5" => records.push(records[0].clone()),
             _ => {}
         }
@@ -120,7 +120,7 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
     let ended = audit(kafka, &database.url, &topic, &[]).await?;
     ensure!(ended.code == Some(3), "{ended:?}");
     let lines = ended.json()?;
-    let (summary, findings) = lines.split_last().context("a summary")?;
+    let (summary, findings) = lines.split_last().context("no summary")?;
     let found = |kind: &str| -> Vec<&str> {
         findings
             .iter()
@@ -140,7 +140,7 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
 
 #[tokio::test]
 async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
-    // Another test of this file looks at everything on the events' topic.
+    // Its own broker: another test in this file audits everything on the events' topic.
     let directory = TempDir::new()?;
     let kafka = &Kafka::start(&directory.path().join("kafka")).await?;
     let database = shared_postgres().await?.create_database().await?;
@@ -154,7 +154,7 @@ async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
         ("sink.kafka.enabled", "true"),
         ("notification.topic", &topic),
     ];
-    // As if something of the teacher had been refused before: what follows waits behind it.
+    // As if an entry with the teacher's key had been refused: later entries with that key are parked behind it.
     let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
     let mut log = PgConnection::connect(&database.url).await?;
     let planted =
@@ -166,31 +166,31 @@ async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
         client.post(&results_ready(&Batch::number(number))).await?;
     }
     let sent = async || kafka.read_topic(&topic).await;
-    eventually("the others are sent", sent, |records| records.len() == 12).await?;
+    eventually("the other notifications are sent", sent, |records| records.len() == 12).await?;
     let parked = async || Ok(client.get("/v1/parked").await?.body["parked"].as_array().map_or(0, Vec::len));
-    eventually("two wait", parked, |parked| *parked == 3).await?;
+    eventually("two entries are parked behind the planted one", parked, |parked| *parked == 3).await?;
     let summary = async || {
         let audited = audit(kafka, &database.url, &topic, &[]).await?;
-        Ok((audited.code, audited.json()?.pop().context("a summary")?["summary"].clone()))
+        Ok((audited.code, audited.json()?.pop().context("no summary")?["summary"].clone()))
     };
     let (code, waiting) = summary().await?;
     ensure!(code == Some(0) && waiting["parked"] == 2 && waiting["discarded"] == 0, "{waiting}");
 
     let url = client.url().to_owned();
-    let reason = ["--key", "teacher-1", "--reason", "told by telephone"];
+    let reason = ["--key", "teacher-1", "--reason", "notified by telephone"];
     let discarded = belfry(&[&["--url", url.as_str(), "parked", "discard"][..], &reason].concat()).await?;
     ensure!(discarded.code == Some(0), "{discarded:?}");
-    eventually("nothing waits", parked, |parked| *parked == 0).await?;
+    eventually("nothing is parked", parked, |parked| *parked == 0).await?;
     client.post(&results_ready(&Batch::number(15))).await?;
-    eventually("its key goes on", sent, |records| records.len() == 13).await?;
+    eventually("later entries with the key are sent", sent, |records| records.len() == 13).await?;
     let all_is_noted = |(code, summary): &(Option<i32>, Value)| *code == Some(0) && summary["not_due"] == 0;
-    let (_, after) = eventually("the sink is past all", summary, all_is_noted).await?;
+    let (_, after) = eventually("the sink has passed all entries", summary, all_is_noted).await?;
     ensure!(after["parked"] == 0 && after["discarded"] == 2 && after["entries"] == 30, "{after}");
     let shown = "SELECT count(*) FROM belfry.event_outbox WHERE status = 'discarded' AND published_at IS NULL";
     let shown: i64 = sqlx::query_scalar(shown).fetch_one(&mut log).await?;
-    ensure!(shown == 2, "{shown} are shown as discarded");
+    ensure!(shown == 2, "{shown} entries are shown as discarded");
 
-    // Without that record they would be missed.
+    // Without the record of discarded entries, they count as missing.
     sqlx::query("DELETE FROM belfry.discarded").execute(&mut log).await?;
     let ended = audit(kafka, &database.url, &topic, &[]).await?;
     ensure!(ended.code == Some(3), "{ended:?}");

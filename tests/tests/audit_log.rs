@@ -1,4 +1,4 @@
-//! Who changed what is in the audit log, whatever they changed.
+//! The audit log records every change and its author.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
-/// They take events in and try things out; neither changes what Belfry does.
+/// Routes that accept events or run rules without effect. They do not change the behaviour of Belfry.
 const NO_CHANGES: [&str; 3] = ["/v1/events", "/v1/events/{event_id}/rerun", "/v1/projectors/{name}/replays"];
 
 async fn release(client: &Client, behaviour: &str) -> Result<i64> {
     let pushed = client.push(programs::HOSTILE, &json!({ "behaviour": behaviour })).await?;
-    pushed.body["release_id"].as_i64().context("a release")
+    pushed.body["release_id"].as_i64().context("no release id")
 }
 
 async fn latest(client: &Client) -> Result<Value> {
     Ok(client.get("/v1/audit-log?limit=1").await?.body["changes"][0].clone())
 }
 
-/// A sink that no one serves and that has missed an entry.
+/// Adds a sink that has no relay and has missed an entry.
 async fn a_sink_that_is_gone(service: &TestService) -> Result<()> {
     let mut connection = SqliteConnection::connect(&service.config().store.url).await?;
     sqlx::raw_sql("INSERT INTO relay (sink, position, began_after) VALUES ('gone', -1, -1)")
@@ -37,7 +37,7 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
     let client = service.client();
     a_sink_that_is_gone(&service).await?;
     let first = release(&client, "notify").await?;
-    ensure!(latest(&client).await?["action"] == "release.push", "a release is pushed");
+    ensure!(latest(&client).await?["action"] == "release.push", "pushing a release is recorded");
     let second = release(&client, "reject").await?;
     let other = json!({ "release_id": second });
     let shadow = json!({ "release_id": second, "mode": "shadow" });
@@ -47,7 +47,7 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
     let which = json!({ "all": true, "reason": "a test" });
     let all = json!({ "all": true });
     let token = json!({ "name": "ci", "role": "viewer" });
-    // In an order in which each can be done.
+    // In an order in which each step is possible.
     let steps: [(&str, &str, &Value, &str); 18] = [
         ("/v1/rollout", "/v1/rollout", &json!({ "release_ids": [first] }), "release.activate"),
         ("/v1/projectors/{name}/trial", "/v1/projectors/hostile/trial", &shadow, "trial.shadow"),
@@ -73,12 +73,12 @@ async fn every_route_that_changes_something_is_noted() -> Result<()> {
         let done = reqwest::Client::new().post(format!("{}{path}", client.url())).json(body).send().await?;
         ensure!(done.status().is_success(), "{path}: {}", done.text().await?);
         let noted = latest(&client).await?;
-        ensure!(noted["id"].as_i64() > before, "{path} was not noted");
+        ensure!(noted["id"].as_i64() > before, "{path} was not recorded");
         ensure!(noted["action"] == *action && noted["by"] == "local", "{path}: {noted}");
     }
     let shown: BTreeSet<&str> = steps.iter().map(|(route, ..)| *route).chain(NO_CHANGES).collect();
     let changing = routes().into_iter().filter(|route| route.method == Method::POST).map(|route| route.path);
-    ensure!(shown == changing.collect(), "every route that changes something is shown here");
+    ensure!(shown == changing.collect(), "the steps must cover every route that changes something");
     let redrive = belfry(&["--url", client.url(), "--output", "json", "audit-log", "--action", "dead-letter"]).await?;
     let lines = redrive.json()?;
     ensure!(lines.len() == 2 && lines[0]["action"] == "dead-letter.discard", "{lines:?}");

@@ -1,4 +1,4 @@
-//! The rules that come with Belfry keep their cases. A rule's own repository has a test like these.
+//! The rules bundled with Belfry pass their cases. The repository of a rule has a test like these.
 
 use std::path::Path;
 

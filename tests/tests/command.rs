@@ -1,4 +1,4 @@
-//! The command against a running service, and the demo.
+//! The command with a running service, and the demo.
 
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::{TEACHER_RESULTS, programs};
@@ -20,9 +20,9 @@ async fn the_demo_notices_a_dropped_notification() -> Result<()> {
     let directory = TempDir::new()?;
     let file = directory.path().join("forgetful.wasm");
     std::fs::write(&file, programs::FORGETFUL)?;
-    let ended = belfry(&["demo", "--second-release", file.to_str().context("a path")?]).await?;
+    let ended = belfry(&["demo", "--second-release", file.to_str().context("the path is not UTF-8")?]).await?;
     ensure!(ended.code == Some(3), "{:?}\n{}", ended.code, ended.stdout);
-    ensure!(ended.stderr.contains("led to 0 notifications, it should be 1"), "{}", ended.stderr);
+    ensure!(ended.stderr.contains("led to 0 notifications instead of 1"), "{}", ended.stderr);
     Ok(())
 }
 
@@ -32,10 +32,10 @@ async fn events_are_published_and_explained() -> Result<()> {
     let url = service.client().url().to_owned();
     let directory = TempDir::new()?;
     let file = directory.path().join("events.json");
-    // Values may be spread over lines, or stand on one.
+    // A value may span several lines, and a line may have several values.
     let first = serde_json::to_string_pretty(&results_ready(&Batch::number(1)))?;
     std::fs::write(&file, format!("{first}{}\n{first}", results_ready(&Batch::number(2))))?;
-    let file = file.to_str().context("a path")?;
+    let file = file.to_str().context("the path is not UTF-8")?;
     let ended = belfry(&["--url", &url, "--output", "json", "publish", file]).await?;
     ensure!(ended.code == Some(0), "{:?} {}", ended.code, ended.stderr);
     let statuses: Vec<_> = ended.stdout.matches("\"status\":\"accepted\"").collect();
@@ -51,7 +51,7 @@ async fn events_are_published_and_explained() -> Result<()> {
 
     std::fs::write(directory.path().join("bad.json"), "{}")?;
     let bad = directory.path().join("bad.json");
-    let refused = belfry(&["--url", &url, "publish", bad.to_str().context("a path")?]).await?;
+    let refused = belfry(&["--url", &url, "publish", bad.to_str().context("the path is not UTF-8")?]).await?;
     ensure!(refused.code == Some(3), "{:?} {}", refused.code, refused.stdout);
     service.stop().await;
     Ok(())
@@ -64,7 +64,7 @@ async fn rules_are_tested_and_pushed() -> Result<()> {
     let directory = TempDir::new()?;
     let component = directory.path().join("rule.wasm");
     std::fs::write(&component, TEACHER_RESULTS)?;
-    let component = component.to_str().context("a path")?;
+    let component = component.to_str().context("the path is not UTF-8")?;
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/teacher-results/cases");
     let tested = belfry(&["plugin", "test", component, "--cases", cases]).await?;
     ensure!(tested.code == Some(0), "{}\n{}", tested.stdout, tested.stderr);

@@ -1,4 +1,4 @@
-//! Events that a rule could not project get another try, in order, and nobody is told twice.
+//! Redriving retries the events that a rule could not project, in order, and notifies no one twice.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const EVENTS: u64 = 12;
 
-/// Every third is one that the rule of these tests fails on.
+/// Returns the event with this number. The behaviour `trap-on-even` traps on every third one.
 fn event(number: u64) -> Value {
     let teacher = if number.is_multiple_of(3) { "even" } else { "odd" };
     results_ready(&Batch { teacher: teacher.into(), ..Batch::number(number) })
@@ -18,11 +18,11 @@ fn event(number: u64) -> Value {
 
 async fn activate(client: &Client, behaviour: &str) -> Result<i64> {
     let release = client.push_and_activate(programs::HOSTILE, &json!({ "behaviour": behaviour })).await?;
-    release["release_id"].as_i64().context("a release")
+    release["release_id"].as_i64().context("no release id")
 }
 
 async fn history(client: &Client, number: u64) -> Result<Value> {
-    let event_id = event(number)["event_id"].as_str().context("an id")?.to_owned();
+    let event_id = event(number)["event_id"].as_str().context("no id")?.to_owned();
     Ok(client.get(&format!("/v1/events/{event_id}")).await?.body)
 }
 
@@ -30,7 +30,7 @@ fn count(value: &Value) -> usize {
     value.as_array().map_or(0, Vec::len)
 }
 
-/// Hostile's notifications in an event's history.
+/// Returns the number of notifications of the rule `hostile` in an event's history.
 fn told(history: &Value) -> usize {
     let notifications = history["notifications"].as_array().into_iter().flatten();
     notifications.filter(|notification| notification["projector"] == "hostile").count()
@@ -42,7 +42,7 @@ async fn command(client: &Client, arguments: &[&str]) -> Result<Value> {
     Ok(Value::Array(ended.json()?))
 }
 
-/// The same on either store.
+/// The test, which is the same for both stores.
 async fn what_failed_is_tried_again(client: &Client) -> Result<()> {
     activate(client, "trap-on-even").await?;
     for number in 0..EVENTS {
@@ -52,16 +52,16 @@ async fn what_failed_is_tried_again(client: &Client) -> Result<()> {
     ensure!(count(&groups) == 1 && groups[0]["count"] == 4 && groups[0]["cause"] == "trapped", "{groups}");
     let each = command(client, &["list", "--each", "--projector", "hostile"]).await?;
     ensure!(count(&each) == 4, "{each}");
-    let first = each[0]["id"].as_i64().context("a number")?.to_string();
+    let first = each[0]["id"].as_i64().context("no id")?.to_string();
     let shown = command(client, &["show", &first]).await?;
     ensure!(shown[0]["event"]["event_id"] == event(0)["event_id"] && shown[0]["settled"].is_null(), "{shown}");
-    // The release that serves fails again: they wait on.
+    // The active release fails again, so the dead letters remain.
     let summary = command(client, &["redrive", "--projector", "hostile"]).await?;
     ensure!(summary[0]["still_dead"] == 4 && summary[0]["redriven"] == 0, "{summary}");
     activate(client, "notify").await?;
     let dry = command(client, &["redrive", "--projector", "hostile", "--dry-run"]).await?;
     ensure!(dry[0]["tried"] == 4 && dry[0]["redriven"] == 0, "{dry}");
-    ensure!(told(&history(client, 0).await?) == 0, "a dry run does nothing");
+    ensure!(told(&history(client, 0).await?) == 0, "a dry run changes nothing");
     let one = command(client, &["redrive", "--id", &first]).await?;
     ensure!(one[0]["redriven"] == 1 && one[0]["notifications"] == 1, "{one}");
     let rest = command(client, &["redrive", "--all"]).await?;
@@ -76,7 +76,10 @@ async fn what_failed_is_tried_again(client: &Client) -> Result<()> {
             positions.extend(ours.filter_map(|notification| notification["position"].as_i64()));
         }
     }
-    ensure!(positions.len() == 4 && positions.is_sorted(), "in the order of the events: {positions:?}");
+    ensure!(
+        positions.len() == 4 && positions.is_sorted(),
+        "notifications must be in the order of their events: {positions:?}"
+    );
     let again = command(client, &["redrive", "--all"]).await?;
     ensure!(again[0]["tried"] == 0, "{again}");
     let settled = command(client, &["show", &first]).await?;
@@ -91,7 +94,7 @@ async fn what_failed_is_tried_again_on_sqlite() -> Result<()> {
     let mut feed = client.feed("from=now", None).await?;
     what_failed_is_tried_again(&client).await?;
     let seen = Client::collect(&mut feed, EVENTS as usize * 2).await?;
-    ensure!(seen.len() == EVENTS as usize * 2, "the feed shows them as any other");
+    ensure!(seen.len() == EVENTS as usize * 2, "the feed shows redriven notifications like all others");
     service.stop().await;
     Ok(())
 }
@@ -101,8 +104,11 @@ async fn what_failed_is_tried_again_on_postgresql() -> Result<()> {
     let database = shared_postgres().await?.create_database().await?;
     let replica = Replica::start(&database, None, &[]).await?;
     what_failed_is_tried_again(&replica.client()).await?;
-    // The default rule's and those of the rule that failed, whenever they came about.
-    ensure!(replica.metric("belfry_notifications_total").await? == 2.0 * EVENTS as f64, "all are counted");
+    // The notifications of the default rule and of the rule that failed, redriven or not.
+    ensure!(
+        replica.metric("belfry_notifications_total").await? == 2.0 * EVENTS as f64,
+        "all notifications are counted"
+    );
     Ok(())
 }
 
@@ -143,9 +149,9 @@ async fn what_nobody_wants_is_discarded_with_a_reason() -> Result<()> {
         client.post(&event(number)).await?;
     }
     let refused = client.post_to("/v1/dead-letters/discard", &json!({ "reason": "old" })).await?;
-    ensure!(refused.status == 400, "which ones is not said: {refused:?}");
+    ensure!(refused.status == 400, "a request without a selection: {refused:?}");
     let refused = client.post_to("/v1/dead-letters/discard", &json!({ "all": true })).await?;
-    ensure!(refused.status == 400, "why is not said: {refused:?}");
+    ensure!(refused.status == 400, "a request without a reason: {refused:?}");
     let discarded = command(&client, &["discard", "--cause", "trapped", "--reason", "a test"]).await?;
     ensure!(discarded[0]["dead_letters"] == 1, "{discarded}");
     ensure!(count(&command(&client, &["list"]).await?) == 0);
@@ -153,7 +159,10 @@ async fn what_nobody_wants_is_discarded_with_a_reason() -> Result<()> {
     let redriven = command(&client, &["redrive", "--all"]).await?;
     ensure!(redriven[0]["tried"] == 0, "{redriven}");
     let history = history(&client, 0).await?;
-    ensure!(told(&history) == 0 && count(&history["dead_letters"]) == 1, "its history keeps it: {history}");
+    ensure!(
+        told(&history) == 0 && count(&history["dead_letters"]) == 1,
+        "the event's history keeps its dead letter: {history}"
+    );
     service.stop().await;
     Ok(())
 }

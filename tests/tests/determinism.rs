@@ -1,5 +1,5 @@
-//! A rule that gives two answers to one event is not taken, and found where it serves. In the sandbox no rule can; so these
-//! tests switch off what sees to that.
+//! A rule that returns two different answers to one event is rejected, and detected if it is active. The sandbox prevents
+//! such rules, so these tests switch off the safeguard.
 
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::programs;
@@ -15,7 +15,7 @@ fn sabotaged(percent: &str) -> [(&'static str, String); 2] {
 
 async fn differing(process: &BelfryProcess) -> Result<Vec<Value>> {
     let noted = process.client().get("/v1/audit-log?action=release.differs").await?;
-    Ok(noted.body["changes"].as_array().context("changes")?.clone())
+    Ok(noted.body["changes"].as_array().context("no changes")?.clone())
 }
 
 async fn rechecked(process: &BelfryProcess, projector: &str, result: &str) -> Result<u64> {
@@ -32,7 +32,7 @@ async fn a_rule_that_gives_two_answers_is_not_taken() -> Result<()> {
     let refused = process.client().push(programs::HOSTILE, &json!({ "behaviour": CURIOUS })).await?;
     ensure!(refused.status == 422 && refused.body["type"].to_string().contains("not-deterministic"), "{refused:?}");
     let taken = process.client().push(programs::HOSTILE, &json!({ "behaviour": "notify" })).await?;
-    ensure!(taken.body["release_id"].is_i64(), "one that gives one answer is: {taken:?}");
+    ensure!(taken.body["release_id"].is_i64(), "a deterministic rule is accepted: {taken:?}");
     process.terminate().await?;
     Ok(())
 }
@@ -48,22 +48,26 @@ async fn a_rule_that_gives_two_answers_is_found_where_it_serves() -> Result<()> 
         process.client().post(&results_ready(&Batch::number(number))).await?;
     }
     let found = async || rechecked(&process, "hostile", "differs").await;
-    eventually("all are looked at again", found, |differs| *differs == 10).await?;
-    let noted = eventually("it is noted", async || differing(&process).await, |noted| !noted.is_empty()).await?;
-    ensure!(noted.len() == 1, "once in a while, not for each event: {noted:?}");
+    eventually("all events are projected again", found, |differs| *differs == 10).await?;
+    let noted =
+        eventually("the difference is recorded", async || differing(&process).await, |noted| !noted.is_empty()).await?;
+    ensure!(noted.len() == 1, "recorded at intervals, not for each event: {noted:?}");
     ensure!(noted[0]["by"] == "belfry" && noted[0]["detail"]["event_id"].is_string(), "{noted:?}");
-    ensure!(noted[0]["detail"]["fields"] == json!(["payload"]), "names within a payload are the rule's: {noted:?}");
-    ensure!(rechecked(&process, "teacher-results", "same").await? == 10, "the other rule is well");
+    ensure!(
+        noted[0]["detail"]["fields"] == json!(["payload"]),
+        "names within a payload must not be recorded, since the rule chooses them: {noted:?}"
+    );
+    ensure!(rechecked(&process, "teacher-results", "same").await? == 10, "the other rule is deterministic");
     ensure!(rechecked(&process, "teacher-results", "differs").await? == 0);
     process.terminate().await?;
-    // With the safeguard it gives one answer.
+    // With the safeguard, the rule is deterministic.
     let all = [("releases.recheck_percent", "100".to_owned())];
     let process = BelfryProcess::start_with(directory.path(), &all).await?;
     for number in 100..110 {
         process.client().post(&results_ready(&Batch::number(number))).await?;
     }
     let same = async || rechecked(&process, "hostile", "same").await;
-    eventually("all are looked at again", same, |same| *same == 10).await?;
+    eventually("all events are projected again", same, |same| *same == 10).await?;
     process.terminate().await?;
     Ok(())
 }
@@ -79,8 +83,8 @@ async fn about_as_many_are_looked_at_again_as_is_asked_for() -> Result<()> {
         Ok(rechecked(&process, "teacher-results", "same").await?
             + rechecked(&process, "teacher-results", "passed-over").await?)
     };
-    let sum = eventually("some are looked at again", looked_at, |sum| *sum >= 150).await?;
-    ensure!(sum <= 250, "{sum} of 1000");
+    let sum = eventually("some events are projected again", looked_at, |sum| *sum >= 150).await?;
+    ensure!(sum <= 250, "{sum} of 1000 events are projected again");
     process.terminate().await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `belfry doctor` on healthy services, and on services with one thing wrong after the other.
+//! `belfry doctor` on healthy services, and on services with one problem after another.
 
 use anyhow::{Context, Result, ensure};
 use belfry_store::{Store, StoreSettings};
@@ -25,7 +25,7 @@ impl Patient {
         belfry(&arguments).await
     }
 
-    /// The checks with this name.
+    /// Returns the checks with this name.
     async fn found(&self, name: &str) -> Result<Vec<Value>> {
         let ended = self.examined().await?;
         Ok(ended.json()?.into_iter().filter(|check| check["check"] == name).collect())
@@ -38,7 +38,7 @@ impl Patient {
             })
         };
         let checks = eventually(name, async || self.found(name).await, is_found).await?;
-        ensure!(checks.iter().any(|check| check["remedy"].is_string()), "a remedy: {checks:?}");
+        ensure!(checks.iter().any(|check| check["remedy"].is_string()), "no remedy: {checks:?}");
         Ok(())
     }
 
@@ -81,7 +81,7 @@ async fn each_thing_that_is_wrong_is_found_with_a_remedy() -> Result<()> {
     ensure!(healthy.code == Some(0), "{healthy:?}");
     for check in healthy.json()? {
         let expected = if check["check"].as_str().is_some_and(|name| name.starts_with("topic ")) {
-            // The one broker of the test cannot keep two replicas.
+            // The test has a single broker, so a topic cannot have two replicas.
             check["state"] == "warning" && check["finding"].as_str().is_some_and(|text| text.contains("one replica"))
         } else {
             check["state"] == "ok"
@@ -102,7 +102,7 @@ async fn each_thing_that_is_wrong_is_found_with_a_remedy() -> Result<()> {
     let mut superuser = connect(&database.url).await?;
     let mut idle = forgetful.begin().await?;
     idle.execute("SELECT count(*) FROM belfry.outbox").await?;
-    patient.settings_as(&database.url).finds("clean-up", "warning", "idles in a transaction").await?;
+    patient.settings_as(&database.url).finds("clean-up", "warning", "idle in a transaction").await?;
     idle.rollback().await?;
     superuser.execute("BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'left-over'").await?;
     patient.finds("clean-up", "warning", "left-over").await?;
@@ -118,25 +118,28 @@ async fn each_thing_that_is_wrong_is_found_with_a_remedy() -> Result<()> {
     kafka.set_topic(DECLARED[1], &[("cleanup.policy", "compact")]).await?;
     patient.finds(&format!("topic {}", DECLARED[1]), "failed", "cleanup.policy is compact instead of delete").await?;
     kafka.delete_topic(DECLARED[2]).await?;
-    patient.finds(&format!("topic {}", DECLARED[2]), "failed", "not there").await?;
+    patient.finds(&format!("topic {}", DECLARED[2]), "failed", "does not exist").await?;
 
     redis.stop().await?;
     patient.finds("redis", "failed", "does not answer").await?;
     let readable =
         Patient { settings: [patient.settings.as_slice(), &[format!("redis.url_file={}", tokens.display())]].concat() };
-    readable.finds("redis.url_file", "warning", "everybody on this machine may read").await?;
+    readable.finds("redis.url_file", "warning", "all users of this machine can read").await?;
     postgres.stop().await?;
     let database_gone = patient.examined().await?;
     ensure!(database_gone.code == Some(3), "{database_gone:?}");
     let checks = database_gone.json()?;
-    let database = checks.iter().find(|check| check["check"] == "database").context("the database")?;
+    let database = checks.iter().find(|check| check["check"] == "database").context("no check of the database")?;
     ensure!(database["state"] == "failed", "{database}");
-    ensure!(checks.iter().any(|check| check["check"] == "kafka" && check["state"] == "ok"), "the others are looked at");
+    ensure!(
+        checks.iter().any(|check| check["check"] == "kafka" && check["state"] == "ok"),
+        "the other checks still run"
+    );
     Ok(())
 }
 
 impl Patient {
-    /// Looked at with other rights.
+    /// Returns the patient with another database URL, so with the privileges of another role.
     fn settings_as(&self, url: &str) -> Self {
         let mut settings = self.settings.clone();
         settings[0] = format!("store.url={url}");

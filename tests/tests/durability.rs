@@ -1,4 +1,4 @@
-//! What the operating system saw: the disk is synced between a request and its answer.
+//! System calls show that the log is synced to disk between a request and its response.
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,15 +26,15 @@ async fn the_log_is_synced_before_the_answer() -> Result<()> {
     };
     let request = find(0, &["POST /v1/events"])?;
     let sync = find(request, &["sync(", "belfry.db-wal"])?;
-    // The call may be told in two lines: its beginning, and its end, padded.
+    // strace may write a call as two lines: its beginning and, padded, its end.
     let synced = find(sync, &["sync", "= 0"])?;
     let answer = find(request, &["HTTP/1.1 201"])?;
     println!("{}\n{}\n{}", lines[request], lines[synced], lines[answer]);
-    ensure!(synced < answer, "answered before the sync:\n{trace}");
+    ensure!(synced < answer, "responded before the sync:\n{trace}");
     Ok(())
 }
 
-/// The trace, once its writer has come to the end of it.
+/// Waits until the trace is complete, and returns it.
 async fn whole(trace: &Path) -> Result<String> {
     for _ in 0..500 {
         let text = std::fs::read_to_string(trace)?;
@@ -43,13 +43,13 @@ async fn whole(trace: &Path) -> Result<String> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    bail!("the trace does not tell the end of the service")
+    bail!("the trace does not show that the service exited")
 }
 
-/// Note what is read, synced and written, by all threads, with the names of files.
+/// Returns a command that traces reads, syncs and writes of all threads, with file names.
 fn strace(trace: &Path) -> Vec<String> {
     let calls = "trace=recvfrom,read,readv,fsync,fdatasync,sendto,write,writev";
-    // The tracer stands aside (-D): the process that is started, and stopped, is the service itself.
+    // With -D the tracer is a grandchild, so the process that the test starts and stops is the service itself.
     ["strace", "-D", "-f", "-y", "-s", "64", "-e", calls, "-o"]
         .iter()
         .map(|word| (*word).to_owned())

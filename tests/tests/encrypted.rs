@@ -1,5 +1,5 @@
-//! Kafka over SASL_SSL with SCRAM, PostgreSQL and Redis over TLS, secrets from files: with the very settings that
-//! docs/encryption.md shows. And what is said when a password or an authority does not fit.
+//! Kafka over SASL_SSL with SCRAM, PostgreSQL and Redis over TLS, and secrets from files, with exactly the settings that
+//! docs/encryption.md shows. Also the errors if a password or a certificate authority is wrong.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const POSTGRES_PASSWORD: &str = "canary-postgres-5d1e";
 const REDIS_PASSWORD: &str = "canary-redis-8c2b";
 const WRONG_PASSWORD: &str = "canary-guessed-0b7f";
 
-/// Servers that take encrypted connections with a password only, and the files of the documentation.
+/// Servers that accept only encrypted connections with a password, and the files that the documentation describes.
 struct Secured {
     directory: TempDir,
     postgres: Postgres,
@@ -69,7 +69,7 @@ impl Secured {
     }
 
     fn secret(&self, name: &str, text: &str) -> Result<()> {
-        // As editors leave it.
+        // Editors end a file with a newline.
         Ok(std::fs::write(self.path("secrets").join(name), format!("{text}\n"))?)
     }
 
@@ -91,15 +91,15 @@ impl Secured {
         format!("rediss://belfry:{password}@127.0.0.1:{}", self.redis.port())
     }
 
-    /// Write the documented configuration, with the places of this test, and with some words replaced.
+    /// Writes the documented configuration with this test's paths and addresses, after other replacements.
     fn configure(&self, replaced: &[(&str, &str)]) -> Result<()> {
         let block = DOCUMENTED.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
-        let mut text = block.context("settings in docs/encryption.md")?.to_owned();
+        let mut text = block.context("no settings in docs/encryption.md")?.to_owned();
         let (etc, secrets) = (self.path("etc").display().to_string(), self.path("secrets").display().to_string());
         let places =
             [("/etc/belfry", etc.as_str()), ("/run/secrets", &secrets), ("kafka-1:9093", &self.kafka.bootstrap())];
         for (from, to) in replaced.iter().chain(&places) {
-            ensure!(text.contains(from), "{from} in {text}");
+            ensure!(text.contains(from), "{from} is not in {text}");
             text = text.replace(from, to);
         }
         Ok(std::fs::write(self.path("belfry.toml"), format!("preset = \"testing\"\n{text}"))?)
@@ -118,7 +118,7 @@ impl Secured {
         Ok(ended)
     }
 
-    /// What a process wrote, both ways.
+    /// Returns what a process wrote to its log and to stdout.
     fn told(&self, process: &BelfryProcess) -> Result<String> {
         let told = process.log()? + &std::fs::read_to_string(self.path("stdout"))?;
         no_secret_in(&told)?;
@@ -128,12 +128,12 @@ impl Secured {
 
 fn no_secret_in(told: &str) -> Result<()> {
     for secret in [SCRAM_PASSWORD, POSTGRES_PASSWORD, REDIS_PASSWORD, WRONG_PASSWORD] {
-        ensure!(!told.contains(secret), "{secret} is told:\n{told}");
+        ensure!(!told.contains(secret), "{secret} is in the output:\n{told}");
     }
     Ok(())
 }
 
-/// The check of `belfry doctor` with this name.
+/// Returns the check of `belfry doctor` with this name.
 async fn examined(secured: &Secured, name: &str) -> Result<Value> {
     let checks = secured.belfry(&["--output", "json", "doctor"]).await?;
     let check = checks.json()?.into_iter().find(|check| check["check"] == name);
@@ -155,15 +155,15 @@ async fn an_event_comes_in_and_its_notification_goes_out_encrypted() -> Result<(
 
     let batch = Batch::number(1);
     let event = results_ready(&batch);
-    let topic = event["event_type"].as_str().context("a type")?;
+    let topic = event["event_type"].as_str().context("no event type")?;
     secured.kafka.produce(topic, Some(b"batch-1"), &[], Some(event.to_string().as_bytes())).await?;
     let notified = async || secured.kafka.read_topic(NOTIFICATIONS).await;
-    let records = eventually("it is notified", notified, |records| !records.is_empty()).await?;
+    let records = eventually("the notification is sent", notified, |records| !records.is_empty()).await?;
     ensure!(is_numbered(&batch, &records), "{records:?}");
 
     let readiness = async || process.readiness().await;
     let is_well = |seen: &Value| seen["redis"] == "connected" && seen["sinks"][0]["breaker"] == "closed";
-    let seen = eventually("all is well", readiness, is_well).await?;
+    let seen = eventually("redis and the sink are connected", readiness, is_well).await?;
     ensure!(seen["sinks"][0]["sink"] == "kafka" && seen["sinks"][0]["error"].is_null(), "{seen}");
     let mut admin = PgConnection::connect(&secured.database.url).await?;
     let encrypted: Vec<bool> = sqlx::query_scalar(
@@ -186,13 +186,13 @@ async fn an_event_comes_in_and_its_notification_goes_out_encrypted() -> Result<(
     let shown = secured.belfry(&["config", "show"]).await?;
     ensure!(shown.code == Some(0) && shown.stdout.contains("SASL_SSL"), "{shown:?}");
     let told = secured.told(&process)?;
-    let ready = told.lines().find(|line| line.contains("\"ready\"")).context("a line")?;
-    ensure!(ready.contains("postgres://127.0.0.1"), "where its store is: {ready}");
+    let ready = told.lines().find(|line| line.contains("\"ready\"")).context("no line about readiness")?;
+    ensure!(ready.contains("postgres://127.0.0.1"), "the line must show the store's address: {ready}");
     process.terminate().await
 }
 
 async fn refused(secured: &Secured, code: i32, words: &[&str]) -> Result<()> {
-    let error = secured.serve().await.err().context("it starts")?;
+    let error = secured.serve().await.err().context("the service started")?;
     let told = format!("{error:#}");
     no_secret_in(&told)?;
     let code = format!("exit status: {code}");
@@ -200,7 +200,8 @@ async fn refused(secured: &Secured, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// It takes events, and says at its sink and in its log why Kafka does not get them, and in its log why Redis is not there.
+/// Checks that the service accepts events, that its sink and its log report why it cannot send to Kafka, and that its log
+/// reports why Redis is disconnected.
 async fn goes_on(secured: &Secured, kafka: &[&str], redis: &[&str]) -> Result<()> {
     let process = secured.serve().await?;
     let posted = process.client().post(&results_ready(&Batch::number(2))).await?;
@@ -208,12 +209,12 @@ async fn goes_on(secured: &Secured, kafka: &[&str], redis: &[&str]) -> Result<()
     let says = |text: &str, words: &[&str]| words.iter().all(|word| text.contains(word));
     let error = async || Ok(process.readiness().await?["sinks"][0]["error"].as_str().map(str::to_owned));
     let is_told = |error: &Option<String>| error.as_deref().is_some_and(|error| says(error, kafka));
-    eventually("the sink says why", error, is_told).await?;
+    eventually("the sink reports the reason", error, is_told).await?;
     let is_logged = |told: &String| {
         let at_error = told.lines().filter(|line| line.contains("\"ERROR\""));
         at_error.into_iter().any(|line| says(line, kafka)) && told.lines().any(|line| says(line, redis))
     };
-    eventually("the log says why", async || secured.told(&process), is_logged).await?;
+    eventually("the log shows the reason", async || secured.told(&process), is_logged).await?;
     ensure!(process.readiness().await?["redis"] == "disconnected");
     for arguments in [&["topics", "check"][..], &["position", "show"], &["audit"]] {
         let ended = secured.belfry(arguments).await?;
@@ -230,11 +231,15 @@ async fn goes_on(secured: &Secured, kafka: &[&str], redis: &[&str]) -> Result<()
 async fn a_password_or_an_authority_that_does_not_fit_is_named_and_no_secret_is_told() -> Result<()> {
     let secured = Secured::start().await?;
     secured.belfry(&["topics", "apply", "--yes"]).await?;
-    // Something was sent before, so that there is something to audit.
+    // An earlier notification, so that there is something to audit.
     let process = secured.serve().await?;
     process.client().post(&results_ready(&Batch::number(1))).await?;
-    eventually("it is sent", async || secured.kafka.read_topic(NOTIFICATIONS).await, |records| records.len() == 1)
-        .await?;
+    eventually(
+        "the notification is sent",
+        async || secured.kafka.read_topic(NOTIFICATIONS).await,
+        |records| records.len() == 1,
+    )
+    .await?;
     process.terminate().await?;
 
     secured.secret("postgres-url", &secured.postgres_url(WRONG_PASSWORD, "ca.pem"))?;
@@ -260,12 +265,12 @@ async fn a_password_or_an_authority_that_does_not_fit_is_named_and_no_secret_is_
     secured.configure(&[("kafka-password\"", "missing\"")])?;
     refused(&secured, 78, &["kafka.properties.sasl.password_file", "missing"]).await?;
 
-    // All as it should be again: what was taken meanwhile is sent, and nothing twice.
+    // With valid settings again, the events accepted meanwhile are sent, each once.
     secured.configure(&[])?;
     let process = secured.serve().await?;
     let sent = async || secured.kafka.read_topic(NOTIFICATIONS).await;
-    eventually("what was taken is sent", sent, |records| records.len() == 2).await?;
+    eventually("the accepted events are sent", sent, |records| records.len() == 2).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    ensure!(secured.kafka.read_topic(NOTIFICATIONS).await?.len() == 2, "it is sent twice");
+    ensure!(secured.kafka.read_topic(NOTIFICATIONS).await?.len() == 2, "a notification was sent twice");
     process.terminate().await
 }

@@ -1,5 +1,5 @@
-//! One table of envelopes, tried at each way in: HTTP, Kafka, and `belfry.submit` in a service's own database. All three
-//! take the same ones, and none takes anything that is refused later.
+//! One table of envelopes for every entry point: HTTP, Kafka, and `belfry.submit` in a service's own database. All three
+//! accept the same envelopes, and none accepts an envelope that is rejected later.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use reqwest::StatusCode;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// What a step may take at most.
+/// Time limit for a step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An envelope with `EVENT_ID` in the place of its id.
+/// An envelope with the placeholder `EVENT_ID` for its id.
 struct Case {
     text: String,
     verdict: Verdict,
@@ -21,9 +21,9 @@ struct Case {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is taken, with this key.
+    /// The envelope is accepted, with this key.
     Taken(&'static str),
-    /// It is refused, and the refusal points here.
+    /// The envelope is rejected, with this JSON pointer.
     Refused(&'static str),
 }
 
@@ -39,7 +39,7 @@ fn with_data(data: &str) -> String {
     whole(r#""2026-03-02T09:15:01Z""#, data, "")
 }
 
-/// With more fields.
+/// Returns an envelope with additional fields.
 fn with(more: &str) -> String {
     whole(r#""2026-03-02T09:15:01Z""#, "{}", &format!(",{more}"))
 }
@@ -160,13 +160,13 @@ fn more_fields() -> Vec<(String, Verdict)> {
     let mut cases: Vec<(String, Verdict)> =
         texts.into_iter().map(|(more, verdict)| (more.to_owned(), verdict)).collect();
     cases.push((format!(r#""unknown":{}"#, nested(128)), Refused("/unknown")));
-    // Five are there already.
+    // The envelope has five other fields, and 256 are allowed.
     cases.push((fields(251), Taken("")));
     cases.push((fields(252), Refused("")));
     cases
 }
 
-/// Texts that are built in no common way.
+/// Texts that the other tables cannot express.
 fn texts() -> Vec<(String, Verdict)> {
     let sound = with_data("{}");
     vec![
@@ -189,7 +189,7 @@ fn texts() -> Vec<(String, Verdict)> {
     ]
 }
 
-/// A Belfry that reads from Kafka and from a service's database, and serves HTTP.
+/// A service with all entry points: it reads from Kafka and from another service's database, and serves HTTP.
 struct Ways {
     belfry: TestService,
     log: PgPool,
@@ -217,7 +217,7 @@ impl Ways {
         Ok(Self { belfry, log: PgPool::connect(store.url.as_str()).await?, service, topic })
     }
 
-    /// The key of an event in the log, if it is there.
+    /// Returns the key of an event in the log, or `None` if it is not recorded.
     async fn recorded(&self, event_id: Uuid) -> Result<Option<String>> {
         let query = "SELECT event_key FROM belfry.outbox WHERE event_id = $1";
         Ok(sqlx::query_scalar(query).bind(event_id).fetch_optional(&self.log).await?)
@@ -229,7 +229,7 @@ impl Ways {
             return self.taken(case, event_id).await;
         }
         ensure!(posted.status == StatusCode::BAD_REQUEST, "{posted:?}");
-        Ok(case.refused_at(posted.body["pointer"].as_str().context("a pointer")?))
+        Ok(case.refused_at(posted.body["pointer"].as_str().context("no pointer")?))
     }
 
     async fn produce(&self, case: &Case, event_id: Uuid) -> Result<i64> {
@@ -238,7 +238,7 @@ impl Ways {
         Ok(kafka.produce(&self.topic, None, &[], Some(text.as_bytes())).await?.1)
     }
 
-    /// What became of a record.
+    /// Returns the verdict on a record that was read from Kafka.
     async fn consumed(&self, case: &Case, event_id: Uuid, offset: i64) -> Result<Verdict> {
         let query = "SELECT detail FROM belfry.dead_letter WHERE source_topic = $1 AND source_offset = $2";
         let detail: Option<String> =
@@ -246,7 +246,7 @@ impl Ways {
         match detail {
             None => self.taken(case, event_id).await,
             Some(detail) if detail.starts_with('/') => {
-                Ok(case.refused_at(detail.split_once(": ").context("a pointer")?.0))
+                Ok(case.refused_at(detail.split_once(": ").context("no pointer")?.0))
             }
             Some(_) => Ok(case.refused_at("")),
         }
@@ -259,7 +259,7 @@ impl Ways {
                 Ok(true)
             }
             Err(error) => {
-                let refused = error.as_database_error().context("an answer")?;
+                let refused = error.as_database_error().context("no database error")?;
                 ensure!(refused.code().as_deref() == Some("22023"), "{refused}");
                 Ok(false)
             }
@@ -267,10 +267,10 @@ impl Ways {
     }
 
     async fn taken(&self, case: &Case, event_id: Uuid) -> Result<Verdict> {
-        let key = self.recorded(event_id).await?.context("it is in the log")?;
+        let key = self.recorded(event_id).await?.context("the event is not in the log")?;
         match case.verdict {
             Taken(expected) if expected == key => Ok(case.verdict),
-            verdict => anyhow::bail!("taken with the key {key:?}, and should be {verdict:?}"),
+            verdict => anyhow::bail!("accepted with the key {key:?}, expected {verdict:?}"),
         }
     }
 
@@ -293,7 +293,7 @@ impl Case {
         self.text.replace("EVENT_ID", &event_id.to_string())
     }
 
-    /// The table's verdict if it points here, else another.
+    /// Returns the expected verdict if it has this pointer, and a different verdict otherwise.
     fn refused_at(&self, pointer: &str) -> Verdict {
         match self.verdict {
             Refused(expected) if expected == pointer => self.verdict,
@@ -322,28 +322,28 @@ async fn all_ways_in_take_the_same_envelopes() -> Result<()> {
     for (case, posted, (produced, offset), (submitted, answer)) in sent {
         let mut check = |way: &str, verdict: Result<Verdict>| match verdict {
             Ok(verdict) if verdict == case.verdict => {}
-            other => wrong.push(format!("{way}: {}: {other:?}, not {:?}", case.name(), case.verdict)),
+            other => wrong.push(format!("{way}: {}: {other:?}, expected {:?}", case.name(), case.verdict)),
         };
         check("HTTP", ways.post(case, posted).await);
         check("Kafka", ways.consumed(case, produced, offset).await);
         let submitted = match answer {
             Ok(true) => ways.taken(case, submitted).await,
-            // It says in words what is wrong where.
+            // Its error is text without a separate pointer.
             Ok(false) if matches!(case.verdict, Refused(_)) => Ok(case.verdict),
             Ok(false) => Ok(Refused("somewhere")),
             Err(error) => Err(error),
         };
         check("submit", submitted);
     }
-    ensure!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    ensure!(wrong.is_empty(), "{} of {} cases failed:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     let query = "SELECT count(*) FROM belfry.dead_letter WHERE source_topic = 'postgres:a'";
     let letters: i64 = sqlx::query_scalar(query).fetch_one(&ways.log).await?;
-    ensure!(letters == 0, "{letters} events were submitted and refused later");
+    ensure!(letters == 0, "{letters} submitted events were rejected later");
     ways.belfry.stop().await;
     Ok(())
 }
 
-/// What is the same id with another number is another event, at the last digit too.
+/// An event with the same id and another number conflicts, even if only the last digit differs.
 #[tokio::test]
 async fn numbers_are_compared_by_their_exact_value() -> Result<()> {
     let belfry = TestService::start().await?;
@@ -360,8 +360,8 @@ async fn numbers_are_compared_by_their_exact_value() -> Result<()> {
             Ok(belfry.client().post_text(text).await?.status)
         };
         ensure!(post(first).await? == StatusCode::CREATED, "{first}");
-        ensure!(post(again).await? == StatusCode::OK, "{first} is {again}");
-        ensure!(post(other).await? == StatusCode::CONFLICT, "{first} is not {other}");
+        ensure!(post(again).await? == StatusCode::OK, "{first} equals {again}");
+        ensure!(post(other).await? == StatusCode::CONFLICT, "{first} differs from {other}");
     }
     belfry.stop().await;
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a notification comes from, and whether the same comes of its event again.
+//! The origin of a notification, and whether its event leads to the same notification again.
 
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::programs;
@@ -15,10 +15,10 @@ async fn explain(client: &Client, id: &str, rerun: bool) -> Result<(Ended, Value
 }
 
 fn id(value: &Value) -> Result<String> {
-    Ok(value.as_str().with_context(|| format!("an id, not {value}"))?.to_owned())
+    Ok(value.as_str().with_context(|| format!("{value} is not an id"))?.to_owned())
 }
 
-/// Post an event; gives its id and that of hostile's notification.
+/// Posts an event. Returns its id and the id of the notification from the rule `hostile`.
 async fn told(client: &Client, event: &Value) -> Result<(String, String)> {
     client.post(event).await?;
     let event_id = id(&event["event_id"])?;
@@ -28,7 +28,7 @@ async fn told(client: &Client, event: &Value) -> Result<(String, String)> {
     Ok((event_id, id(&ours.with_context(|| history.to_string())?["event_id"])?))
 }
 
-/// Somebody's hand in the log: what was recorded is not what the rule says.
+/// Changes a notification in the log, so that it differs from the rule's answer.
 async fn tamper(database: &Database, notification_id: &str) -> Result<()> {
     let mut owner = PgConnection::connect(&database.url).await?;
     let changed = sqlx::query(
@@ -38,7 +38,7 @@ async fn tamper(database: &Database, notification_id: &str) -> Result<()> {
     .bind(notification_id)
     .execute(&mut owner)
     .await?;
-    ensure!(changed.rows_affected() == 1, "the notification is in the log");
+    ensure!(changed.rows_affected() == 1, "the notification is not in the log");
     Ok(())
 }
 
@@ -53,7 +53,7 @@ async fn a_notification_tells_its_whole_story() -> Result<()> {
     event["metadata"] = json!({ "traceparent": trace });
     let (event_id, notification_id) = told(&client, &event).await?;
     let story = eventually(
-        "the sink has it",
+        "the sink acknowledged the notification",
         async || Ok(explain(&client, &notification_id, true).await?.1),
         |story| story["notification"]["deliveries"][0]["state"] == "acknowledged",
     )
@@ -75,9 +75,9 @@ async fn a_notification_tells_its_whole_story() -> Result<()> {
     }
     tamper(&database, &notification_id).await?;
     let (ended, story) = explain(&client, &event_id, true).await?;
-    ensure!(ended.code == Some(3), "what differs is a check that failed: {ended:?}");
-    let reruns = story["reruns"].as_array().context("reruns")?;
-    let hostile = reruns.iter().find(|rerun| rerun["projector"] == "hostile").context("hostile")?;
+    ensure!(ended.code == Some(3), "a difference is a failed check: {ended:?}");
+    let reruns = story["reruns"].as_array().context("no reruns")?;
+    let hostile = reruns.iter().find(|rerun| rerun["projector"] == "hostile").context("no rerun of hostile")?;
     ensure!(
         hostile["same"] == false && hostile["differences"][0]["notification_id"] == json!(notification_id),
         "{hostile}"
@@ -106,13 +106,13 @@ async fn each_release_is_run_again_for_what_it_made() -> Result<()> {
     ensure!(ours.len() == 2 && ours.iter().all(|rerun| rerun["same"] == true), "{story}");
     ensure!(ours[0]["then"] == "rejected" && ours[1]["then"] == "notifications", "{story}");
     ensure!(ended.code == Some(0), "{ended:?}");
-    // While everything is muted nothing is issued, and the same would have been.
+    // While notifications are muted, none is issued, but a rerun still gets the same answer.
     let muted = belfry(&["--url", client.url(), "pause", "notifications", "--reason", "a drill"]).await?;
     ensure!(muted.code == Some(0), "{muted:?}");
     let event = results_ready(&Batch::number(2));
     client.post(&event).await?;
     let (_, story) = explain(&client, &id(&event["event_id"])?, true).await?;
-    let reruns = story["reruns"].as_array().context("reruns")?;
+    let reruns = story["reruns"].as_array().context("no reruns")?;
     ensure!(reruns.iter().all(|rerun| rerun["same"] == true) && !reruns.is_empty(), "{story}");
     let unknown = client.post_to("/v1/events/5b7f2e0a-8f9c-4a1e-9d5e-0f3c2b1a4d6e/rerun", &json!({})).await?;
     ensure!(unknown.status == 404, "{unknown:?}");

@@ -1,6 +1,6 @@
-//! Faults under load with three replicas, a short round of each; `make soak` runs many long ones.
+//! Faults under load with three replicas, one short round of each. `make soak` runs many long rounds.
 //!
-//! The tests do harm to their servers, so only so many run at once, each on a stage of its own.
+//! The tests damage their servers, so each has its own stage, and few run at once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,18 +8,18 @@ use anyhow::{Result, ensure};
 use belfry_tests::soak::{Arena, Fault, Length, Meanwhile, Stage, promotion, round};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A round is waiting for most of its time.
+/// Maximum number of tests at once. A round spends most of its time waiting.
 const AT_ONCE: usize = 2;
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
-/// Stages that nobody plays on.
+/// Stages that no test uses.
 static FREE: Mutex<Vec<Arc<Stage>>> = Mutex::new(Vec::new());
 
 fn free() -> std::sync::MutexGuard<'static, Vec<Arc<Stage>>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A stage for as long as a test plays on it. The next one starts nothing.
+/// A stage in use by a test. The next test uses it again, so it starts no servers.
 struct Turn {
     stage: Arc<Stage>,
     _permit: SemaphorePermit<'static>,
@@ -55,7 +55,7 @@ async fn survive(fault: Fault) -> Result<()> {
     arena.cluster.stop().await
 }
 
-/// A test for each fault.
+/// Defines a test for each fault.
 macro_rules! survives {
     ($($name:ident: $fault:ident,)+) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,14 +93,17 @@ survives! {
     somebody_may_steal_the_tokens_in_redis: RedisSteal,
 }
 
-/// What the standby had not received is lost, and known by name. Nothing that the new primary has is passed over.
+/// Events that the standby had not received are lost, and each is identified. No event of the new primary is skipped.
 async fn take_over(meanwhile: Meanwhile) -> Result<()> {
-    // It has servers of its own, and would slow down the others.
+    // It starts its own servers, and would slow down the other tests.
     let _permit = TURNS.acquire().await?;
     let promoted = promotion(meanwhile, 1).await?;
     let verdict = &promoted.verdict;
-    eprintln!("promotion, {meanwhile:?}: {verdict}; lost with it {}", promoted.lost_with_the_old_primary.len());
-    ensure!(promoted.passed_over.is_empty(), "passed over: {:?}", promoted.passed_over);
+    eprintln!(
+        "promotion, {meanwhile:?}: {verdict}; {} lost with the old primary",
+        promoted.lost_with_the_old_primary.len()
+    );
+    ensure!(promoted.passed_over.is_empty(), "skipped: {:?}", promoted.passed_over);
     ensure!(verdict.lost as usize == promoted.lost_with_the_old_primary.len(), "{verdict}");
     ensure!(verdict.doubled == 0 && verdict.inversions == 0 && verdict.phantoms == 0, "{verdict}");
     Ok(())

@@ -1,4 +1,4 @@
-//! Guests that do harm, and what becomes of each: contained, and told apart.
+//! Hostile guests: each is contained, and has its own outcome.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ fn sandbox() -> &'static Sandbox {
             cache_directory: None,
             compiler: Compiler::Here,
         })
-        .expect("a sandbox")
+        .expect("valid sandbox settings")
     })
 }
 
@@ -34,9 +34,9 @@ struct Rule {
 }
 
 fn rule(component: &[u8], config: &Value) -> Rule {
-    let projector = sandbox().load(component).expect("a component that is admitted");
+    let projector = sandbox().load(component).expect("valid component");
     let configuration =
-        projector.configure(&config.to_string().parse().expect("an object")).expect("a valid configuration");
+        projector.configure(&config.to_string().parse().expect("JSON object")).expect("valid configuration");
     Rule { projector, configuration: Arc::new(configuration) }
 }
 
@@ -45,7 +45,7 @@ fn hostile(behaviour: &str) -> Rule {
     let projector = HOSTILE.get_or_init(|| rule(programs::HOSTILE, &json!({})).projector).clone();
     let config = json!({ "behaviour": behaviour });
     let configuration =
-        projector.configure(&config.to_string().parse().expect("an object")).expect("a known behaviour");
+        projector.configure(&config.to_string().parse().expect("JSON object")).expect("known behaviour");
     Rule { projector, configuration: Arc::new(configuration) }
 }
 
@@ -55,8 +55,8 @@ fn project(rule: &Rule, number: u64) -> Projection {
 }
 
 fn project_text(rule: &Rule, text: &str) -> Projection {
-    let envelope = Arc::new(Envelope::parse(text.as_bytes()).expect("an envelope"));
-    let event = Event::from_envelope(&envelope).expect("an event");
+    let envelope = Arc::new(Envelope::parse(text.as_bytes()).expect("valid envelope"));
+    let event = Event::from_envelope(&envelope).expect("valid event");
     rule.projector.project(&rule.configuration, &envelope, &event)
 }
 
@@ -68,7 +68,7 @@ fn detail(projection: &Projection) -> String {
     }
 }
 
-/// What becomes of each behaviour of `tests/programs/hostile`, and a word that its explanation has.
+/// The outcome of each behaviour of `tests/programs/hostile`, and a word in its explanation.
 const OUTCOMES: &[(&str, Outcome, &str)] = &[
     ("quiet", Outcome::Notifications, "0 notifications"),
     ("notify", Outcome::Notifications, "1 notifications"),
@@ -105,7 +105,7 @@ const OUTCOMES: &[(&str, Outcome, &str)] = &[
     ("clocks-and-randomness", Outcome::Notifications, "1 notifications"),
     ("leaky-state", Outcome::Notifications, "1 notifications"),
     ("missing-wasi", Outcome::Trapped, "wasi:io/streams"),
-    // Of the contract, but not carried out yet
+    // In the contract, but not implemented
     ("not-before", Outcome::UnsupportedFeature, "not-before"),
     ("policies", Outcome::UnsupportedFeature, "policies"),
     ("expired", Outcome::Notifications, "1 notifications"),
@@ -122,7 +122,7 @@ fn every_behaviour_has_its_outcome() {
         if projection.outcome() != *outcome || !detail.contains(word) {
             wrong.push(format!("{behaviour}: {} ({detail}), expected {outcome} with {word:?}", projection.outcome()));
         }
-        // Contained in time as well: three attempts at most, each twice as long as the one before.
+        // The time is limited too: at most three attempts, each twice as long as the one before.
         assert!(began.elapsed() < Duration::from_secs(5), "{behaviour} took {:?}", began.elapsed());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -155,7 +155,7 @@ fn what_is_no_rule_is_refused_with_the_culprit_and_the_remedy() {
         (&too_large, Reason::OverLimit, &["67108865 bytes", "at most 67108864"]),
     ];
     for (bytes, reason, words) in cases {
-        let refused = sandbox().load(bytes).map(|_| ()).expect_err("refused");
+        let refused = sandbox().load(bytes).map(|_| ()).expect_err("the component is rejected");
         assert_eq!(refused.reason, reason, "{refused}");
         for word in words {
             assert!(refused.to_string().contains(word), "{word:?} is missing: {refused}");
@@ -163,7 +163,8 @@ fn what_is_no_rule_is_refused_with_the_culprit_and_the_remedy() {
     }
 }
 
-/// A rule with other core modules in it, each instantiated several times, as toolchains bring runtimes and libraries along.
+/// Returns a rule with another core module in it, instantiated several times. Toolchains bundle runtimes and libraries
+/// this way.
 fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
     const CORE_MODULE: u8 = 1;
     const CORE_INSTANCES: u8 = 2;
@@ -178,7 +179,7 @@ fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
             }
         }
     };
-    // The new module's number is how many there are.
+    // The index of the new module is the number of modules before it.
     let (mut modules, mut at) = (0, 8);
     while at < rule.len() {
         modules += u32::from(rule[at] == CORE_MODULE);
@@ -195,7 +196,7 @@ fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
     }
     let mut content = leb128(instances);
     for _ in 0..instances {
-        // Instantiate this module with nothing.
+        // Instantiate the module without arguments.
         content.push(0);
         content.extend(leb128(modules));
         content.push(0);
@@ -204,7 +205,7 @@ fn with_modules(rule: &[u8], module: &[u8], instances: u32) -> Vec<u8> {
     [rule, &section(CORE_MODULE, module), &section(CORE_INSTANCES, &content)].concat()
 }
 
-/// A core module that has nothing but a memory of so many pages, in two bytes as LEB128.
+/// Returns a core module with nothing but a memory of this many pages, encoded as LEB128 in two bytes.
 fn memory(pages: u16) -> Vec<u8> {
     let [low, high] = [(pages & 0x7f) as u8 | 0x80, (pages >> 7) as u8];
     [NOTHING, &[5, 4, 1, 0, low, high]].concat()
@@ -233,11 +234,11 @@ fn a_limit_is_called_one_and_has_its_number() {
         (with_modules(programs::TABLE_HOG, NOTHING, 300), &["core module instances", "maximum of 256"]),
         (with_modules(programs::TABLE_HOG, &memory(1), 5), &["6 Wasm linear memories", "maximum of 4"]),
         (with_modules(programs::TABLE_HOG, &memory(5000), 1), &["327680000", "start with 256 MiB"]),
-        // Each of them is small enough.
+        // Each memory is within the limit, but all of them together exceed it.
         (with_modules(programs::TABLE_HOG, &memory(2000), 3), &["memory-limit", "more than 256 MiB of memory"]),
     ];
     for (component, words) in cases {
-        let refused = sandbox().load(&component).map(|_| ()).expect_err("refused");
+        let refused = sandbox().load(&component).map(|_| ()).expect_err("the component is rejected");
         assert_eq!(refused.reason, Reason::OverLimit, "{refused}");
         for word in words {
             assert!(refused.to_string().contains(word), "{word:?} is missing: {refused}");
@@ -245,15 +246,15 @@ fn a_limit_is_called_one_and_has_its_number() {
     }
 }
 
-/// However many replays, shadows and uploads there are: they share what live events leave.
+/// Replays, shadows and uploads, however many, share the instances that live events leave free.
 #[test]
 fn live_events_have_their_instances_whatever_runs_beside_them() {
     let (busy, live) = (hostile("endless-loop"), hostile("notify"));
     let stop = std::sync::atomic::AtomicBool::new(false);
     let running = || !stop.load(std::sync::atomic::Ordering::Relaxed);
     let text = results_ready(&Batch::number(7)).to_string();
-    let envelope = Arc::new(Envelope::parse(text.as_bytes()).expect("an envelope"));
-    let event = Event::from_envelope(&envelope).expect("an event");
+    let envelope = Arc::new(Envelope::parse(text.as_bytes()).expect("valid envelope"));
+    let event = Event::from_envelope(&envelope).expect("valid event");
     std::thread::scope(|scope| {
         for _ in 0..32 {
             scope.spawn(|| {
@@ -273,7 +274,7 @@ fn live_events_have_their_instances_whatever_runs_beside_them() {
 fn nothing_is_remembered_from_one_event_to_the_next() {
     let leaky = hostile("leaky-state");
     for number in 0..3 {
-        let Answer::Notifications(notifications) = project(&leaky, number).answer else { panic!("an answer") };
+        let Answer::Notifications(notifications) = project(&leaky, number).answer else { panic!("no notifications") };
         assert_eq!(notifications[0].payload, r#"{"count":1}"#);
     }
 }
@@ -283,19 +284,19 @@ fn clocks_show_the_events_time_and_randomness_its_id() {
     let curious = hostile("clocks-and-randomness");
     let payload = |number| match project(&curious, number).answer {
         Answer::Notifications(notifications) => serde_json::from_str::<Value>(&notifications[0].payload).expect("JSON"),
-        other => panic!("an answer: {other:?}"),
+        other => panic!("no notifications: {other:?}"),
     };
     let first = payload(1);
-    assert_eq!(first, payload(1), "the same event gives the same answer");
+    assert_eq!(first, payload(1), "the same event leads to the same answer");
     assert_eq!(first["now_ms"], 1_772_442_901_000_i64, "2026-03-02T09:15:01Z");
-    assert!(first["elapsed_ns"].as_i64() > Some(0), "a clock that stands still makes runtimes spin");
-    assert_ne!(first["random"], payload(2)["random"], "another event, other randomness");
+    assert!(first["elapsed_ns"].as_i64() > Some(0), "a clock that does not advance makes runtimes spin");
+    assert_ne!(first["random"], payload(2)["random"], "another event has other random numbers");
 }
 
 #[test]
 fn payloads_lose_their_spacing_and_nothing_else() {
     let Answer::Notifications(notifications) = project(&hostile("pretty-payload"), 1).answer else {
-        panic!("an answer")
+        panic!("no notifications")
     };
     let payload = &notifications[0].payload;
     assert!(!payload.contains(['\n', '\r', '\t']), "{payload}");
@@ -310,8 +311,8 @@ fn what_a_rule_prints_comes_to_its_log() {
     assert_eq!(long.log[0].message.len(), 4096);
 }
 
-/// While one rule misbehaves at every event, its neighbour goes on. How little it notices is measured by `make bench`;
-/// without the safeguard a call would wait for another rule's deadline, 50 ms at least.
+/// While one rule misbehaves at every event, another rule continues. `make bench` measures the effect on it. Without the
+/// safeguard, a call would wait for the deadline of the other rule: at least 50 ms.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbour_goes_on() {
     for behaviour in ["endless-loop", "memory-hog", "huge-result", "log-flood", "trap"] {

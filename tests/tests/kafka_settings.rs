@@ -1,4 +1,4 @@
-//! What `[kafka.properties]` takes, and what it refuses.
+//! The settings that `[kafka.properties]` accepts and rejects.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use belfry_service::kafka::{Client, KafkaConfigError};
 use belfry_tests::{BelfryProcess, belfry};
 use tempfile::TempDir;
 
-/// Settings that would break a promise, each with a value that librdkafka would take.
+/// Settings that would break a guarantee, each with a value that librdkafka would accept.
 const PROMISED: [(&str, &str); 27] = [
     ("bootstrap.servers", "elsewhere:9092"),
     ("metadata.broker.list", "elsewhere:9092"),
@@ -42,8 +42,8 @@ const PROMISED: [(&str, &str); 27] = [
 fn client(directory: &Path, properties: &str) -> Result<Client, KafkaConfigError> {
     let file = directory.join("belfry.toml");
     std::fs::write(&file, format!("[kafka]\nbrokers = \"127.0.0.1:9\"\n[kafka.properties]\n{properties}\n"))
-        .expect("a file");
-    let loaded = load(Some(&file), &[]).expect("a configuration");
+        .expect("cannot write the file");
+    let loaded = load(Some(&file), &[]).expect("valid configuration");
     Client::new(&loaded.config.kafka, None)
 }
 
@@ -60,7 +60,7 @@ fn what_promises_depend_on_is_refused_by_name_and_documented() -> Result<()> {
             format!("\"{name}_file\" = \"{}\"", value.display()),
         ];
         for written in written {
-            let error = client(directory.path(), &written).err().with_context(|| format!("{written} is taken"))?;
+            let error = client(directory.path(), &written).err().with_context(|| format!("{written} is accepted"))?;
             ensure!(matches!(error, KafkaConfigError::Fixed { .. }), "{written}: {error}");
             ensure!(error.to_string().contains(name), "{written}: {error}");
         }
@@ -77,7 +77,7 @@ fn a_value_is_never_quoted_where_it_may_be_secret() -> Result<()> {
     let file = directory.path().join("secret");
     std::fs::write(&file, format!("{CANARY}\n"))?;
     let file = file.display();
-    // Mistyped names, a value that is none, and a key that is none.
+    // Misspelled names, an invalid value, and an invalid key.
     let written = [
         format!("\"sasl.pasword\" = \"{CANARY}\""),
         format!("\"sasl.pasword_file\" = \"{file}\""),
@@ -85,11 +85,11 @@ fn a_value_is_never_quoted_where_it_may_be_secret() -> Result<()> {
         format!("\"security.protocol\" = \"SSL\"\n\"ssl.key.pem\" = \"{CANARY}\""),
     ];
     for written in written {
-        let error = client(directory.path(), &written).err().with_context(|| format!("{written} is taken"))?;
+        let error = client(directory.path(), &written).err().with_context(|| format!("{written} is accepted"))?;
         let told = format!("{error} {error:?}");
         ensure!(!told.contains(CANARY), "{told}");
     }
-    let error = client(directory.path(), "\"security.protocol\" = \"TLS\"").err().context("it is taken")?;
+    let error = client(directory.path(), "\"security.protocol\" = \"TLS\"").err().context("TLS is accepted")?;
     ensure!(error.to_string().contains("security.protocol") && error.to_string().contains("TLS"), "{error}");
     Ok(())
 }
@@ -105,7 +105,7 @@ async fn settings_come_from_variables_and_flags_as_well() -> Result<()> {
     let client = Client::new(&loaded.config.kafka, None)?;
     ensure!(client.base().get("linger.ms") == Some("7"), "{:?}", loaded.config.kafka);
 
-    // What stands above the file counts, however the file writes it.
+    // Flags override the file, however the name is written in the file.
     let file = directory.path().join("belfry.toml");
     std::fs::write(&file, "[kafka]\nbrokers = \"127.0.0.1:9\"\n[kafka.properties]\n\"acks\" = 1\n\"linger.ms\" = 3\n")?;
     let loaded = load(Some(&file), &flags("kafka.properties.linger.ms", "7"))?;
@@ -117,9 +117,9 @@ async fn settings_come_from_variables_and_flags_as_well() -> Result<()> {
         ("BELFRY__KAFKA__PROPERTIES__QUEUING__STRATEGY", "lifo".to_owned()),
     ];
     let empty = TempDir::new()?;
-    let refused = BelfryProcess::start_with(empty.path(), &settings).await.err().context("it starts")?;
+    let refused = BelfryProcess::start_with(empty.path(), &settings).await.err().context("the service started")?;
     let told = format!("{refused:#}");
-    // A command that has no use for Kafka need not look at it.
+    // Commands that do not use Kafka need not check its settings.
     ensure!(told.contains("exit status: 78") && told.contains("queuing.strategy"), "{told}");
     let checked = belfry(&["topics", "check", "--config", &file.display().to_string()]).await?;
     ensure!(checked.code == Some(78) && checked.stderr.contains("acks"), "{checked:?}");

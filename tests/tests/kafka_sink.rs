@@ -1,4 +1,4 @@
-//! From the log to Kafka: what consumers find on the topics.
+//! The Kafka sink: the records that consumers read.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 const EVENTS: &str = "huleedu.ras.batch.results.ready.v1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A service on a database and a topic of its own.
+/// A service with its own database and its own topic.
 struct Setting {
     service: TestService,
     kafka: &'static Kafka,
@@ -45,7 +45,7 @@ impl Setting {
         Ok(posted.body)
     }
 
-    /// The notifications, once there are so many.
+    /// Waits until there are at least `count` notifications, and returns all of them.
     async fn notifications(&self, count: usize) -> Result<Vec<KafkaRecord>> {
         let began = std::time::Instant::now();
         loop {
@@ -67,7 +67,7 @@ async fn a_notification_arrives_with_the_platforms_headers_and_key() -> Result<(
     let record = &records[0];
     let batch = Batch::number(1);
     ensure!(record.key.as_deref() == Some(batch.teacher.as_bytes()), "{record:?}");
-    let envelope: Value = serde_json::from_slice(record.payload.as_deref().context("a value")?)?;
+    let envelope: Value = serde_json::from_slice(record.payload.as_deref().context("no value")?)?;
     ensure!(envelope["event_id"] == posted["notifications"][0]["event_id"], "{envelope}");
     let header = |name| record.header(name).map(str::to_owned);
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -80,13 +80,13 @@ async fn a_notification_arrives_with_the_platforms_headers_and_key() -> Result<(
         ("occurred_at", text(&envelope["event_timestamp"])),
         ("content_type", Some("application/json".to_owned())),
     ] {
-        ensure!(header(name) == expected, "{name}: {:?}, not {expected:?}", header(name));
+        ensure!(header(name) == expected, "{name}: {:?}, expected {expected:?}", header(name));
     }
     setting.service.stop().await;
     Ok(())
 }
 
-/// Murmur2 as Java's and Python's clients have it: a partition that another hash would not choose for all keys.
+/// Checks that partitions are chosen by murmur2, as in Java's and Python's clients. No other hash would match for all keys.
 #[tokio::test]
 async fn keys_go_where_javas_partitioner_puts_them() -> Result<()> {
     let setting = Setting::new(&[]).await?;
@@ -94,11 +94,11 @@ async fn keys_go_where_javas_partitioner_puts_them() -> Result<()> {
         setting.post(number).await?;
     }
     for record in setting.notifications(7).await? {
-        let key = record.key.context("a key")?;
+        let key = record.key.context("no key")?;
         let expected = (murmur2(&key) & 0x7fff_ffff) % 4;
         ensure!(
             record.partition as u32 == expected,
-            "{}: {} not {expected}",
+            "{}: {}, expected {expected}",
             String::from_utf8_lossy(&key),
             record.partition
         );
@@ -107,7 +107,7 @@ async fn keys_go_where_javas_partitioner_puts_them() -> Result<()> {
     Ok(())
 }
 
-/// As Kafka's `Utils.murmur2` defines it.
+/// Returns the hash that Kafka's `Utils.murmur2` defines.
 fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c_u32 ^ data.len() as u32;
@@ -141,7 +141,7 @@ async fn each_key_is_in_the_order_of_the_log_and_nothing_is_sent_twice() -> Resu
     let place = |id: &str| order.iter().position(|known| *known == id);
     let mut last = [None; 4];
     for record in &records {
-        let place = place(record.header("event_id").context("an id")?);
+        let place = place(record.header("event_id").context("no id")?);
         let partition = &mut last[usize::try_from(record.partition)?];
         ensure!(*partition < place, "out of order: {place:?} after {partition:?}");
         *partition = place;
@@ -181,7 +181,7 @@ async fn what_is_recorded_while_observing_is_never_sent() -> Result<()> {
     let sending = Setting { service, kafka: observing.kafka, topic: observing.topic };
     sending.post(2).await?;
     let records = sending.notifications(1).await?;
-    let envelope: Value = serde_json::from_slice(records[0].payload.as_deref().context("a value")?)?;
+    let envelope: Value = serde_json::from_slice(records[0].payload.as_deref().context("no value")?)?;
     ensure!(envelope["data"]["batch_id"] == json!("batch-2") && records.len() == 1, "{records:?}");
     sending.service.stop().await;
     Ok(())
@@ -202,15 +202,16 @@ async fn a_replica_that_cannot_reach_kafka_leaves_the_sink_to_one_that_can() -> 
             ("sink.kafka.enabled", "true".to_owned()),
         ]
     };
-    // Nobody listens there.
+    // No broker listens on this port.
     let cut_off = Replica::start(&database, None, &settings("127.0.0.1:1".into())).await?;
     cut_off.wait_until_it_serves("kafka").await?;
     let healthy = Replica::start(&database, None, &settings(kafka.bootstrap())).await?;
     let posted = cut_off.client().post(&results_ready(&Batch::number(1))).await?;
     ensure!(posted.status == 201, "{posted:?}");
     let arrived =
-        eventually("it arrives", async || kafka.read_topic(&topic).await, |records| records.len() == 1).await?;
-    ensure!(arrived.len() == 1 && healthy.serves("kafka").await?, "the other one serves it");
+        eventually("the notification arrives", async || kafka.read_topic(&topic).await, |records| records.len() == 1)
+            .await?;
+    ensure!(arrived.len() == 1 && healthy.serves("kafka").await?, "the other replica sends to the sink");
     cut_off.terminate().await?;
     healthy.terminate().await?;
     Ok(())
@@ -244,9 +245,9 @@ async fn a_sink_that_was_off_while_events_came_waits_for_a_word() -> Result<()> 
     };
     let on = start(true, None).await?;
     let first = post(&on, 1).await?;
-    eventually("it is sent", sent, |sent| *sent == [first.clone()]).await?;
+    eventually("the first is sent", sent, |sent| *sent == [first.clone()]).await?;
     on.terminate().await?;
-    // Nothing was missed: no word is needed.
+    // No entry was missed, so no confirmation is needed.
     let on = start(true, None).await?;
     on.wait_until_it_serves("kafka").await?;
     on.terminate().await?;
@@ -259,10 +260,10 @@ async fn a_sink_that_was_off_while_events_came_waits_for_a_word() -> Result<()> 
     let error = readiness["sinks"][0]["error"].as_str().unwrap_or_default().to_owned();
     ensure!(error.contains("would be sent 2 entries") && error.contains("sink.kafka.resume"), "{readiness}");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    ensure!(sent().await? == [first.clone()], "it is sent without a word");
+    ensure!(sent().await? == [first.clone()], "an entry is sent without confirmation");
     asking.terminate().await?;
     let resumed = start(true, Some("position")).await?;
-    eventually("it is sent", sent, |sent| *sent == [first.clone(), missed.clone()]).await?;
+    eventually("the missed one is sent", sent, |sent| *sent == [first.clone(), missed.clone()]).await?;
     resumed.terminate().await?;
 
     let off = start(false, None).await?;
@@ -304,11 +305,11 @@ async fn a_topic_that_may_not_be_written_is_held_back_and_no_other() -> Result<(
             "source_service": "tests", "data": { "batch_id": "a", "number": number }
         })
     };
-    // A cluster that names no topics at all, as one that has just come up, is not believed.
+    // A broker that has just started may list no topics at all. Events are not rejected because of that.
     let posted = client.post(&event("first", 0)).await?;
     ensure!(posted.status == 201, "{posted:?}");
     kafka.create_topic("first", 1, &[]).await?;
-    eventually("it arrives", async || kafka.read_topic("first").await, |records| records.len() == 1).await?;
+    eventually("the event arrives", async || kafka.read_topic("first").await, |records| records.len() == 1).await?;
 
     for topic in ["forbidden", "notifications", EVENTS] {
         kafka.create_topic(topic, 1, &[]).await?;
@@ -318,7 +319,7 @@ async fn a_topic_that_may_not_be_written_is_held_back_and_no_other() -> Result<(
     for number in 0..30 {
         let event = event("forbidden", number);
         forbidden.push(event["event_id"].as_str().unwrap_or_default().to_owned());
-        // Between events of a topic that can be written.
+        // Alternates with events whose notifications go to a writable topic.
         for event in [event, results_ready(&Batch::number(number))] {
             let posted = client.post(&event).await?;
             ensure!(posted.status == 201, "{posted:?}");
@@ -329,20 +330,20 @@ async fn a_topic_that_may_not_be_written_is_held_back_and_no_other() -> Result<(
         let ids: std::collections::BTreeSet<_> = records.iter().map(|record| record.header("event_id")).collect();
         ids.len() == 30
     };
-    eventually("other topics go on", others, all).await?;
+    eventually("other topics continue", others, all).await?;
     let parked = async || Ok(client.get("/v1/parked").await?.body["parked"].as_array().map_or(0, Vec::len));
-    eventually("the topic's entries wait", parked, |parked| *parked == 30).await?;
+    eventually("the topic's entries are parked", parked, |parked| *parked == 30).await?;
     let listed = client.get("/v1/parked?limit=1").await?;
     ensure!(listed.body["parked"][0]["scope"] == "topic", "{listed:?}");
     kafka.forbid_writing("forbidden", false).await?;
-    // Belfry would try by itself, a minute later at most.
+    // Belfry would retry automatically within a minute.
     let asked = client.post_to("/v1/parked/unpark", &json!({ "topic": "forbidden" })).await?;
     ensure!(asked.body["entries"] == 30, "{asked:?}");
     let arrived = async || {
         let records = kafka.read_topic("forbidden").await?;
         anyhow::Ok(records.iter().filter_map(|record| record.header("event_id").map(str::to_owned)).collect::<Vec<_>>())
     };
-    eventually("they arrive in order", arrived, |ids| *ids == forbidden).await?;
+    eventually("the entries arrive in order", arrived, |ids| *ids == forbidden).await?;
     eventually("nothing is parked", parked, |parked| *parked == 0).await?;
     service.stop().await;
     kafka.stop().await

@@ -1,4 +1,5 @@
-//! The table of metrics in docs/operating.md: it names what the code counts and what a service shows, with types and labels.
+//! The table of metrics in docs/operating.md matches the metrics that the code records and those that a service exposes,
+//! with types and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 const DOCUMENTED: &str = include_str!("../../docs/operating.md");
-/// What the platform and its operators count on.
+/// Metrics that the platform and its operators rely on.
 const PROMISED: [&str; 18] = [
     "belfry_events_total",
     "belfry_project_seconds",
@@ -33,7 +34,7 @@ const PROMISED: [&str; 18] = [
     "kafka_duplicate_events_total",
 ];
 
-/// A metric's type, and its labels with their values: all that it may have, or none if that is not told.
+/// A metric's type, and its labels with all their possible values; without values if these are not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Metric {
     kind: String,
@@ -42,12 +43,13 @@ struct Metric {
 
 type Metrics = BTreeMap<String, Metric>;
 
-/// The words in backticks of a cell.
+/// Returns the words in backticks of a table cell.
 fn words(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// The table: name, type, labels with `label` = `value`, `value`; what it counts.
+/// Parses the table. Its columns are the name, the type, the labels as `label` = `value`, `value`, and what the metric
+/// counts.
 fn documented() -> Result<Metrics> {
     let section = DOCUMENTED.split("## Metrics").nth(1).and_then(|rest| rest.split("\n## ").next());
     let rows = section.context("a section on metrics")?.lines().filter(|line| line.starts_with("| `"));
@@ -64,12 +66,12 @@ fn documented() -> Result<Metrics> {
             }
         }
         let metric = Metric { kind: cells[2].to_owned(), labels };
-        ensure!(metrics.insert(name.to_owned(), metric).is_none(), "{name} stands there twice");
+        ensure!(metrics.insert(name.to_owned(), metric).is_none(), "{name} is listed twice");
     }
     Ok(metrics)
 }
 
-/// What the code counts, by the macros that it counts with; values as far as they are written there.
+/// Returns the metrics that the code records, found by their macro calls. Their labels have no values.
 fn counted() -> Result<Metrics> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host");
     let (mut metrics, mut folders) = (Metrics::new(), vec![root]);
@@ -89,21 +91,21 @@ fn counted() -> Result<Metrics> {
 fn count_in(source: &str, metrics: &mut Metrics) -> Result<()> {
     for kind in ["counter", "gauge", "histogram"] {
         for call in source.split(&format!("metrics::{kind}!(")).skip(1) {
-            let arguments = arguments(call).context("a call that ends")?;
+            let arguments = arguments(call).context("a bracket that closes the call")?;
             let mut quoted = arguments.split('"').skip(1).step_by(2);
-            let name = quoted.next().context("a name that is written there")?.to_owned();
+            let name = quoted.next().context("a name as a literal")?.to_owned();
             let labels = arguments.split("\" =>").map(|before| before.rsplit('"').next().unwrap_or_default());
             let count = arguments.matches("\" =>").count();
             let labels: BTreeMap<_, _> = labels.take(count).map(|label| (label.to_owned(), BTreeSet::new())).collect();
             let metric = Metric { kind: kind.to_owned(), labels };
             let known = metrics.entry(name.clone()).or_insert_with(|| metric.clone());
-            ensure!(*known == metric, "{name} is counted in two ways: {known:?} and {metric:?}");
+            ensure!(*known == metric, "{name} is recorded in two ways: {known:?} and {metric:?}");
         }
     }
     Ok(())
 }
 
-/// What stands before the bracket that ends the call.
+/// Returns the text before the bracket that closes the call.
 fn arguments(call: &str) -> Option<&str> {
     let mut depth = 1;
     for (place, letter) in call.char_indices() {
@@ -119,7 +121,7 @@ fn arguments(call: &str) -> Option<&str> {
     None
 }
 
-/// What a service shows.
+/// Returns the metrics that a service exposes.
 async fn shown(replica: &Replica) -> Result<Metrics> {
     let text = replica.process().metrics().await?;
     let mut metrics = Metrics::new();
@@ -146,7 +148,7 @@ async fn shown(replica: &Replica) -> Result<Metrics> {
     Ok(metrics)
 }
 
-/// Names, types and names of labels.
+/// Returns one line for each metric: its name, its type and the names of its labels.
 fn outline(metrics: &Metrics) -> Vec<String> {
     let line = |(name, metric): (&String, &Metric)| {
         let labels: Vec<&str> = metric.labels.keys().map(String::as_str).collect();
@@ -160,7 +162,10 @@ fn the_table_has_what_the_code_counts_and_nothing_else() -> Result<()> {
     let (documented, counted) = (outline(&documented()?), outline(&counted()?));
     let missing: Vec<&String> = counted.iter().filter(|line| !documented.contains(line)).collect();
     let unfounded: Vec<&String> = documented.iter().filter(|line| !counted.contains(line)).collect();
-    ensure!(missing.is_empty() && unfounded.is_empty(), "not in the table: {missing:#?}; only there: {unfounded:#?}");
+    ensure!(
+        missing.is_empty() && unfounded.is_empty(),
+        "not in the table: {missing:#?}; only in the table: {unfounded:#?}"
+    );
     Ok(())
 }
 
@@ -172,7 +177,7 @@ fn the_table_has_what_was_promised() -> Result<()> {
     Ok(())
 }
 
-/// A service that does everything there is to count: all sources, all sinks, and trouble of each kind.
+/// A service that records every metric: it has all sources and all sinks, and failures of each kind.
 struct Busy {
     kafka: &'static Kafka,
     _redis: Redis,
@@ -212,7 +217,7 @@ impl Busy {
         ];
         let url = redis.url();
         let one = Replica::start(&database, Some(&url), &settings).await?;
-        // The three tries of its first event get no processor.
+        // The three attempts at its first event get no processor time.
         settings.push(("FAILPOINTS", "project.call=3*sleep(1000)".to_owned()));
         let other = Replica::start(&database, Some(&url), &settings).await?;
         for replica in [&one, &other] {
@@ -222,7 +227,7 @@ impl Busy {
         Ok(Self { kafka, _redis: redis, directory, service_database, store, topic, one, other })
     }
 
-    /// Events by every way, repeated, contradicted and broken.
+    /// Sends events through every source, including duplicates, conflicts and malformed ones, and makes rules fail.
     async fn work(&self) -> Result<()> {
         let client: Client = self.other.client();
         let mut feed = client.feed("from=now", None).await?;
@@ -242,7 +247,7 @@ impl Busy {
         Client::collect(&mut feed, 1).await?;
         self.service_database.submit(&event(2).to_string(), None).await?;
         self.service_database.wait_until_read().await?;
-        // A rule whose notifications come too late, and one whose result is too large.
+        // A rule whose notifications have expired, and an event whose notification is too large.
         let expired = json!({ "behaviour": "expired" });
         self.one.client().push_and_activate(belfry_artifacts::programs::HOSTILE, &expired).await?;
         let mut nobody = event(3);
@@ -251,7 +256,7 @@ impl Busy {
         for _ in 0..2 {
             self.kafka.produce(&self.topic, None, &[], Some(event(4).to_string().as_bytes())).await?;
         }
-        // One that fails while it is tried.
+        // A release that fails during its trial.
         let trapping = json!({ "behaviour": "trap" });
         let tried = self.one.client().push(belfry_artifacts::programs::HOSTILE, &trapping).await?.body;
         let steps = json!([{ "percent": 100, "seconds": 600, "events": 1000 }]);
@@ -260,7 +265,7 @@ impl Busy {
         for number in 200..225 {
             self.one.client().post(&event(number)).await?;
         }
-        // One that fails until it is taken out.
+        // A release that fails until it is suspended.
         let trap = json!({ "behaviour": "trap" });
         self.one.client().push_and_activate(belfry_artifacts::programs::HOSTILE, &trap).await?;
         for number in 100..125 {
@@ -272,8 +277,8 @@ impl Busy {
     }
 }
 
-/// Counted only when clients are denied or cut off, or Belfry itself fails: `access.rs`, `slow_clients.rs` and
-/// `kafka_source/poison.rs` see them.
+/// Metrics that appear only if clients are denied or cut off, or if Belfry itself fails. `access.rs`, `slow_clients.rs` and
+/// `kafka_source/poison.rs` check them.
 const IN_TROUBLE: [&str; 3] = ["belfry_denied_total", "belfry_connections_closed_total", "belfry_task_panics_total"];
 
 #[tokio::test]
@@ -281,7 +286,7 @@ async fn what_a_service_shows_is_in_the_table_with_its_type_and_labels() -> Resu
     let busy = Busy::start().await?;
     busy.work().await?;
     let documented = documented()?;
-    // Seen on one of the two: leases and partitions are with either.
+    // A metric may appear on only one of the two replicas: either one may hold a lease or a partition.
     let both = async || {
         let mut all = shown(&busy.one).await?;
         for (name, metric) in shown(&busy.other).await? {
@@ -292,7 +297,7 @@ async fn what_a_service_shows_is_in_the_table_with_its_type_and_labels() -> Resu
     };
     let all_are_seen =
         |seen: &Metrics| documented.keys().all(|name| IN_TROUBLE.contains(&name.as_str()) || seen.contains_key(name));
-    let seen = eventually("everything in the table is shown", both, all_are_seen).await?;
+    let seen = eventually("every metric in the table is exposed", both, all_are_seen).await?;
     for (name, metric) in &seen {
         let told = documented.get(name).with_context(|| format!("{name} is not in the table"))?;
         ensure!(told.kind == metric.kind, "{name} is a {}, not a {}", metric.kind, told.kind);
@@ -302,7 +307,7 @@ async fn what_a_service_shows_is_in_the_table_with_its_type_and_labels() -> Resu
             let listed = &told.labels[label];
             ensure!(
                 listed.is_empty() || values.is_subset(listed),
-                "{name}: {label} is {values:?}, listed are {listed:?}"
+                "{name}: {label} has the values {values:?}, the table lists {listed:?}"
             );
         }
     }

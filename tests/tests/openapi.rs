@@ -1,5 +1,5 @@
-//! The API's description and what is served: the same paths with the same methods, in both directions; and a validator and
-//! a property-based client, both from PyPI, find nothing that is not described.
+//! The API description matches the served API: both have the same paths with the same methods. A validator and a
+//! property-based client, both from PyPI, find nothing that is not described.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// Methods that a path may take. HEAD comes with GET.
+/// Methods that a path may accept. HEAD comes with GET.
 const METHODS: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 type Served = BTreeMap<String, BTreeSet<String>>;
 
-/// What the description says of one of the two listeners.
+/// Returns the paths and methods that the description lists for one of the two listeners.
 fn described(operators: bool) -> Result<Served> {
     let description: Value = serde_json::from_str(OPENAPI)?;
     let mut described = Served::new();
     for (path, item) in description["paths"].as_object().context("paths")? {
-        // The operators' listener is another server.
+        // Paths of the operators' listener have their own `servers`.
         if item.get("servers").is_some() == operators {
             let methods = item
                 .as_object()
@@ -35,12 +35,12 @@ fn described(operators: bool) -> Result<Served> {
     Ok(described)
 }
 
-/// What a listener takes of the paths that it has.
+/// Returns the methods that a listener accepts for each of these paths.
 async fn served(url: &str, paths: &[&str]) -> Result<Served> {
     let http = reqwest::Client::new();
     let mut served = Served::new();
     for path in paths {
-        // Whatever stands for a part: nothing is there, and nothing is changed.
+        // Any value will do for a parameter: no such resource exists, so nothing changes.
         let place: String = path
             .split('/')
             .map(|part| if part.starts_with('{') { "nothing" } else { part })
@@ -48,7 +48,7 @@ async fn served(url: &str, paths: &[&str]) -> Result<Served> {
             .join("/");
         let methods = served.entry((*path).to_owned()).or_default();
         for method in METHODS {
-            // The answer's head is enough: a feed has no end.
+            // The response's head is enough: a feed never ends.
             let status = http.request(method.clone(), format!("{url}{place}")).send().await?.status();
             if status != StatusCode::METHOD_NOT_ALLOWED {
                 methods.insert(method.to_string());
@@ -67,26 +67,27 @@ async fn what_is_served_is_described_and_what_is_described_is_served() -> Result
     ensure!(served(client.url(), &api).await? == described(false)?, "{:#?}", served(client.url(), &api).await?);
     let seen = served(&belfry.ops_url(), &operators).await?;
     ensure!(seen == described(true)?, "{seen:#?}");
-    // Nothing is at either that the other has.
+    // Neither listener serves the other's paths.
     for (url, foreign) in [(client.url(), "/metrics"), (&belfry.ops_url(), "/v1/projectors")] {
         ensure!(reqwest::get(format!("{url}{foreign}")).await?.status() == StatusCode::NOT_FOUND, "{url}{foreign}");
     }
     belfry.terminate().await
 }
 
-/// Run a program; what it wrote, if it did not succeed.
+/// Runs a program. Returns an error with its output if it fails.
 async fn run(program: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(program);
-    // What programs leave behind does not belong into the checkout.
+    // Programs leave files in their working directory, so it must not be the checkout.
     command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR")).kill_on_drop(true);
     let output = command.output().await;
-    let output = output.with_context(|| format!("{} cannot be run", program.display()))?;
+    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{} {arguments:?}: {}\n{stdout}{stderr}", program.display(), output.status);
     Ok(())
 }
 
-/// A Python environment with what tests/openapi/requirements.txt names, made once.
+/// Returns a Python environment with the packages of tests/openapi/requirements.txt. It is created once, and again when
+/// that file changes.
 async fn python_environment() -> Result<PathBuf> {
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/requirements.txt");
     let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi-python");
@@ -114,7 +115,7 @@ async fn the_description_is_valid_and_every_answer_is_described() -> Result<()> 
     let belfry = BelfryProcess::start(directory.path()).await?;
     let (api, operators) = paths();
     let client = belfry.client();
-    // So that there is something to be found.
+    // Data for the requests to find.
     for number in 0..3 {
         ensure!(client.post(&results_ready(&Batch::number(number))).await?.status == StatusCode::CREATED);
     }
@@ -131,11 +132,11 @@ async fn the_description_is_valid_and_every_answer_is_described() -> Result<()> 
             "30",
             "--no-color",
         ]);
-        // A feed has no end; what it answers is tested elsewhere.
+        // A feed never ends; other tests cover its responses.
         for path in paths.into_iter().filter(|path| *path != "/v1/feed") {
             arguments.extend(["--include-path", path]);
         }
-        // The client cannot make components; `admission.rs` uploads real ones and broken ones.
+        // The client cannot generate components; `admission.rs` uploads valid and broken ones.
         arguments.extend(["--exclude-operation-id", "uploadRelease"]);
         run(&bin.join("schemathesis"), &arguments).await?;
     }

@@ -1,5 +1,5 @@
-//! What Kafka refuses: parked with its key or its topic, sent again in order, or discarded; and what is refused before it is
-//! recorded.
+//! Entries that Kafka rejects are parked by key or by topic, sent again in order, or discarded. Some events are rejected
+//! before they are recorded.
 
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::TEACHER_RESULTS;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-/// What a topic takes at most after somebody lowered it.
+/// `max.message.bytes` of a topic after it is lowered.
 const LOW: &str = "4000";
 
 fn event(topic: &str, key: &str, text: &str) -> Value {
@@ -24,7 +24,7 @@ fn event(topic: &str, key: &str, text: &str) -> Value {
     })
 }
 
-/// A text that does not get smaller by compression.
+/// Returns a text of at least this number of bytes that does not compress well.
 fn long(bytes: usize) -> String {
     (0..bytes / 36 + 1).map(|_| Uuid::new_v4().to_string()).collect()
 }
@@ -38,7 +38,7 @@ async fn post(client: &Client, event: &Value) -> Result<String> {
 async fn ids(kafka: &Kafka, topic: &str, key: &str) -> Result<Vec<String>> {
     let records = kafka.read_topic(topic).await?;
     let of_key = records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes()));
-    // What was not noted as acknowledged when a session ended is repeated; first appearances count.
+    // Entries whose acknowledgement was not recorded when a session ended are sent again, so only first appearances count.
     let mut ids: Vec<String> = Vec::new();
     for id in of_key.filter_map(|record| record.header("event_id")) {
         if !ids.iter().any(|known| known == id) {
@@ -60,7 +60,7 @@ async fn service(kafka: &Kafka, store: &str, notifications: &str) -> Result<Test
         ("kafka.topics", "[]"),
         ("sink.kafka.enabled", "true"),
         ("notification.topic", notifications),
-        // Whatever their type, each to a topic of its test.
+        // Events of all types, each published to its test's own topic.
         ("publish.topics", r#"["*"]"#),
     ];
     TestService::start_with(TEACHER_RESULTS, &settings).await
@@ -80,24 +80,25 @@ async fn a_refused_entry_holds_up_its_key_until_it_is_unparked_or_discarded() ->
     let first = post(&client, &event(&topic, "a", "small")).await?;
     eventually("the first is sent", async || ids(kafka, &topic, "a").await, |ids| ids.len() == 1).await?;
     kafka.set_topic(&topic, &[("max.message.bytes", LOW)]).await?;
-    // What Belfry knows of the topic is older than that, so it takes what the broker will refuse.
+    // Belfry's copy of the topic's settings is older, so it accepts an event that the broker will reject.
     let large = post(&client, &event(&topic, "a", &long(20_000))).await?;
     let behind = post(&client, &event(&topic, "a", "behind")).await?;
     let other = post(&client, &event(&topic, "b", "small")).await?;
-    eventually("the other key is sent", async || ids(kafka, &topic, "b").await, |ids| *ids == [other.clone()]).await?;
+    eventually("the other key's entry is sent", async || ids(kafka, &topic, "b").await, |ids| *ids == [other.clone()])
+        .await?;
     let held = eventually("both are parked", async || parked(&client).await, |held| held.len() == 2).await?;
     ensure!(held.iter().all(|entry| entry["key"] == "a" && entry["sink"] == "kafka"), "{held:?}");
     ensure!(held[0]["error"].as_str().is_some_and(|error| error.contains("max.message.bytes")), "{held:?}");
     let sent = ids(kafka, &topic, "a").await?;
-    ensure!(sent == [first.clone()], "of {first}, {large}, {behind} there was sent {sent:?}");
+    ensure!(sent == [first.clone()], "of {first}, {large} and {behind}, these were sent: {sent:?}");
     let listed = belfry(&["--url", &url, "parked", "list", "--topic", &topic, "--key", "a"]).await?;
     ensure!(listed.stdout.contains("an entry of its key was refused before"), "{listed:?}");
 
-    // Refused again, it stays, and so does what is behind it.
+    // Rejected again, it stays parked, and so do the entries behind it.
     let in_vain = belfry(&["--url", &url, "--output", "json", "parked", "unpark", "--key", "a"]).await?;
     ensure!(in_vain.json()? == [json!({ "entries": 2 })], "{in_vain:?}");
     let done = |held: &Vec<Value>| held.len() == 2 && held.iter().all(|entry| entry["request"].is_null());
-    eventually("it is refused again", async || parked(&client).await, done).await?;
+    eventually("it is rejected again", async || parked(&client).await, done).await?;
 
     kafka.set_topic(&topic, &[("max.message.bytes", "1000000")]).await?;
     let unparked = belfry(&["--url", &url, "parked", "unpark", "--topic", &topic]).await?;
@@ -110,7 +111,7 @@ async fn a_refused_entry_holds_up_its_key_until_it_is_unparked_or_discarded() ->
     kafka.set_topic(&topic, &[("max.message.bytes", LOW)]).await?;
     let taken = client.post(&event(&topic, "c", &long(20_000))).await?.status;
     let next = post(&client, &event(&topic, "c", "next")).await?;
-    // Now and then, what Belfry knows of the topic was renewed just then, and it was not taken.
+    // Occasionally, Belfry has just refreshed its copy of the topic's settings, and rejects the event.
     if taken == StatusCode::CREATED {
         let held = eventually("both are parked", async || parked(&client).await, |held| held.len() == 2).await?;
         let position = held[0]["position"].to_string();
@@ -118,7 +119,7 @@ async fn a_refused_entry_holds_up_its_key_until_it_is_unparked_or_discarded() ->
             belfry(&["--url", &url, "parked", "discard", "--position", &position, "--reason", "a test"]).await?;
         ensure!(discarded.code == Some(0), "{discarded:?}");
     }
-    eventually("its key is free", async || ids(kafka, &topic, "c").await, |ids| *ids == [next.clone()]).await?;
+    eventually("its key is unblocked", async || ids(kafka, &topic, "c").await, |ids| *ids == [next.clone()]).await?;
     if taken == StatusCode::CREATED {
         let mut log = PgConnection::connect(&database.url).await?;
         let kept = sqlx::query_as("SELECT discarded_by, reason, event_key FROM belfry.discarded WHERE sink = 'kafka'");
@@ -166,7 +167,7 @@ async fn what_kafka_would_never_take_is_refused_before_it_is_recorded() -> Resul
     ensure!(statuses == ["too-large", "unknown-topic", "accepted"], "{lines:?}");
     for event in [&large, &unknown] {
         let id = event["event_id"].as_str().unwrap_or_default();
-        ensure!(client.get(&format!("/v1/events/{id}")).await?.status == StatusCode::NOT_FOUND, "it is not recorded");
+        ensure!(client.get(&format!("/v1/events/{id}")).await?.status == StatusCode::NOT_FOUND, "it is recorded");
     }
     kafka.create_topic(&missing, 1, &[]).await?;
     let taken = async || Ok(client.post(&unknown).await?.status);
@@ -179,7 +180,7 @@ async fn what_kafka_would_never_take_is_refused_before_it_is_recorded() -> Resul
     Ok(())
 }
 
-/// A service with an entry that is parked, and what its content was.
+/// A service with one parked entry, and the id of the entry's event.
 struct OneParked {
     service: TestService,
     kafka: &'static Kafka,
@@ -216,7 +217,8 @@ impl OneParked {
         Ok(ids(self.kafka, &self.topic, "a").await?.contains(&self.id))
     }
 
-    /// Whether it is noted as sent, or why it was not; none if nothing is noted.
+    /// Returns `Some(None)` if the entry is recorded as sent, `Some` with the reason if it is recorded as withheld, and
+    /// `None` if nothing is recorded.
     async fn noted(&mut self) -> Result<Option<Option<String>>> {
         Ok(sqlx::query_scalar("SELECT withheld FROM belfry.unparked WHERE sink = 'kafka' AND id = $1")
             .bind(self.position)
@@ -228,12 +230,12 @@ impl OneParked {
 #[tokio::test]
 async fn a_parked_entry_outlives_its_row_in_the_log() -> Result<()> {
     let mut one = OneParked::new("outlives").await?;
-    // As retention does it after log_days, which drops all of a range.
+    // Like retention after log_days, which drops whole ranges.
     sqlx::query("DELETE FROM belfry.outbox").execute(&mut one.log).await?;
     one.unpark().await?;
     eventually("it is sent", async || one.is_sent().await, |sent| *sent).await?;
-    eventually("it is parked no more", async || parked(&one.service.client()).await, Vec::is_empty).await?;
-    ensure!(one.noted().await? == Some(None), "it is noted as sent");
+    eventually("it is no longer parked", async || parked(&one.service.client()).await, Vec::is_empty).await?;
+    ensure!(one.noted().await? == Some(None), "it is not recorded as sent");
     one.service.stop().await;
     Ok(())
 }
@@ -241,14 +243,14 @@ async fn a_parked_entry_outlives_its_row_in_the_log() -> Result<()> {
 #[tokio::test]
 async fn a_parked_entry_without_content_is_not_claimed_to_be_sent() -> Result<()> {
     let mut one = OneParked::new("lost").await?;
-    // Parked by an earlier version, and then retired.
+    // Like an entry that an earlier version parked, and that was then retired.
     sqlx::raw_sql("UPDATE belfry.parked SET payload = NULL; DELETE FROM belfry.outbox").execute(&mut one.log).await?;
     one.unpark().await?;
     let client = one.service.client();
     let refused = |held: &Vec<Value>| held.len() == 1 && held[0]["request"].is_null();
     let held = eventually("it stays parked", async || parked(&client).await, refused).await?;
     ensure!(held[0]["error"].as_str().is_some_and(|error| error.contains("discard it")), "{held:?}");
-    ensure!(one.noted().await?.is_none() && !one.is_sent().await?, "nothing claims that it was sent");
+    ensure!(one.noted().await?.is_none() && !one.is_sent().await?, "it is recorded as sent, or was sent");
     one.service.stop().await;
     Ok(())
 }
@@ -258,12 +260,12 @@ async fn a_parked_entry_that_has_expired_is_withheld() -> Result<()> {
     let mut one = OneParked::new("expired").await?;
     sqlx::query("UPDATE belfry.parked SET expires_at = now() - interval '1 s'").execute(&mut one.log).await?;
     one.unpark().await?;
-    eventually("it is parked no more", async || parked(&one.service.client()).await, Vec::is_empty).await?;
-    ensure!(one.noted().await? == Some(Some("expired".to_owned())), "why it was not sent is known");
+    eventually("it is no longer parked", async || parked(&one.service.client()).await, Vec::is_empty).await?;
+    ensure!(one.noted().await? == Some(Some("expired".to_owned())), "it is not recorded as expired");
     let next = post(&one.service.client(), &event(&one.topic, "a", "next")).await?;
     let seen = async || ids(one.kafka, &one.topic, "a").await;
-    eventually("its key is free", seen, |ids| ids.last() == Some(&next)).await?;
-    ensure!(!one.is_sent().await?, "it was sent after its time");
+    eventually("its key is unblocked", seen, |ids| ids.last() == Some(&next)).await?;
+    ensure!(!one.is_sent().await?, "it was sent after it expired");
     one.service.stop().await;
     Ok(())
 }
@@ -274,7 +276,7 @@ async fn a_paused_sink_unparks_nothing() -> Result<()> {
     let (client, url) = (one.service.client(), one.service.client().url().to_owned());
     let paused = belfry(&["--url", &url, "pause", "sink", "kafka", "--reason", "a test"]).await?;
     ensure!(paused.code == Some(0), "{paused:?}");
-    // The relay has seen it.
+    // Time for the relay to see the pause.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     one.unpark().await?;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
@@ -287,7 +289,7 @@ async fn a_paused_sink_unparks_nothing() -> Result<()> {
     Ok(())
 }
 
-/// What `/readyz` says in a word.
+/// Returns the short text of `/readyz`.
 async fn readiness(service: &TestService) -> Result<String> {
     Ok(reqwest::get(format!("{}/readyz", service.ops_url())).await?.error_for_status()?.text().await?)
 }
@@ -319,29 +321,30 @@ async fn what_a_service_submits_waits_for_its_topic_and_holds_up_no_other() -> R
         );
     }
     source.wait_until_read().await?;
-    let held = eventually("all wait", async || parked(&client).await, |held| held.len() == 50).await?;
+    let held = eventually("all are parked", async || parked(&client).await, |held| held.len() == 50).await?;
     ensure!(held.iter().all(|entry| entry["scope"] == "topic" && entry["topic"] == missing.as_str()), "{held:?}");
     let mut log = PgConnection::connect(&store.url).await?;
     let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM belfry.dead_letter").fetch_one(&mut log).await?;
     ensure!(letters == 0, "{letters} dead letters");
-    let said = eventually("it is told", async || readiness(&service).await, |said| said != "ok\n").await?;
+    let said =
+        eventually("the readiness report shows it", async || readiness(&service).await, |said| said != "ok\n").await?;
     ensure!(said.starts_with("degraded: sink kafka holds back topic ") && said.contains(&missing), "{said}");
     let metrics = service.metrics().await?;
     ensure!(metrics.contains(r#"belfry_held_topics{sink="kafka"}"#), "{metrics}");
 
     let other = source.submit(&event(&there, "a", "other").to_string(), None).await?.to_string();
-    eventually("other topics go on", async || ids(kafka, &there, "a").await, |ids| *ids == [other.clone()]).await?;
-    // Nothing of it is lost by a restart.
+    eventually("other topics continue", async || ids(kafka, &there, "a").await, |ids| *ids == [other.clone()]).await?;
+    // A restart loses none of the entries.
     let service = service.restart().await?;
     let client = service.client();
     kafka.create_topic(&missing, 2, &[]).await?;
     let of_a: Vec<String> = early.iter().step_by(2).cloned().collect();
     eventually("they arrive in order", async || ids(kafka, &missing, "a").await, |ids| *ids == of_a).await?;
     eventually("nothing is parked", async || parked(&client).await, Vec::is_empty).await?;
-    eventually("all is well", async || readiness(&service).await, |said| said == "ok\n").await?;
+    eventually("the readiness report is ok", async || readiness(&service).await, |said| said == "ok\n").await?;
     let late = source.submit(&event(&missing, "b", "late").to_string(), None).await?.to_string();
     let of_b: Vec<String> = early.iter().skip(1).step_by(2).cloned().chain([late]).collect();
-    eventually("and so do later ones", async || ids(kafka, &missing, "b").await, |ids| *ids == of_b).await?;
+    eventually("later events arrive as well", async || ids(kafka, &missing, "b").await, |ids| *ids == of_b).await?;
     service.stop().await;
     Ok(())
 }
@@ -364,12 +367,12 @@ async fn entries_of_a_topic_that_is_never_made_can_be_discarded() -> Result<()> 
     for key in ["a", "b"] {
         source.submit(&event(&missing, key, "for nobody").to_string(), None).await?;
     }
-    eventually("both wait", async || parked(&client).await, |held| held.len() == 2).await?;
+    eventually("both are parked", async || parked(&client).await, |held| held.len() == 2).await?;
     let url = client.url().to_owned();
     let unparked = belfry(&["--url", &url, "parked", "unpark", "--topic", &missing]).await?;
     ensure!(unparked.code == Some(0), "{unparked:?}");
     let in_vain = |held: &Vec<Value>| held.len() == 2 && held.iter().all(|entry| entry["request"].is_null());
-    eventually("they still wait", async || parked(&client).await, in_vain).await?;
+    eventually("they are still parked", async || parked(&client).await, in_vain).await?;
     let discarded =
         belfry(&["--url", &url, "parked", "discard", "--topic", &missing, "--reason", "a topic of nobody"]).await?;
     ensure!(discarded.code == Some(0), "{discarded:?}");
@@ -400,7 +403,7 @@ async fn only_chosen_types_are_published_and_all_are_recorded() -> Result<()> {
     let client = service.client();
     let posted = client.post(&event(&chosen, "a", "one")).await?;
     ensure!(posted.status == StatusCode::CREATED && posted.body["published"] == true, "{posted:?}");
-    // Whether its topic is there does not matter.
+    // Its topic need not exist.
     let unchosen = client.post(&event("nobody.chose.this.v1", "a", "two")).await?;
     ensure!(unchosen.status == StatusCode::CREATED && unchosen.body["published"] == false, "{unchosen:?}");
     let position = unchosen.body["position"].as_i64().context("a position")?;
@@ -439,7 +442,7 @@ async fn an_entry_that_expires_in_the_log_shows_as_such() -> Result<()> {
     let service = TestService::start_with(HOSTILE, &settings).await?;
     let client = service.client();
     client.push_and_activate(HOSTILE, &json!({ "behaviour": "expires-later" })).await?;
-    // Its time passes between the commit and the relay.
+    // It expires between the commit and the relay.
     let mut log = PgConnection::connect(&database.url).await?;
     let expire = "CREATE FUNCTION expire() RETURNS trigger LANGUAGE plpgsql AS \
                     $$ BEGIN NEW.expires_at := now() - interval '1 s'; RETURN NEW; END $$; \
@@ -451,10 +454,10 @@ async fn an_entry_that_expires_in_the_log_shows_as_such() -> Result<()> {
     let url = client.url().to_owned();
     let explained = async || Ok(client.get(&format!("/v1/notifications/{id}")).await?.body);
     let expired = |body: &Value| body["deliveries"][0]["state"] == "expired";
-    let body = eventually("it is left out", explained, expired).await?;
+    let body = eventually("it is shown as expired", explained, expired).await?;
     ensure!(body["deliveries"][0]["at"].is_string() && body["expires_at"].is_string(), "{body}");
     let told = belfry(&["--url", &url, "explain", &id]).await?;
-    ensure!(told.stdout.contains("left out: its time had passed"), "{told:?}");
+    ensure!(told.stdout.contains("skipped as expired"), "{told:?}");
 
     let mut feed = client.feed("from=beginning", None).await?;
     let shown = Client::collect(&mut feed, 1).await?;

@@ -1,4 +1,4 @@
-//! What events say and whom they are about stays out of logs, metrics and refusals.
+//! The content of events and the people they are about appear in no log, metric or error response.
 
 use anyhow::{Result, ensure};
 use belfry_artifacts::programs;
@@ -6,7 +6,7 @@ use belfry_tests::{Batch, BelfryProcess, results_ready};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// Stands where personal data would.
+/// A marker in place of personal data.
 const CANARY: &str = "canary-in-the-tower";
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn payloads_and_recipients_appear_neither_in_logs_nor_in_metrics() -> Resu
     malformed["data"]["total_essays"] = json!(CANARY);
     for text in [malformed.to_string(), format!("\"{CANARY}\""), format!("{{\"{CANARY}\":1,\"{CANARY}\":2}}")] {
         let refused = client.post_text(text).await?;
-        ensure!(!refused.body.to_string().contains(CANARY), "a refusal quotes the event: {}", refused.body);
+        ensure!(!refused.body.to_string().contains(CANARY), "an error response quotes the event: {}", refused.body);
     }
     // Rules that fail, and one that prints.
     for behaviour in ["trap", "invalid-payload", "print"] {
@@ -39,7 +39,7 @@ async fn payloads_and_recipients_appear_neither_in_logs_nor_in_metrics() -> Resu
     ensure!(metrics.contains("belfry_dead_letters_total"), "{metrics}");
     ensure!(!metrics.contains(CANARY), "{metrics}");
     let log = service.log()?;
-    ensure!(log.lines().count() > 10, "the log has hardly anything that could quote an event: {log}");
+    ensure!(log.lines().count() > 10, "the log has too few lines for this check to mean anything: {log}");
     ensure!(!log.contains(CANARY), "{log}");
     service.terminate().await
 }

@@ -1,4 +1,4 @@
-//! Redis as a sink, and as what wakes replicas: whatever happens to it costs time and nothing else.
+//! Redis as a sink, and as the channel that wakes replicas: its failures cost time and nothing else.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What a replica has to find by itself, because nobody told it: a heartbeat, with some room for a busy machine.
+/// Time limit for a replica to detect an entry without being woken: one heartbeat, with some slack for a busy machine.
 const HEARTBEAT: Duration = Duration::from_secs(7);
 
 async fn connect(redis: &Redis) -> Result<MultiplexedConnection> {
@@ -32,7 +32,7 @@ async fn hear(listener: &mut PubSub) -> Result<String> {
     Ok(message.context("the connection is closed")?.get_payload()?)
 }
 
-/// A teacher whom no other test has.
+/// Returns a teacher's id that no other test uses.
 fn teacher() -> String {
     format!("teacher-björn-{}", Uuid::new_v4())
 }
@@ -65,7 +65,7 @@ async fn teachers_are_told_what_the_websocket_service_would_tell_them() -> Resul
     let heard = hear(&mut listener).await?;
     ensure!(serde_json::from_str::<Value>(&heard)? == expected, "{heard}");
 
-    // The next on the channel is the next notification: events themselves are passed over.
+    // The next message on the channel is the next notification: events themselves are not published there.
     belfry.client().post(&assessment(Uuid::new_v4(), &teacher)).await?;
     let heard: Value = serde_json::from_str(&hear(&mut listener).await?)?;
     ensure!(heard["event"] == "batch_assessment_completed", "{heard}");
@@ -87,10 +87,10 @@ async fn what_could_not_be_told_is_told_when_redis_is_back() -> Result<()> {
     belfry.client().post(&batch(0)).await?;
     hear(&mut listener).await?;
 
-    // Standing still: what was sent may arrive later all the same, or be sent again.
+    // Redis is suspended: messages already sent to it may still arrive later, or be sent again.
     redis.pause().await?;
     for number in 1..=10 {
-        ensure!(belfry.client().post(&batch(number)).await?.status == 201, "events are taken");
+        ensure!(belfry.client().post(&batch(number)).await?.status == 201, "the event is not accepted");
     }
     let began = Instant::now();
     while belfry.readiness().await?["sinks"][0]["breaker"] == "closed" {
@@ -98,7 +98,7 @@ async fn what_could_not_be_told_is_told_when_redis_is_back() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     redis.resume()?;
-    // The first may be told once more: it was told, and not noted yet.
+    // The first may be published twice: it was published, but the position after it may not be recorded yet.
     let mut first = vec!["batch-0".to_owned()];
     while first.len() < 11 {
         let heard: Value = serde_json::from_str(&hear(&mut listener).await?)?;
@@ -110,9 +110,10 @@ async fn what_could_not_be_told_is_told_when_redis_is_back() -> Result<()> {
     let expected: Vec<String> = (0..=10).map(|number| format!("batch-{number}")).collect();
     ensure!(first == expected, "{first:?}");
 
-    // Away: nothing is published by the time it is back and somebody listens, if the sink's pause is long enough.
+    // Redis is down: whether anything is published after a new subscriber listens depends on the sink's backoff, so only
+    // the sink's position is checked.
     redis.kill().await?;
-    ensure!(belfry.client().post(&batch(11)).await?.status == 201, "events are taken");
+    ensure!(belfry.client().post(&batch(11)).await?.status == 201, "the event is not accepted");
     redis.restart().await?;
     belfry.client().post(&batch(12)).await?;
     let mut position = 0;
@@ -125,8 +126,8 @@ async fn what_could_not_be_told_is_told_when_redis_is_back() -> Result<()> {
     belfry.terminate().await
 }
 
-/// Post an event to one replica, and see its notification at the feed of another and in what its sink writes. Gives how
-/// long both took.
+/// Posts an event to one replica, and waits for its notification in another replica's feed and in the output of its sink.
+/// Returns how long both took.
 async fn arrives(
     one: &Replica,
     other: &Replica,
@@ -138,7 +139,7 @@ async fn arrives(
     let posted = one.client().post(&results_ready(&batch)).await?;
     ensure!(posted.status == 201, "{posted:?}");
     let answered = began.elapsed();
-    ensure!(answered < Duration::from_secs(1), "somebody waited for Redis: {answered:?}");
+    ensure!(answered < Duration::from_secs(1), "the request waited for Redis: {answered:?}");
     let shown = Client::collect(feed, 1).await?;
     ensure!(shown[0].data["data"]["batch_id"] == batch.batch_id, "{shown:?}");
     loop {
@@ -168,7 +169,7 @@ async fn whatever_happens_to_redis_costs_time_and_nothing_else() -> Result<()> {
     redis::cmd("FLUSHALL").query_async::<()>(&mut connect(&redis).await?).await?;
     let flushed = arrives(&one, &other, &mut feed, 1).await?;
 
-    // Somebody takes the wakes before the sink's holder does.
+    // Another client pops the wakes before the holder of the sink's lease does.
     let thief = tokio::spawn({
         let mut connection = connect(&redis).await?;
         connection.set_response_timeout(PATIENCE);
@@ -183,7 +184,7 @@ async fn whatever_happens_to_redis_costs_time_and_nothing_else() -> Result<()> {
     let stolen = arrives(&one, &other, &mut feed, 2).await?;
     thief.abort();
 
-    // Something else lies where the wakes should.
+    // The key of the wakes holds a string instead of a list.
     let mut connection = connect(&redis).await?;
     redis::cmd("DEL").arg("outbox:wake:stdout").query_async::<()>(&mut connection).await?;
     redis::cmd("SET").arg("outbox:wake:stdout").arg("spoilt").query_async::<()>(&mut connection).await?;
@@ -207,17 +208,17 @@ async fn whatever_happens_to_redis_costs_time_and_nothing_else() -> Result<()> {
     }
     let restarted = arrives(&one, &other, &mut feed, 8).await?;
     println!(
-        "told {told:?}, flushed {flushed:?}, wakes stolen {stolen:?}, list spoilt {spoilt:?}, paused {paused:?} \
-         (noticed after {still:?}, then {without:?}; back after {back:?}), resumed {resumed:?}, killed {killed:?}, \
-         restarted {restarted:?}"
+        "woken {told:?}, flushed {flushed:?}, wakes stolen {stolen:?}, list overwritten {spoilt:?}, paused {paused:?} \
+         (noticed after {still:?}, then {without:?}; connected again after {back:?}), resumed {resumed:?}, \
+         killed {killed:?}, restarted {restarted:?}"
     );
     for took in [told, flushed, stolen, spoilt, resumed, restarted] {
-        ensure!(took < Duration::from_secs(1), "Redis was there: {took:?}");
+        ensure!(took < Duration::from_secs(1), "it took {took:?} although Redis was available");
     }
     for took in [paused, without, killed] {
         ensure!(took < HEARTBEAT, "{took:?}");
     }
-    ensure!(other.output()?.len() == 18, "nothing is written twice");
+    ensure!(other.output()?.len() == 18, "not every entry is written exactly once");
     Ok(())
 }
 
@@ -235,7 +236,7 @@ async fn deployments_with_a_prefix_each_do_not_hear_each_other() -> Result<()> {
     }
     other.client().post(&results_ready(&Batch::number(1))).await?;
     // Event and notification.
-    ensure!(hear(&mut ours).await? == "2", "where the log ends");
+    ensure!(hear(&mut ours).await? == "2", "the wake does not carry the end of the log");
     let mut connection = connect(redis).await?;
     let subscribed: Vec<(String, i64)> = redis::cmd("PUBSUB")
         .arg("NUMSUB")
@@ -243,7 +244,7 @@ async fn deployments_with_a_prefix_each_do_not_hear_each_other() -> Result<()> {
         .query_async(&mut connection)
         .await?;
     let listeners: Vec<i64> = subscribed.iter().map(|(_, listeners)| *listeners).collect();
-    ensure!(listeners == [3, 2, 2, 2], "this test and both replicas: {subscribed:?}");
+    ensure!(listeners == [3, 2, 2, 2], "the subscribers are not this test and both replicas: {subscribed:?}");
     one.terminate().await?;
     other.terminate().await.map(drop)
 }
@@ -276,7 +277,7 @@ async fn a_forged_wake_makes_nobody_pass_over_anything() -> Result<()> {
     }
     let end = other.readiness().await?["heartbeat"]["log_end"].as_i64().context("the log's end")?;
     ensure!(end == 18, "the end of the log is {end}");
-    ensure!(other.output()?.len() == 18, "each is written once");
+    ensure!(other.output()?.len() == 18, "not every entry is written exactly once");
     Ok(())
 }
 
@@ -302,7 +303,7 @@ async fn a_flood_of_forged_wakes_does_not_keep_the_database_busy() -> Result<()>
         }
         messages.query_async::<()>(&mut connection).await?;
     }
-    // What a connection counted is told when it rests.
+    // A session reports its statistics when it is idle.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let transactions = calls().await? - before;
     println!("{transactions} transactions in 5 s of which 3 s were flooded");
@@ -321,8 +322,8 @@ async fn redis_is_reached_over_tls_and_strangers_are_not_trusted() -> Result<()>
     let trusting = Replica::start(&database, Some(&redis.url()), &[authority]).await?;
     trusting.wait_for_redis("connected").await?;
     let strange = Replica::start(&database, Some(&redis.url()), &[]).await?;
-    wait_for_log(&strange, "Redis is away").await?;
-    ensure!(strange.readiness().await?["redis"] == "disconnected", "it trusts anybody");
+    wait_for_log(&strange, "Redis is unavailable").await?;
+    ensure!(strange.readiness().await?["redis"] == "disconnected", "it trusts an unknown certificate authority");
     Ok(())
 }
 
@@ -337,10 +338,10 @@ async fn the_password_of_redis_is_never_told() -> Result<()> {
     std::fs::write(&file, format!("{with_password}\n"))?;
     let settings = [("redis.url_file", file.display().to_string()), ("log.level", "debug".to_owned())];
     let replica = Replica::start(&database, None, &settings).await?;
-    wait_for_log(&replica, "Redis is away").await?;
+    wait_for_log(&replica, "Redis is unavailable").await?;
     ensure!(!replica.process().log()?.contains(CANARY), "{}", replica.process().log()?);
 
-    // One that is no address is refused, and not quoted.
+    // Invalid settings are rejected, and the message does not quote the URL.
     for (url, word) in [(format!("redis://:{CANARY}@"), "redis.url"), (with_password, "redis.ca_file")] {
         let settings = [("redis.url", url), ("redis.ca_file", file.display().to_string())];
         let refused = BelfryProcess::start_with(directory.path(), &settings).await.err().context("it starts")?;

@@ -1,4 +1,4 @@
-//! What a release would have made of recorded events: each planted difference is found, and none is invented.
+//! Replays of recorded events with a candidate release: each planted difference is found, and none is invented.
 
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::{TEACHER_RESULTS, URGENT_FAILURES, programs};
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// More than a page of the log, with their notifications.
+/// Together with their notifications, more than one page of the log.
 const BATCHES: u64 = 2500;
 const ASSESSMENTS: u64 = 250;
-/// Every so many batches one has failures.
+/// Batches whose number is a multiple of this have failures.
 const FAILED: u64 = 10;
 const CHANGED: u64 = BATCHES / FAILED;
 const ALL: u64 = BATCHES + ASSESSMENTS;
 
-/// Batches, some with failures, and assessments in between.
+/// Posts batches, some with failures, and assessments in between.
 async fn post(client: &Client) -> Result<()> {
     let mut lines = String::new();
     for number in 0..BATCHES {
@@ -54,7 +54,7 @@ fn sums(report: &Value) -> [u64; 6] {
         .map(|name| report["notifications"][name].as_u64().unwrap_or(u64::MAX))
 }
 
-/// The same on either store.
+/// Checks the reports of several replays. They are the same on both stores.
 async fn differences_are_found(client: &Client) -> Result<()> {
     post(client).await?;
     let urgent = push(client, URGENT_FAILURES).await?;
@@ -64,7 +64,7 @@ async fn differences_are_found(client: &Client) -> Result<()> {
     ensure!(sums(&same) == [ALL, ALL, ALL, 0, 0, 0] && same["events"]["differing"] == 0, "{same}");
     ensure!(same["events"]["projected"] == ALL && same["samples"] == json!([]), "{same}");
 
-    // Batches with failures get another priority, a deadline and other words; nothing else changes.
+    // Batches with failures get another priority, a deadline and another message; nothing else changes.
     let changed = report(client, &["--candidate", &urgent]).await?;
     ensure!(sums(&changed) == [ALL, ALL, ALL - CHANGED, 0, 0, CHANGED], "{changed}");
     ensure!(changed["events"]["differing"] == CHANGED, "{changed}");
@@ -83,7 +83,7 @@ async fn differences_are_found(client: &Client) -> Result<()> {
     };
     ensure!(volume("baseline") == ALL && volume("candidate") == ALL, "{changed}");
 
-    // One that says nothing of assessments and makes all else urgent; and the way back.
+    // A release that ignores assessments and makes all other notifications urgent; then the same in reverse.
     let removed = report(client, &["--candidate", &forgetful]).await?;
     ensure!(sums(&removed) == [ALL, BATCHES, 0, 0, ASSESSMENTS, BATCHES], "{removed}");
     let kinds = removed["kinds"].as_array().context("kinds")?;
@@ -93,7 +93,7 @@ async fn differences_are_found(client: &Client) -> Result<()> {
     let added = report(client, &["--candidate", "1", "--baseline", &forgetful]).await?;
     ensure!(sums(&added) == [BATCHES, ALL, 0, ASSESSMENTS, 0, BATCHES], "{added}");
 
-    // A sample is about as large as it should be, and the same each time.
+    // A sample has about the requested size, and is the same each time.
     let sample = |text: &Value| text["events"]["projected"].as_u64().unwrap_or_default();
     let some = report(client, &["--candidate", &urgent, "--sample", "500"]).await?;
     ensure!((400..600).contains(&sample(&some)), "{some}");
@@ -103,12 +103,9 @@ async fn differences_are_found(client: &Client) -> Result<()> {
     let of_teacher = (0..BATCHES).filter(|number| number % 7 == 3).count() as u64;
     ensure!(sample(&about) == of_teacher, "{about}");
 
-    // Against what was issued: by the release that served then, and afterwards by another.
+    // Compared with recorded notifications: first only of the release that served then, afterwards also of another one.
     let recorded = report(client, &["--candidate", &urgent, "--baseline", "recorded"]).await?;
-    ensure!(
-        sums(&recorded) == [ALL, ALL, ALL - CHANGED, 0, 0, CHANGED],
-        "nothing that was replayed is issued: {recorded}"
-    );
+    ensure!(sums(&recorded) == [ALL, ALL, ALL - CHANGED, 0, 0, CHANGED], "a replay issued notifications: {recorded}");
     client.activate("teacher-results", urgent.parse()?).await?;
     let later = results_ready(&Batch { failed: 1, ..Batch::number(1_000_000) });
     ensure!(client.post(&later).await?.status == 201);
@@ -136,7 +133,7 @@ async fn planted_differences_are_found_and_none_is_invented_on_postgresql() -> R
 async fn a_replay_is_a_gate_for_scripts_and_a_page_for_people() -> Result<()> {
     let service = TestService::start().await?;
     let client = service.client();
-    // What a teacher is called must not become part of the page's code.
+    // A teacher's id must not become code in the page.
     let teacher = "<script>alert(1)</script>".to_owned();
     for number in 0..20 {
         let batch = Batch { failed: i64::from(number < 5), teacher: teacher.clone(), ..Batch::number(number) };
@@ -157,7 +154,7 @@ async fn a_replay_is_a_gate_for_scripts_and_a_page_for_people() -> Result<()> {
     }
     let stops = replay(&client, &["--candidate", &urgent, "--fail-on", "removed>0", "--fail-on", "changed>=5"]).await?;
     ensure!(stops.code == Some(3) && stops.stderr.contains("changed>=5: 5"), "{stops:?}");
-    ensure!(!stops.stdout.is_empty(), "the report is shown all the same");
+    ensure!(!stops.stdout.is_empty(), "the report is not shown");
     let shown = belfry(&["--url", client.url(), "replay", "teacher-results", "--candidate", &urgent]).await?;
     for word in ["20 events projected", "priority before", "immediate", "recipient affected", "for example"] {
         ensure!(shown.stdout.contains(word), "{word}: {}", shown.stdout);
@@ -183,7 +180,7 @@ async fn what_cannot_be_replayed_is_refused_and_one_that_is_left_ends() -> Resul
     let ended = replay(&client, &["--candidate", "77"]).await?;
     ensure!(ended.code == Some(4), "{ended:?}");
 
-    // One at a time; and whoever hangs up makes room for the next.
+    // One replay runs at a time, and a client that disconnects makes room for the next.
     let slow = client.push(programs::HOSTILE, &json!({ "behaviour": "endless-loop" })).await?;
     let slow = slow.body["release_id"].as_i64().context("a release")?;
     let lines: String = (0..3000).map(|number| format!("{}\n", results_ready(&Batch::number(number)))).collect();
@@ -243,7 +240,7 @@ async fn a_release_serves_only_after_a_replay_where_that_is_asked_for() -> Resul
     let canary = ["--url", client.url(), "trial", "canary", &urgent];
     let refused = belfry(&canary).await?;
     ensure!(refused.code == Some(5) && refused.stderr.contains("belfry replay teacher-results"), "{refused:?}");
-    // A shadow tells nobody anything.
+    // A shadow sends no notifications.
     let shadow = belfry(&["--url", client.url(), "trial", "shadow", &urgent]).await?;
     ensure!(shadow.code == Some(0), "{shadow:?}");
     // Another release's replay does not count.
@@ -255,10 +252,10 @@ async fn a_release_serves_only_after_a_replay_where_that_is_asked_for() -> Resul
     ensure!(noted["detail"]["events"] == 20 && noted["detail"]["baseline_id"] == 1, "{noted}");
     let taken = activate(&urgent).await?;
     ensure!(taken.code == Some(0), "{taken:?}");
-    // That was compared with a release that does not serve any more.
+    // Its replay compared it with a release that no longer serves.
     let refused = activate(&forgetful).await?;
     ensure!(refused.code == Some(5), "{refused:?}");
-    // What has served may serve again at any time.
+    // A release that has served may serve again at any time.
     let back = belfry(&["--url", client.url(), "release", "rollback", "teacher-results"]).await?;
     ensure!(back.code == Some(0), "{back:?}");
     ensure!(activate(&urgent).await?.code == Some(0));

@@ -1,5 +1,5 @@
-//! Several replicas on one PostgreSQL: they see each other's entries, change sinks between them, and agree on what
-//! serves; with Redis at once, without it a moment later.
+//! Several replicas on one PostgreSQL: they see each other's entries, hand over sinks, and agree on the serving release;
+//! immediately with Redis, slightly later without it.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-/// What waits for a replica to look by itself waits no longer, on a busy machine.
+/// Time limit for a replica to detect a change by polling, on a busy machine.
 const LOOKED: Duration = Duration::from_millis(1500);
 
-/// A Redis for one test: on a shared one others' wakes would be heard too.
+/// Starts a Redis for one test: on a shared one, replicas would also receive the wakes of other tests.
 async fn redis() -> Result<((Redis, TempDir), String)> {
     let directory = TempDir::new()?;
     let redis = Redis::start(directory.path()).await?;
@@ -39,8 +39,8 @@ async fn post(replica: &Replica, numbers: Range<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Post events to one replica, each after a pause, and see them at the feed of another. Gives how long each took, the
-/// shortest first.
+/// Posts events to one replica, each after a pause, and waits for them in another replica's feed. Returns how long each
+/// took, in ascending order.
 async fn from_post_to_feed(
     one: &Replica,
     other: &Replica,
@@ -63,13 +63,13 @@ async fn from_post_to_feed(
     Ok(took)
 }
 
-/// The batches whose notifications were written.
+/// Returns the batches whose notifications were written.
 fn batches(lines: &[Value]) -> Vec<String> {
     let notifications = lines.iter().filter(|line| line["metadata"]["belfry"].is_object());
     notifications.filter_map(|line| line["data"]["batch_id"].as_str().map(str::to_owned)).collect()
 }
 
-/// Nothing is missing, and first appearances are in order.
+/// Checks that no batch is missing, and that first appearances are in order.
 fn ensure_all_in_order(lines: &[Value], numbers: Range<u64>) -> Result<()> {
     let mut first = Vec::new();
     for batch in batches(lines) {
@@ -95,7 +95,7 @@ async fn a_feed_shows_at_once_what_another_replica_took() -> Result<()> {
     println!("post → other replica's feed: p50 {p50:?}, p98 {p98:?}; own feed: p50 {:?}, p98 {:?}", here[50], here[98]);
     let (sum, count) =
         (other.metric("belfry_wake_seconds_sum").await?, other.metric("belfry_wake_seconds_count").await?);
-    println!("hint → looked: {:.1} ms on average of {count}", sum / count * 1000.0);
+    println!("hint → poll: {:.1} ms on average of {count}", sum / count * 1000.0);
     ensure!(p50 < Duration::from_millis(100), "{there:?}");
     ensure!(count > 100.0, "it was not woken");
     Ok(())
@@ -105,20 +105,20 @@ async fn a_feed_shows_at_once_what_another_replica_took() -> Result<()> {
 async fn without_redis_a_feed_shows_it_after_a_look() -> Result<()> {
     let database = shared_postgres().await?.create_database().await?;
     let (one, other) = (start(&database, None).await?, start(&database, None).await?);
-    // So long that the other replica looks as seldom as it ever does.
+    // Long enough for the other replica to back off to its longest poll interval.
     let took = from_post_to_feed(&one, &other, 0..4, Duration::from_millis(2500)).await?;
     println!("post → other replica's feed, without Redis: {took:?}");
     ensure!(took[3] < LOOKED, "{took:?}");
     Ok(())
 }
 
-/// The epoch of a lease, and whether nobody holds it.
+/// Returns the epoch of a lease, and whether the lease is free.
 async fn lease(client: &mut PgConnection, name: &str) -> Result<(i64, bool)> {
     let query = "SELECT epoch, lease_until < clock_timestamp() FROM belfry.relay WHERE sink = $1";
     Ok(sqlx::query_as(query).bind(name).fetch_one(client).await?)
 }
 
-/// Watch a lease until it has another epoch. Gives how long nobody had it.
+/// Waits until a lease has another epoch. Returns how long it had no holder.
 async fn nobody_serves(client: &mut PgConnection, name: &str, epoch: i64) -> Result<Duration> {
     let began = Instant::now();
     let mut given_back = None;
@@ -130,7 +130,7 @@ async fn nobody_serves(client: &mut PgConnection, name: &str, epoch: i64) -> Res
         if free {
             given_back.get_or_insert_with(Instant::now);
         }
-        ensure!(began.elapsed() < Duration::from_secs(20), "nobody takes the lease");
+        ensure!(began.elapsed() < Duration::from_secs(20), "no replica acquires the lease");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -141,7 +141,7 @@ async fn hand_over(redis: Option<&str>) -> Result<()> {
     one.wait_until_it_serves("stdout").await?;
     let other = start(&database, redis).await?;
     post(&one, 0..20).await?;
-    ensure!(!other.serves("stdout").await?, "both serve");
+    ensure!(!other.serves("stdout").await?, "both replicas serve the sink");
     tokio::time::sleep(Duration::from_millis(2500)).await;
 
     let mut client = PgConnection::connect(&database.url).await?;
@@ -149,15 +149,15 @@ async fn hand_over(redis: Option<&str>) -> Result<()> {
     let began = Instant::now();
     let (written, took) = tokio::join!(one.terminate(), nobody_serves(&mut client, "stdout", epoch));
     let (took, since) = (took?, began.elapsed());
-    let how = if redis.is_some() { "told" } else { "by looking" };
-    println!("a lease is given back → taken, {how}: {took:?}; since SIGTERM {since:?}");
+    let how = if redis.is_some() { "woken" } else { "by polling" };
+    println!("lease released → acquired, {how}: {took:?}; since SIGTERM {since:?}");
     ensure!(took < Duration::from_secs(1), "{took:?}");
     other.wait_until_it_serves("stdout").await?;
     post(&other, 20..40).await?;
     let mut lines = written?;
     lines.extend(other.terminate().await?);
     ensure_all_in_order(&lines, 0..40)?;
-    ensure!(batches(&lines).len() == 40, "a clean hand-over repeats nothing: {lines:?}");
+    ensure!(batches(&lines).len() == 40, "a clean hand-over repeated entries: {lines:?}");
     Ok(())
 }
 
@@ -172,12 +172,12 @@ async fn without_redis_a_sink_changes_hands_after_a_look() -> Result<()> {
     hand_over(None).await
 }
 
-/// Wait until a replica has just looked at its database: it does so again in five seconds, unless it is told something.
+/// Waits until a replica has just polled its database. It polls again after five seconds, unless it is woken.
 async fn has_just_looked(replica: &Replica) -> Result<()> {
     let age = async || Ok(replica.readiness().await?["heartbeat"]["age_seconds"].as_f64().unwrap_or(f64::MAX));
-    // The looks that follow from its start are over once it has not looked for a while.
-    eventually("it rests", age, |age| *age > 2.0).await?;
-    eventually("it looks", age, |age| *age < 0.5).await.map(drop)
+    // The polls that follow its start are over once it has not polled for two seconds.
+    eventually("it is idle", age, |age| *age > 2.0).await?;
+    eventually("it polls", age, |age| *age < 0.5).await.map(drop)
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_services_database_changes_hands_at_once_when_its_replica_stops() -> R
     let server = shared_postgres().await?;
     let (database, service) = (server.create_database().await?, ServiceDatabase::create(server).await?);
     let (_redis, url) = redis().await?;
-    // Without sinks: their leases would tell of it too.
+    // Without sinks: the release of their leases would wake the other replica too.
     let settings = [("source.postgres", ServiceDatabase::setting(&[&service]))];
     let one = Replica::start(&database, Some(&url), &settings).await?;
     service.submit(&results_ready(&Batch::number(0)).to_string(), None).await?;
@@ -195,17 +195,17 @@ async fn a_services_database_changes_hands_at_once_when_its_replica_stops() -> R
     other.wait_for_redis("connected").await?;
     let mut client = PgConnection::connect(&database.url).await?;
     let (epoch, free) = lease(&mut client, LEASE).await?;
-    ensure!(!free && one.metric("belfry_lease_held").await? == 1.0, "it is read here");
+    ensure!(!free && one.metric("belfry_lease_held").await? == 1.0, "the first replica does not read it");
 
     has_just_looked(&other).await?;
     let (stopped, took) = tokio::join!(one.terminate(), nobody_serves(&mut client, LEASE, epoch));
     let took = took?;
     stopped?;
-    println!("a database's lease is given back → taken, told: {took:?}");
+    println!("lease of a database released → acquired, woken: {took:?}");
     ensure!(took < Duration::from_secs(1), "{took:?}");
     service.submit(&results_ready(&Batch::number(1)).to_string(), None).await?;
     service.wait_until_read().await?;
-    ensure!(other.metric("belfry_lease_held").await? == 1.0, "it is read there");
+    ensure!(other.metric("belfry_lease_held").await? == 1.0, "the other replica does not read it");
     other.terminate().await.map(drop)
 }
 
@@ -217,8 +217,8 @@ async fn what_is_asked_for_parked_entries_reaches_the_replica_that_serves_the_si
     one.wait_until_it_serves("stdout").await?;
     let other = start(&database, Some(&url)).await?;
     post(&one, 0..2).await?;
-    eventually("all is written", async || Ok(one.output()?.len()), |lines| *lines == 4).await?;
-    // As if the sink had refused the second event.
+    eventually("all entries are written", async || Ok(one.output()?.len()), |lines| *lines == 4).await?;
+    // As if the sink had rejected the second event.
     let mut client = PgConnection::connect(&database.url).await?;
     let planted = "INSERT INTO belfry.parked (sink, topic, event_key, id, error) \
                    SELECT 'stdout', topic, event_key, id, 'planted' FROM belfry.outbox WHERE id = 3";
@@ -230,11 +230,11 @@ async fn what_is_asked_for_parked_entries_reaches_the_replica_that_serves_the_si
     ensure!(asked.body["entries"] == 1, "{asked:?}");
     eventually("it is written again", async || Ok(one.output()?.len()), |lines| *lines == 5).await?;
     let took = began.elapsed();
-    println!("asked on another replica → done: {took:?}");
+    println!("requested on another replica → done: {took:?}");
     ensure!(took < Duration::from_secs(1), "{took:?}");
     let parked =
         async || Ok(sqlx::query_scalar::<_, i64>("SELECT count(*) FROM belfry.parked").fetch_one(&mut client).await?);
-    eventually("it is parked no more", parked, |parked| *parked == 0).await?;
+    eventually("it is no longer parked", parked, |parked| *parked == 0).await?;
     Ok(())
 }
 
@@ -248,7 +248,7 @@ async fn a_sink_is_taken_over_when_its_lease_has_ended() -> Result<()> {
     post(&one, 0..20).await?;
     let began = Instant::now();
     let mut lines = one.kill().await?;
-    // Nobody serves the sink meanwhile, but events are taken.
+    // No replica serves the sink meanwhile, but events are accepted.
     post(&other, 20..40).await?;
     other.wait_until_it_serves("stdout").await?;
     let took = began.elapsed();
@@ -258,7 +258,7 @@ async fn a_sink_is_taken_over_when_its_lease_has_ended() -> Result<()> {
     ensure_all_in_order(&lines, 0..40)
 }
 
-/// The quickest of three changes, there and back, is quick enough: the first of them compiles on either replica.
+/// Checks that the fastest of three rollouts, back and forth, is within the limit. The first one compiles on each replica.
 async fn roll_out(redis: Option<&str>, limit: Duration) -> Result<()> {
     let database = shared_postgres().await?.create_database().await?;
     let (one, other) = (start(&database, redis).await?, start(&database, redis).await?);
@@ -269,7 +269,7 @@ async fn roll_out(redis: Option<&str>, limit: Duration) -> Result<()> {
     let mut events = (0..).map(|number| results_ready(&Batch::number(number)));
     let mut quickest = Duration::MAX;
     for release in [&urgent, &today, &urgent] {
-        // So long that the other replica looks as seldom as it ever does.
+        // Long enough for the other replica to back off to its longest poll interval.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         client.activate("teacher-results", release["release_id"].as_i64().context("a release")?).await?;
         let began = Instant::now();
@@ -278,15 +278,15 @@ async fn roll_out(redis: Option<&str>, limit: Duration) -> Result<()> {
             let shown = Client::collect(&mut feed, 1).await?;
             Ok(shown[0].data["metadata"]["belfry"]["release"] == release["label"])
         };
-        // It serves at once where that was done, and the other knows what it is called.
+        // It serves at once on the replica that activated it, and the other replica's feed shows its label.
         ensure!(serves(&one).await?, "it does not serve where it was activated");
-        // On the other a little later.
+        // On the other replica it serves slightly later.
         while !serves(&other).await? {
             ensure!(began.elapsed() < Duration::from_secs(20), "it never serves: {}", other.process().log()?);
         }
         quickest = quickest.min(began.elapsed());
     }
-    let how = if redis.is_some() { "told" } else { "by looking" };
+    let how = if redis.is_some() { "woken" } else { "by polling" };
     println!("rollout → serves on another replica, {how}: {quickest:?}");
     ensure!(quickest < limit, "{quickest:?}");
     Ok(())
@@ -328,7 +328,7 @@ async fn an_idle_replica_asks_its_database_twelve_times_a_minute_at_most() -> Re
     let database = postgres.create_database().await?;
     let (one, other) = (start(&database, Some(&redis.url())).await?, start(&database, Some(&redis.url())).await?);
     post(&one, 0..5).await?;
-    // What follows from that, and from the start, is over by then.
+    // Activity that follows the posts and the start has ended by then.
     tokio::time::sleep(Duration::from_secs(3)).await;
 
     let written = || -> Result<usize> {
@@ -343,13 +343,13 @@ async fn an_idle_replica_asks_its_database_twelve_times_a_minute_at_most() -> Re
         Ok(line.context("a number of commands")?.trim().parse()?)
     };
     let before = (written()?, commands().await?);
-    ensure!(before.0 > 0, "nothing is logged");
+    ensure!(before.0 > 0, "no statement is logged");
     tokio::time::sleep(WATCHED).await;
     let (statements, commands) = (written()? - before.0, commands().await? - before.1);
-    println!("two idle replicas in {WATCHED:?}: {statements} statements, {commands} commands of Redis");
-    // A minute has twice as many of both, and there are two replicas.
-    ensure!(statements <= 12, "{statements} statements of two replicas in half a minute");
-    ensure!(commands <= 60, "{commands} commands of two replicas in half a minute");
+    println!("two idle replicas in {WATCHED:?}: {statements} statements, {commands} Redis commands");
+    // A minute has twice as many of both, and two replicas share them: the numbers hold for one replica in a minute.
+    ensure!(statements <= 12, "{statements} statements from two replicas in half a minute");
+    ensure!(commands <= 60, "{commands} commands from two replicas in half a minute");
     ensure!(
         one.readiness().await?["redis"] == "connected" && other.serves("stdout").await? != one.serves("stdout").await?
     );
@@ -385,14 +385,14 @@ async fn readiness_tells_of_every_part_and_depends_on_few() -> Result<()> {
 
     redis.kill().await?;
     one.wait_for_redis("disconnected").await?;
-    ensure!(http.get(&ready).send().await?.status() == 200, "a replica without Redis takes events");
+    ensure!(http.get(&ready).send().await?.status() == 200, "a replica without Redis is not ready");
     ensure!(one.metric("belfry_redis_connected").await? == 0.0);
     redis.restart().await?;
     one.wait_for_redis("connected").await?;
     ensure!(one.metric("belfry_redis_connected").await? == 1.0);
 
     postgres.kill().await?;
-    // The database is asked once a second at most.
+    // The database is queried at most once per second.
     let asked = async || {
         let away = http.get(&ready).send().await?;
         Ok((away.status().as_u16(), away.text().await?))

@@ -1,4 +1,4 @@
-//! Who may do what in the database, and what operators see there.
+//! The privileges of each role in the database, and what operators see there.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,14 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// What a test waits for at most.
+/// Time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 const ROLES: [&str; 5] = ["belfry_owner", "belfry_runtime", "belfry_reader", "belfry_publisher", "somebody"];
 
-/// A database that belfry_owner may make a schema in, as a role without any other right.
+/// Creates a database in which belfry_owner may create a schema. The role has no other privilege.
 async fn database(server: &Postgres) -> Result<Database> {
     for role in ROLES {
-        // Roles are the whole server's, and another test may make them at the same time.
+        // Roles belong to the whole server, and another test may create them at the same time.
         let create = format!(
             "DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$"
         );
@@ -43,7 +43,7 @@ async fn a_whole_service_runs_as_belfry_runtime() -> Result<()> {
     let database = database(shared_postgres().await?).await?;
     migrate(&settings(&database, "belfry_owner")).await?;
     migrate_submit(&settings(&database, "belfry_owner")).await?;
-    // The owner may migrate again when there is nothing to do, and take in roles that are newer than the schema.
+    // The owner may migrate again when the schema is up to date, which grants privileges to roles created after the schema.
     migrate(&settings(&database, "belfry_owner")).await?;
     let directory = TempDir::new()?;
     let url = database.url_for("belfry_runtime");
@@ -61,7 +61,7 @@ async fn a_whole_service_runs_as_belfry_runtime() -> Result<()> {
     let client = belfry.client();
     client.push_and_activate(belfry_artifacts::URGENT_FAILURES, &json!({})).await?;
     let mut feed = client.feed("from=beginning", None).await?;
-    // Five ranges of the log.
+    // 500 entries: five ranges of the log.
     let lines: String = (0..250).map(|number| format!("{}\n", results_ready(&Batch::number(number)))).collect();
     for answer in client.post_lines(lines).await? {
         ensure!(answer["status"] == "accepted", "{answer}");
@@ -88,7 +88,11 @@ async fn a_whole_service_runs_as_belfry_runtime() -> Result<()> {
     let store = Store::open(&settings(&database, "belfry_runtime")).await?;
     let keep = KeepFor { log: Duration::ZERO, inbox: Duration::ZERO };
     let retired = store.retire(keep, now_ms()?, 100).await?;
-    assert_eq!(retired, Retired { log: 100, inbox: 200 }, "a range of the log, and a chunk of each of the others");
+    assert_eq!(
+        retired,
+        Retired { log: 100, inbox: 200 },
+        "a range of the log, and a chunk of each of the other tables"
+    );
     store.close().await;
     let reader = PgPool::connect(&database.url_for("belfry_reader")).await?;
     assert_eq!(logged_events(&reader).await?.len(), 201);
@@ -168,13 +172,13 @@ async fn nobody_may_do_more_than_his_part() -> Result<()> {
         let pool = PgPool::connect(&database.url_for(role)).await?;
         for (_, statement) in allowed.iter().filter(|(who, _)| *who == role) {
             let done = sqlx::query(AssertSqlSafe(*statement)).execute(&pool).await;
-            done.with_context(|| format!("{role} may: {statement}"))?;
+            done.with_context(|| format!("{role} should be allowed: {statement}"))?;
         }
         for (_, statement) in refused.iter().filter(|(who, _)| *who == role) {
             let error = sqlx::query(AssertSqlSafe(*statement)).execute(&pool).await.err();
             let code = error.as_ref().and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
             // Insufficient privilege.
-            assert_eq!(code.as_deref(), Some("42501"), "{role} may not: {statement}: {error:?}");
+            assert_eq!(code.as_deref(), Some("42501"), "{role} should be denied: {statement}: {error:?}");
         }
     }
     Ok(())

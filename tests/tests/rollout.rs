@@ -1,4 +1,4 @@
-//! Which release serves, and what takes it out: people, and failures.
+//! Which release serves, and what ends that: decisions of operators, and failures.
 
 use std::time::{Duration, Instant};
 
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-/// An event whose subject tells whether its number is even.
+/// Returns an event whose subject is `even` or `odd`, as its number is.
 fn event(number: u64) -> Value {
     let teacher = if number.is_multiple_of(2) { "even" } else { "odd" };
     results_ready(&Batch { teacher: teacher.into(), ..Batch::number(number) })
 }
 
-/// The causes of an event's dead letters.
+/// Returns the causes of an event's dead letters.
 fn causes(posted: &Value) -> Vec<&str> {
     let letters = posted["dead_letters"].as_array().into_iter().flatten();
     letters.filter_map(|letter| letter["cause"].as_str()).collect()
 }
 
-/// Post events to all three at once, as fast as they take them.
+/// Posts events to all three replicas concurrently, as fast as they accept them.
 async fn post_to_all(replicas: &[Replica], numbers: std::ops::Range<u64>) -> Result<()> {
     let post = async |lane: usize| -> Result<()> {
         let client = replicas[lane].client();
@@ -63,7 +63,7 @@ async fn a_release_that_fails_is_suspended_on_every_replica_before_it_has_done_m
         ensure!(changes == 1, "it was suspended {changes} times");
         for replica in &replicas {
             let serving = eventually(
-                "the release before serves",
+                "the previous release serves",
                 async || Ok(replica.client().get("/v1/projectors").await?.body["projectors"][0].clone()),
                 |projector| {
                     projector["active"]["release_id"] == good["release_id"] && projector["active"]["active"] == true
@@ -75,7 +75,7 @@ async fn a_release_that_fails_is_suspended_on_every_replica_before_it_has_done_m
             ensure!(causes(&posted.body).is_empty(), "{posted:?}");
         }
         let told = replicas.iter().map(|replica| replica.process().log()).collect::<Result<Vec<_>>>()?;
-        ensure!(told.iter().any(|log| log.contains("release suspended")), "nobody is told");
+        ensure!(told.iter().any(|log| log.contains("release suspended")), "no replica logged it");
     }
     Ok(())
 }
@@ -88,7 +88,10 @@ async fn with_none_to_go_back_to_events_become_dead_letters_until_somebody_says_
     let mut written = Vec::new();
     for number in 0..40 {
         let posted = client.post(&event(number)).await?;
-        ensure!(posted.body["notifications"].as_array().is_some_and(|made| made.len() == 1), "its neighbour goes on");
+        ensure!(
+            posted.body["notifications"].as_array().is_some_and(|made| made.len() == 1),
+            "the other projector stopped"
+        );
         written.extend(causes(&posted.body).into_iter().map(str::to_owned));
     }
     ensure!(written.iter().filter(|cause| *cause == "trapped").count() == 19, "{written:?}");
@@ -98,7 +101,7 @@ async fn with_none_to_go_back_to_events_become_dead_letters_until_somebody_says_
     let service = service.restart().await?;
     let client = service.client();
     ensure!(causes(&client.post(&event(100)).await?.body) == ["suspended"], "a restart changes nothing");
-    // Somebody gives it another chance.
+    // An operator activates it again.
     let again = json!({ "release_id": bad["release_id"] });
     ensure!(client.post_to("/v1/projectors/hostile/rollout", &again).await?.status == 200);
     ensure!(causes(&client.post(&event(101)).await?.body) == ["trapped"]);
@@ -127,7 +130,7 @@ async fn several_rules_are_switched_together_or_not_at_all() -> Result<()> {
         let projectors = body["projectors"].as_array().context("projectors")?;
         Ok(projectors.iter().filter_map(|projector| projector["active"]["release_id"].as_i64()).collect())
     };
-    ensure!(serving().await? == [1], "nothing of that took effect");
+    ensure!(serving().await? == [1], "a refused rollout took effect");
     let url = client.url();
     let both = [notify.to_string(), urgent.to_string()];
     let switched = belfry(&["--url", url, "release", "activate", &both[0], &both[1]]).await?;
@@ -148,7 +151,7 @@ async fn rules_sinks_and_all_notifications_are_paused_with_a_reason() -> Result<
     let (client, far) = (one.client(), other.client());
     let url = client.url().to_owned();
     let pause = async |arguments: &[&str]| belfry(&[&["--url", &url, "pause"], arguments].concat()).await;
-    // Longer than any replica waits until it looks.
+    // Longer than any replica's poll interval.
     let heard = || tokio::time::sleep(Duration::from_millis(1500));
     let written = || -> Result<usize> { Ok(one.output()?.len() + other.output()?.len()) };
 
@@ -180,8 +183,8 @@ async fn rules_sinks_and_all_notifications_are_paused_with_a_reason() -> Result<
     heard().await;
     ensure!(written()? == before, "the sink is paused");
     ensure!(pause(&["end", "sink", "stdout"]).await?.code == Some(0));
-    eventually("what waited is written", async || written(), |written| *written == before + 2).await?;
-    // A stop does not wait for a sink that is paused.
+    eventually("the queued entries are written", async || written(), |written| *written == before + 2).await?;
+    // Shutdown does not wait for a paused sink.
     ensure!(pause(&["sink", "stdout", "--reason", "again"]).await?.code == Some(0));
     heard().await;
     far.post(&event(4)).await?;
@@ -200,8 +203,8 @@ async fn going_back_after_a_restart_loads_nothing() -> Result<()> {
     process.client().push_and_activate(URGENT_FAILURES, &json!({})).await?;
     process.terminate().await?;
     let process = BelfryProcess::start(directory.path()).await?;
-    eventually("it is loaded beforehand", async || process.log(), |log| log.contains("ready to serve again")).await?;
-    // Nothing is left to load it from.
+    eventually("it is loaded in advance", async || process.log(), |log| log.contains("ready to serve again")).await?;
+    // Remove every copy that it could be loaded from.
     std::fs::remove_dir_all(directory.path().join("compiled"))?;
     let path = directory.path().join("belfry.db").display().to_string();
     sqlx::query("UPDATE component SET bytes = x'00'").execute(&mut SqliteConnection::connect(&path).await?).await?;

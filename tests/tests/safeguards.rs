@@ -1,5 +1,5 @@
-//! What goes wrong without a safeguard, as small as it can be shown. `make sabotage` runs these with the safeguard switched
-//! off, and they must fail then; more of them are in `store`.
+//! Minimal demonstrations of what goes wrong without each safeguard. `make sabotage` runs these tests with the safeguard
+//! switched off, and they must fail then. More of them are in `store`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ fn submission(event_id: Uuid) -> Submission {
     Submission { event, notifications: Vec::new(), dead_letters: Vec::new(), muted: false, origin: None }
 }
 
-/// Several writers that dawdle between insert and commit, some that roll back, and a reader at full speed.
+/// Checks that a reader at full speed skips no entry while several writers delay between insert and commit, and some
+/// transactions roll back.
 async fn no_entry_is_passed_over(database: &Database) -> Result<()> {
     belfry_store::fail::cfg("commit.after-insert", "30%sleep(4)").map_err(anyhow::Error::msg)?;
     let mut opened = Vec::new();
@@ -78,11 +79,11 @@ async fn no_entry_is_passed_over(database: &Database) -> Result<()> {
     let all: Vec<i64> =
         sqlx::query_scalar("SELECT id FROM belfry.outbox ORDER BY id").fetch_all(&mut connection).await?;
     let missed: Vec<&i64> = all.iter().filter(|id| !seen.contains(id)).collect();
-    ensure!(missed.is_empty(), "of {} entries the reader passed over {}: {missed:?}", all.len(), missed.len());
+    ensure!(missed.is_empty(), "of {} entries, the reader skipped {}: {missed:?}", all.len(), missed.len());
     Ok(())
 }
 
-/// A fifth as many transactions draw positions and roll back.
+/// Draws positions in transactions that roll back, a fifth as many as the writers' groups.
 async fn roll_back(url: &str) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     let mut random = fastrand::Rng::with_seed(99);
@@ -98,7 +99,7 @@ async fn roll_back(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// As relays do: on from the last position that was seen.
+/// Reads like a relay, from the last position read. Returns all positions read.
 async fn read(store: Store, finished: Arc<AtomicBool>) -> Result<HashSet<i64>> {
     let (mut position, mut seen) = (0, HashSet::new());
     loop {
@@ -118,7 +119,7 @@ async fn a_reader_passes_over_no_entry_whatever_the_order_of_commits() -> Result
     no_entry_is_passed_over(&database().await?).await
 }
 
-/// Why the lock is there: the same without it, in the smallest form.
+/// Shows why the lock exists: the same case without it, in its smallest form.
 #[tokio::test]
 async fn a_reader_of_a_table_without_the_lock_passes_over_what_commits_late() -> Result<()> {
     let database = database().await?;
@@ -145,7 +146,7 @@ async fn a_sequence_that_lets_sessions_cache_positions_is_refused() -> Result<()
     match Store::open(&StoreSettings::new(&database.url)).await.map(|_| ()) {
         Err(OpenError::Changed(_)) => Ok(()),
         Err(error) => Err(error.into()),
-        Ok(()) => no_entry_is_passed_over(&database).await.context("it was not refused"),
+        Ok(()) => no_entry_is_passed_over(&database).await.context("the sequence was not rejected"),
     }
 }
 
@@ -160,7 +161,7 @@ async fn replicas_that_bring_the_same_ids_do_not_deadlock() -> Result<()> {
         one.await??;
         other.await??;
     }
-    // What a session counted is told at its end.
+    // A session reports its statistics when it ends.
     first.0.close().await;
     second.0.close().await;
     let mut connection = PgConnection::connect(&database.url).await?;
@@ -172,7 +173,7 @@ async fn replicas_that_bring_the_same_ids_do_not_deadlock() -> Result<()> {
     Ok(())
 }
 
-/// A sender whose request is taken in several parts brings all of it again when one part fails.
+/// A sender whose request is accepted in several parts sends all of it again if one part fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Result<()> {
     let database = database().await?;
@@ -188,10 +189,10 @@ async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Res
     let run = Run::default();
     let first = writer.submit_behind(&run, Batch::of(vec![submission(Uuid::from_u128(1))])).await?;
     let second = writer.submit_behind(&run, Batch::of(vec![submission(Uuid::from_u128(2))])).await?;
-    ensure!(first.await?.is_err(), "the lock was held for longer than is waited for it");
+    ensure!(first.await?.is_err(), "the first part was committed although the lock was held beyond its time limit");
     holder.rollback().await?;
     ensure!(second.await?.is_err(), "the second part was committed without the first");
-    // Somebody else's events are.
+    // Another sender's events are committed.
     writer.submit(Batch::of(vec![submission(Uuid::from_u128(3))])).await?.await??;
     let log = store.read_relay(0, 10).await?.entries;
     ensure!(log.len() == 1 && log[0].event_id == Uuid::from_u128(3), "{log:?}");

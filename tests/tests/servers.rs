@@ -1,4 +1,5 @@
-//! The servers that other tests rely on: they start, answer, and come back after a kill; and faults are what they say.
+//! The servers that other tests rely on: they start, respond, and restart after a kill. Injected faults behave as
+//! documented.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -40,10 +41,10 @@ async fn postgres_keeps_what_was_committed_when_it_is_killed() -> Result<()> {
 
     let killed = postgres.id()?;
     let children = killed.children();
-    ensure!(!children.is_empty(), "a server has children");
+    ensure!(!children.is_empty(), "the server has no children");
     postgres.kill().await?;
     ensure!(!killed.is_alive() && !children.iter().any(ProcessId::is_alive), "a process survived");
-    ensure!(PgConnection::connect(&database.url).await.is_err(), "somebody answers");
+    ensure!(PgConnection::connect(&database.url).await.is_err(), "a server responds");
 
     let began = Instant::now();
     postgres.restart().await?;
@@ -72,7 +73,10 @@ async fn a_standby_follows_and_is_promoted() -> Result<()> {
         ensure!(began.elapsed() < SOON, "the standby does not follow");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    ensure!(sqlx::query("INSERT INTO followed VALUES (1)").execute(&mut follower).await.is_err(), "it takes writes");
+    ensure!(
+        sqlx::query("INSERT INTO followed VALUES (1)").execute(&mut follower).await.is_err(),
+        "the standby accepts writes"
+    );
 
     primary.kill().await?;
     standby.promote().await?;
@@ -103,12 +107,12 @@ async fn kafka_keeps_records_when_it_is_killed() -> Result<()> {
     let first = records.iter().find(|record| record.payload.as_deref() == Some(b"payload 1")).context("payload 1")?;
     ensure!(first.header("event_id") == Some("payload 1") && first.partition == tombstone, "{first:?}");
     ensure!(first.timestamp_ms.is_some_and(|time| time > 0), "{first:?}");
-    // Where Java's clients put it: (murmur2("teacher-1") & 0x7fffffff) % 3.
+    // The partition that Java's clients choose: (murmur2("teacher-1") & 0x7fffffff) % 3.
     ensure!(first.partition == java_partition(b"teacher-1", 3), "{first:?}");
 
     let restarted = kafka.id()?;
     kafka.pause().await?;
-    ensure!(restarted.is_stopped(), "it runs");
+    ensure!(restarted.is_stopped(), "it is not suspended");
     kafka.resume()?;
     kafka.delete_topic("kept").await?;
     ensure!(kafka.read_topic("kept").await.is_err(), "the topic is still there");
@@ -131,11 +135,11 @@ async fn redis_answers_and_comes_back_empty() -> Result<()> {
     redis.pause().await?;
     let mut get = redis::cmd("GET");
     let answer = get.arg("bell").query_async::<Option<String>>(&mut connection);
-    ensure!(tokio::time::timeout(Duration::from_millis(200), answer).await.is_err(), "it answers while it is paused");
+    ensure!(tokio::time::timeout(Duration::from_millis(200), answer).await.is_err(), "it responds while it is paused");
     redis.resume()?;
 
     redis.kill().await?;
-    ensure!(client.get_multiplexed_async_connection().await.is_err(), "somebody answers");
+    ensure!(client.get_multiplexed_async_connection().await.is_err(), "a server responds");
     redis.restart().await?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let bell: Option<String> = redis::cmd("GET").arg("bell").query_async(&mut connection).await?;
@@ -156,7 +160,7 @@ async fn connections_are_encrypted_and_strangers_turned_away() -> Result<()> {
         sqlx::query_scalar("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetch_one(&mut client).await?;
     ensure!(encrypted, "PostgreSQL does not encrypt");
     let plain = format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", postgres.port());
-    ensure!(PgConnection::connect(&plain).await.is_err(), "PostgreSQL takes plain connections");
+    ensure!(PgConnection::connect(&plain).await.is_err(), "PostgreSQL accepts unencrypted connections");
 
     let options = RedisOptions { certificates: Some(&certificates), ..Default::default() };
     let redis = Redis::start_with(&directory.path().join("redis"), options).await?;
@@ -179,8 +183,8 @@ async fn connections_are_encrypted_and_strangers_turned_away() -> Result<()> {
     let record = || FutureRecord::to("sealed").key("key").payload("payload");
     let sent = producer(SCRAM_PASSWORD)?.send(record(), SOON).await;
     ensure!(sent.is_ok(), "{sent:?}; see {}", std::fs::read_to_string(kafka.log())?);
-    ensure!(producer("guessed")?.send(record(), SOON).await.is_err(), "a wrong password will do");
-    ensure!(kafka.read_topic("sealed").await?.len() == 1, "one record");
+    ensure!(producer("guessed")?.send(record(), SOON).await.is_err(), "a wrong password is accepted");
+    ensure!(kafka.read_topic("sealed").await?.len() == 1, "the topic does not hold one record");
     Ok(())
 }
 
@@ -197,16 +201,19 @@ async fn a_broker_behind_a_proxy_is_reached_through_it() -> Result<()> {
         .set("reconnect.backoff.max.ms", "100")
         .create()?;
     let record = || FutureRecord::to("behind").key("key").payload("payload");
-    ensure!(producer.send(record(), SOON).await.is_ok(), "the way is free");
+    ensure!(producer.send(record(), SOON).await.is_ok(), "the record is not sent through the proxy");
     proxy.cut().await?;
-    ensure!(producer.send(record(), SOON).await.is_err(), "the way is cut");
-    ensure!(kafka.read_topic("behind").await?.len() == 1, "tests see it past the proxy");
+    ensure!(producer.send(record(), SOON).await.is_err(), "the record is sent although the connection is cut");
+    ensure!(kafka.read_topic("behind").await?.len() == 1, "the topic cannot be read past the proxy");
     proxy.heal().await?;
-    ensure!(producer.send(record(), SOON).await.is_ok(), "the way is free again");
+    ensure!(producer.send(record(), SOON).await.is_ok(), "the record is not sent after the proxy is healed");
 
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", kafka.bootstrap()).create()?;
     let metadata = consumer.fetch_metadata(None, SOON)?;
-    ensure!(metadata.brokers().iter().all(|broker| broker.port() == i32::from(advertised)), "what is told");
+    ensure!(
+        metadata.brokers().iter().all(|broker| broker.port() == i32::from(advertised)),
+        "the broker advertises another port"
+    );
     Ok(())
 }
 
@@ -222,13 +229,13 @@ async fn an_answer_to_commit_is_lost_but_not_the_commit() -> Result<()> {
     let mut transaction = client.begin().await?;
     sqlx::query("INSERT INTO marks VALUES (1)").execute(&mut *transaction).await?;
     let committed = transaction.commit().await;
-    ensure!(committed.is_err(), "the client was answered");
+    ensure!(committed.is_err(), "the client got the answer");
     proxy.wait_until_tripped(1, SOON).await?;
 
     let mut direct = PgConnection::connect(&database.url).await?;
     let marks: i64 = sqlx::query_scalar("SELECT count(*) FROM marks").fetch_one(&mut direct).await?;
     ensure!(marks == 1, "{marks} rows");
-    // It happens once.
+    // The fault occurs only once.
     let mut client = PgConnection::connect(&database.url_through(proxy.port(), "postgres")).await?;
     let mut transaction = client.begin().await?;
     sqlx::query("INSERT INTO marks VALUES (2)").execute(&mut *transaction).await?;
@@ -243,11 +250,11 @@ async fn a_proxy_delays_hangs_cuts_and_resets() -> Result<()> {
     let connect = || TcpStream::connect(("127.0.0.1", proxy.port()));
 
     let mut client = connect().await?;
-    ensure!(ask(&mut client, b"hello").await? == b"hello", "an echo");
+    ensure!(ask(&mut client, b"hello").await? == b"hello", "no echo");
 
     proxy.delay(Duration::from_millis(100));
     let began = Instant::now();
-    ensure!(ask(&mut client, b"slow").await? == b"slow", "an echo");
+    ensure!(ask(&mut client, b"slow").await? == b"slow", "no echo");
     let took = began.elapsed();
     ensure!((200..2000).contains(&took.as_millis()), "{took:?}");
     proxy.delay(Duration::ZERO);
@@ -259,7 +266,7 @@ async fn a_proxy_delays_hangs_cuts_and_resets() -> Result<()> {
     proxy.heal().await?;
     let mut echoed = [0; 4];
     other.read_exact(&mut echoed).await?;
-    ensure!(echoed == *b"hung", "what hung goes on");
+    ensure!(echoed == *b"hung", "the held bytes are not delivered");
 
     proxy.cut().await?;
     let reset = client.read(&mut [0; 1]).await;
@@ -278,7 +285,7 @@ async fn a_proxy_delays_hangs_cuts_and_resets() -> Result<()> {
 
     let mut client = connect().await?;
     proxy.cut_before_answer(b"lost");
-    ensure!(ask(&mut client, b"kept").await? == b"kept", "an echo");
+    ensure!(ask(&mut client, b"kept").await? == b"kept", "no echo");
     let lost = ask(&mut client, b"lost").await;
     ensure!(lost.is_err(), "{lost:?}");
     proxy.wait_until_tripped(2, SOON).await?;
@@ -289,7 +296,7 @@ async fn a_proxy_delays_hangs_cuts_and_resets() -> Result<()> {
 async fn services_run_on_and_are_found_again() -> Result<()> {
     let directory = TempDir::new()?;
     let tried = try_services(&directory.path().join("services")).await;
-    // They would outlive a test that fails.
+    // They would outlive a failed test.
     services::stop(&directory.path().join("services"), |_| {}).await?;
     tried
 }
@@ -304,13 +311,16 @@ async fn try_services(directory: &Path) -> Result<()> {
     ensure!(found.exports() == started.exports(), "{found:?}, not {started:?}");
     let other = ServicePorts { redis: Some(FaultProxy::free_port()?), ..Default::default() };
     let refused = services::start(directory, other, |_| {}).await;
-    ensure!(refused.is_err_and(|error| error.to_string().contains("make services-stop")), "it runs elsewhere");
+    ensure!(
+        refused.is_err_and(|error| error.to_string().contains("make services-stop")),
+        "another port is accepted while it runs"
+    );
 
     let said = Mutex::new(Vec::new());
     services::stop(directory, |text| said.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned())).await?;
     let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
     ensure!(said.len() == 3 && said.iter().all(|text| text.contains("is stopped")), "{said:?}");
-    ensure!(PgConnection::connect(&started.store_url).await.is_err(), "PostgreSQL runs");
+    ensure!(PgConnection::connect(&started.store_url).await.is_err(), "PostgreSQL still runs");
 
     let again = services::start(directory, ServicePorts::default(), |_| {}).await?;
     ensure!(again.exports() == started.exports(), "{again:?}, not {started:?}");
@@ -323,7 +333,7 @@ async fn try_services(directory: &Path) -> Result<()> {
 async fn servers_die_with_the_process_that_started_them() -> Result<()> {
     let directory = TempDir::new()?;
     let list = directory.path().join("servers");
-    // This same program as another process, in which only the next test runs.
+    // The same program as another process, which runs only the next test.
     let mut parent = Command::new(std::env::current_exe()?)
         .args(["--exact", "shared_servers_for_a_process_that_is_killed", "--nocapture"])
         .env("BELFRY_TEST_LIST_SERVERS", &list)
@@ -347,7 +357,7 @@ async fn servers_die_with_the_process_that_started_them() -> Result<()> {
     Ok(())
 }
 
-/// By itself, this shows that the shared servers answer.
+/// Run on its own, this test checks that the shared servers respond.
 #[tokio::test]
 async fn shared_servers_for_a_process_that_is_killed() -> Result<()> {
     let (postgres, kafka, redis) = tokio::try_join!(shared_postgres(), shared_kafka(), shared_redis())?;
@@ -355,12 +365,12 @@ async fn shared_servers_for_a_process_that_is_killed() -> Result<()> {
     ensure!(one.name != other.name, "{one:?}");
     let topic = format!("shared-{}", uuid::Uuid::new_v4());
     kafka.create_topic(&topic, 1, &[]).await?;
-    ensure!(kafka.read_topic(&topic).await?.is_empty(), "a new topic is empty");
+    ensure!(kafka.read_topic(&topic).await?.is_empty(), "a new topic is not empty");
     redis::Client::open(redis.url())?.get_multiplexed_async_connection().await?;
 
     if let Some(list) = std::env::var_os("BELFRY_TEST_LIST_SERVERS") {
         let (postgres, kafka, redis) = (postgres.pid()?, kafka.id()?.pid(), redis.id()?.pid());
-        // In one step, so that nobody reads half of it.
+        // Renamed in one step, so that no reader sees part of it.
         let written = std::path::Path::new(&list).with_extension("new");
         std::fs::write(&written, format!("{postgres}\n{kafka}\n{redis}\n"))?;
         std::fs::rename(written, list)?;
@@ -380,7 +390,7 @@ async fn ask(stream: &mut TcpStream, question: &[u8]) -> Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Sends back what it gets.
+/// Starts a server that sends back the bytes it receives. Returns its port.
 async fn echo_server() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
@@ -395,7 +405,7 @@ async fn echo_server() -> Result<u16> {
     Ok(port)
 }
 
-/// Kafka's own way from a key to a partition, written down once more.
+/// Returns the partition that Kafka's own clients choose for a key; an independent implementation.
 fn java_partition(key: &[u8], partitions: u32) -> i32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c ^ u32::try_from(key.len()).unwrap_or(u32::MAX);

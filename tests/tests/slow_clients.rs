@@ -1,4 +1,4 @@
-//! Clients that are slow, many or large: they lock no one out, and what they take is bounded.
+//! Clients that are slow, numerous or large: they lock no other client out, and their use of resources is bounded.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Connections that are begun and not gone on with.
+/// Number of connections of each kind that send half a request.
 const HALF_SENT: usize = 1200;
-/// How long anything may take while they are there.
+/// Time limit of any operation while these connections are open.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The whole test takes a fifth of this.
+/// Time limit of the whole test, which takes a fifth of this.
 const LOCKED_OUT: Duration = Duration::from_secs(90);
 
-/// This process has the clients' ends of all connections.
+/// Raises the limit of file descriptors: this process holds the clients' ends of all connections.
 fn raise_descriptors() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
@@ -32,19 +32,19 @@ async fn start(directory: &Path, settings: &[(&str, &str)]) -> Result<BelfryProc
     BelfryProcess::start_with(directory, &settings).await
 }
 
-/// A connection on which this much was sent.
+/// Opens a connection and sends this text.
 async fn half_sent(address: &str, sent: &str) -> Result<TcpStream> {
     let mut stream = timeout(PATIENCE, TcpStream::connect(address)).await.context("no connection")??;
-    // It may have given way to others by now.
+    // The server may already have closed it to make room for others.
     let _ = stream.write_all(sent.as_bytes()).await;
     Ok(stream)
 }
 
-/// What comes until the connection is closed, and after how long it is.
+/// Reads until the connection is closed. Returns the text, and the time until it was closed.
 async fn until_closed(stream: &mut TcpStream) -> Result<(String, Duration)> {
     let began = Instant::now();
     let mut bytes = Vec::new();
-    // A connection that is cut off ends with an error, and that is an end too.
+    // A connection that is cut off ends with an error, which counts as closed too.
     let ended = timeout(Duration::from_secs(30), stream.read_to_end(&mut bytes)).await;
     let _ = ended.context("it is not closed")?;
     Ok((String::from_utf8_lossy(&bytes).into_owned(), began.elapsed()))
@@ -52,15 +52,15 @@ async fn until_closed(stream: &mut TcpStream) -> Result<(String, Duration)> {
 
 async fn closed(belfry: &BelfryProcess, listener: &str, reason: &str) -> Result<u64> {
     let name = format!("belfry_connections_closed_total{{listener=\"{listener}\",reason=\"{reason}\"}} ");
-    let metrics = timeout(PATIENCE, belfry.metrics()).await.context("the metrics do not answer")??;
+    let metrics = timeout(PATIENCE, belfry.metrics()).await.context("the metrics endpoint does not respond")??;
     Ok(metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0))
 }
 
-/// `/livez`, a post and a feed.
+/// Checks that `/livez`, a post and a feed work.
 async fn all_goes_on(belfry: &BelfryProcess, number: u64) -> Result<()> {
     let began = Instant::now();
     let live = timeout(PATIENCE, reqwest::get(format!("{}/livez", belfry.ops_url()))).await;
-    ensure!(live.context("/livez does not answer")??.status() == 200);
+    ensure!(live.context("/livez does not respond")??.status() == 200);
     let client = belfry.client();
     let mut feed = timeout(PATIENCE, client.feed("from=now", None)).await.context("no feed")??;
     let posted = timeout(PATIENCE, client.post(&results_ready(&Batch::number(number)))).await;
@@ -73,14 +73,14 @@ async fn all_goes_on(belfry: &BelfryProcess, number: u64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_sent_requests_lock_no_one_out() -> Result<()> {
-    // A client that is locked out waits for a long time.
+    // A locked-out client waits for a long time.
     timeout(LOCKED_OUT, half_sent_requests()).await.context("a client is locked out")?
 }
 
 async fn half_sent_requests() -> Result<()> {
     raise_descriptors()?;
     let directory = TempDir::new()?;
-    // No more descriptors than most systems give, and no time-out that would come to help.
+    // The descriptor limit of most systems, and time limits so long that they free no connection.
     std::fs::write(
         directory.path().join("belfry.toml"),
         "[http]\nhead_timeout_ms = 600000\nbody_timeout_ms = 600000\n",
@@ -102,7 +102,7 @@ async fn half_sent_requests() -> Result<()> {
         all_goes_on(&belfry, held.len() as u64).await?;
     }
     ensure!(closed(&belfry, "http", "crowded").await? > 0 && closed(&belfry, "ops", "crowded").await? > 0);
-    // Those that have sent half a request do not hold up a stop either.
+    // Clients that have sent half a request do not delay shutdown either.
     let began = Instant::now();
     belfry.terminate().await?;
     println!("stopped after {:?}", began.elapsed());
@@ -122,7 +122,7 @@ async fn a_slow_head_a_slow_body_and_an_idle_connection_end() -> Result<()> {
     let (text, after) = until_closed(&mut half_sent(&address, idle).await?).await?;
     ensure!(text.starts_with("HTTP/1.1 200") && after > Duration::from_secs(1), "{after:?}");
 
-    // A byte now and then is too slow as well.
+    // Single bytes at intervals are too slow as well.
     let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n";
     let mut dripping = half_sent(&address, head).await?;
     let began = Instant::now();
@@ -132,7 +132,7 @@ async fn a_slow_head_a_slow_body_and_an_idle_connection_end() -> Result<()> {
         if let Ok(read) = timeout(Duration::from_millis(200), dripping.read(&mut answer)).await {
             break String::from_utf8_lossy(&answer[..read?]).into_owned();
         }
-        ensure!(began.elapsed() < Duration::from_secs(6), "it may go on for ever");
+        ensure!(began.elapsed() < Duration::from_secs(6), "the request is never ended");
     };
     ensure!(answer.starts_with("HTTP/1.1 408") && answer.contains("application/problem+json"), "{answer}");
     for reason in ["slow-head", "slow-body", "idle"] {
@@ -141,7 +141,7 @@ async fn a_slow_head_a_slow_body_and_an_idle_connection_end() -> Result<()> {
     belfry.terminate().await
 }
 
-/// An event whose notification is large.
+/// Returns an event whose notification is large.
 fn large(number: u64) -> Value {
     results_ready(&Batch { batch_id: "b".repeat(15_000), ..Batch::number(number) })
 }
@@ -160,7 +160,7 @@ async fn a_feed_that_is_not_read_is_closed_and_its_place_is_free() -> Result<()>
     let mut unread = half_sent(belfry.http_address(), request).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     eventually(
-        "the feed has the only place",
+        "the feed takes the only place",
         async || Ok(client.feed("from=now", None).await.err().map(|error| error.to_string())),
         |refused| refused.as_ref().is_some_and(|refused| refused.contains("503")),
     )
@@ -195,13 +195,13 @@ async fn large_bodies_take_bounded_memory() -> Result<()> {
     };
     let statuses = join_all((0..16).map(post)).await.into_iter().collect::<Result<Vec<_>>>()?;
     let peak = belfry.peak_memory()? >> 20;
-    println!("{peak} MiB at most; {statuses:?}");
+    println!("{peak} MiB at the peak; {statuses:?}");
     ensure!(statuses.contains(&200) && statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     ensure!(peak < 512, "{peak} MiB");
     belfry.terminate().await
 }
 
-/// Whatever watches a replica may ask as often as it likes, and cannot keep the database busy with it.
+/// A monitoring system may check a replica at any rate, and this does not keep the database busy.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_queries_the_database_once_a_second_however_often_it_is_called() -> Result<()> {
     const SECONDS: u64 = 3;
@@ -212,7 +212,7 @@ async fn readiness_queries_the_database_once_a_second_however_often_it_is_called
     let log = postgres.log();
     let queries =
         || Ok::<_, anyhow::Error>(std::fs::read_to_string(&log)?.matches("up_to FROM belfry.retired").count());
-    // Others make the same query.
+    // Other tasks make the same query.
     let before = queries()?;
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
     let of_others = queries()? - before;
@@ -232,7 +232,7 @@ async fn readiness_queries_the_database_once_a_second_however_often_it_is_called
     println!("{calls} calls, {queries} queries more than the {of_others} without calls");
     ensure!(
         calls > 100 && all > 0 && queries as u64 <= SECONDS + 2,
-        "{calls} calls, {queries} queries beside {of_others}"
+        "{calls} calls, {queries} queries in addition to {of_others}"
     );
     belfry.terminate().await?;
     postgres.stop().await

@@ -1,4 +1,4 @@
-//! What services are promised that submit events within their own transactions.
+//! The guarantees for services that submit events within their own transactions.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// What a test waits for at most.
+/// Time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A Belfry on a PostgreSQL database, and a service whose database it reads.
+/// A Belfry on a PostgreSQL database, and the database of a service, from which it reads events.
 struct Together {
     belfry: TestService,
     log: PgPool,
@@ -30,7 +30,7 @@ impl Together {
         Ok(Self { belfry, log: PgPool::connect(&store.url).await?, service })
     }
 
-    /// The log's events, once there are so many.
+    /// Waits until the log has at least this number of events. Returns them all.
     async fn logged(&self, count: usize) -> Result<Vec<LoggedEvent>> {
         let began = Instant::now();
         loop {
@@ -76,14 +76,14 @@ async fn an_event_is_published_if_its_transaction_commits_and_only_then() -> Res
     assert_eq!(ids(&together.logged(2).await?), submitted);
     together.service.wait_until_read().await?;
     let events = together.logged(2).await?;
-    assert_eq!(ids(&events), submitted, "what was rolled back never happened");
+    assert_eq!(ids(&events), submitted, "the log does not hold exactly the committed events");
     assert_eq!(events[0].event_key, "class-7");
     let topic: String =
         sqlx::query_scalar("SELECT topic FROM belfry.event_outbox WHERE event_id = $1 AND status = 'pending'")
             .bind(submitted[0])
             .fetch_one(&together.log)
             .await?;
-    assert_eq!(topic, "grading.essay.graded.v1", "nobody has published it yet, so Belfry does");
+    assert_eq!(topic, "grading.essay.graded.v1", "it is not published yet, so Belfry publishes it");
     together.belfry.stop().await;
     Ok(())
 }
@@ -166,8 +166,9 @@ async fn what_is_wrong_is_told_to_whoever_submits_it() -> Result<()> {
         (envelope("data", "x".repeat(1 << 20).into()), "1 to 1048576 are taken"),
         (envelope("data", "x".repeat((1 << 20) - 90).into()), "submitted_envelope_size"),
     ] {
-        let refused = service.submit(&wrong, None).await.err().with_context(|| format!("refused: {told}"))?;
-        let message = refused.as_database_error().context("an answer")?.message().to_owned();
+        let refused =
+            service.submit(&wrong, None).await.err().with_context(|| format!("accepted, expected: {told}"))?;
+        let message = refused.as_database_error().context("a database error")?.message().to_owned();
         assert!(message.contains(told), "{told}: {message}");
     }
     assert!(service.submit(&other(1).to_string(), Some(&"x".repeat(1025))).await.is_err());
@@ -199,13 +200,13 @@ async fn what_belfry_refuses_becomes_a_dead_letter_and_is_gone_from_the_service(
     Ok(())
 }
 
-/// The topics of the log's events, in order.
+/// Returns the topics of the log's events, in order.
 async fn topics(log: &PgPool) -> Result<Vec<Option<String>>> {
     let query = "SELECT topic FROM belfry.outbox WHERE source_event_id IS NULL ORDER BY id";
     Ok(sqlx::query_scalar(query).fetch_all(log).await?)
 }
 
-/// The topic is chosen at the call, also by a service that was upgraded while Belfry read its database.
+/// The caller chooses the topic, even in a service's database that is upgraded while Belfry reads it.
 #[tokio::test]
 async fn an_event_may_be_published_to_a_topic_of_its_own() -> Result<()> {
     let together = Together::start().await?;
@@ -219,7 +220,7 @@ async fn an_event_may_be_published_to_a_topic_of_its_own() -> Result<()> {
     together.service.submit(&other(1).to_string(), None).await?;
     together.logged(1).await?;
     let (code, text) = migrated(&["migrate", "--submit-only", "--url", &together.service.database.url]).await?;
-    assert!(code == Some(0) && text.contains("went from version 2 to 3"), "{text}");
+    assert!(code == Some(0) && text.contains("migrated from version 2 to 3"), "{text}");
 
     let submit = |topic: Option<&'static str>| {
         sqlx::query("SELECT belfry.submit($1, NULL, $2)").bind(other(2).to_string()).bind(topic).execute(pool)
@@ -237,10 +238,10 @@ async fn an_event_may_be_published_to_a_topic_of_its_own() -> Result<()> {
     assert_eq!(topics(&together.log).await?, expected);
 
     for wrong in ["", "no topic", ".", "a/b"] {
-        let refused = submit(Some(wrong)).await.err().with_context(|| format!("refused: {wrong}"))?;
+        let refused = submit(Some(wrong)).await.err().with_context(|| format!("accepted: {wrong}"))?;
         assert!(refused.to_string().contains("not a name that a topic can have"), "{refused}");
     }
-    // Only rules write there.
+    // Only rules write to the topic of notifications.
     submit(Some("huleedu.notification.teacher.requested.v1")).await?;
     together.service.wait_until_read().await?;
     let letters: Vec<String> =
@@ -267,13 +268,13 @@ async fn the_command_installs_it_and_says_from_where_to_where() -> Result<()> {
     let server = shared_postgres().await?;
     let (service, store) = (server.create_database().await?, server.create_database().await?);
     let install = ["migrate", "--submit-only", "--url", &service.url];
-    for told in ["schema submit went from version 0 to 3", "schema submit is up to date at version 3"] {
+    for told in ["schema submit migrated from version 0 to 3", "schema submit is up to date at version 3"] {
         let (code, text) = migrated(&install).await?;
         assert!(code == Some(0) && text.contains(told), "{code:?} {text}");
     }
     assert_eq!(tables(&service).await?, ["submitted"]);
 
-    // Belfry's own: an old schema is refused by `serve`, brought up to date here, and may have both.
+    // Belfry's own database: `serve` rejects an old schema, `migrate` upgrades it, and both schemas may be installed there.
     let url = format!("store.url={}", store.url);
     let serve = ["serve", "--set", &url, "--set", "store.migrate=false", "--set", "http.listen=127.0.0.1:0"];
     let (code, text) = migrated(&serve).await?;

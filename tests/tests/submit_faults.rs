@@ -1,5 +1,5 @@
-//! Submitted events through kills: nothing lost, nothing doubled, and per key in the order in which transactions that
-//! waited for each other submitted them.
+//! Submitted events across kills: none is lost or duplicated, and those of each key keep the order in which transactions
+//! that waited for each other submitted them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// What a test waits for at most; a lease has to end in it.
+/// Time limit of a wait. A lease must expire within it.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// Writers, and the keys they write.
+/// For each service, the number of writers and the number of keys that they write.
 const WRITERS: u64 = 8;
 const KEYS: u64 = 4;
 
-/// Two services with a server each, and the database of Belfry's log on the first of them.
+/// Two services, each on its own server, and the database of Belfry's log on the first server.
 struct Servers {
     services: [ServiceDatabase; 2],
     second: Postgres,
@@ -64,7 +64,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Who reads the first service's events.
+    /// Returns the replica that holds the lease on the first service's events.
     async fn reader(&self) -> Result<Option<Uuid>> {
         let row = sqlx::query("SELECT owner FROM belfry.relay WHERE sink = 'postgres:a' AND lease_until > now()")
             .fetch_optional(&self.log)
@@ -80,13 +80,13 @@ async fn a_kill_between_the_commit_here_and_the_deletion_there_repeats_nothing()
     for number in 0..20 {
         service.submit(&results_ready(&Batch::number(number)).to_string(), None).await?;
     }
-    // Whoever wants to delete the rows waits for this one; whoever reads them does not.
+    // A session that deletes the rows waits for this transaction; a session that reads them does not.
     let mut holder = service.pool.begin().await?;
     sqlx::query("SELECT FROM belfry.submitted FOR UPDATE").execute(&mut *holder).await?;
     let belfry = servers.belfry().await?;
     servers.wait_for_events(20).await?;
     belfry.kill().await?;
-    assert_eq!(service.waiting().await?, 20, "it was killed before it could delete them");
+    assert_eq!(service.waiting().await?, 20, "it deleted rows before it was killed");
     holder.rollback().await?;
 
     let belfry = servers.belfry().await?;
@@ -95,15 +95,16 @@ async fn a_kill_between_the_commit_here_and_the_deletion_there_repeats_nothing()
     let expected: Vec<Uuid> = (0..20).map(|number| Batch::number(number).event_id).collect();
     assert_eq!(events.iter().map(|event| event.event_id).collect::<Vec<_>>(), expected);
     let entries: i64 = sqlx::query_scalar("SELECT count(*) FROM belfry.outbox").fetch_one(&servers.log).await?;
-    assert_eq!(entries, 40, "one notification for each event");
+    assert_eq!(entries, 40, "each event has one notification");
     belfry.terminate().await?;
     servers.second.stop().await
 }
 
-/// What a writer's committed transactions submitted.
+/// For each key, the numbers and ids of the events that a writer's committed transactions submitted.
 type Ledger = BTreeMap<String, Vec<(i64, Uuid)>>;
 
-/// Submit in transactions that wait for each other where they have a key in common. A fifth of them is rolled back.
+/// Submits events in transactions that wait for each other if they have the same key. Rolls back a fifth of them, and
+/// returns the events of the others.
 async fn write(service: PgPool, name: char, writer: u64, stop: Arc<AtomicBool>) -> Result<Ledger> {
     let mut ledger = Ledger::new();
     let mut round = writer;
@@ -155,7 +156,7 @@ async fn kills_at_any_moment_lose_nothing_double_nothing_and_keep_the_order_of_e
         servers.wait_for_events(seen + 1).await?;
         tokio::time::sleep(Duration::from_millis(life_ms)).await;
         belfry.kill().await?;
-        // Its leases end by themselves, which a test need not wait for.
+        // Its leases would expire; the test does not wait for that.
         sqlx::query("UPDATE belfry.relay SET lease_until = '-infinity'").execute(&servers.log).await?;
     }
     let belfry = servers.belfry().await?;
@@ -177,7 +178,7 @@ async fn kills_at_any_moment_lose_nothing_double_nothing_and_keep_the_order_of_e
         let logged = found.remove(&key).unwrap_or_default();
         ensure!(logged == submitted, "{key}: {} in the log, {} were submitted", logged.len(), submitted.len());
     }
-    ensure!(found.is_empty(), "rolled back, and in the log: {found:?}");
+    ensure!(found.is_empty(), "rolled back, but in the log: {found:?}");
     belfry.terminate().await?;
     servers.second.stop().await
 }
@@ -193,16 +194,16 @@ async fn one_replica_reads_and_another_goes_on_when_it_dies() -> Result<()> {
     let second = servers.belfry().await?;
     service.submit(&results_ready(&Batch::number(2)).to_string(), None).await?;
     servers.wait_for_events(2).await?;
-    assert_eq!(servers.reader().await?, Some(reader), "the first still reads");
+    assert_eq!(servers.reader().await?, Some(reader), "the first replica still reads");
 
-    // After a kill the lease has to end.
+    // After a kill, the lease must expire first.
     first.kill().await?;
     service.submit(&results_ready(&Batch::number(3)).to_string(), None).await?;
     servers.wait_for_events(3).await?;
     let heir = servers.reader().await?.context("a reader")?;
     assert_ne!(heir, reader);
 
-    // After a stop in good order it need not.
+    // After a clean shutdown it need not.
     let third = servers.belfry().await?;
     second.terminate().await?;
     let stopped_at = Instant::now();
@@ -222,7 +223,7 @@ async fn a_service_that_is_away_is_read_when_it_is_back() -> Result<()> {
     second.submit(&results_ready(&Batch::number(1)).to_string(), None).await?;
     servers.wait_for_events(1).await?;
     servers.second.kill().await?;
-    // The others are read all the while.
+    // The other service is read in the meantime.
     first.submit(&results_ready(&Batch::number(2)).to_string(), None).await?;
     servers.wait_for_events(2).await?;
     servers.second.restart().await?;
@@ -235,7 +236,7 @@ async fn a_service_that_is_away_is_read_when_it_is_back() -> Result<()> {
     servers.second.stop().await
 }
 
-/// Two backlogs of 100,000 rows, while a dump keeps what is deleted from being cleared away.
+/// Two backlogs of 100,000 rows, while a dump keeps deleted rows from being vacuumed.
 #[tokio::test]
 async fn what_is_deleted_and_not_yet_cleared_away_does_not_slow_down_the_reader() -> Result<()> {
     const BACKLOG: i64 = 100_000;
@@ -276,32 +277,32 @@ async fn what_is_deleted_and_not_yet_cleared_away_does_not_slow_down_the_reader(
     let tenth = reads.len() / 10;
     let (first, last) = (median(&reads[..tenth]), median(&reads[reads.len() - tenth..]));
     submitted.close().await;
-    // Time depends on what else the machine does, so what counts is how many rows were looked at. Each was read and
-    // deleted; without the floor, each read passes all that were deleted before it, forty million in the end.
+    // Times depend on the machine's other load, so the test counts the rows that were scanned. Each row is read and
+    // deleted; without the floor, each read also scans all rows deleted before it, forty million in total.
     let began = Instant::now();
     let looked_at = loop {
         let looked_at: i64 =
             sqlx::query_scalar("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'submitted_pkey'")
                 .fetch_one(&service.pool)
                 .await?;
-        // A session's figures are known after its end.
+        // The statistics of a session appear after it ends.
         if looked_at >= 4 * BACKLOG {
             break looked_at;
         }
-        ensure!(began.elapsed() < PATIENCE, "{looked_at} rows looked at");
+        ensure!(began.elapsed() < PATIENCE, "{looked_at} rows scanned");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     println!(
-        "{} reads; {looked_at} rows looked at; median {first:?} in the first tenth, {last:?} in the last",
+        "{} reads; {looked_at} rows scanned; median {first:?} in the first tenth, {last:?} in the last",
         reads.len()
     );
-    ensure!(looked_at < 20 * BACKLOG, "{looked_at} rows were looked at to read {}", 2 * BACKLOG);
+    ensure!(looked_at < 20 * BACKLOG, "{looked_at} rows were scanned to read {}", 2 * BACKLOG);
     dump.rollback().await?;
     Ok(())
 }
 
-/// The reader passes over rows whose ids were drawn already when all who drew them have ended. An id that is only about to be
-/// drawn must not be among them: its row would be found a minute later, behind those that followed it.
+/// The reader skips ids that were drawn, once all transactions that drew them have ended. An id that is not drawn yet must
+/// not be among them: its row would be found a minute later, after the rows that follow it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_counts_as_drawn_only_once_it_is() -> Result<()> {
     const LOOKS: u32 = 500_000;
@@ -326,7 +327,7 @@ async fn an_id_counts_as_drawn_only_once_it_is() -> Result<()> {
     let drawn = async || sqlx::query_scalar::<_, Option<i64>>(LAST_DRAWN_ID).fetch_one(&service.pool).await;
     let before = drawn().await?.unwrap_or(0);
     sqlx::raw_sql(sqlx::AssertSqlSafe(look)).execute(&service.pool).await?;
-    ensure!(drawn().await?.unwrap_or(0) > before + 10_000, "ids were drawn meanwhile");
+    ensure!(drawn().await?.unwrap_or(0) > before + 10_000, "too few ids were drawn meanwhile");
     drawing.shutdown().await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Events posted over HTTP come out of the feed as today's notifications, field by field.
+//! Events posted over HTTP appear in the feed as today's notifications, field by field.
 
 use anyhow::Result;
 use belfry_tests::{Batch, Client, FeedItem, TestService, assessment, results_ready};
@@ -12,7 +12,8 @@ const SAMPLES: [&str; 4] = [
     include_str!("../../plugins/teacher-results/cases/events/batch_assessment_completed.empty.json"),
 ];
 
-/// What the platform's present service makes of an event, written down from its rules and nothing of ours.
+/// Returns the notification data that the platform's present service makes of an event. It is derived from that service's
+/// rules and uses none of Belfry's code.
 fn expected_data(event: &Value) -> Value {
     let data = &event["data"];
     let batch_id = data["batch_id"].as_str().expect("a batch");
@@ -72,7 +73,7 @@ fn assert_todays(event: &Value, item: &FeedItem) {
     assert_eq!(item.data["data_schema_uri"], Value::Null);
     assert_eq!(item.data["metadata"]["belfry"]["source_event_id"], event["event_id"]);
     assert_eq!(item.data["metadata"].get("partition_key"), None);
-    assert!(!item.text.contains('\n'), "an envelope is one line");
+    assert!(!item.text.contains('\n'), "the envelope is not one line");
 }
 
 #[tokio::test]

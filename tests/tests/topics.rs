@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A topic of the test's own, as the configuration declares it.
+/// A topic for one test, as declared in the configuration.
 struct Declared {
     directory: TempDir,
     kafka: &'static Kafka,
@@ -40,7 +40,7 @@ impl Declared {
         belfry([&["topics"], arguments, &[&self.topic, "--output", "json", "--config", &file]].concat()).await
     }
 
-    /// What somebody set for the topic.
+    /// Returns the settings that were set explicitly for the topic.
     async fn settings(&self) -> Result<BTreeMap<String, String>> {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", self.kafka.direct()).create()?;
@@ -70,10 +70,10 @@ async fn a_missing_topic_is_shown_and_then_created_as_declared() -> Result<()> {
     ensure!(checked.code == Some(3), "{:?} {}", checked.code, checked.stderr);
     ensure!(rows(&checked)? == [["topic", "missing", "there"].map(str::to_owned)], "{}", checked.stdout);
 
-    // Nobody is there to be asked, so nothing is done.
+    // There is no terminal to ask for confirmation, so nothing is changed.
     let refused = declared.topics(&["apply"]).await?;
     ensure!(refused.code == Some(5) && refused.stderr.contains("--yes"), "{:?} {}", refused.code, refused.stderr);
-    // That there is no store to note it in is said before anything is done.
+    // The warning that there is no store to record the changes in precedes any change.
     ensure!(refused.stderr.contains("will not be in the audit log: there is no database"), "{}", refused.stderr);
     let shown = declared.topics(&["apply", "--dry-run", "--yes"]).await?;
     ensure!(shown.code == Some(0) && shown.stdout == checked.stdout, "{}{}", shown.stdout, shown.stderr);
@@ -127,7 +127,11 @@ async fn what_cannot_be_applied_is_told() -> Result<()> {
     let applied = declared.topics(&["apply", "--yes"]).await?;
     ensure!(applied.code == Some(3), "{:?} {}", applied.code, applied.stderr);
     ensure!(applied.stderr.contains("replication factor 1 3"), "{}", applied.stderr);
-    ensure!(!applied.stderr.contains("audit log"), "nothing is changed, so nothing is noted: {}", applied.stderr);
+    ensure!(
+        !applied.stderr.contains("audit log"),
+        "nothing is changed, so there is nothing to record: {}",
+        applied.stderr
+    );
     let unknown = declared.topics(&["check", "another.topic"]).await?;
     ensure!(
         unknown.code == Some(4) && unknown.stderr.contains("not declared"),

@@ -1,5 +1,5 @@
-//! Releases that are tried beside the one that serves: what they would do is seen before anybody feels it, and what does
-//! harm is taken back.
+//! Releases on trial alongside the serving release: their effects are visible before they reach any recipient, and a
+//! harmful release is rolled back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,12 +11,12 @@ use belfry_tests::servers::shared_postgres;
 use belfry_tests::{Batch, Client, Replica, TestService, belfry, eventually, results_ready};
 use serde_json::{Value, json};
 
-/// Whoever is asked.
+/// Number of teachers that the events are about.
 const TEACHERS: u64 = 200;
-/// How long a canary that does harm may serve.
+/// Time limit until a harmful canary is rolled back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An event about one of the teachers.
+/// Returns an event about one of the teachers.
 fn event(number: u64) -> Value {
     results_ready(&Batch { teacher: format!("teacher-{}", number % TEACHERS), ..Batch::number(number) })
 }
@@ -41,14 +41,14 @@ async fn begin(client: &Client, trial: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A canary whose steps are long over when their events are.
+/// Returns a canary whose steps have no minimum duration: each ends after its events.
 fn canary(release: i64, percents: &[f64]) -> Value {
     let steps: Vec<Value> =
         percents.iter().map(|percent| json!({ "percent": percent, "seconds": 0, "events": 100 })).collect();
     json!({ "release_id": release, "mode": "canary", "steps": steps })
 }
 
-/// The release that projected an event.
+/// Returns the release that projected an event.
 async fn release_of(client: &Client, event: &Value) -> Result<i64> {
     let event_id = event["event_id"].as_str().context("an id")?;
     let history = client.get(&format!("/v1/events/{event_id}")).await?.body;
@@ -64,16 +64,19 @@ async fn a_shadow_tells_what_it_would_have_told_and_nothing_of_it_is_issued() ->
     let serving = activate(&client, "notify").await?;
     let shadow = push(&client, "urgent").await?;
     let begun = belfry(&["--url", client.url(), "trial", "shadow", &shadow.to_string()]).await?;
-    ensure!(begun.code == Some(0) && begun.stdout.contains("nothing of it is sent"), "{begun:?}");
+    ensure!(begun.code == Some(0) && begun.stdout.contains("without sending notifications"), "{begun:?}");
     for number in 0..50 {
         let posted = client.post(&event(number)).await?;
         let told = posted.body["notifications"].as_array().context("notifications")?;
         ensure!(told.iter().filter(|told| told["projector"] == "hostile").count() == 1, "{posted:?}");
         ensure!(release_of(&client, &event(number)).await? == serving);
     }
-    let seen =
-        eventually("the shadow was asked", async || trial(&client).await, |trial| trial["compared"]["events"] == 50)
-            .await?;
+    let seen = eventually(
+        "the shadow has projected the events",
+        async || trial(&client).await,
+        |trial| trial["compared"]["events"] == 50,
+    )
+    .await?;
     let compared = &seen["compared"];
     ensure!(compared["changed"] == 50 && compared["same"] == 0 && compared["added"] == 0, "{compared}");
     ensure!(compared["fields"] == json!({ "priority": 50 }), "{compared}");
@@ -84,7 +87,7 @@ async fn a_shadow_tells_what_it_would_have_told_and_nothing_of_it_is_issued() ->
     let ended = belfry(&["--url", client.url(), "trial", "end", "hostile", "--reason", "seen enough"]).await?;
     ensure!(ended.code == Some(0) && ended.stdout.contains("seen enough"), "{ended:?}");
     client.post(&event(1000)).await?;
-    ensure!(trial(&client).await?["compared"]["events"] == 50, "it is not asked any more");
+    ensure!(trial(&client).await?["compared"]["events"] == 50, "the shadow projects events after its end");
     service.stop().await;
     Ok(())
 }
@@ -100,10 +103,10 @@ async fn a_slow_shadow_passes_events_over_and_nobody_waits_for_it() -> Result<()
     let lines: String = (0..2000).map(|number| format!("{}\n", event(number))).collect();
     let taken = client.post_lines(lines).await?;
     ensure!(taken.iter().all(|answer| answer["status"] == "accepted"));
-    // Each event would hold the shadow for its deadline, 50 ms.
+    // Each event would occupy the shadow for its deadline, 50 ms.
     ensure!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     eventually(
-        "some are passed over, and others time out",
+        "some events are skipped, and others time out",
         async || trial(&client).await,
         |trial| {
             let is_more_than = |number: &Value, least| number.as_u64().is_some_and(|number| number > least);
@@ -124,7 +127,7 @@ async fn a_canary_gains_subjects_until_it_serves_all() -> Result<()> {
     let tried = push(&client, "urgent").await?;
     begin(&client, &canary(tried, &[20.0, 60.0, 100.0])).await?;
     let mut by_canary = BTreeSet::new();
-    // Of each step: its share, and of how many events the canary projected how many.
+    // For each step: its percentage, its number of events, and the number of those that the canary projected.
     let mut steps: BTreeMap<u64, (f64, u64, u64)> = BTreeMap::new();
     for number in 0..10 * TEACHERS {
         let before = trial(&client).await?;
@@ -134,7 +137,10 @@ async fn a_canary_gains_subjects_until_it_serves_all() -> Result<()> {
         client.post(&event(number)).await?;
         let release = release_of(&client, &event(number)).await?;
         let subject = number % TEACHERS;
-        ensure!(release == tried || !by_canary.contains(&subject), "teacher {subject} went back to the release before");
+        ensure!(
+            release == tried || !by_canary.contains(&subject),
+            "teacher {subject} went back to the previous release"
+        );
         if release == tried {
             by_canary.insert(subject);
         }
@@ -154,11 +160,11 @@ async fn a_canary_gains_subjects_until_it_serves_all() -> Result<()> {
         ensure!((share - percent).abs() < 12.0, "{share} % of {events} events at {percent} %");
     }
     client.post(&event(1_000_000)).await?;
-    ensure!(release_of(&client, &event(1_000_000)).await? == tried, "it serves all");
+    ensure!(release_of(&client, &event(1_000_000)).await? == tried, "it does not serve all");
     let back = belfry(&["--url", client.url(), "release", "rollback", "hostile"]).await?;
     ensure!(back.code == Some(0), "{back:?}");
     client.post(&event(1_000_001)).await?;
-    ensure!(release_of(&client, &event(1_000_001)).await? == serving, "and goes back like any other");
+    ensure!(release_of(&client, &event(1_000_001)).await? == serving, "it is not rolled back like any other release");
     service.stop().await;
     Ok(())
 }
@@ -228,7 +234,7 @@ async fn a_canary_that_does_harm_is_taken_back_within_seconds_on_every_replica()
             let posted = client.post(&event(next.fetch_add(1, Ordering::Relaxed))).await?;
             ensure!(posted.status == 201, "{posted:?}");
             let letters = posted.body["dead_letters"].as_array().map_or(0, Vec::len);
-            ensure!(letters == 0, "a trial costs no notification: {posted:?}");
+            ensure!(letters == 0, "the trial lost a notification: {posted:?}");
         }
         Ok(())
     };
@@ -248,11 +254,11 @@ async fn a_canary_that_does_harm_is_taken_back_within_seconds_on_every_replica()
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             };
-            println!("{behaviour}: taken back after {:?}: {}", began.elapsed(), ended["reason"]);
+            println!("{behaviour}: rolled back after {:?}: {}", began.elapsed(), ended["reason"]);
             ensure!(ended["status"] == "taken_back" && ended["ended_by"] == "belfry", "{ended}");
             for replica in &replicas {
                 eventually(
-                    "the release beside it serves alone",
+                    "the serving release serves alone",
                     async || Ok(replica.client().get("/v1/projectors").await?.body["projectors"][0].clone()),
                     |projector| projector["candidate"].is_null() && projector["active"]["release_id"] == serving,
                 )
@@ -269,6 +275,6 @@ async fn a_canary_that_does_harm_is_taken_back_within_seconds_on_every_replica()
     };
     tokio::try_join!(ended, load(&replicas[0]), load(&replicas[1]), load(&replicas[2]))?;
     let told = replicas.iter().map(|replica| replica.process().log()).collect::<Result<Vec<_>>>()?;
-    ensure!(told.iter().any(|log| log.contains("canary taken back")), "nobody is told");
+    ensure!(told.iter().any(|log| log.contains("canary rolled back")), "no replica logged it");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Releases that cannot be loaded, or take long to: what serves goes on, and what operators decide takes effect at once.
+//! Releases that cannot be loaded, or take long to load: the serving release continues, and operators' decisions take
+//! effect at once.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,11 +12,11 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
-/// What is slow to load in one test is slow in all that run in this process.
+/// Held by tests that slow down loading, because this affects all tests in the process.
 static SLOW: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-/// How soon a decision takes effect.
+/// Time limit for a decision to take effect.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// Much longer than that.
+/// The failpoint that slows down loading, by much more than `AT_ONCE`.
 const LOADING: &str = "sleep(6000)";
 
 fn event(number: u64) -> Value {
@@ -83,10 +84,13 @@ async fn decisions_take_effect_at_once_whatever_is_being_loaded() -> Result<()> 
         ensure!(posted.status == 201 && began.elapsed() < AT_ONCE, "{:?}: {posted:?}", began.elapsed());
     }
     let projectors = client.get("/v1/projectors").await?.body;
-    ensure!(projectors["projectors"][0]["active"]["release_id"] == good, "it was suspended: {projectors}");
-    ensure!(!activation.is_finished() && !uploads[0].is_finished(), "all of that happened while something was loaded");
+    ensure!(
+        projectors["projectors"][0]["active"]["release_id"] == good,
+        "the failing release was not suspended: {projectors}"
+    );
+    ensure!(!activation.is_finished() && !uploads[0].is_finished(), "a release was loaded before all of that happened");
 
-    // That a release was suspended meanwhile is no reason to refuse another.
+    // The suspension of a release meanwhile is no reason to refuse another one.
     let activated = activation.await??;
     ensure!(activated.status == 200 && activated.body["active"]["release_id"] == later, "{activated:?}");
     for upload in uploads {
@@ -120,7 +124,7 @@ async fn what_someone_decides_meanwhile_is_not_undone_by_an_activation_that_took
     Ok(())
 }
 
-/// Put other bytes in the place of a component.
+/// Replaces the bytes of a release's component.
 async fn change_component(directory: &Path, release_id: i64, bytes: &[u8]) -> Result<()> {
     let path = directory.join("belfry.db").display().to_string();
     let mut database = SqliteConnection::connect(&path).await?;
@@ -140,13 +144,16 @@ async fn a_component_that_was_changed_in_the_database_is_refused_and_what_serves
     let process = BelfryProcess::start(directory.path()).await?;
     let client = process.client();
     let changed = push(&client, URGENT_FAILURES, &json!({})).await?;
-    // The same rule with a custom section that means nothing, so only its digest tells.
+    // The same rule with an additional empty custom section, so only its digest differs.
     change_component(directory.path(), changed, &[URGENT_FAILURES, &[0, 2, 1, b'x']].concat()).await?;
     let refused = client.post_to("/v1/projectors/teacher-results/rollout", &json!({ "release_id": changed })).await?;
     ensure!(refused.status == 422 && refused.body["type"] == "urn:belfry:problem:component-changed", "{refused:?}");
     ensure!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("sha256")), "{refused:?}");
     let posted = client.post(&event(1)).await?;
-    ensure!(posted.status == 201 && causes(&posted.body).is_empty(), "what served goes on: {posted:?}");
+    ensure!(
+        posted.status == 201 && causes(&posted.body).is_empty(),
+        "the serving release does not continue: {posted:?}"
+    );
     process.terminate().await
 }
 
@@ -165,14 +172,17 @@ async fn a_release_that_no_longer_loads_keeps_its_projector_out_and_nothing_else
     let client = process.client();
     let posted = client.post(&event(1)).await?;
     ensure!(posted.status == 201 && causes(&posted.body) == ["suspended"], "{posted:?}");
-    ensure!(posted.body["notifications"].as_array().map(Vec::len) == Some(1), "its neighbour goes on: {posted:?}");
+    ensure!(
+        posted.body["notifications"].as_array().map(Vec::len) == Some(1),
+        "the other projector does not continue: {posted:?}"
+    );
     let projectors = client.get("/v1/projectors").await?.body;
     let halted = projectors["projectors"][1]["halted"]["detail"].as_str().unwrap_or_default().to_owned();
     ensure!(halted.contains("cannot be loaded") && halted.contains("sha256"), "{projectors}");
     ensure!(process.metrics().await?.contains("belfry_releases_not_loaded 1"), "{}", process.metrics().await?);
     ensure!(process.log()?.contains("a release that should serve cannot be loaded"), "{}", process.log()?);
 
-    // Once it is put right, it serves by itself, and what waits can be tried again.
+    // Once the component is restored, the release serves automatically, and its dead letters can be redriven.
     change_component(directory.path(), urgent, URGENT_FAILURES).await?;
     eventually("it is loaded", async || process.metrics().await, |it| it.contains("belfry_releases_not_loaded 0"))
         .await?;
@@ -201,7 +211,7 @@ async fn a_projector_is_retired_and_comes_back_with_one_command_each() -> Result
     ensure!(release(&["retire", "hostile", "--reason", "again"]).await?.code == Some(5));
     let gone = |posted: &Value| made(posted) == Some(1) && causes(posted).is_empty();
     let posted = client.post(&event(2)).await?;
-    ensure!(gone(&posted.body), "no notification of it and no dead letter: {posted:?}");
+    ensure!(gone(&posted.body), "it still makes notifications or dead letters: {posted:?}");
     let projectors = client.get("/v1/projectors").await?.body;
     ensure!(projectors["projectors"][0]["retired"] == true, "{projectors}");
     ensure!(projectors["projectors"][0]["active"]["active"] == false, "{projectors}");
@@ -215,7 +225,7 @@ async fn a_projector_is_retired_and_comes_back_with_one_command_each() -> Result
     let url = client.url().to_owned();
     let back = belfry(&["--url", &url, "release", "rollback", "hostile"]).await?;
     ensure!(back.code == Some(0) && back.stdout.contains("serves hostile"), "{back:?}");
-    ensure!(made(&client.post(&event(4)).await?.body) == Some(2), "it is back");
+    ensure!(made(&client.post(&event(4)).await?.body) == Some(2), "it does not serve again");
     let noted = belfry(&["--url", &url, "--output", "json", "audit-log", "--action", "release"]).await?.json()?;
     ensure!(noted[0]["action"] == "release.rollback" && noted[1]["action"] == "release.retire", "{noted:?}");
     ensure!(noted[1]["detail"]["reason"] == "the feature is gone", "{noted:?}");

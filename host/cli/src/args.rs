@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: commands, arguments and help texts.
 
 use std::path::PathBuf;
 
@@ -29,143 +29,143 @@ use crate::output::Format;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0   done
-  1   failed
-  2   the command was typed wrongly
+  0   success
+  1   failure
+  2   usage error
   3   a check failed: an event was refused, a case did not pass
   4   not found
   5   refused
-  78  the configuration is wrong
+  78  invalid configuration
 
 Environment:
-  BELFRY_URL     as --url
-  BELFRY_TOKEN   the token itself, where no --token-file is given
-  NO_COLOR       no colours";
+  BELFRY_URL     address of the service, if --url is not given
+  BELFRY_TOKEN   the token itself, if --token-file is not given
+  NO_COLOR       disables colours";
 
-/// Turns domain events into notifications, by rules that are WebAssembly components.
+/// Turns domain events into notifications, with rules that are WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "belfry", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Options of every command.
+    /// Options common to all commands.
     #[command(flatten)]
     pub options: Options,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Options of every command.
+/// Options common to all commands.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Where Belfry listens; without it, what BELFRY_URL says, else http://127.0.0.1:7341
+    /// Address of the service; default: BELFRY_URL, or else http://127.0.0.1:7341
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
-    /// A file that holds the token to identify with; without it, the token in BELFRY_TOKEN
+    /// File that holds the authentication token; default: the token in BELFRY_TOKEN
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// How results are written: for people, or as one JSON value a line
+    /// Format of results
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub output: Format,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve: take events, run the rules, deliver notifications
+    /// Run the service: accept events, run rules, deliver notifications
     Serve(ConfigArgs),
-    /// Show everything that Belfry does, in a minute, on a service of its own
+    /// Demonstrate everything that Belfry does, in a minute, on a temporary service
     Demo(DemoArgs),
-    /// Send events and show what became of each
+    /// Publish events and show the outcome of each
     Publish(PublishArgs),
     /// Show notifications as they arrive
     Tail(TailArgs),
-    /// Tell where a notification comes from, or what became of an event
+    /// Explain the origin of a notification, or the outcome of an event
     Explain(ExplainArgs),
-    /// Work on a rule: inspect, test, measure, upload
+    /// Inspect, test, measure and upload rules
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// Choose which release of a rule serves
+    /// Choose the release that serves a rule
     #[command(subcommand)]
     Release(ReleaseCommand),
-    /// See what a release would have made of recorded events
+    /// Replay recorded events with a release, and compare the notifications
     Replay(ReplayArgs),
-    /// Try a release beside the one that serves
+    /// Try a release alongside the active one
     #[command(subcommand)]
     Trial(TrialCommand),
-    /// Bring a rule, a sink or all notifications to a halt, and let them go on
+    /// Pause or resume a rule, a sink or all notifications
     #[command(subcommand)]
     Pause(PauseCommand),
-    /// Say who may call Belfry, and as what
+    /// Manage the tokens of clients and their roles
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Show who changed what: releases, trials, pauses, tokens, dead letters, positions
+    /// List changes and who made them: releases, trials, pauses, tokens, dead letters, positions
     AuditLog(AuditLogArgs),
-    /// How far Kafka's topics have been read
+    /// Show or set the positions up to which Kafka's topics have been read
     #[command(subcommand)]
     Position(PositionCommand),
-    /// Whether Kafka's topics are as declared
+    /// Compare Kafka's topics with their declarations, or apply the declarations
     #[command(subcommand)]
     Topics(TopicsCommand),
-    /// Bring the store's schema up to date, or install belfry.submit for another service
+    /// Migrate the store's schema, or install belfry.submit for another service
     Migrate(MigrateArgs),
-    /// Look at events that rules could not project, try them again or discard them
+    /// List, redrive or discard events that rules could not project
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
-    /// Look at what a sink refused, send it again or discard it
+    /// List, unpark or discard entries that a sink refused
     #[command(subcommand)]
     Parked(ParkedCommand),
-    /// Look at the sinks that are known, forget one, or let one go on behind a gap
+    /// List the known sinks, forget one, or resume one after a gap
     #[command(subcommand)]
     Sink(SinkCommand),
-    /// Compare the log with Kafka's topics: is anything missing, doubled or out of order?
+    /// Audit Kafka's topics against the log: find missing, duplicated and out-of-order records
     Audit(AuditArgs),
-    /// Compare the log with what another notifier has published: do both tell the same?
+    /// Compare the log with the notifications that another notifier has published
     Compare(CompareArgs),
-    /// Check everything that Belfry depends on, and say what to do
+    /// Check everything that Belfry depends on, and suggest remedies
     Doctor(DoctorArgs),
-    /// Look at the configuration, or check it
+    /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Write a shell's completion script to standard output
+    /// Write a shell completion script to standard output
     Completions(CompletionsArgs),
-    /// Compile a component, for the service that starts this
+    /// Compile a component; the service runs this for each upload
     #[command(hide = true)]
     CompileComponent(CompileArgs),
 }
 
-/// What to do with a rule.
+/// The commands of `plugin`.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// Load a component here, as Belfry would, and show what it says of itself
+    /// Load a component locally, as the service would, and show its description
     Inspect(InspectArgs),
-    /// Run a component's cases in Belfry's own sandbox
+    /// Run a component's test cases in Belfry's sandbox
     Test(TestArgs),
-    /// Measure what a component costs for each event
+    /// Measure the time and memory that a component takes per event
     Bench(BenchArgs),
     /// Upload a component as a new release
     Push(PushArgs),
-    /// List what was uploaded, and what was found out about it
+    /// List the uploaded releases with the figures of their admission
     List(ListArgs),
-    /// Show a release, and what was found out about it before it was taken
+    /// Show a release and its admission report
     Show(ShowArgs),
-    /// Show in what two releases differ
+    /// Show the differences between two releases
     Diff(DiffArgs),
-    /// Make a key to sign components with
+    /// Create a key for signing components
     Keygen(KeygenArgs),
     /// Sign a component
     Sign(SignArgs),
 }
 
-/// What to do with releases.
+/// The commands of `release`.
 #[derive(Debug, Subcommand)]
 pub enum ReleaseCommand {
     /// List the releases, oldest first
     List(ListArgs),
-    /// Let a release serve its rule from now on
+    /// Activate releases: each serves its rule from now on
     Activate(ActivateArgs),
-    /// Go back to the release that served before
+    /// Roll back to the release that was active before
     Rollback(RollbackArgs),
-    /// Take a rule out for good: nothing is projected with it any more
+    /// Retire a rule for good: it projects no more events
     Retire(RetireArgs),
 }
 
@@ -177,9 +177,9 @@ Examples:
   cat *.json | belfry publish -
   belfry --output json publish events.ndjson | jq 'select(.status != \"accepted\")'
 
-An event that was taken before is a duplicate and has no second effect, so that publishing again is harmless.")]
+An event that was recorded before is reported as a duplicate and has no second effect, so publishing again is safe.")]
 pub struct PublishArgs {
-    /// A file of JSON values, one behind the other, each an event's envelope; - reads standard input
+    /// File of event envelopes, as JSON values one after another; - reads standard input
     #[arg(value_name = "FILE|-")]
     pub source: PathBuf,
 }
@@ -192,18 +192,18 @@ Examples:
   belfry tail --recipient teacher-anna --from beginning
   belfry --output json tail --count 1
 
-After a lost connection it goes on where it was.")]
+After a lost connection it reconnects and continues where it stopped.")]
 pub struct TailArgs {
-    /// Only notifications to this recipient
+    /// Show only notifications to this recipient
     #[arg(long)]
     pub recipient: Option<String>,
-    /// Only notifications of this rule
+    /// Show only notifications made by this rule
     #[arg(long)]
     pub projector: Option<String>,
-    /// Where to start: `beginning`, `now`, or the position in the log after which to start
+    /// Where to start: `beginning`, `now`, or after a position in the log
     #[arg(long, value_name = "beginning|now|POSITION", default_value_t = Start::Now)]
     pub from: Start,
-    /// Stop after so many notifications
+    /// Number of notifications to show before exiting; default: no limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
@@ -215,12 +215,12 @@ Examples:
   belfry explain fe17901f-b267-53fc-ab06-b54d181baae1
   belfry explain --rerun fe17901f-b267-53fc-ab06-b54d181baae1
 
-With --rerun the exit code is 3 if something else comes of the event now.")]
+With --rerun, the exit code is 3 if the result is different now.")]
 pub struct ExplainArgs {
-    /// The id of a notification or of an event
+    /// Id of a notification or an event
     #[arg(value_name = "ID")]
     pub id: Uuid,
-    /// Project the event once more with the same releases, and say whether the same comes of it
+    /// Project the event again with the same releases, and report whether the result is the same
     #[arg(long)]
     pub rerun: bool,
 }
@@ -231,7 +231,7 @@ pub struct ExplainArgs {
 Example:
   belfry plugin inspect target/wasm32-wasip2/release/my_rule.wasm")]
 pub struct InspectArgs {
-    /// The component
+    /// File of the component
     pub file: PathBuf,
 }
 
@@ -246,15 +246,15 @@ Examples:
 A case is a file: {\"event\": envelope or \"file.json\", \"config\": {}, \"expect\": {\"notifications\": []}}.
 It may also expect {\"rejection\": {\"code\": \"…\"}} or {\"outcome\": \"timed-out\"}.")]
 pub struct TestArgs {
-    /// The component
+    /// File of the component
     pub file: PathBuf,
-    /// The folder with the case files
+    /// Directory of the case files
     #[arg(long, value_name = "DIR", default_value = "cases")]
     pub cases: PathBuf,
-    /// Rewrite cases that fail to expect what came out; BELFRY_UPDATE=1 does the same
+    /// Rewrite failing cases to expect the actual output, as BELFRY_UPDATE=1 does
     #[arg(long)]
     pub update: bool,
-    /// Only cases whose name contains this
+    /// Run only cases whose name contains this text
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
 }
@@ -265,14 +265,14 @@ pub struct TestArgs {
 Example:
   belfry plugin bench my_rule.wasm --iterations 10000
 
-Each call runs in a fresh instance, as in service.")]
+Each call runs in a fresh instance, as in the service.")]
 pub struct BenchArgs {
-    /// The component
+    /// File of the component
     pub file: PathBuf,
-    /// The folder with the case files whose events are used
+    /// Directory of the case files that supply the events
     #[arg(long, value_name = "DIR", default_value = "cases")]
     pub cases: PathBuf,
-    /// How many calls to measure for each case
+    /// Number of calls to measure per case
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub iterations: u32,
 }
@@ -282,22 +282,22 @@ pub struct BenchArgs {
 #[command(after_help = "\
 Examples:
   belfry plugin push my_rule.wasm
-  belfry plugin push my_rule.wasm --config eager.json --note \"tell them sooner\" --activate
+  belfry plugin push my_rule.wasm --config eager.json --note \"notify sooner\" --activate
 
 The same component with the same configuration is the same release: pushing it again changes nothing.")]
 pub struct PushArgs {
-    /// The component
+    /// File of the component
     pub file: PathBuf,
-    /// The release's configuration, a file that holds a JSON object
+    /// File with the release's configuration, a JSON object; default: the rule's defaults
     #[arg(long, value_name = "FILE.json")]
     pub config: Option<PathBuf>,
-    /// Why it is made
+    /// Reason for the release
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// A signature of the component, as `plugin sign` writes it
+    /// File with the component's signature, as `plugin sign` writes it
     #[arg(long, value_name = "FILE")]
     pub signature: Option<PathBuf>,
-    /// Let it serve at once
+    /// Activate the release after the upload
     #[arg(long)]
     pub activate: bool,
 }
@@ -309,7 +309,7 @@ Examples:
   belfry plugin show teacher-results@1.2.0#7
   belfry --output json plugin show 7 | jq .admission.samples")]
 pub struct ShowArgs {
-    /// The release's number, or its label
+    /// Number or label of the release
     #[arg(value_name = "RELEASE")]
     pub release: ReleaseReference,
 }
@@ -320,10 +320,10 @@ pub struct ShowArgs {
 Example:
   belfry plugin diff teacher-results@1.1.0#6 teacher-results@1.2.0#7")]
 pub struct DiffArgs {
-    /// A release's number, or its label
+    /// Number or label of the first release
     #[arg(value_name = "RELEASE")]
     pub before: ReleaseReference,
-    /// Another's
+    /// Number or label of the second release
     #[arg(value_name = "RELEASE")]
     pub after: ReleaseReference,
 }
@@ -334,10 +334,10 @@ pub struct DiffArgs {
 Example:
   belfry plugin keygen ~/.belfry/release.key
 
-Keep the file to yourself: whoever has it can sign. The public key is printed, and stands in FILE.pub; an operator adds it
+Keep the file secret: anyone who has it can sign. The public key is printed and written to FILE.pub; an operator adds it
 to releases.trusted_keys.")]
 pub struct KeygenArgs {
-    /// Where the secret key is written to; it must not be there yet
+    /// File to write the secret key to; it must not exist
     pub file: PathBuf,
 }
 
@@ -348,14 +348,14 @@ Example:
   belfry plugin sign my_rule.wasm --key ~/.belfry/release.key
   belfry plugin push my_rule.wasm --signature my_rule.wasm.sig
 
-What is signed is the text belfry.component.v1: and the SHA-256 of the file in hexadecimal, with ed25519.")]
+The signature is ed25519, over the text belfry.component.v1: followed by the SHA-256 of the file in hexadecimal.")]
 pub struct SignArgs {
-    /// The component
+    /// File of the component
     pub file: PathBuf,
-    /// The secret key, as `plugin keygen` wrote it
+    /// File with the secret key, as `plugin keygen` writes it
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Where the signature is written to; without it, beside the component with .sig behind its name
+    /// File to write the signature to; default: the component's file name followed by .sig
     #[arg(long, value_name = "FILE")]
     pub signature: Option<PathBuf>,
 }
@@ -366,7 +366,7 @@ pub struct SignArgs {
 Example:
   belfry release list --projector teacher-results")]
 pub struct ListArgs {
-    /// Only releases of this rule
+    /// List only releases of this rule
     #[arg(long)]
     pub projector: Option<String>,
 }
@@ -379,7 +379,7 @@ Examples:
   belfry release activate teacher-results@1.2.0#7
   belfry release activate teacher-results@1.2.0#7 failed-batches@2.0.0#9")]
 pub struct ActivateArgs {
-    /// The release's number, or its label, which ends in the number; several rules' are switched together
+    /// Release numbers, or labels, which end in the number; several rules are switched together
     #[arg(value_name = "RELEASE_ID", required = true)]
     pub releases: Vec<ReleaseReference>,
 }
@@ -390,7 +390,7 @@ pub struct ActivateArgs {
 Example:
   belfry release rollback teacher-results")]
 pub struct RollbackArgs {
-    /// The rule's name
+    /// Name of the rule
     pub projector: String,
 }
 
@@ -400,12 +400,12 @@ pub struct RollbackArgs {
 Example:
   belfry release retire first-rule --reason \"the feature is gone\"
 
-Its releases and what it has issued stay. To let it serve again:
+Its releases and the notifications that it has issued are kept. To activate it again:
   belfry release rollback first-rule")]
 pub struct RetireArgs {
-    /// The rule's name
+    /// Name of the rule
     pub projector: String,
-    /// Why, in a line; it goes to the audit log
+    /// Reason, in one line, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
@@ -416,7 +416,7 @@ pub struct RetireArgs {
 Example:
   belfry completions bash > ~/.local/share/bash-completion/completions/belfry")]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell to write the script for
     pub shell: clap_complete::Shell,
 }
 

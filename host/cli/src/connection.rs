@@ -1,4 +1,4 @@
-//! Which Belfry to talk to, and as whom.
+//! The selection of the service's address and the token.
 
 use std::env;
 use std::fs;
@@ -9,11 +9,11 @@ use crate::client::Client;
 use crate::exit::{Exit, Fault};
 use crate::output::Output;
 
-/// Where Belfry listens by default.
+/// The default address of the service.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7341";
 
-/// A client for the Belfry that the options and the environment name. Nothing is sent yet. Warns of a token that others
-/// could read on the way.
+/// Creates a client for the address and the token in the options or the environment. Sends nothing yet. Warns if the
+/// token is going to be sent to another machine unencrypted.
 pub fn connect(options: &Options, output: &Output) -> anyhow::Result<Client> {
     let url = options.url.clone().or_else(|| set("BELFRY_URL")).unwrap_or_else(|| DEFAULT_URL.to_owned());
     let token = match &options.token_file {
@@ -23,23 +23,23 @@ pub fn connect(options: &Options, output: &Output) -> anyhow::Result<Client> {
     let client = Client::new(&url, token.as_deref())?;
     if client.exposes_its_token() {
         output.note(format!(
-            "warning: the token is sent to {} unencrypted, where others can read it; use https, or a tunnel",
+            "warning: the token is sent to {} unencrypted, where others can read it; use https or a tunnel",
             client.address()
         ));
     }
     Ok(client)
 }
 
-/// A variable that is set to something.
+/// Returns the value of an environment variable, unless it is unset or empty.
 fn set(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn read_token(file: &Path) -> Result<String, Fault> {
     let wrong = |what: String| Fault::new(Exit::Configuration, format!("token file {}: {what}", file.display()));
-    let text = fs::read_to_string(file).map_err(|error| wrong(format!("{error}; give a file that you can read")))?;
+    let text = fs::read_to_string(file).map_err(|error| wrong(format!("{error}; use a file that you can read")))?;
     match text.trim() {
-        "" => Err(wrong("empty; put the token into it".into())),
+        "" => Err(wrong("the file is empty; write the token to it".into())),
         token => Ok(token.to_owned()),
     }
 }

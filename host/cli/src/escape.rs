@@ -1,7 +1,7 @@
-//! Texts from elsewhere, made safe to show in a terminal.
+//! Escapes text from external sources for display in a terminal.
 
-/// A text with everything written out that a terminal would act upon or that hides other text: control characters, line
-/// ends, and the marks that change the direction of writing.
+/// Returns a text in which all characters are escaped that a terminal would act upon or that hide other text: control
+/// characters, line breaks and direction marks.
 pub fn escape(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -14,8 +14,8 @@ pub fn escape(text: &str) -> String {
     shown
 }
 
-/// Line and paragraph separators, direction marks and invisible operators: legal in any text, but they make a line look
-/// like another.
+/// Returns true for line and paragraph separators, direction marks and invisible operators. They are legal in any text,
+/// but make one line look like another.
 fn is_hidden_mark(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

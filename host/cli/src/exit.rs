@@ -1,4 +1,4 @@
-//! How a command ends, for scripts.
+//! Exit codes, for scripts.
 
 use std::io;
 use std::process::ExitCode;
@@ -9,22 +9,22 @@ use belfry_testkit::LoadError;
 use crate::client::ClientError;
 use crate::output::OutputError;
 
-/// How a command ended.
+/// How a command ended. The discriminant is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// Success.
     Ok = 0,
-    /// Failed.
+    /// Failure.
     Failure = 1,
-    /// The command was typed wrongly.
+    /// A usage error.
     Usage = 2,
     /// A check or gate failed: an event was refused, a case did not pass.
     Check = 3,
-    /// What was asked for is not there.
+    /// The requested object does not exist.
     NotFound = 4,
-    /// Refused: a component or request that is not taken, a lock or port that is held.
+    /// Refused: a component or request that is not accepted, a lock or port that is in use.
     Refused = 5,
-    /// The configuration is wrong.
+    /// An invalid configuration.
     Configuration = 78,
 }
 
@@ -34,7 +34,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that knows how the command ends.
+/// An error with the exit code of the command.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
@@ -43,14 +43,14 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// What happened, to what, and what to do next; and how the command ends.
+    /// Creates a fault. `message` states what happened, to what, and what to do next.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
     }
 }
 
 impl Exit {
-    /// How a command that failed like this ends.
+    /// Returns the exit code of a command that failed with `error`.
     pub fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Failure)
     }
@@ -60,7 +60,7 @@ impl Exit {
             return Some(fault.exit);
         }
         if let Some(OutputError(error)) = cause.downcast_ref::<OutputError>() {
-            // As with `| head`: the reader has what it wanted.
+            // As with `| head`: the reader closed the pipe because it had read enough.
             return (error.kind() == io::ErrorKind::BrokenPipe).then_some(Self::Ok);
         }
         if let Some(error) = cause.downcast_ref::<ClientError>() {

@@ -1,4 +1,4 @@
-//! A stream of JSON values, made into lines.
+//! Converts a stream of JSON values to lines.
 
 use std::io::{self, BufReader, Read};
 
@@ -7,17 +7,16 @@ use serde_json::{Deserializer, Error};
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// A stream that ends in something else than JSON, or in a list of values instead of the values.
+/// A stream that cannot be read to its end: a read error, invalid JSON, or an array of values instead of the values.
 #[derive(Debug, thiserror::Error)]
-#[error("value {number} {what}; what comes before it is read; correct it and start again")]
+#[error("value {number} {what}; the values before it were read; correct it and start again")]
 pub struct BrokenStream {
-    /// Which value, from 1.
+    /// The number of the value, from 1.
     number: u64,
     what: String,
 }
 
-/// Hand each value of the stream over as one line, in order, until there are no more or `take` says that it wants no
-/// more.
+/// Passes each value of the stream to `take` as one line, in order, until the stream ends or `take` returns false.
 pub fn for_each_line(stream: impl Read, mut take: impl FnMut(String) -> bool) -> Result<(), BrokenStream> {
     let mut encoding = Encoding::default();
     let reader = BufReader::new(Watched { stream, encoding: &mut encoding });
@@ -27,7 +26,7 @@ pub fn for_each_line(stream: impl Read, mut take: impl FnMut(String) -> bool) ->
         number += 1;
         match value {
             Ok(value) if value.get().starts_with('[') => {
-                let what = "is a JSON array; give the events one after the other, as `jq -c '.[]' FILE` writes them";
+                let what = "is a JSON array; supply the events one after another, as `jq -c '.[]' FILE` writes them";
                 return Err(BrokenStream { number, what: what.to_owned() });
             }
             Ok(value) if take(one_line(value.get())) => {}
@@ -44,7 +43,7 @@ fn what(error: &Error, encoding: &Encoding) -> String {
         return format!("cannot be read: {error}");
     }
     let hint = if encoding.is_utf16() {
-        ": the text is in UTF-16; write it as UTF-8, as `iconv -f UTF-16 -t UTF-8 FILE` does"
+        ": the text is in UTF-16; convert it to UTF-8 with `iconv -f UTF-16 -t UTF-8 FILE`"
     } else if encoding.has_mark() {
         ": the text has a byte order mark (BOM); save it as UTF-8 without one, or remove it with `sed 's/\\xef\\xbb\\xbf//' FILE`"
     } else {
@@ -53,14 +52,14 @@ fn what(error: &Error, encoding: &Encoding) -> String {
     format!("is not valid JSON{hint}: {error}")
 }
 
-/// What the bytes of a stream show of its encoding.
+/// What the bytes of a stream reveal about its encoding.
 #[derive(Default)]
 struct Encoding {
     /// The first two bytes.
     first: Vec<u8>,
-    /// The last two bytes, for a mark that is read in two parts.
+    /// The last two bytes, for a mark that is split between two reads.
     last: Vec<u8>,
-    /// Whether there is a byte order mark of UTF-8 somewhere: also files that were put together may have one.
+    /// Whether there is a UTF-8 byte order mark anywhere: concatenated files may have one in the middle.
     marked: bool,
 }
 
@@ -78,13 +77,13 @@ impl Encoding {
         }
     }
 
-    /// The parser gives up at the first byte of a mark, so the others may not be there yet.
+    /// Accepts an incomplete mark at the end: the parser stops at its first byte, so the others may not have been read.
     fn has_mark(&self) -> bool {
         self.marked || (1..=2).any(|read| self.last.ends_with(&BYTE_ORDER_MARK[..read]))
     }
 
     fn is_utf16(&self) -> bool {
-        // The parser gives up at the first byte, so the second may not be there yet.
+        // The parser stops at the first byte, so the second may not have been read.
         matches!(self.first[..], [0xff, 0xfe] | [0xfe, 0xff] | [0xff | 0xfe])
     }
 }
@@ -102,10 +101,10 @@ impl<R: Read> Read for Watched<'_, R> {
     }
 }
 
-/// The text of a JSON value without line ends. A value on one line is kept exactly as it is; of others the whitespace
-/// between the tokens goes. Strings and numbers keep the text they have.
+/// Returns the text of a JSON value without line breaks. A value on one line is unchanged; from others, the whitespace
+/// between tokens is removed. Strings and numbers keep their text.
 fn one_line(json: &str) -> String {
-    // Within strings JSON has no raw line ends, so these are between tokens.
+    // JSON strings contain no raw line breaks, so every line break is between tokens.
     if !json.contains(['\n', '\r']) {
         return json.to_owned();
     }
@@ -177,7 +176,7 @@ mod tests {
 
     #[test]
     fn byte_order_marks_are_recognised() {
-        /// As a slow pipe has it.
+        /// Returns one byte per read, as a slow pipe does.
         struct OneByOne<'bytes>(&'bytes [u8]);
         impl Read for OneByOne<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -197,6 +196,9 @@ mod tests {
                 assert!(error.starts_with(start), "{error}");
             }
         }
-        assert!(for_each_line("\"\u{feff}\"".as_bytes(), |_| true).is_ok(), "within a text it is a character");
+        assert!(
+            for_each_line("\"\u{feff}\"".as_bytes(), |_| true).is_ok(),
+            "within a string the mark is an ordinary character"
+        );
     }
 }

@@ -1,8 +1,7 @@
-//! Everything behind the `belfry` command, as a library: the command itself only reads arguments and ends with an
-//! [`Exit`].
+//! The `belfry` command as a library. The binary only parses the arguments and exits with an [`Exit`].
 //!
-//! - [`args`] says what can be typed, [`commands`] does it.
-//! - [`client`] talks to a running Belfry; it knows nothing of terminals.
+//! - [`args`] defines the command line, [`commands`] implements it.
+//! - [`client`] is the client of a running Belfry; it does not depend on a terminal.
 //! - [`output`] writes results to standard output, as text or JSON, and everything else to standard error.
 
 pub mod args;
@@ -24,14 +23,14 @@ use args::{Command, PluginCommand, ReleaseCommand};
 use commands::parked::ParkedCommand;
 use output::Output;
 
-/// Run a command to its end. Errors are told on standard error.
+/// Runs a command to completion. Reports errors on standard error.
 pub async fn run(cli: Cli) -> Exit {
     let output = Output::new(cli.options.output);
     match dispatch(&cli, &output).await {
         Ok(exit) => exit,
         Err(error) => {
             let exit = Exit::of(&error);
-            // Whoever reads the output has seen enough: nothing to tell.
+            // `Exit::Ok` here means that the reader closed the output, as `head` does: not an error to report.
             if exit != Exit::Ok {
                 output.error(&error);
             }

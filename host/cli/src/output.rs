@@ -10,79 +10,79 @@ use serde::Serialize;
 
 use crate::escape::escape;
 
-/// How results are written.
+/// The format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people; coloured on a terminal.
     Text,
-    /// For programs: one JSON value a line.
+    /// For programs: one JSON value per line.
     Json,
 }
 
-/// A result cannot be written. Told apart from other errors because a reader that went away is no failure.
+/// A failure to write a result. Distinct from other errors because a closed reader is not a failure.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write to standard output: {0}; what was asked for was done nevertheless")]
+#[error("cannot write to standard output: {0}; the command itself was carried out")]
 pub struct OutputError(pub io::Error);
 
-/// Where a command writes.
+/// The destination of a command's results and messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     format: Format,
 }
 
 impl Output {
-    /// Write in this format.
+    /// Creates an output with this format of results.
     pub fn new(format: Format) -> Self {
         Self { format }
     }
 
-    /// The format in which results are asked for.
+    /// Returns the requested format of results.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Write text as a line of the result; its colours are kept on terminals only. What comes from elsewhere must have
-    /// been through [`escape`].
+    /// Writes a text as a line of the result. Keeps its colours only on a terminal. Text from external sources must be
+    /// escaped with [`escape`].
     pub fn text(&self, text: &str) -> Result<(), OutputError> {
         let mut stdout = anstream::stdout().lock();
         writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(OutputError)
     }
 
-    /// Write a value as a line of JSON.
+    /// Writes a value as one line of JSON.
     pub fn json(&self, value: &impl Serialize) -> Result<(), OutputError> {
         let text = serde_json::to_string(value).map_err(|error| OutputError(error.into()))?;
         self.verbatim(&text)
     }
 
-    /// Write a line exactly as it is.
+    /// Writes a line unchanged.
     pub fn verbatim(&self, line: &str) -> Result<(), OutputError> {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(OutputError)
     }
 
-    /// Tell people something that is no result. If nobody can read it, nothing is lost.
+    /// Writes a message that is not part of the result to standard error. Ignores write errors: the message is dispensable.
     pub fn note(&self, text: impl Display) {
         let _ = writeln!(anstream::stderr().lock(), "{}", escape(&text.to_string()));
     }
 
-    /// Show how far long work has come, in place of what was shown last, if somebody watches and the results do not show
-    /// it themselves. An empty text clears it.
+    /// Shows the progress of long work in place of the previous progress. Does nothing unless standard error is a terminal
+    /// and standard output is not: results on a terminal show the progress themselves. An empty text clears the line.
     pub fn progress(&self, text: &str) {
         if io::stderr().is_terminal() && !io::stdout().is_terminal() {
-            // The sequence that clears the line is no colour, so it must pass where colours do not.
+            // Not through `anstream`: it strips the sequence that clears the line where it strips colours.
             let mut stderr = io::stderr().lock();
             let _ = write!(stderr, "\r\u{1b}[K{}", escape(text)).and_then(|()| stderr.flush());
         }
     }
 
-    /// Tell people why the command failed. The line ends are kept: an error may quote another program's output.
+    /// Reports on standard error why the command failed. Keeps line breaks: an error may quote another program's output.
     pub fn error(&self, error: &anyhow::Error) {
         let text = format!("{error:#}").lines().map(escape).collect::<Vec<_>>().join("\n");
         let _ = writeln!(anstream::stderr().lock(), "{} {text}", "belfry:".red().bold());
     }
 }
 
-/// Rows under a header, in columns as wide as they need to be. The cells are escaped.
+/// Formats rows under a header, in columns as wide as their content. Escapes the cells.
 pub fn table<const COLUMNS: usize>(
     header: [&str; COLUMNS],
     rows: impl IntoIterator<Item = [String; COLUMNS]>,
@@ -99,7 +99,7 @@ pub fn table<const COLUMNS: usize>(
     table.trim_fmt()
 }
 
-/// A number with its noun, such as `1 event` and `2 events`.
+/// Formats a number with its noun, such as `1 event` and `2 events`.
 pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     if number == N::from(1) { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

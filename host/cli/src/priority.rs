@@ -1,11 +1,11 @@
-//! Priorities as people see them.
+//! Display of priorities.
 
 use owo_colors::Style;
 
-/// The width of the longest priority's name.
+/// The length of the longest priority name, in characters.
 pub const PRIORITY_WIDTH: usize = 9;
 
-/// A priority in its colour, padded so that columns line up. Names that are not known stay plain.
+/// Returns a priority in its colour, padded so that columns line up. Unknown names have no colour.
 pub fn coloured_priority(priority: &str) -> String {
     let style = match priority {
         "low" => Style::new().dimmed(),

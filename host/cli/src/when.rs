@@ -1,11 +1,11 @@
-//! Times and spans of time, as people type them.
+//! Times and durations as command arguments.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use belfry_model::{format_instant_ms, parse_instant_ms};
 
-/// A span of time, such as `90s`, `30m`, `12h` or `7d`; a century at most.
+/// A duration, such as `90s`, `30m`, `12h` or `7d`; at most a century.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -13,7 +13,7 @@ impl FromStr for Span {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str = "must be how long, such as 90s, 30m, 12h or 7d";
+        const WRONG: &str = "must be a duration, such as 90s, 30m, 12h or 7d";
         let unit = text.chars().next_back().ok_or(WRONG)?;
         let seconds: u64 = match unit {
             's' => 1,
@@ -23,18 +23,18 @@ impl FromStr for Span {
             _ => return Err(WRONG),
         };
         let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| WRONG)?;
-        // A century is as good as for ever.
+        // A century is practically unlimited.
         let span = number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86_400).ok_or(WRONG)?;
         Ok(Self(Duration::from_secs(span)))
     }
 }
 
-/// A point in time, given as such or by how long ago it was.
+/// A point in time, absolute or relative to the current time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the Unix epoch.
     At(i64),
-    /// So long ago.
+    /// This duration before the current time.
     Ago(Duration),
 }
 
@@ -43,7 +43,7 @@ impl FromStr for When {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         const WRONG: &str =
-            "must be a time, such as 2026-03-02T09:15:00Z, or how long ago, such as 90s, 30m, 12h or 7d";
+            "must be a time, such as 2026-03-02T09:15:00Z, or a duration before now, such as 90s, 30m, 12h or 7d";
         if let Ok(ms) = parse_instant_ms(text) {
             return Ok(Self::At(ms));
         }
@@ -52,12 +52,12 @@ impl FromStr for When {
 }
 
 impl When {
-    /// In the form in which the API takes times.
+    /// Returns the time in the API's format, RFC 3339.
     pub fn written(self) -> anyhow::Result<String> {
         self.written_at(now_ms())
     }
 
-    /// In milliseconds since the epoch.
+    /// Returns the time in milliseconds since the Unix epoch.
     pub fn ms(self) -> i64 {
         self.ms_at(now_ms())
     }
@@ -74,7 +74,7 @@ impl When {
     }
 }
 
-/// Milliseconds since the epoch.
+/// Returns the current time in milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
 }

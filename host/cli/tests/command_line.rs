@@ -1,4 +1,4 @@
-//! The command as it is typed: help, exit codes, what goes where. Also makes cargo build the command for other tests.
+//! The command line: help, exit codes, output streams. Also makes cargo build the command for other tests.
 
 use std::process::{Command, Output};
 

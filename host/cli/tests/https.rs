@@ -1,4 +1,4 @@
-//! The command and connections that others could read.
+//! Encrypted connections, and the warning about unencrypted ones.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -21,7 +21,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A proxy that encrypts, in front of a Belfry without releases. Its address, and its certificate in PEM.
+/// Starts a TLS proxy in front of a Belfry without releases. Returns its address, and its certificate in PEM format.
 fn encrypting_proxy() -> (String, String) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).expect("a key");
@@ -36,7 +36,7 @@ fn encrypting_proxy() -> (String, String) {
             let mut socket = connection.expect("a connection");
             let mut session = ServerConnection::new(config.clone()).expect("a session");
             let mut stream = Stream::new(&mut session, &mut socket);
-            // A client that does not trust us goes away.
+            // A client that does not trust the certificate disconnects.
             let mut request = [0; 4096];
             if stream.read(&mut request).is_ok_and(|read| read > 0) {
                 let body = r#"{"releases":[]}"#;

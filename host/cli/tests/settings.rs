@@ -1,4 +1,4 @@
-//! Settings: what is taken, what is refused before a server is asked, what is shown.
+//! Settings: which are accepted, which are refused before a server is contacted, and which are shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A service that starts although it should refuse is stopped after this.
+/// A service that starts although it should refuse is killed after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn belfry(arguments: &[&str]) -> Command {
@@ -63,7 +63,7 @@ fn a_setting_of_the_wrong_type_is_named_as_it_was_set() {
     assert!(!text(&output.stderr).contains("hunter2"), "{}", text(&output.stderr));
 }
 
-/// All that librdkafka 2.12 marks as sensitive.
+/// All properties that librdkafka 2.12 marks as sensitive.
 #[test]
 fn secrets_are_not_shown() {
     let secrets = [
@@ -100,7 +100,7 @@ fn secrets_are_not_shown() {
     }
 }
 
-/// Each is refused by `config check` and by `serve`, and says which setting is wrong.
+/// `config check` and `serve` refuse each of these, and name the invalid setting.
 #[test]
 fn what_serve_refuses_is_refused_by_a_check() {
     let directory = TempDir::new().expect("a directory");
@@ -166,7 +166,7 @@ fn with(mut command: Command, directory: &Path, settings: &[String]) -> Command 
     command
 }
 
-/// What a service says that refuses to start.
+/// Returns the error of a service that refuses to start.
 fn refused(serve: &mut Command) -> String {
     let mut child = serve.stderr(Stdio::piped()).spawn().expect("the command can be started");
     let began = Instant::now();

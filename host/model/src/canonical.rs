@@ -7,15 +7,17 @@ use crate::decimal::write_number;
 use crate::json_limits::MAX_JSON_DEPTH;
 use crate::json_tokens::{Token, Tokens, unescaped};
 
-/// Write JSON so that two texts become the same if, and only if, they say the same: numbers have the same value, down to
-/// the last digit, and objects have the same fields in any order. Of a name that occurs twice the last value counts.
+/// Returns the canonical form of a JSON text. Two texts have the same canonical form if and only if they are equal:
+/// numbers have exactly the same value, and objects have the same fields in any order. If a name occurs twice in an
+/// object, the last value counts.
 ///
-/// This is the canonical form of RFC 8785, except for numbers that it would round: they keep their digits.
+/// This is the canonical form of RFC 8785, except that numbers that RFC 8785 would round keep all their digits.
 pub fn canonical_json(json: &RawValue) -> Result<String, JsonLimit> {
     canonical_without(json.get(), &[])
 }
 
-/// The same of a text that follows JSON's grammar, without these fields of the outermost object.
+/// Returns the canonical form of `json`, which must follow JSON's grammar, without the fields `omitted` of the
+/// outermost object.
 pub(crate) fn canonical_without(json: &str, omitted: &[&str]) -> Result<String, JsonLimit> {
     let mut writer = Writer { tokens: Tokens::of(json), depth: 0, out: String::with_capacity(json.len()) };
     writer.value(omitted)?;
@@ -29,7 +31,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Write the next value. False at the end of an array.
+    /// Writes the next value. Returns false at the end of the enclosing array.
     fn value(&mut self, omitted: &[&str]) -> Result<bool, JsonLimit> {
         match self.tokens.next() {
             None | Some(Token::End) => return Ok(false),
@@ -62,7 +64,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// End what begins at `start`; each of its parts has a comma behind it.
+    /// Closes the array or object that begins at `start`. Each of its elements is followed by a comma.
     fn close(&mut self, start: usize, bracket: char) {
         if self.out.len() > start + 1 {
             self.out.pop();
@@ -82,7 +84,7 @@ impl Writer<'_> {
             fields.push((name, field - start..self.out.len() - start));
         }
         let written = self.out.split_off(start);
-        // The last of those that have the same name comes first, and stays.
+        // The last of the fields with the same name now comes first, and is kept.
         fields.reverse();
         fields.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
         fields.dedup_by(|(later, _), (earlier, _)| later == earlier);
@@ -94,11 +96,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// RFC 8785 escapes what it must and nothing else, and so does `serde_json`.
+    /// Writes a string. RFC 8785 escapes only what JSON requires, and so does `serde_json`.
     fn text(&mut self, text: &str) -> Result<(), JsonLimit> {
         if text.contains('\\') {
             let said = unescaped(text).ok_or(JsonLimit::Surrogate)?;
-            self.out.push_str(&serde_json::to_string(&said).expect("a text is always JSON"));
+            self.out.push_str(&serde_json::to_string(&said).expect("a string always serializes to JSON"));
         } else {
             self.out.push_str(text);
         }
@@ -123,7 +125,11 @@ mod tests {
         ] {
             assert_eq!(canonical(json), expected);
         }
-        assert_eq!(canonical(r#"{"\ue000":1,"\ud83d\ude00":2}"#), "{\"😀\":2,\"\u{e000}\":1}", "by UTF-16 units");
+        assert_eq!(
+            canonical(r#"{"\ue000":1,"\ud83d\ude00":2}"#),
+            "{\"😀\":2,\"\u{e000}\":1}",
+            "sorted by UTF-16 code units"
+        );
         assert_eq!(canonical(" -0.0 "), "0");
     }
 

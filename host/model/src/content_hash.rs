@@ -4,17 +4,18 @@ use uuid::{Uuid, uuid};
 use crate::Envelope;
 use crate::canonical::canonical_without;
 
-/// SHA-256 of what an event says.
+/// SHA-256 of an event's content, as returned by [`content_hash`].
 pub type ContentHash = [u8; 32];
 
-/// Fields of `data` that a producer may mint anew when it repeats an event under the same id.
+/// Fields of `data` that a producer may regenerate when it repeats an event under the same id.
 const MINTED_ANEW: [&str; 2] = ["timestamp", "system_metadata"];
 
-/// The hash that tells a repeated event from another event under the same id: SHA-256 over the canonical form of its type
-/// and its data, but for `timestamp` and `system_metadata`. See [`crate::canonical_json`]: numbers count by their exact value.
+/// Returns the hash that distinguishes a repetition of an event from a different event under the same id: SHA-256 over
+/// the canonical form of the event's type and data, without `timestamp` and `system_metadata`. Numbers count by their
+/// exact value; see [`crate::canonical_json`].
 pub fn content_hash(envelope: &Envelope) -> ContentHash {
     let data = canonical_without(&envelope.data_text, &MINTED_ANEW).expect("an envelope's data is within the limits");
-    let event_type = serde_json::to_string(&envelope.event_type).expect("a text is always JSON");
+    let event_type = serde_json::to_string(&envelope.event_type).expect("a string always serializes to JSON");
     let mut hasher = Sha256::new();
     for part in [r#"{"data":"#, &data, r#","event_type":"#, &event_type, "}"] {
         hasher.update(part);
@@ -22,11 +23,11 @@ pub fn content_hash(envelope: &Envelope) -> ContentHash {
     hasher.finalize().into()
 }
 
-/// The namespace of ids that follow from an event's content: UUIDv5(DNS, "belfry.event-content.v1").
+/// The namespace of ids that are derived from an event's content: UUIDv5(DNS, "belfry.event-content.v1").
 pub const CONTENT_NAMESPACE: Uuid = uuid!("24df2971-0839-511b-8038-c88eaff762e8");
 
-/// The id of an event that is known by its content: UUIDv5 over the hash and the number of the time window in which it came
-/// (i64, big endian).
+/// Returns the id of an event that is identified by its content: UUIDv5 over the hash and the number of the time window
+/// in which the event arrived (i64, big endian).
 pub fn content_id(hash: &ContentHash, window: i64) -> Uuid {
     Uuid::new_v5(&CONTENT_NAMESPACE, &[hash.as_slice(), &window.to_be_bytes()].concat())
 }
@@ -64,7 +65,7 @@ mod tests {
         {
             assert_ne!(first, hash(event_type, data), "{event_type} {data}");
         }
-        assert_ne!(first, hash("t", r#"{"a":1,"b":{"timestamp":1}}"#), "within other fields, times count");
+        assert_ne!(first, hash("t", r#"{"a":1,"b":{"timestamp":1}}"#), "times in nested fields count");
     }
 
     #[test]
@@ -82,7 +83,7 @@ mod tests {
         }
     }
 
-    /// Hashes are stored: what they are must not change.
+    /// Hashes are stored, so they must never change.
     #[test]
     fn the_form_is_rfc_8785() {
         let canonical = br#"{"data":{"a":1,"b":"\u00f6"},"event_type":"t"}"#;

@@ -2,25 +2,25 @@ use std::borrow::Cow;
 
 use crate::sabotaged;
 
-/// Exact integers of this many digits are what RFC 8785 writes, too: they are below 2^53.
+/// RFC 8785 writes integers of up to this many digits exactly, since they are below 2^53.
 const SHORT_DIGITS: usize = 15;
-/// Where the decimal point may be, in digits from the first one, for a number to be written without an exponent.
+/// Positions of the decimal point, in digits from the first digit, at which a number is written without an exponent.
 const PLAIN: std::ops::RangeInclusive<i64> = -5..=400;
 /// Exponents of up to this many digits are added as machine integers.
 const EXPONENT_DIGITS: usize = 17;
 
-/// The exact value of a JSON number: ±0.DIGITS × 10^point. Every value has one form.
+/// The exact value of a JSON number: ±0.DIGITS × 10^point. Every value has exactly one representation.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal<'a> {
     negative: bool,
-    /// Without zeros at either end; empty for zero.
+    /// Digits without leading or trailing zeros; empty for zero.
     digits: Cow<'a, str>,
-    /// A decimal integer of any size: a text is longer than the number of which it is the exponent is large.
+    /// A decimal integer of any size, since a short text can have an exponent that exceeds every machine integer.
     point: String,
 }
 
 impl<'a> Decimal<'a> {
-    /// Read a number that follows JSON's grammar.
+    /// Parses a number that follows JSON's grammar.
     fn of(number: &'a str) -> Self {
         let (negative, magnitude) = number.strip_prefix('-').map_or((false, number), |magnitude| (true, magnitude));
         let (mantissa, exponent) = magnitude.split_once(['e', 'E']).unwrap_or((magnitude, "0"));
@@ -38,7 +38,8 @@ impl<'a> Decimal<'a> {
         Self { negative, digits, point: sum(exponent, whole.len() as i64 - leading as i64) }
     }
 
-    /// As a JSON number: all digits, and an exponent only where there would be too many zeros.
+    /// Writes the value as a JSON number with all its digits, and with an exponent only if there would be too many
+    /// zeros.
     fn write(&self, out: &mut String) {
         let digits = &*self.digits;
         if self.negative {
@@ -70,7 +71,8 @@ impl<'a> Decimal<'a> {
     }
 }
 
-/// A decimal integer of any size, with or without a sign, and a small one. Takes no longer than reading them.
+/// Returns the sum of a decimal integer of any size, with or without a sign, and a small integer. Takes time linear in
+/// the length of the text.
 fn sum(integer: &str, small: i64) -> String {
     let (negative, digits) = match integer.as_bytes().first() {
         Some(b'-') => (true, &integer[1..]),
@@ -83,7 +85,7 @@ fn sum(integer: &str, small: i64) -> String {
         let sum = digits.parse::<i64>().unwrap_or_default() + small;
         return if negative { -sum } else { sum }.to_string();
     };
-    // The small one changes the last digits, and by one at most those before them. The sign stays.
+    // `small` changes the low digits, and the high digits by at most one. The sign does not change.
     let unit = 10_i64.pow(EXPONENT_DIGITS as u32);
     let (high, low) = match low.parse::<i64>().unwrap_or_default() + small {
         low @ ..0 => (next(high, false), low + unit),
@@ -94,7 +96,7 @@ fn sum(integer: &str, small: i64) -> String {
     format!("{}{}", if negative { "-" } else { "" }, sum.trim_start_matches('0'))
 }
 
-/// The integer above or below a positive one.
+/// Returns the successor (`up`) or the predecessor of a positive integer.
 fn next(integer: &str, up: bool) -> String {
     let (limit, wrapped) = if up { ('9', '0') } else { ('0', '9') };
     let kept = integer.trim_end_matches(limit);
@@ -105,10 +107,12 @@ fn next(integer: &str, up: bool) -> String {
     format!("{before}{}{turned}", char::from(changed))
 }
 
-/// Write a number that follows JSON's grammar so that two have the same text if, and only if, they have the same value.
+/// Writes a number that follows JSON's grammar, so that two numbers get the same text if and only if they have the same
+/// value.
 ///
-/// That is the text of RFC 8785, unless the nearest double has another value than the number: then it is all digits of the
-/// number. No other number has that text, for RFC 8785 writes a number of that value in another way, or not at all.
+/// The text is that of RFC 8785, unless the nearest double differs from the number. In that case the text has all
+/// digits of the number. No other number has this text, since RFC 8785 writes a number of that value differently or not
+/// at all.
 pub(crate) fn write_number(number: &str, out: &mut String) {
     let short = number.trim_start_matches('-').len() <= SHORT_DIGITS;
     if short && number != "-0" && !number.contains(['.', 'e', 'E']) {
@@ -123,7 +127,7 @@ pub(crate) fn write_number(number: &str, out: &mut String) {
     }
 }
 
-/// The value of a number that follows JSON's grammar, if it is an integer of 64 bits; `28.0` is 28.
+/// Returns the value of a number that follows JSON's grammar, if it is a 64-bit integer; `28.0` is 28.
 pub(crate) fn exact_integer(number: &str) -> Option<i64> {
     let decimal = Decimal::of(number);
     let point: i64 = decimal.point.parse().ok()?;
@@ -148,12 +152,12 @@ mod tests {
         text
     }
 
-    /// As written by RFC 8785, which rounds.
+    /// Returns the text of RFC 8785, which rounds.
     fn rounded(number: &str) -> String {
         serde_json_canonicalizer::to_string(&number.parse::<f64>().expect("a number")).expect("a number")
     }
 
-    /// Digits and exponent as integers; numbers have the same value if, and only if, these are the same.
+    /// Returns digits and exponent as integers. Two numbers have the same value if and only if these are equal.
     fn oracle(number: &str) -> (i128, i128) {
         let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
         let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i128);
@@ -260,7 +264,7 @@ mod tests {
     }
 
     fn number() -> impl Strategy<Value = String> {
-        // Around the limits of integers and doubles, too, with digits at all places that matter.
+        // Includes numbers near the limits of integers and doubles, with variation in all significant digits.
         prop_oneof![
             "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,10})?([eE][+-]?[0-9]{1,2})?",
             "-?(900719925474099[0-9]|1844674407370955161[0-9]|922337203685477580[0-9])(\\.0{1,3})?(e[01])?",
@@ -273,12 +277,12 @@ mod tests {
 
         #[test]
         fn texts_are_the_same_if_values_are(one in number(), other in number(), shift in 0_i128..3) {
-            // Two that were chosen apart hardly ever have the same value; two ways to write one do.
+            // Two independently chosen numbers hardly ever have the same value; two spellings of one number always do.
             let (digits, exponent) = oracle(&one);
             let rewritten = format!("{digits}{}e{}", "0".repeat(shift as usize), exponent - shift);
             prop_assert_eq!(written(&one), written(&rewritten));
             prop_assert_eq!(written(&one) == written(&other), oracle(&one) == oracle(&other));
-            prop_assert_eq!(oracle(&written(&one)), oracle(&one), "the text has the value");
+            prop_assert_eq!(oracle(&written(&one)), oracle(&one), "the text has the same value");
             if oracle(&rounded(&one)) == oracle(&one) {
                 prop_assert_eq!(written(&one), rounded(&one));
             }

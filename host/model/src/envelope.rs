@@ -11,52 +11,53 @@ use crate::json_limits::{JsonLimit, MAX_JSON_DEPTH, check_limits};
 use crate::json_pointer::number_text;
 use crate::{Outcome, parse_instant_ms};
 
-/// A domain fact with what is known about it: one JSON object, as it travels over Kafka and HTTP.
+/// A domain event with its metadata: one JSON object, as it is sent over Kafka and HTTP.
 ///
-/// Fields that are not named here survive in the bytes that are stored.
+/// Fields that are not listed here are preserved in the stored bytes.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// The event's id: the envelope's own, or the one by which the event is known instead.
+    /// The event's id: the envelope's own id, or the id that replaces it; see [`Envelope::known_as`].
     pub event_id: Uuid,
-    /// The event's type, which is also its topic. Has no U+0000.
+    /// The event's type, which is also its topic. Never contains U+0000.
     pub event_type: String,
-    /// When it happened, in the producer's own words.
+    /// The time of the event, exactly as the producer wrote it.
     pub event_timestamp: String,
-    /// The same in milliseconds since the epoch, rounded down.
+    /// The time of the event in milliseconds since the epoch, rounded down.
     pub occurred_at_ms: i64,
-    /// The service that announced it.
+    /// The service that published the event.
     pub source_service: String,
-    /// The version of its schema.
+    /// The version of the event's schema.
     pub schema_version: u32,
-    /// Ties together what one request set in motion; the event's id where the producer gave none.
+    /// Identifies everything that one request caused; the event's id if the producer set no correlation id.
     pub correlation_id: Uuid,
-    /// What happened. Where a name occurs twice in an object, the last value counts.
+    /// The event's data. If a name occurs twice in an object, the last value counts.
     pub data: Value,
-    /// The same as text, as it arrived.
+    /// The text of `data`, exactly as it arrived.
     pub data_text: Box<str>,
     /// Tracing and routing hints.
     pub metadata: Option<Map<String, Value>>,
-    /// The same as text, as it arrived.
+    /// The text of `metadata`, exactly as it arrived.
     pub metadata_text: Option<Box<str>>,
-    /// `partition_key` of the metadata: what decides the order. A number is the text that it has there.
+    /// `partition_key` of the metadata, which determines the order of events. A number is kept as the text that it has
+    /// in the metadata.
     pub partition_key: Option<String>,
-    /// `batch_id` of the data. A number is the text that it has there. Has no U+0000.
+    /// `batch_id` of the data. A number is kept as the text that it has in the data. Never contains U+0000.
     pub batch_id: Option<String>,
-    /// Whether the producer gave a `correlation_id`.
+    /// Whether the producer set a `correlation_id`.
     is_correlated: bool,
 }
 
-/// Why a text is not an event.
+/// The reason why a text is not a valid event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{detail}", if pointer.is_empty() { String::new() } else { format!("{pointer}: ") })]
 pub struct Malformed {
     /// `Undecodable` if the bytes are not JSON, else `Malformed`.
     pub outcome: Outcome,
-    /// RFC 6901 pointer to what is wrong; empty for the text as a whole.
+    /// RFC 6901 pointer to the invalid value; empty for the text as a whole.
     pub pointer: String,
-    /// What is wrong and what would be right. Quotes nothing of the text.
+    /// Describes the error and the expected value. Never quotes the text.
     pub detail: String,
-    /// The event's id, if that much could be read.
+    /// The event's id, if it could be read.
     pub event_id: Option<Uuid>,
 }
 
@@ -67,14 +68,14 @@ impl Malformed {
 }
 
 impl Envelope {
-    /// Read an envelope from the bytes in which it arrived.
+    /// Parses an envelope from the bytes as they arrived.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let fields = Fields::read(bytes)?;
         let event_id = fields.required("event_id").and_then(|raw| uuid("event_id", raw))?;
         Self::from_fields(event_id, &fields).map_err(|malformed| Malformed { event_id: Some(event_id), ..malformed })
     }
 
-    /// The same event under another id than the envelope's own, such as that of its record's headers.
+    /// Returns the event under another id than the envelope's own, such as the id in its record's headers.
     pub fn known_as(self, event_id: Uuid) -> Self {
         let correlation_id = if self.is_correlated { self.correlation_id } else { event_id };
         Self { event_id, correlation_id, ..self }
@@ -127,13 +128,14 @@ impl Envelope {
         })
     }
 
-    /// A string of the metadata, such as `traceparent`.
+    /// Returns a string of the metadata, such as `traceparent`.
     pub fn metadata_str(&self, name: &str) -> Option<&str> {
         self.metadata.as_ref()?.get(name)?.as_str()
     }
 
-    /// Whom the event is about: what `pointer` (RFC 6901) finds in `data`; without a pointer, or where it finds neither
-    /// text nor number, the data's `user_id`, else the partition key, else the event's id.
+    /// Returns the subject, that is, whom the event is about: the string or number at `pointer` (RFC 6901) in `data`.
+    /// Without a pointer, or if it points to neither a string nor a number, the subject is the data's `user_id`, else
+    /// the partition key, else the event's id.
     pub fn subject(&self, pointer: Option<&str>) -> String {
         pointer
             .and_then(|pointer| self.data_at(pointer))
@@ -142,7 +144,7 @@ impl Envelope {
             .unwrap_or_else(|| self.event_id.to_string())
     }
 
-    /// The text, or the number's text, to which `pointer` points in the data.
+    /// Returns the string, or the text of the number, at `pointer` in the data.
     fn data_at(&self, pointer: &str) -> Option<String> {
         match self.data.pointer(pointer)? {
             Value::String(text) => Some(text.clone()),
@@ -151,13 +153,14 @@ impl Envelope {
         }
     }
 
-    /// A string of the data, such as `user_id`.
+    /// Returns a string of the data, such as `user_id`.
     pub fn data_str(&self, name: &str) -> Option<&str> {
         self.data.get(name)?.as_str()
     }
 }
 
-/// The texts of an envelope's fields. Refuses a name that occurs twice: readers would disagree about which counts.
+/// The fields of an envelope as JSON text. A name that occurs twice is an error, since readers would disagree about
+/// which value counts.
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 const KNOWN: [&str; 9] = [
@@ -186,7 +189,7 @@ impl<'a> Fields<'a> {
             } else if let Some(ours) = [REPEATED, TOO_MANY].into_iter().find(|ours| told.starts_with(ours)) {
                 ours.to_owned()
             } else {
-                // The parser's own words would quote what it found.
+                // The parser's own message would quote the text.
                 "must be a JSON object".to_owned()
             };
             let outcome = if not_json { Outcome::Undecodable } else { Outcome::Malformed };
@@ -198,16 +201,17 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, raw)| *raw)
     }
 
-    /// The text of a field that need not be there; `null` is as absent.
+    /// Returns the text of an optional field; `null` counts as absent.
     fn given(&self, name: &str) -> Option<&'a RawValue> {
         self.get(name).filter(|raw| raw.get() != "null")
     }
 
     fn required(&self, name: &str) -> Result<&'a RawValue, Malformed> {
-        self.get(name).ok_or_else(|| Malformed::at(format!("/{name}"), "missing; every envelope needs it"))
+        self.get(name).ok_or_else(|| Malformed::at(format!("/{name}"), "missing; every envelope must have it"))
     }
 
-    /// Unknown fields may hold anything that is JSON; splitting the text did not look into their strings.
+    /// Checks `data_schema_uri` and the unknown fields, which may hold any JSON. Splitting the text into fields did not
+    /// validate the strings in them.
     fn check_unknown(&self) -> Result<(), Malformed> {
         for (name, raw) in self.0.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str())) {
             value(name, raw)?;
@@ -247,7 +251,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// Envelopes have nine fields; the bound keeps the search for repeated names cheap.
+/// Maximum number of fields. An envelope has nine; the bound keeps the search for repeated names cheap.
 const MAX_FIELDS: usize = 256;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const REPEATED: &str = "a field of the envelope occurs twice";
@@ -269,7 +273,8 @@ fn value(name: &str, raw: &RawValue) -> Result<Value, Malformed> {
     })
 }
 
-/// What decides an event's order. A value of another kind is refused: to pass over it would lose the order.
+/// Returns a key that determines the order of events. A value of any other type is an error, since ignoring it would
+/// lose the order.
 fn key(parent: &str, name: &str, fields: &Map<String, Value>, json: &str) -> Result<Option<String>, Malformed> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -298,12 +303,12 @@ fn schema_version(raw: &RawValue) -> Result<u32, Malformed> {
         .ok_or_else(|| Malformed::at("/schema_version", "must be an integer from 0 to 4294967295"))
 }
 
-/// The databases' text types and C strings end at U+0000, so ids must not have it.
+/// Checks that an id does not contain U+0000: text types of the databases and C strings end there.
 pub(crate) fn without_nul(pointer: &str, text: &str) -> Result<(), Malformed> {
     if text.contains('\0') { Err(Malformed::at(pointer, "must not contain U+0000")) } else { Ok(()) }
 }
 
-/// A name as a part of an RFC 6901 pointer.
+/// Escapes a name for use in an RFC 6901 pointer.
 pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

@@ -10,18 +10,18 @@ pub const BATCH_RESULTS_READY_V1: &str = "huleedu.ras.batch.results.ready.v1";
 /// The event type, which is also the topic, of [`BatchAssessmentCompletedV1`].
 pub const BATCH_ASSESSMENT_COMPLETED_V1: &str = "huleedu.ras.batch.assessment.completed.v1";
 
-/// An envelope's data as the contract with projectors types it.
+/// The data of an envelope, as typed by the contract with projectors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// All essays of a batch went through all phases.
+    /// All essays of a batch completed all phases.
     BatchResultsReadyV1(BatchResultsReadyV1),
     /// The comparative judgment of a batch is done.
     BatchAssessmentCompletedV1(BatchAssessmentCompletedV1),
-    /// A type without a record of its own; the data stays in the envelope.
+    /// A type that has no record in the contract; the data stays in the envelope.
     Other,
 }
 
-/// All essays of a batch went through all phases.
+/// All essays of a batch completed all phases.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
 pub struct BatchResultsReadyV1 {
@@ -34,7 +34,7 @@ pub struct BatchResultsReadyV1 {
     pub phase_results: Vec<PhaseResult>,
 }
 
-/// How one phase went.
+/// The result of one phase.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
 pub struct PhaseResult {
@@ -55,7 +55,7 @@ pub struct BatchAssessmentCompletedV1 {
     pub rankings: Vec<Ranking>,
 }
 
-/// One essay's place; the producer promises none of the fields.
+/// One essay's rank. The producer guarantees none of the fields.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
 pub struct Ranking {
@@ -68,7 +68,7 @@ pub struct Ranking {
 }
 
 impl Event {
-    /// Read the data as its type demands. Fields that the contract does not name are not looked at.
+    /// Parses the data according to the event's type. Fields that the contract does not define are ignored.
     pub fn from_envelope(envelope: &Envelope) -> Result<Self, Malformed> {
         Self::read(envelope).map_err(|malformed| Malformed { event_id: Some(envelope.event_id), ..malformed })
     }
@@ -134,7 +134,7 @@ fn batch_assessment_completed(data: Record<'_>) -> Result<BatchAssessmentComplet
     })
 }
 
-/// Upstream a ranking is a free object: what is of another type than expected is as good as absent.
+/// Reads a ranking. The producer defines no schema for it, so a field of an unexpected type counts as absent.
 fn ranking(entry: &Record<'_>) -> Ranking {
     let get = |name: &str| entry.fields.get(name);
     let text = |name: &str| get(name).and_then(Value::as_str).map(str::to_owned);
@@ -150,7 +150,7 @@ fn ranking(entry: &Record<'_>) -> Ranking {
 
 const DATA: &str = "/data";
 
-/// A JSON object whose fields are looked up by name, and where it stands.
+/// A JSON object whose fields are looked up by name, with the pointer to it.
 struct Record<'a> {
     pointer: String,
     fields: &'a Map<String, Value>,
@@ -179,7 +179,9 @@ impl<'a> Record<'a> {
     }
 
     fn required(&self, name: &str) -> Result<&'a Value, Malformed> {
-        self.fields.get(name).ok_or_else(|| Malformed::at(self.pointer(name), "missing; this type of event needs it"))
+        self.fields
+            .get(name)
+            .ok_or_else(|| Malformed::at(self.pointer(name), "missing; events of this type must have it"))
     }
 
     fn text(&self, name: &str) -> Result<String, Malformed> {
@@ -195,9 +197,9 @@ impl<'a> Record<'a> {
         Ok(id)
     }
 
-    /// A number with an integral value: `28.0` is 28, `"28"` is not.
+    /// Returns the value of a number if it is integral: `28.0` is 28, `"28"` is not a number.
     fn exact(&self, name: &str, value: &Value) -> Option<i64> {
-        // What is written with a fraction or an exponent has been rounded; its text has not.
+        // A number with a fraction or an exponent has been rounded to a double; its text has not.
         let written_otherwise = || {
             let pointer = self.pointer(name);
             number_text(self.data_text, pointer.strip_prefix(DATA)?).and_then(exact_integer)

@@ -2,24 +2,24 @@ use serde_json::value::RawValue;
 
 use crate::json_tokens::{Token, Tokens, unescaped};
 
-/// How many arrays and objects within one another are read in JSON of others.
+/// Maximum nesting depth of arrays and objects in JSON from outside.
 pub const MAX_JSON_DEPTH: usize = 127;
 
-/// Why a text that follows JSON's grammar is not read.
+/// The reason why a text is rejected although it follows JSON's grammar.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonLimit {
-    /// Arrays and objects within one another.
+    /// Arrays and objects are nested too deeply.
     #[error("nested more than {0} levels deep, which is the limit")]
     Depth(usize),
-    /// A number that readers would take for infinity.
+    /// A number that readers would parse as infinity.
     #[error("a number is beyond the limit of ±1.7976931348623157e308, that of 64-bit floating point")]
     Number,
-    /// The grammar allows it, and no text has it.
-    #[error("a string has half of a surrogate pair (\\ud800 to \\udfff), which is no character")]
+    /// An unpaired surrogate. The grammar allows it, but no Unicode text contains it.
+    #[error("a string has an unpaired surrogate (\\ud800 to \\udfff), which is not a character")]
     Surrogate,
 }
 
-/// Look for what is beyond the limits of what is read.
+/// Checks that JSON is within the limits of [`JsonLimit`].
 pub(crate) fn check_limits(json: &RawValue, max_depth: usize) -> Result<(), JsonLimit> {
     let mut depth: usize = 0;
     for token in Tokens::of(json.get()) {

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-/// The text of a number to which an RFC 6901 pointer points. A `Value` has rounded what does not fit a machine's types.
+/// Returns the text of the number at an RFC 6901 pointer. A `Value` would round a number that fits no machine type.
 pub(crate) fn number_text<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
     let mut found = json;
     for part in pointer.split('/').skip(1) {
@@ -11,7 +11,7 @@ pub(crate) fn number_text<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
             let items: Vec<&RawValue> = serde_json::from_str(found).ok()?;
             items.get(name.parse::<usize>().ok()?).copied()?
         } else {
-            // Of a name that occurs twice the last value counts, as everywhere.
+            // If a name occurs twice, the last value counts, as everywhere.
             let mut fields: HashMap<String, &RawValue> = serde_json::from_str(found).ok()?;
             fields.remove(&name)?
         };

@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 use crate::canonical::canonical_without;
 use crate::json_limits::{JsonLimit, MAX_JSON_DEPTH, check_limits};
 
-/// Why a text is not the JSON object that was asked for.
+/// The reason why a text is not a valid JSON object.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonTextError {
     /// Not JSON (RFC 8259).
     #[error("not valid JSON: {0}")]
     Invalid(#[from] serde_json::Error),
-    /// JSON that is beyond a limit.
+    /// JSON that exceeds a limit.
     #[error(transparent)]
     Limit(#[from] JsonLimit),
     /// JSON, but not an object.
@@ -21,21 +21,21 @@ pub enum JsonTextError {
     NotAnObject,
 }
 
-/// Check that a text is a JSON object no deeper than `max_depth`, and take out the whitespace between its tokens.
-/// Numbers and strings keep the text they have, so nothing is rounded or re-escaped.
+/// Checks that a text is a JSON object nested no deeper than `max_depth`, and removes the whitespace between its
+/// tokens. Numbers and strings keep their text, so nothing is rounded or escaped differently.
 pub fn compact_object(text: &str, max_depth: usize) -> Result<String, JsonTextError> {
     check_limits(serde_json::from_str::<&RawValue>(text)?, max_depth)?;
     let compact = without_whitespace(text);
     if compact.starts_with('{') { Ok(compact) } else { Err(JsonTextError::NotAnObject) }
 }
 
-/// A JSON object, such as a release's settings, in its canonical form (see [`crate::canonical_json`]): two that say the same
+/// A JSON object, such as a release's settings, in its canonical form (see [`crate::canonical_json`]). Equal objects
 /// have the same text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonObject(String);
 
 impl JsonObject {
-    /// Its canonical text.
+    /// Returns the canonical text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -66,7 +66,7 @@ impl<'de> Deserialize<'de> for JsonObject {
     }
 }
 
-/// Take whitespace out of a text known to be JSON, outside its strings.
+/// Removes the whitespace outside strings from a text that is known to be JSON.
 pub fn without_whitespace(json: &str) -> String {
     let mut compact = String::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);

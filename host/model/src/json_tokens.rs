@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-/// A token of JSON, without the commas and colons between values.
+/// A JSON token. Commas and colons are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
     Object,
@@ -14,7 +14,7 @@ pub(crate) enum Token<'a> {
     Word(&'a str),
 }
 
-/// Splits into its tokens a text that follows JSON's grammar, such as one that is a `RawValue`.
+/// Iterator over the tokens of a text that follows JSON's grammar, such as the text of a `RawValue`.
 pub(crate) struct Tokens<'a>(&'a str);
 
 impl<'a> Tokens<'a> {
@@ -45,7 +45,7 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// The length of the string at the beginning, with both quotation marks.
+/// Returns the length of the string at the start of `text`, including both quotation marks.
 fn text_length(text: &[u8]) -> usize {
     let mut end = 1;
     while let Some(byte) = text.get(end) {
@@ -58,7 +58,7 @@ fn text_length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// What a string says, or none if it has half of a surrogate pair.
+/// Returns the value of a string, or `None` if it has an unpaired surrogate.
 pub(crate) fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     if text.contains('\\') {
         serde_json::from_str(text).ok().map(Cow::Owned)

@@ -1,8 +1,8 @@
-//! What Belfry talks about: envelopes, events, notifications and their ids. Nothing here does I/O.
+//! The data model of Belfry: envelopes, events, notifications and their ids. Nothing here does I/O.
 //!
-//! An event arrives as bytes and becomes an [`Envelope`]; the types that the contract knows become a typed [`Event`].
-//! A projector answers with [`Notification`]s; [`Message::finish`] turns each into the text that teachers' clients
-//! receive, under an id derived from its identity.
+//! An event arrives as bytes and is parsed into an [`Envelope`]; types that the contract defines also become a typed
+//! [`Event`]. A projector returns [`Notification`]s. [`Message::finish`] turns each of them into the text that
+//! teachers' clients receive, under an id derived from the notification's identity.
 
 mod canonical;
 mod content_hash;

@@ -4,42 +4,42 @@ use uuid::Uuid;
 
 use crate::{Envelope, Notification, Outcome, Priority, Refusal};
 
-/// The largest finished message, in bytes: larger data belongs into storage and travels as a reference.
+/// Maximum size of a finished message, in bytes. Larger data belongs in storage, with a reference in the message.
 pub const MAX_MESSAGE_BYTES: usize = 100_000;
 
-/// What an operator decides about every message.
+/// Operator settings for all messages.
 #[derive(Clone, Debug)]
 pub struct MessageSettings {
     /// The topic, which is also the event type.
     pub topic: String,
-    /// The service to name as the source; without one, the source of the event.
+    /// The service to name as the source; if `None`, the source of the event.
     pub source_service: Option<String>,
 }
 
-/// Where a notification comes from; travels with it as `metadata.belfry`.
+/// The origin of a notification, sent with it as `metadata.belfry`.
 #[derive(Clone, Copy, Debug)]
 pub struct Cause<'a> {
     /// The projector's name.
     pub projector: &'a str,
-    /// The release, as people know it: `name@version#id`.
+    /// The release's label: `name@version#id`.
     pub release: &'a str,
 }
 
-/// A notification in the text that goes out: an envelope around TeacherNotificationRequestedV1.
+/// A notification as it is sent: an envelope around TeacherNotificationRequestedV1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The notification's id, which is the envelope's too.
+    /// The notification's id, which is also the envelope's id.
     pub id: Uuid,
     /// The topic, which is also the envelope's event type.
     pub topic: String,
     /// The service that the envelope names as its source.
     pub source_service: String,
-    /// The envelope, one line of JSON.
+    /// The envelope as one line of JSON.
     pub text: String,
 }
 
 impl Message {
-    /// Write the message. Refuses one above [`MAX_MESSAGE_BYTES`].
+    /// Writes the message. Returns an error if it is larger than [`MAX_MESSAGE_BYTES`].
     pub fn finish(
         notification: &Notification,
         envelope: &Envelope,
@@ -80,9 +80,9 @@ impl Message {
                 },
             },
         };
-        let text = serde_json::to_string(&outgoing).expect("texts and numbers are always JSON");
+        let text = serde_json::to_string(&outgoing).expect("strings and numbers always serialize to JSON");
         if text.len() > MAX_MESSAGE_BYTES {
-            let detail = format!("a finished message of {} bytes, at most {MAX_MESSAGE_BYTES} are allowed", text.len());
+            let detail = format!("a finished message of {} bytes; at most {MAX_MESSAGE_BYTES} are allowed", text.len());
             return Err(Refusal::new(Outcome::OutputLimit, detail));
         }
         Ok(Self { id: notification.id, topic: settings.topic.clone(), source_service: source_service.clone(), text })
@@ -117,7 +117,7 @@ struct TeacherNotificationRequestedV1<'a> {
     timestamp: &'a str,
 }
 
-/// Never has `partition_key`: the message's key is its teacher, not what the source chose for itself.
+/// Never has `partition_key`: the message's key is its teacher, not the key that the source chose for the event.
 #[derive(Serialize)]
 struct OutgoingMetadata<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,14 +5,14 @@ use uuid::Uuid;
 
 use crate::{Identity, JsonTextError, Outcome, compact_object, format_instant_ms};
 
-/// The most notifications one event may lead to at one projector.
+/// Maximum number of notifications that one projector may return for one event.
 pub const MAX_NOTIFICATIONS: usize = 1000;
-/// The largest payload, in bytes as the projector wrote it.
+/// Maximum size of a payload, in bytes as the projector wrote it.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
-/// The deepest nesting of a payload.
+/// Maximum nesting depth of a payload.
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
-/// How urgently a teacher should learn of it.
+/// How urgent a notification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the contract in wit/ documents the levels")]
@@ -25,7 +25,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// The word for it on the wire.
+    /// Returns the name used on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Low => "low",
@@ -37,7 +37,7 @@ impl Priority {
     }
 }
 
-/// How a projector wants repetition treated. Not carried out yet, so [`accept`] refuses it.
+/// How repeated notifications are to be handled. Not implemented yet, so [`accept`] rejects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the cases")]
 pub enum Policy {
@@ -46,7 +46,7 @@ pub enum Policy {
     Digest { key: String, seconds: u32 },
 }
 
-/// A notification as a projector returned it: nothing about it is certain yet.
+/// A notification as a projector returned it, not yet validated.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
 pub struct Draft {
@@ -65,11 +65,11 @@ pub struct Draft {
     pub policies: Vec<Policy>,
 }
 
-/// A notification that keeps the contract.
+/// A notification that satisfies the contract.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
 pub struct Notification {
-    /// Derived from its [`Identity`].
+    /// The id that is derived from its [`Identity`].
     pub id: Uuid,
     pub recipient: String,
     pub notification_type: String,
@@ -86,13 +86,13 @@ pub struct Notification {
     pub expires_at_ms: Option<i64>,
 }
 
-/// Why a projector's answer is refused. The whole answer is: half of one would mislead.
+/// The reason why a projector's answer is refused. An answer is refused as a whole, since half of one would mislead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Refusal {
     /// `OutputLimit`, `InvalidOutput` or `UnsupportedFeature`.
     pub outcome: Outcome,
-    /// What is wrong, naming the notification by its place and the field; quotes nothing of the content.
+    /// Describes the error, with the notification's index and the field. Never quotes the content.
     pub detail: String,
 }
 
@@ -102,9 +102,9 @@ impl Refusal {
     }
 }
 
-/// Check a projector's answer against the contract and give each notification its id.
+/// Validates a projector's answer against the contract and assigns each notification its id.
 ///
-/// `categories` are the ones that the host is configured to know.
+/// `categories` are the categories in the host's configuration.
 pub fn accept(
     drafts: Vec<Draft>,
     source_event_id: Uuid,
@@ -112,7 +112,7 @@ pub fn accept(
     categories: &[String],
 ) -> Result<Vec<Notification>, Refusal> {
     if drafts.len() > MAX_NOTIFICATIONS {
-        let detail = format!("{} notifications returned, at most {MAX_NOTIFICATIONS} are allowed", drafts.len());
+        let detail = format!("{} notifications returned; at most {MAX_NOTIFICATIONS} are allowed", drafts.len());
         return Err(Refusal::new(Outcome::OutputLimit, detail));
     }
     let mut seen = HashSet::with_capacity(drafts.len());
@@ -121,7 +121,7 @@ pub fn accept(
         let at_place = |refusal: Refusal| Refusal { detail: format!("notification {place}: {refusal}"), ..refusal };
         let notification = accept_one(draft, source_event_id, projector, categories).map_err(at_place)?;
         if !seen.insert(notification.id) {
-            let detail = "has the recipient, type and key of an earlier one; give them different keys";
+            let detail = "has the same recipient, type and key as an earlier notification; use different keys";
             return Err(at_place(Refusal::new(Outcome::InvalidOutput, detail)));
         }
         notifications.push(notification);
@@ -147,7 +147,7 @@ fn accept_one(
     let instant = |name: &str, ms: i64| {
         format_instant_ms(ms).map_err(|error| Refusal::new(Outcome::InvalidOutput, format!("{name}: {error}")))
     };
-    // No calendar has it, and neither does a column for times.
+    // Neither a calendar nor a database column for times can represent a time outside this range.
     draft.expires_at_ms.map(|ms| instant("expires-at", ms)).transpose()?;
     Ok(Notification {
         id: identity.id(),
@@ -173,7 +173,7 @@ fn check_supported(draft: &Draft) -> Result<(), Refusal> {
     } else {
         return Ok(());
     };
-    let detail = format!("{feature}: this version of Belfry does not carry it out; leave it empty");
+    let detail = format!("{feature}: this version of Belfry does not implement it; leave it empty");
     Err(Refusal::new(Outcome::UnsupportedFeature, detail))
 }
 
@@ -196,7 +196,7 @@ fn check_texts(draft: &Draft, categories: &[String]) -> Result<(), Refusal> {
     }
     if !categories.contains(&draft.category) {
         return invalid(format!(
-            "category: not one of the configured ones ({}); use one of these, or add it to [notification] categories",
+            "category: not a configured category ({}); use one of these, or add it to [notification] categories",
             categories.join(", ")
         ));
     }
@@ -205,7 +205,7 @@ fn check_texts(draft: &Draft, categories: &[String]) -> Result<(), Refusal> {
 
 fn accept_payload(payload: &str) -> Result<String, Refusal> {
     if payload.len() > MAX_PAYLOAD_BYTES {
-        let detail = format!("payload: {} bytes, at most {MAX_PAYLOAD_BYTES} are allowed", payload.len());
+        let detail = format!("payload: {} bytes; at most {MAX_PAYLOAD_BYTES} are allowed", payload.len());
         return Err(Refusal::new(Outcome::OutputLimit, detail));
     }
     compact_object(payload, MAX_PAYLOAD_DEPTH)

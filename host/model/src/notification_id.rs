@@ -3,24 +3,24 @@ use uuid::{Uuid, uuid};
 /// The namespace of notification ids: UUIDv5(DNS, "belfry.notification.v1").
 pub const NOTIFICATION_NAMESPACE: Uuid = uuid!("d486df27-5c8c-52cc-97a5-44213b1c4c0a");
 
-/// What makes two notifications the same one: nobody is told twice about one identity.
+/// The identity of a notification. A recipient is notified at most once for each identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity<'a> {
     /// The event that caused it.
     pub source_event_id: Uuid,
-    /// The projector's name, without release: a new release does not notify again.
+    /// The projector's name, without its release, so that a new release does not notify again.
     pub projector: &'a str,
-    /// Who is notified.
+    /// The teacher who is notified.
     pub recipient: &'a str,
     /// The notification's type.
     pub notification_type: &'a str,
-    /// Tells apart several of one type.
+    /// Distinguishes several notifications of one type.
     pub key: &'a str,
 }
 
 impl Identity<'_> {
-    /// The id that follows from the identity: UUIDv5 over the parts, each led by its length in bytes (u32, big endian),
-    /// so that no two identities share a name.
+    /// Returns the id derived from the identity: UUIDv5 over the parts, each prefixed with its length in bytes (u32,
+    /// big endian), so that no two identities share a name.
     pub fn id(&self) -> Uuid {
         let source = self.source_event_id.hyphenated().to_string();
         let parts = [source.as_str(), self.projector, self.recipient, self.notification_type, self.key];

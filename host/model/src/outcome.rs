@@ -2,48 +2,48 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What became of an event at one projector, or of a text that is no event.
+/// The outcome of an event at one projector, or of a text that is not an event.
 ///
-/// The same words name metric labels, dead letters' causes and what test cases expect.
+/// Metric labels, causes of dead letters and expectations of test cases use the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The projector answered; an empty list counts.
+    /// The projector returned notifications, possibly none.
     Notifications,
-    /// The projector says that it cannot make sense of the event.
+    /// The projector rejected the event because it cannot interpret it.
     Rejected,
     /// The projector crashed.
     Trapped,
     /// The projector did not answer within its deadline.
     TimedOut,
-    /// The projector wanted more memory than its class allows.
+    /// The projector requested more memory than its class allows.
     MemoryLimit,
-    /// The projector wanted more table elements than its class allows.
+    /// The projector requested more table elements than its class allows.
     TableLimit,
     /// The answer was too large, or had too many notifications.
     OutputLimit,
     /// The projector wrote too many log lines.
     LogLimit,
-    /// The answer breaks a rule of the contract.
+    /// The answer violates the contract.
     InvalidOutput,
-    /// The answer uses a feature of the contract that this host does not carry out.
+    /// The answer uses a feature of the contract that this host does not implement.
     UnsupportedFeature,
-    /// The projector was not asked: its release was taken out, and there is none to go back to.
+    /// The projector was not called: its release was suspended, and there is no release to roll back to.
     Suspended,
-    /// The projector was not asked: an operator has brought it to a halt.
+    /// The projector was not called: an operator paused it.
     Paused,
-    /// The database cannot hold the event or the projector's answer.
+    /// The database cannot store the event or the projector's answer.
     Unstorable,
     /// The text is JSON but not an event.
     Malformed,
-    /// An event with this id and other content was taken before.
+    /// An event with this id and different content was accepted before.
     Conflict,
     /// The bytes are not JSON.
     Undecodable,
 }
 
 impl Outcome {
-    /// The word for it, as metrics and dead letters carry it.
+    /// Returns the name that metrics and dead letters use.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Notifications => "notifications",

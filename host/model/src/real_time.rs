@@ -10,39 +10,40 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::InvalidTimestamp;
 use crate::timestamp::isoformat;
 
-/// A notification as the platform's WebSocket service hands it on through Redis.
+/// A notification in the form in which the platform's WebSocket service publishes it through Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealTimeMessage {
-    /// The channel of the teacher: `ws:` and the id.
+    /// The teacher's channel: `ws:` followed by the id.
     pub channel: String,
-    /// One line of JSON: what happened as `event`, and as `data` the payload with what the notification says of itself.
+    /// One line of JSON: the notification's type as `event`, and as `data` the payload merged with the notification's
+    /// own fields.
     pub text: String,
 }
 
-/// A text that is no notification in its envelope. Says nothing of its content.
+/// The reason why a text is not a notification in an envelope. Never quotes the text.
 #[derive(Debug, thiserror::Error)]
 pub enum NotANotification {
-    /// Another structure.
-    #[error("no TeacherNotificationRequestedV1 in an envelope, at line {line}, column {column}")]
+    /// The text has a different structure.
+    #[error("not a TeacherNotificationRequestedV1 in an envelope, at line {line}, column {column}")]
     Structure {
-        /// Where it is not what it should be.
+        /// Line of the error.
         line: usize,
-        /// The same.
+        /// Column of the error.
         column: usize,
     },
-    /// A time that is none.
+    /// A field is not a valid time.
     #[error("{field}: {error}")]
     Time {
-        /// The time's name.
+        /// Name of the field.
         field: &'static str,
-        /// Why.
+        /// The reason.
         error: InvalidTimestamp,
     },
 }
 
 impl RealTimeMessage {
-    /// Rewrite a notification in its envelope. What it says of itself overrides what its payload has under the same
-    /// name, and times are written as Python's `isoformat` writes them.
+    /// Converts a notification in its envelope. The notification's own fields override payload fields of the same name,
+    /// and times are written as Python's `isoformat` writes them.
     pub fn of(envelope: &[u8]) -> Result<Self, NotANotification> {
         let read: Result<Outgoing<'_>, _> = serde_json::from_slice(envelope);
         let notification =
@@ -61,7 +62,7 @@ impl RealTimeMessage {
         let message = Published { event: &notification.notification_type, data };
         Ok(Self {
             channel: format!("ws:{}", notification.teacher_id),
-            text: serde_json::to_string(&message).expect("texts and JSON are always JSON"),
+            text: serde_json::to_string(&message).expect("strings and raw JSON always serialize to JSON"),
         })
     }
 }
@@ -94,8 +95,8 @@ struct TeacherNotificationRequestedV1<'a> {
     timestamp: String,
 }
 
-/// An object whose values keep the text they have. As in a Python dictionary, the last value of a name counts, in the
-/// place of the first.
+/// An object whose values keep their text. As in a Python dictionary, the last value of a name counts, at the position
+/// of the first.
 struct Members<'a> {
     members: Vec<(String, Cow<'a, RawValue>)>,
     places: HashMap<String, usize>,
@@ -103,7 +104,7 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn set<T: Serialize>(&mut self, name: &str, value: &T) {
-        let value = to_raw_value(value).expect("texts, truths and nulls are always JSON");
+        let value = to_raw_value(value).expect("strings, booleans and nulls always serialize to JSON");
         self.put(name.to_owned(), Cow::Owned(value));
     }
 
@@ -217,7 +218,7 @@ mod tests {
         let no_time = ENVELOPE
             .replace("PAYLOAD", "{}")
             .replace("\"timestamp\":\"2026-03-02T09:15:01.25Z\"", "\"timestamp\":\"canary\"");
-        let refused = RealTimeMessage::of(no_time.as_bytes()).expect_err("no time").to_string();
+        let refused = RealTimeMessage::of(no_time.as_bytes()).expect_err("an invalid time").to_string();
         assert!(refused.starts_with("timestamp: ") && !refused.contains("canary"), "{refused}");
     }
 }

@@ -1,17 +1,17 @@
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime};
 
-/// A text that is no point in time, or one outside the years 1 to 9999.
+/// The error for a text that is not a point in time, or is outside the years 1 to 9999.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 date and time between the years 1 and 9999")]
 pub struct InvalidTimestamp;
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-/// Readers of the platform's events keep times in calendars that know the years 1 to 9999 only, in UTC: milliseconds
-/// since the epoch.
+/// Range of valid times in milliseconds since the epoch. Readers of the platform's events use calendars that support
+/// only the years 1 to 9999, in UTC.
 const CALENDAR_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
-/// Read an RFC 3339 text as milliseconds since the epoch, rounded down. Without a zone it is UTC.
+/// Parses an RFC 3339 text into milliseconds since the epoch, rounded down. A text without a zone is in UTC.
 pub fn parse_instant_ms(text: &str) -> Result<i64, InvalidTimestamp> {
     let parts = Parts::of(text).ok_or(InvalidTimestamp)?;
     let date: Date = parts.date.parse().map_err(|_| InvalidTimestamp)?;
@@ -23,11 +23,11 @@ pub fn parse_instant_ms(text: &str) -> Result<i64, InvalidTimestamp> {
     if CALENDAR_MS.contains(&ms) { Ok(ms) } else { Err(InvalidTimestamp) }
 }
 
-/// A text of the form `YYYY-MM-DD`, then `T` or a space, `hh:mm`, perhaps `:ss` and a fraction of any length, perhaps `Z`
-/// or an offset; or the date alone. Parsers take more than that, but the platform's readers do not, and the text goes on
-/// to them as it is.
+/// The parts of a text of the form `YYYY-MM-DD`, then `T` or a space, `hh:mm`, optionally `:ss` and a fraction of any
+/// length, optionally `Z` or an offset; or of the date alone. Parsers of date libraries accept more forms, but the
+/// platform's readers do not, and they receive the text unchanged.
 struct Parts<'a> {
-    /// Perhaps of a day that there is not.
+    /// May be a day that does not exist.
     date: &'a str,
     hour: i64,
     minute: i64,
@@ -62,7 +62,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Two digits, at most `max`, and what comes behind.
+/// Parses two digits with a value of at most `max`. Returns the value and the rest of the text.
 fn number(text: &str, max: i64) -> Option<(i64, &str)> {
     let (digits, rest) = text.split_at_checked(2)?;
     let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()?;
@@ -81,7 +81,7 @@ fn offset_minutes(text: &str) -> Option<i64> {
     rest.is_empty().then_some(sign * (hours * 60 + minutes))
 }
 
-/// Write milliseconds since the epoch as RFC 3339 with `Z`, with a fraction only where it is not zero.
+/// Formats milliseconds since the epoch as RFC 3339 with `Z`, and with a fraction only if it is not zero.
 pub fn format_instant_ms(ms: i64) -> Result<String, InvalidTimestamp> {
     if !CALENDAR_MS.contains(&ms) {
         return Err(InvalidTimestamp);
@@ -90,8 +90,8 @@ pub fn format_instant_ms(ms: i64) -> Result<String, InvalidTimestamp> {
     Ok(format!("{instant}Z"))
 }
 
-/// Write an RFC 3339 text as Python's `datetime.isoformat` does, with the offset that it has: `+00:00` rather than `Z`, and
-/// a fraction of six digits, unless it is zero.
+/// Formats an RFC 3339 text as Python's `datetime.isoformat` does, with its original offset: `+00:00` instead of `Z`,
+/// and a fraction of six digits unless it is zero.
 pub(crate) fn isoformat(text: &str) -> Result<String, InvalidTimestamp> {
     parse_instant_ms(text)?;
     let (date, rest) = text.split_at(10);

@@ -5,20 +5,20 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// The largest component that is taken, in bytes.
+/// Maximum size of a component, in bytes.
 const MAX_COMPONENT_BYTES: usize = 64 << 20;
-/// The contract that this host serves.
+/// Name of the contract that this host implements.
 const CONTRACT: &str = "belfry:projector";
 const CONTRACT_VERSION: &str = "1.0.0";
 
-/// The contract that this host serves, with its version.
+/// Returns the contract that this host implements, with its version.
 pub(crate) fn contract() -> String {
     format!("{CONTRACT}@{CONTRACT_VERSION}")
 }
 /// Packages of WASI 0.2 that standard libraries import whether or not a rule uses them.
 const WASI_PACKAGES: [&str; 5] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random"];
 
-/// SHA-256 of a component's bytes; names it everywhere.
+/// SHA-256 of a component's bytes, which identifies the component everywhere.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
@@ -34,42 +34,42 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The digest of a component's bytes.
+/// Returns the digest of a component's bytes.
 pub fn digest(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-/// Why a component is not taken: what is wrong, naming the culprit, and what to do about it.
+/// The reason why a component is refused: what is wrong, which part is at fault, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct NotAdmitted {
-    /// What kind of reason it is.
+    /// The kind of reason.
     pub reason: Reason,
-    /// In words for the component's author.
+    /// The message for the component's author.
     pub detail: String,
 }
 
-/// What kind of reason keeps a component out.
+/// The kinds of reasons to refuse a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The bytes are not a component.
     NotAComponent,
-    /// It is larger, has more parts or needs more than a rule may; the detail has the limit.
+    /// It exceeds the limits on size, parts or resources; the detail names the limit.
     OverLimit,
     /// It imports something that rules may not use.
     ForbiddenImport,
-    /// It does not export this host's contract, or not in its shape.
+    /// It does not export this host's contract, or the exports do not have the contract's types.
     ContractMismatch,
-    /// What it says of itself breaks the contract, or it failed to say it.
+    /// Its description violates the contract, or `describe` failed.
     BadDescription,
-    /// Its configuration is refused, by the host or by the rule.
+    /// The host or the rule refuses its configuration.
     BadConfiguration,
-    /// The compiler needs too much for it, or breaks down over it.
+    /// The compiler exceeds its limits or crashes on it.
     NotCompiled,
-    /// It answers the same event in different ways.
+    /// It returns different answers to the same event.
     NotDeterministic,
-    /// It could not be tried: the host has no compiler. That is not the component's fault.
+    /// It could not be tested because the host cannot run its compiler. This is not the component's fault.
     NoCompiler,
 }
 
@@ -79,11 +79,11 @@ impl NotAdmitted {
     }
 }
 
-/// Check bytes before any time is spent on compiling them.
+/// Checks bytes before any time is spent on compiling them.
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), NotAdmitted> {
     let refuse = |detail: String| Err(NotAdmitted::new(Reason::NotAComponent, detail));
     if bytes.len() > MAX_COMPONENT_BYTES {
-        let detail = format!("a component of {} bytes; at most {MAX_COMPONENT_BYTES} are taken", bytes.len());
+        let detail = format!("a component of {} bytes; at most {MAX_COMPONENT_BYTES} are allowed", bytes.len());
         return Err(NotAdmitted::new(Reason::OverLimit, detail));
     }
     match bytes {
@@ -93,20 +93,20 @@ pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), NotAdmitted> {
                 .into(),
         ),
         [0x7f, b'E', b'L', b'F', ..] => {
-            refuse("compiled machine code (precompiled, .cwasm); upload the .wasm component itself, it is compiled here".into())
+            refuse("compiled machine code (precompiled, .cwasm); upload the .wasm component itself: the host compiles it".into())
         }
         _ => refuse("not a WebAssembly component; build the rule for the target wasm32-wasip2 and upload that file".into()),
     }
 }
 
-/// Check what a component imports and exports against the contract. Gives what it imports.
+/// Checks the imports and exports of a component against the contract. Returns its imports.
 pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<Vec<String>, NotAdmitted> {
     let world = component.component_type();
     let imports: Vec<_> = world.imports(engine).map(|(name, _)| name.to_owned()).collect();
     let forbidden: Vec<_> = imports.iter().filter(|name| !allowed(name)).map(String::as_str).collect();
     if !forbidden.is_empty() {
         let detail = format!(
-            "imports {}; rules may import {CONTRACT}@{CONTRACT_VERSION} and, of WASI 0.2, {}; a rule has no network: take what it needs from the event or its configuration",
+            "imports {}; rules may import {CONTRACT}@{CONTRACT_VERSION} and, of WASI 0.2, {}; a rule has no network access: take the data that it needs from the event or its configuration",
             forbidden.join(", "),
             WASI_PACKAGES.join(", ")
         );

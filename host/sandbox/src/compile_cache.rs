@@ -11,36 +11,36 @@ use wasmtime::{Engine, Precompiled};
 
 use crate::admission::Digest;
 
-/// Raised with every change of what a file holds: versions of Belfry may share a directory.
+/// Version of the file format, incremented with every change to it: versions of Belfry may share a directory.
 const FORMAT: u32 = 2;
-/// What all files together may have. A compiled component of CPython has 35 MiB.
+/// Maximum size of all files together. A compiled CPython component has 35 MiB.
 const MAX_CACHE_BYTES: u64 = 2 << 30;
 const CHECKSUM_BYTES: usize = 32;
 const TIME_BYTES: usize = 8;
 
-/// What the engine made of a component.
+/// A compiled component.
 pub(crate) struct Compiled {
     pub(crate) code: Vec<u8>,
-    /// How long that took.
+    /// How long compiling took.
     pub(crate) time: Duration,
 }
 
 impl Compiled {
-    #[expect(unsafe_code, reason = "the engine trusts what it compiled before; who wrote it is ours")]
+    #[expect(unsafe_code, reason = "the engine trusts precompiled code; only this user can have written it")]
     pub(crate) fn component(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: the bytes are what an engine of this program made: in this process, or in one that this process started
-        // and that had no other way to answer, or before, kept in a directory that only the owner of this process can
-        // write to, with a checksum. The engine checks its version and settings itself.
+        // SAFETY: an engine of this program produced the bytes: in this process; in a child process, to whose output
+        // nothing else can write; or in an earlier run, which stored them with a checksum in a directory that only the
+        // owner of this process can write to. The engine checks its version and settings itself.
         unsafe { Component::deserialize(engine, &self.code) }
     }
 }
 
-/// Keeps compiled components on disk, so that a restart need not compile them again.
+/// A cache of compiled components on disk, so that a restart does not compile them again.
 ///
-/// A file holds a SHA-256, how long compiling took, and then what the engine made of a component; its name has the
-/// component's digest, the engine's version and settings, and this format. A process that can write there runs code in the
-/// host. So directory and files must belong to the user of this process, and only that user can write to them. When the
-/// files exceed their share of the disk, those that were used longest ago are removed.
+/// A file holds a SHA-256 checksum, the time that compiling took, and the compiled component. Its name has the
+/// component's digest, a hash of the engine's version and settings, and the version of the file format. A process that
+/// can write to the directory can run code in the host, so directory and files must belong to the user of this process
+/// and be writable only by that user. When the files exceed the maximum size, the least recently used are removed.
 pub(crate) struct CompileCache {
     directory: PathBuf,
     most_bytes: u64,
@@ -65,33 +65,37 @@ impl CompileCache {
     pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Compiled> {
         let mut file = fs::File::open(self.path(engine, digest)).ok()?;
         if let Some(problem) = foreign(&file.metadata().ok()?) {
-            tracing::error!(%digest, problem, "a cached compilation is not ours; it is not used and is compiled again");
+            tracing::error!(
+                %digest,
+                problem,
+                "a cached compilation may come from another user; it is ignored and the component is compiled again"
+            );
             return None;
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).ok()?;
         let (checksum, kept) = bytes.split_at_checked(CHECKSUM_BYTES)?;
         if Sha256::digest(kept).as_slice() != checksum {
-            tracing::warn!(%digest, "the cached compilation is damaged and is made anew");
+            tracing::warn!(%digest, "the cached compilation is corrupt; the component is compiled again");
             return None;
         }
         let time = Duration::from_nanos(u64::from_le_bytes(*kept.first_chunk::<TIME_BYTES>()?));
         bytes.drain(..CHECKSUM_BYTES + TIME_BYTES);
         if !matches!(Engine::detect_precompiled(&bytes), Some(Precompiled::Component)) {
-            tracing::warn!(%digest, "the cached compilation is of another kind and is made anew");
+            tracing::warn!(%digest, "the cached compilation has another format; the component is compiled again");
             return None;
         }
-        // What was used last is removed last. Without it the file only looks older than it is.
+        // The most recently used files are removed last. If this fails, the file only appears older than it is.
         let _ = file.set_modified(SystemTime::now());
         Some(Compiled { code: bytes, time })
     }
 
-    /// Keep a compiled component. A failure only costs time at the next start.
+    /// Stores a compiled component. A failure only costs time at the next start.
     pub(crate) fn keep(&self, engine: &Engine, digest: &Digest, compiled: &Compiled) {
         let keep = || {
             let time = u64::try_from(compiled.time.as_nanos()).unwrap_or(u64::MAX).to_le_bytes();
             let checksum = Sha256::new().chain_update(time).chain_update(&compiled.code).finalize();
-            // A reader must see a whole file or none.
+            // A reader must see a complete file or none.
             let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
             file.write_all(&checksum)?;
             file.write_all(&time)?;
@@ -99,12 +103,12 @@ impl CompileCache {
             file.persist(self.path(engine, digest)).map_err(|error| error.error)
         };
         if let Err(error) = keep() {
-            tracing::warn!(%digest, %error, "cannot keep the compilation; the next start compiles it again");
+            tracing::warn!(%digest, %error, "cannot store the compilation; the next start compiles the component again");
         }
         self.prune();
     }
 
-    /// Remove what was used longest ago until the rest has its size. What is loaded does not need its file any more.
+    /// Removes the least recently used files until the rest fits. Loaded components no longer need their files.
     fn prune(&self) {
         let pruned = self.files().and_then(|mut files| {
             files.sort_by_key(|(used, _, _)| Reverse(*used));
@@ -117,16 +121,17 @@ impl CompileCache {
         });
         if let Err(error) = pruned {
             let directory = self.directory.display();
-            tracing::warn!(%directory, %error, "compilations that are not used any more cannot be removed");
+            tracing::warn!(%directory, %error, "cannot remove unused compilations");
         }
     }
 
-    /// Those that this or another version keeps, and what a crash left of one: when each was used last, its size, its path.
+    /// Returns the files of this and other versions, and temporary files left behind by a crash: time of last use,
+    /// size, path.
     fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            // Another process may remove it at the same time.
+            // Another process may remove the file at the same time.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() {
                 files.push((metadata.modified()?, metadata.len(), entry.path()));
@@ -142,7 +147,7 @@ impl CompileCache {
     }
 }
 
-/// Why a file or directory may be someone else's work, if it may.
+/// Returns the reason why another user may have written a file or directory, if there is one.
 #[cfg(unix)]
 fn foreign(metadata: &Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -150,7 +155,7 @@ fn foreign(metadata: &Metadata) -> Option<String> {
     if owner != us {
         return Some(format!("it belongs to user {owner} and this process runs as user {us}"));
     }
-    // The directory's own bits are set right after this.
+    // The permission bits of the directory are set right after this check.
     (metadata.is_file() && metadata.mode() & 0o022 != 0).then(|| "users other than its owner can write to it".into())
 }
 
@@ -166,13 +171,13 @@ mod tests {
     use super::*;
 
     fn cache(directory: &Path, most_bytes: u64) -> CompileCache {
-        CompileCache { most_bytes, ..CompileCache::open(directory).expect("a directory of ours") }
+        CompileCache { most_bytes, ..CompileCache::open(directory).expect("a directory of this user") }
     }
 
     fn names(directory: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(directory)
             .expect("a directory")
-            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a text"))
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a UTF-8 name"))
             .collect();
         names.sort();
         names

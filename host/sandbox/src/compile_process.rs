@@ -8,16 +8,16 @@ use crate::CompileLimits;
 use crate::compiler::MAX_COMPILED_BYTES;
 use crate::engine::config;
 
-/// Compiling must not take the processor away from events.
+/// Niceness of the compiling process: it must not take the processor away from events.
 const NICE: i32 = 10;
 
-/// Why nothing was compiled.
+/// The reason why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The bytes are no valid component.
+    /// The bytes are not a valid component.
     #[error("{0:#}")]
     Invalid(wasmtime::Error),
-    /// The limits cannot be set, or the bytes not be read or written.
+    /// The limits cannot be set, or the bytes cannot be read or written.
     #[error("cannot compile here: {0}")]
     System(#[from] io::Error),
     /// The engine refuses its settings or this machine.
@@ -25,8 +25,8 @@ pub enum CompileError {
     Engine(wasmtime::Error),
 }
 
-/// Compile a component, in a process that does nothing else and ends afterwards: the limits are for good. The time that
-/// passes is watched by whoever started it.
+/// Compiles a component. Call this in a process that does nothing else and exits afterwards, since the limits cannot be
+/// lifted. The parent process enforces the limit on elapsed time.
 pub fn compile_component(
     limits: &CompileLimits,
     mut input: impl Read,
@@ -47,18 +47,18 @@ fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
     let at_most = |resource, most: u64, grace: u64| {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most + grace) })
     };
-    // Beside what this process has already, of which allocators reserve much and use little.
+    // In addition to the current address space, most of which allocators only reserve.
     at_most(Resource::As, address_space().saturating_add(limits.memory_bytes), 0)?;
-    // The signal of the first tells what happened, that of the second would not.
+    // The signal of the soft limit (SIGXCPU) identifies the cause; that of the hard limit would not.
     at_most(Resource::Cpu, limits.processor_time.max(Duration::from_secs(1)).as_secs(), 1)?;
     at_most(Resource::Fsize, MAX_COMPILED_BYTES, 0)?;
-    // Whoever ran out of gigabytes must not leave them on the disk.
+    // A process that ran out of gigabytes of memory must not leave a core dump of them on the disk.
     at_most(Resource::Core, 0, 0)?;
     nice(NICE)?;
     Ok(())
 }
 
-/// The address space that this process has now; where the system does not tell, so much as it surely has.
+/// Returns the current address space of this process in bytes, or a generous estimate if the system does not report it.
 fn address_space() -> u64 {
     const SURELY: u64 = 4 << 30;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -9,50 +9,51 @@ use wasmtime::Engine;
 
 use crate::{NotAdmitted, Reason};
 
-/// The hidden command of the program that compiles; see [`compile_component`](crate::compile_component).
+/// The hidden command that compiles a component; see [`compile_component`](crate::compile_component).
 pub const COMPILE_COMMAND: &str = "compile-component";
-/// How the compiling process ends where the bytes are no valid component.
+/// Exit code of the compiling process if the bytes are not a valid component.
 pub const INVALID_COMPONENT: u8 = 3;
 
-/// The largest compiled component, in bytes.
+/// Maximum size of a compiled component, in bytes.
 pub(crate) const MAX_COMPILED_BYTES: u64 = 512 << 20;
-/// How much of what the compiling process says is read.
+/// Maximum number of bytes read from the compiling process's standard error.
 const MAX_WORDS_BYTES: u64 = 16 << 10;
-/// How often it is looked whether the compiling process has ended: at first, and after a while.
+/// Interval at which the compiling process is polled for its end: the first one, which then doubles up to the later
+/// one.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LATER_LOOK: Duration = Duration::from_millis(20);
 
 /// Where components are compiled.
 ///
-/// A component of a few hundred kilobytes can make the compiler ask for gigabytes and abort the process that it runs in.
-/// So a service lets a process of its own do it, under limits.
+/// A component of a few hundred kilobytes can make the compiler request gigabytes and abort the process that it runs
+/// in. A service therefore compiles in a separate process, under limits.
 #[derive(Clone, Debug)]
 pub enum Compiler {
-    /// In this process, which nothing protects: for whoever tries a rule of their own.
+    /// In this process, without protection: for authors who test their own rules.
     Here,
-    /// In a process of its own.
+    /// In a separate process.
     Process {
-        /// A program that runs [`compile_component`](crate::compile_component) when it is called with
+        /// The program, which runs [`compile_component`](crate::compile_component) when it is called with
         /// [`COMPILE_COMMAND`] and the limits.
         program: PathBuf,
-        /// What it may use up.
+        /// The limits of that process.
         limits: CompileLimits,
     },
 }
 
-/// What compiling one component may use up.
+/// Resource limits for compiling one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// From its start to its end.
+    /// Elapsed time.
     pub time: Duration,
-    /// Of all processors together.
+    /// Processor time, of all processors together.
     pub processor_time: Duration,
-    /// Address space, beside what the process has at its start.
+    /// Address space in bytes, in addition to what the process has at its start.
     pub memory_bytes: u64,
 }
 
 impl CompileLimits {
-    /// As arguments of the compiling process.
+    /// Returns the limits as arguments of the compiling process.
     fn arguments(&self) -> [OsString; 2] {
         let seconds = self.processor_time.as_secs();
         [format!("--processor-seconds={seconds}").into(), format!("--memory-bytes={}", self.memory_bytes).into()]
@@ -60,7 +61,7 @@ impl CompileLimits {
 }
 
 impl Compiler {
-    /// What the engine makes of a component, as bytes.
+    /// Compiles a component. Returns the machine code.
     pub(crate) fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, NotAdmitted> {
         match self {
             Self::Here => engine.precompile_component(bytes).map_err(|error| invalid(&format!("{error:#}"))),
@@ -80,17 +81,17 @@ fn invalid(detail: &str) -> NotAdmitted {
     NotAdmitted::new(Reason::NotAComponent, detail)
 }
 
-/// How a compiling process ended.
+/// The result of a compiling process.
 struct Ended {
-    /// None: it was ended because its time was up.
+    /// `None` if the process was killed because it exceeded the limit on elapsed time.
     status: Option<ExitStatus>,
     compiled: Vec<u8>,
     words: String,
 }
 
 impl Ended {
-    /// Start it and wait for its end. What goes in and out are files without names, so neither side ever waits for the
-    /// other, and nobody else can write to them.
+    /// Starts the process and waits until it ends. Its input and outputs are files without names, so neither side ever
+    /// waits for the other, and no other process can write to them.
     fn of(program: &PathBuf, limits: &CompileLimits, bytes: &[u8]) -> io::Result<Self> {
         let (mut input, mut output, mut words) = (tempfile::tempfile()?, tempfile::tempfile()?, tempfile::tempfile()?);
         input.write_all(bytes)?;
@@ -98,9 +99,9 @@ impl Ended {
         let mut child = Command::new(program)
             .arg(COMPILE_COMMAND)
             .args(limits.arguments())
-            // It needs none of this process's variables, and some are secrets.
+            // It needs no environment variables of this process, some of which are secrets.
             .env_clear()
-            // What the allocator reserves at the start would count as used, or be used without counting.
+            // Memory that the allocator reserves at the start would count as used, or be used without being counted.
             .env("MIMALLOC_ARENA_RESERVE", "64MiB")
             .stdin(input)
             .stdout(output.try_clone()?)
@@ -132,8 +133,8 @@ impl Ended {
     fn compiled(self, limits: &CompileLimits) -> Result<Vec<u8>, NotAdmitted> {
         let refuse = |what: String| {
             let detail = format!(
-                "{what}; one function with very many locals or blocks can cause that: split it, or let an operator raise \
-                 releases.compile_* in the configuration"
+                "{what}; one function with very many locals or blocks can cause this: split it, or ask an operator to \
+                 raise releases.compile_* in the configuration"
             );
             Err(NotAdmitted::new(Reason::NotCompiled, detail))
         };
@@ -153,12 +154,12 @@ impl Ended {
                 refuse(format!("compiling it takes more than {seconds} s of processor time"))
             }
             Some(rustix::process::Signal::XFSZ) => {
-                refuse(format!("compiled it has more than {} MiB", MAX_COMPILED_BYTES >> 20))
+                refuse(format!("the compiled component has more than {} MiB", MAX_COMPILED_BYTES >> 20))
             }
             _ if said("memory").is_some() => {
                 refuse(format!("compiling it needs more than {} MiB of memory", limits.memory_bytes >> 20))
             }
-            _ => refuse(format!("the compiler broke down over it: {status} ({})", said("").unwrap_or_default())),
+            _ => refuse(format!("the compiler crashed on it: {status} ({})", said("").unwrap_or_default())),
         }
     }
 }
@@ -168,7 +169,7 @@ fn ended_by(status: ExitStatus) -> Option<rustix::process::Signal> {
     status.signal().and_then(rustix::process::Signal::from_named_raw)
 }
 
-/// The beginning of a file, which another process has written to.
+/// Returns the first `most` bytes of a file that another process has written to.
 fn read(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
     file.rewind()?;
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Between the model's types and the contract's.
+//! Conversions between the model's types and the contract's types.
 
 use belfry_model::{Draft, Envelope, Event, Policy, Priority};
 

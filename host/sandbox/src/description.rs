@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What a rule says of itself; the contract in `wit/` has the words.
+/// The description of a rule. The contract in `wit/` defines its fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields")]
 pub struct Description {
@@ -17,7 +17,7 @@ pub struct Description {
     pub requires: Vec<String>,
 }
 
-/// An event type that a rule wants to see.
+/// An event type that a rule subscribes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields")]
 pub struct Subscription {
@@ -25,7 +25,7 @@ pub struct Subscription {
     pub subject: Option<String>,
 }
 
-/// A setting that a rule understands.
+/// A setting that a rule accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields")]
 pub struct ConfigKey {
@@ -40,7 +40,7 @@ const MAX_TEXT_BYTES: usize = 4096;
 const MAX_LIST: usize = 256;
 
 impl Description {
-    /// Say what is wrong with it, if anything, for the rule's author.
+    /// Returns the first error in the description, if any, as a message for the rule's author.
     pub(crate) fn problem(&self) -> Option<String> {
         if !is_name(&self.name) {
             return Some("name: must be a lower-case letter, then up to 62 of a-z, 0-9 and -".into());
@@ -53,7 +53,9 @@ impl Description {
             return Some("summary: must be one line of up to 4096 bytes".into());
         }
         if self.subscriptions.is_empty() {
-            return Some("subscriptions: a rule that wants no events would never run; subscribe to one".into());
+            return Some(
+                "subscriptions: a rule without subscriptions would never run; subscribe to an event type".into(),
+            );
         }
         if self.subscriptions.len() > MAX_LIST || self.config.len() > MAX_LIST {
             return Some(format!("subscriptions, config: at most {MAX_LIST} each"));
@@ -87,25 +89,26 @@ impl Description {
 
     fn requirement_problem(&self) -> Option<String> {
         let unknown = self.requires.first()?;
-        Some(format!("requires: this version of Belfry does not know the feature {unknown:?}; use a newer one"))
+        Some(format!("requires: this version of Belfry does not support the feature {unknown:?}; use a newer version"))
     }
 }
 
-/// `[a-z][a-z0-9-]{0,62}`: names stand in file names, metrics and URLs.
+/// Returns whether a name matches `[a-z][a-z0-9-]{0,62}`. Names are used in file names, metrics and URLs.
 fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME_BYTES
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// A release's settings: name → JSON text.
+/// The settings of a release: name → JSON text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration(BTreeMap<String, String>);
 
 impl Configuration {
-    /// Take a release's settings, add the defaults, and refuse what the rule does not understand or misses.
+    /// Creates the configuration from a release's settings and the defaults. Returns an error for settings that the
+    /// rule does not declare, and for missing required ones.
     pub fn new(given: &JsonObject, description: &Description) -> Result<Self, String> {
-        // As text: numbers have any number of digits.
+        // Values are kept as text, since numbers may have any number of digits.
         let given: BTreeMap<String, &RawValue> =
             serde_json::from_str(given.as_str()).map_err(|error| error.to_string())?;
         let known = || description.config.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");

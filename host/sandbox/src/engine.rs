@@ -12,31 +12,31 @@ use crate::projector::{Compilation, Made};
 use crate::slots::Slots;
 use crate::{Class, Compiler, Digest, Limits, NotAdmitted, Projector, Reason, digest};
 
-/// How often running guests are asked whether their time is up.
+/// Interval at which running guests are checked for an expired deadline.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
-/// Guests beside those of live events and of replays: one of shadows and samples, one of an event that is looked at again,
-/// three of releases that are loaded or tried, and one to spare.
+/// Guests in addition to those of live events and replays: one for shadows and samples, one for an event that is run
+/// again, three for releases that are loaded or tested, and one to spare.
 const OTHERS: usize = 6;
 
-/// What an operator decides about guests.
+/// Operator settings for guests.
 #[derive(Clone, Debug)]
 pub struct SandboxSettings {
-    /// How many guests of live events may run at once; the pools have room for others beside them.
+    /// Maximum number of guests that run at once for live events. The pools have additional room for other guests.
     pub concurrency: usize,
-    /// Limits of compiled guests.
+    /// Limits of native guests.
     pub native: Limits,
-    /// Limits of guests that bring a runtime.
+    /// Limits of dynamic guests.
     pub dynamic: Limits,
     /// The categories that notifications may have.
     pub categories: Vec<String>,
-    /// Where compiled components are kept between runs; nowhere if none.
+    /// Directory in which compiled components are kept between runs. `None`: they are not kept.
     pub cache_directory: Option<PathBuf>,
     /// Where components are compiled.
     pub compiler: Compiler,
 }
 
 impl SandboxSettings {
-    /// The limits of a class.
+    /// Returns the limits of a class.
     pub fn limits(&self, class: Class) -> &Limits {
         match class {
             Class::Native => &self.native,
@@ -44,16 +44,16 @@ impl SandboxSettings {
         }
     }
 
-    /// How many guests may run at once that no live event waits for.
+    /// Returns the maximum number of guests that run at once without a live event waiting for them.
     fn beside(&self) -> usize {
         self.concurrency.div_ceil(2) + OTHERS
     }
 }
 
-/// Why the sandbox cannot start.
+/// The reason why the sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// The engine refuses its settings or this machine.
+    /// The engine does not accept its settings, or does not support this machine.
     #[error("the WebAssembly engine cannot start: {0:#}")]
     Engine(wasmtime::Error),
     /// The cache directory cannot be used.
@@ -61,7 +61,7 @@ pub enum SandboxError {
     Cache(PathBuf, std::io::Error),
 }
 
-/// Loads components. Cheap to clone; all clones share engines and pools.
+/// The engines and pools with which components are loaded and run. Cheap to clone; all clones share engines and pools.
 #[derive(Clone)]
 pub struct Sandbox {
     shared: Arc<Shared>,
@@ -76,7 +76,7 @@ struct Shared {
 }
 
 impl Sandbox {
-    /// Start the engines and their clock.
+    /// Starts the engines and their clock.
     pub fn new(settings: SandboxSettings) -> Result<Self, SandboxError> {
         let cache = match &settings.cache_directory {
             Some(directory) => {
@@ -91,15 +91,17 @@ impl Sandbox {
         Ok(Self { shared: Arc::new(Shared { native, dynamic, settings, cache, slots }) })
     }
 
-    /// Load a component: check it, compile it or take it from the cache, choose its class, and ask what it is.
+    /// Loads a component: checks it, compiles it or takes it from the cache, determines its class, and calls
+    /// `describe`.
     ///
-    /// Takes up to seconds for a large component that is not cached: call it on a thread that may block, and on few at once.
+    /// This takes up to several seconds for a large component that is not cached. Call it on a thread that may block,
+    /// and for few components at once.
     pub fn load(&self, bytes: &[u8]) -> Result<Projector, NotAdmitted> {
         fail_point!("component.load");
         check_bytes(bytes)?;
         let digest = digest(bytes);
         let compiled = self.compiled(&digest, bytes)?;
-        // What does not even fit the smaller pool is no native guest.
+        // A component that does not fit the smaller pool is not a native guest.
         let (class, component) = match compiled.component(self.engine(Class::Native)) {
             Ok(component) if Class::of(component.resources_required().as_ref()) == Class::Native => {
                 (Class::Native, component)
@@ -131,7 +133,7 @@ impl Sandbox {
         self.shared.slots.clone()
     }
 
-    /// What the engine makes of a component, from the cache if it is there. Both engines have the same settings but for
+    /// Returns the compiled component, from the cache if it is there. The settings of the two engines differ only in
     /// their pools, so it fits either.
     fn compiled(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, NotAdmitted> {
         let engine = self.engine(Class::Native);
@@ -148,12 +150,12 @@ impl Sandbox {
     }
 }
 
-/// It was compiled, and no pool takes it: it has more parts, or starts with more, than any rule may have. The engine says
-/// which limit it is.
+/// Returns the error for a component that compiled but fits no pool: it has more parts, or starts with more, than any
+/// rule may have. The engine's error names the limit.
 fn too_much(error: &wasmtime::Error, limits: &Limits) -> NotAdmitted {
     let detail = format!(
-        "needs more than a rule may have: {error:#}; a rule may have {} core instances, {} memories and {} tables, and start \
-         with {} MiB of memory and {} table elements: leave out libraries that it does not need, or let it start with less",
+        "exceeds the limits of a rule: {error:#}; a rule may have {} core instances, {} memories and {} tables, and start \
+         with {} MiB of memory and {} table elements: remove libraries that it does not need, or make it start with less",
         parts::CORE_INSTANCES,
         parts::MEMORIES,
         parts::TABLES,
@@ -177,7 +179,7 @@ fn engine(class: Class, settings: &SandboxSettings) -> Result<Engine, SandboxErr
     })
 }
 
-/// What a compiled component depends on.
+/// Returns the settings on which compiled components depend.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
@@ -218,8 +220,8 @@ fn pool(class: Class, settings: &SandboxSettings) -> PoolingAllocationConfig {
     pool
 }
 
-/// Advance the engines' epochs until the last of them is gone. A late tick is one tick: a machine that stood still must
-/// not make guests look slow.
+/// Starts the thread that advances the engines' epochs until all engines are dropped. A late tick counts as one tick,
+/// so that a pause of the machine does not make guests appear slow.
 fn start_clock(engines: [&Engine; 2]) {
     let engines = engines.map(Engine::weak);
     let clock = move || {
@@ -232,5 +234,5 @@ fn start_clock(engines: [&Engine; 2]) {
             alive.iter().for_each(Engine::increment_epoch);
         }
     };
-    std::thread::Builder::new().name("guest-clock".into()).spawn(clock).expect("the system has threads to give");
+    std::thread::Builder::new().name("guest-clock".into()).spawn(clock).expect("the system can start a thread");
 }

@@ -4,19 +4,19 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-/// Too much work is waiting already; try again later.
+/// The error for a call that found the queue full. Try again later.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the guests' queue is full")]
 pub struct Overloaded;
 
-/// Of threads that give way to live events.
+/// Niceness of threads that yield to live events.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Runs guests on threads of their own, so that they never hold up the service, and sees to it that no release takes all
-/// of these threads: a rule that is slow at every event must leave its neighbours a way.
+/// A pool of dedicated threads that run guests, so that guests never block the service. No release can occupy all of
+/// its threads, so a rule that is slow at every event does not block the other rules.
 ///
 /// The threads end when the last clone is dropped and the queue is empty.
 #[derive(Clone)]
@@ -38,18 +38,18 @@ struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(i64, Task)>,
-    /// The release that each busy thread runs.
+    /// The releases that busy threads are running, one entry per thread.
     running: Vec<i64>,
     closed: bool,
 }
 
 impl Executor {
-    /// Start `threads` threads (at least two), in front of which up to `capacity` calls wait.
+    /// Starts `threads` threads (at least two) with a queue for up to `capacity` calls.
     pub fn new(threads: usize, capacity: usize) -> Self {
         Self::start("guest", threads, capacity, || {})
     }
 
-    /// The same for calls that no live event waits for: they get the processor when live events leave it.
+    /// Starts an executor for calls that no live event waits for. They get the processor time that live events leave.
     pub fn beside(threads: usize, capacity: usize) -> Self {
         Self::start("beside", threads, capacity, give_way)
     }
@@ -65,12 +65,12 @@ impl Executor {
                 queue.work();
             };
             let name = format!("{name}-{number}");
-            thread::Builder::new().name(name).spawn(work).expect("the system has threads to give");
+            thread::Builder::new().name(name).spawn(work).expect("the system can start a thread");
         }
         Self { handle: Arc::new(Handle { queue }) }
     }
 
-    /// Run `call` on behalf of a release and give its result.
+    /// Runs `call` on behalf of a release and returns its result.
     pub async fn run<T: Send + 'static>(
         &self,
         release_id: i64,
@@ -78,7 +78,7 @@ impl Executor {
     ) -> Result<T, Overloaded> {
         let (sender, receiver) = oneshot::channel();
         let task = move || {
-            // A caller that is gone no longer wants the result.
+            // A caller that is gone no longer needs the result.
             if !sender.is_closed() {
                 let _ = sender.send(call());
             }
@@ -88,11 +88,11 @@ impl Executor {
     }
 }
 
-/// Lower the priority of this thread. Other systems than Linux would lower that of the process.
+/// Lowers the priority of this thread. Systems other than Linux would lower the priority of the whole process.
 fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICE) {
-        tracing::warn!(%error, "replays run at the priority of live events");
+        tracing::warn!(%error, "cannot lower the priority of replays; they run at the priority of live events");
     }
 }
 
@@ -110,7 +110,7 @@ impl Queue {
 
     fn push(&self, release_id: i64, task: Task) -> Result<(), Overloaded> {
         let mut state = self.lock();
-        // One release may fill half of the queue, so that a slow one cannot shut the others out.
+        // One release may fill only half of the queue, so that a slow release cannot block the others.
         let of_release = || state.waiting.iter().filter(|(waiting, _)| *waiting == release_id).count();
         if state.waiting.len() >= self.capacity
             || (state.waiting.len() >= self.capacity / 2 && of_release() >= self.capacity / 2)
@@ -125,13 +125,14 @@ impl Queue {
 
     fn work(&self) {
         while let Some((release_id, task)) = self.next() {
-            // A panic in the host's code around a guest must not cost a thread; the caller sees its result missing.
+            // A panic in the host's code around a guest must not end the thread; the caller gets an error because its
+            // result is missing.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
             let mut state = self.lock();
             if let Some(place) = state.running.iter().position(|running| *running == release_id) {
                 state.running.swap_remove(place);
             }
-            // A call of this release may have been passed over for the sake of the others.
+            // A call of this release may have been skipped because the release had its maximum number of threads.
             if !state.waiting.is_empty() {
                 self.ready.notify_one();
             }

@@ -11,7 +11,7 @@ use crate::{Configuration, Failure, Limits};
 const MAX_LOG_LINES: usize = 64;
 pub(crate) const MAX_LOG_LINE_BYTES: usize = 4096;
 
-/// How much a guest thinks a log line matters.
+/// Severity of a log line, as the guest rates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the contract in wit/ documents the levels")]
@@ -22,16 +22,16 @@ pub enum LogLevel {
     Error,
 }
 
-/// A line that a guest wrote.
+/// A log line that a guest wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LogLine {
-    /// How much it matters; standard output counts as info, standard error as warn.
+    /// The severity. Standard output counts as info, standard error as warn.
     pub level: LogLevel,
-    /// The text, at most 4 KiB.
+    /// The text, truncated to 4 KiB.
     pub message: String,
 }
 
-/// What one instance can see of the world, and what it has used up. Made for one call and dropped after it.
+/// The environment of one instance, and the resources that it has used. Created for one call and dropped after it.
 pub(crate) struct Guest {
     pub(crate) limiter: Limiter,
     pub(crate) wasi: WasiState,
@@ -51,7 +51,8 @@ impl Guest {
         }
     }
 
-    /// Keep a line, cut to its bound. Refuses the one after the last: a guest that floods the log is broken.
+    /// Stores a line, truncated to its limit. Returns an error if the maximum number of lines is reached: a guest that
+    /// floods the log is broken.
     pub(crate) fn write_log(&mut self, level: LogLevel, message: &str) -> wasmtime::Result<()> {
         if self.log.len() == MAX_LOG_LINES {
             let detail = format!("more than {MAX_LOG_LINES} log lines; write fewer");
@@ -90,7 +91,7 @@ impl source::Host for Guest {
 }
 
 fn outside_of_an_event(function: &str) -> wasmtime::Error {
-    let detail = format!("{function} was called outside of project: there is no event; call it from project only");
+    let detail = format!("{function} was called outside of project, where there is no event; call it only in project");
     Failure { outcome: Outcome::Trapped, detail }.into()
 }
 

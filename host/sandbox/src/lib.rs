@@ -1,10 +1,10 @@
-//! Runs projector components. This is the only crate that names wasmtime.
+//! Runs projector components. This is the only crate that depends on wasmtime.
 //!
-//! [`Sandbox`] owns the engines, their pools of instances and the clock that ends what runs too long. It loads a
-//! component's bytes into a [`Projector`], compiled in a process of its own where a [`Compiler`] says so, which answers
-//! `describe`, `check_config` and `project`, each in a fresh instance under all limits of its [`Class`]. [`Executor`] runs
-//! these calls on threads of their own, so that no guest ever holds up the service; a [`Caller`] that is not live leaves the
-//! instances of live events alone.
+//! [`Sandbox`] owns the engines, their instance pools, and the clock that interrupts guests that run too long. It loads
+//! a component's bytes into a [`Projector`], and compiles them in a separate process if its [`Compiler`] is set so. A
+//! [`Projector`] runs `describe`, `check_config` and `project`, each in a fresh instance under all limits of its
+//! [`Class`]. [`Executor`] runs these calls on dedicated threads, so that no guest ever blocks the service. A
+//! [`Caller`] that is not live does not use the instances of live events.
 
 mod admission;
 mod bindings;

@@ -3,8 +3,8 @@ use wasmtime::ResourceLimiter;
 
 use crate::Limits;
 
-/// Bounds the sum of a guest's memories and the sum of its tables, and remembers what it refused: a guest that gets no
-/// memory only says `unreachable`.
+/// Limits the sum of a guest's memories and the sum of its tables, and records which limit was exceeded: a guest whose
+/// allocation fails only reports `unreachable`.
 pub(crate) struct Limiter {
     limits: Limits,
     memory_left: usize,
@@ -22,7 +22,7 @@ impl Limiter {
         }
     }
 
-    /// The limit that the guest ran into, if any, with the number.
+    /// Returns the limit that the guest exceeded, if any, with its value.
     pub(crate) fn refused(&self) -> Option<(Outcome, String)> {
         let outcome = self.refused?;
         let limit = match outcome {
@@ -32,7 +32,7 @@ impl Limiter {
         Some((outcome, limit))
     }
 
-    /// The memory that the guest has, in bytes. It never shrinks.
+    /// Returns the guest's memory in bytes. It never shrinks.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.limits.memory_bytes - self.memory_left
     }

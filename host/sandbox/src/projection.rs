@@ -4,22 +4,23 @@ use belfry_model::{Notification, Outcome};
 
 use crate::LogLine;
 
-/// What became of one event at one projector.
+/// The result of one event at one projector.
 #[derive(Debug)]
 pub struct Projection {
-    /// The answer, or why there is none.
+    /// The answer, or the reason why there is none.
     pub answer: Answer,
-    /// What the guest wrote, in order. May quote the event: for the rule's developers, not for the service's log.
+    /// Log lines of the guest, in order. They may quote the event, so they are for the rule's developers and not for
+    /// the service's log.
     pub log: Vec<LogLine>,
-    /// Where the time went.
+    /// How long the parts of the call took.
     pub timings: Timings,
-    /// Whether it ran out of time without having had the processor for as long as any guest may: the host's fault, not the
-    /// guest's.
+    /// Whether the guest timed out although it did not get as much processor time as any guest may use. This is the
+    /// host's fault, not the guest's.
     pub starved: bool,
 }
 
 impl Projection {
-    /// The word for it.
+    /// Returns the outcome.
     pub fn outcome(&self) -> Outcome {
         match &self.answer {
             Answer::Notifications(_) => Outcome::Notifications,
@@ -28,12 +29,12 @@ impl Projection {
         }
     }
 
-    /// The same as a failure of the host's: the guest had the processor only for so long.
+    /// Marks the projection as a failure of the host: the guest got only the processor time `had`.
     pub(crate) fn into_starved(mut self, had: Duration) -> Self {
         if let Answer::Failed(Failure { detail, .. }) = &mut self.answer {
-            // What the guest could do about it does not help.
+            // The advice to the author does not apply.
             let what = detail.split(';').next().unwrap_or_default();
-            *detail = format!("{what}; it had the processor for {} ms only: this host is too busy", had.as_millis());
+            *detail = format!("{what}; it got only {} ms of processor time: this host is too busy", had.as_millis());
         }
         self.starved = true;
         self
@@ -43,42 +44,42 @@ impl Projection {
 /// A projector's answer.
 #[derive(Debug)]
 pub enum Answer {
-    /// These, each within the contract.
+    /// Notifications, each of which satisfies the contract.
     Notifications(Vec<Notification>),
-    /// It cannot make sense of the event.
+    /// The projector rejected the event.
     Rejected(Rejection),
-    /// It gave none that could be used.
+    /// There is no usable answer.
     Failed(Failure),
 }
 
-/// The projector's own words for why it cannot make sense of an event.
+/// The projector's reason for rejecting an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// In kebab-case, to group by.
+    /// The code in kebab-case, by which rejections are grouped.
     pub code: String,
-    /// For operators; may quote the event.
+    /// The explanation for operators; may quote the event.
     pub reason: String,
 }
 
-/// Why a guest gave no usable answer.
+/// The reason why a guest returned no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{outcome}: {detail}")]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub outcome: Outcome,
-    /// What happened and what to do. Quotes nothing of the event.
+    /// What happened and what to do about it. Never quotes the event.
     pub detail: String,
 }
 
-/// Where a call's time went.
+/// How long the parts of a call took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timings {
-    /// Making the store and the instance.
+    /// Creating the store and the instance.
     pub instantiate: Duration,
     /// Lowering the event, running the guest, lifting its answer.
     pub call: Duration,
-    /// Taking the instance down.
+    /// Dropping the instance.
     pub drop: Duration,
-    /// Memory that the guest had in the end, in bytes.
+    /// The guest's memory at the end of the call, in bytes.
     pub memory_bytes: usize,
 }

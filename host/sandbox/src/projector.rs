@@ -19,7 +19,7 @@ use crate::{
     Rejection, Sandbox, Timings,
 };
 
-/// Loading is rare and may meet a busy machine: it has so many times the patience of an event.
+/// Loading is rare and the machine may be busy, so loading has this many times the deadline of an event.
 const LOADING_PATIENCE: u32 = 10;
 const MAX_CODE_BYTES: usize = 64;
 const MAX_REASON_BYTES: usize = 4096;
@@ -30,18 +30,18 @@ pub struct Projector {
     inner: Arc<Inner>,
 }
 
-/// How a component was compiled.
+/// Size and duration of a compilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compilation {
-    /// The component, in bytes.
+    /// Size of the component, in bytes.
     pub component_bytes: usize,
-    /// What became of it, in bytes.
+    /// Size of the compiled component, in bytes.
     pub compiled_bytes: usize,
-    /// How long that took, the one time that it was done.
+    /// How long compiling took. The cache keeps this time, so it is that of the actual compilation.
     pub time: Duration,
 }
 
-/// What is known of a component before it was asked anything.
+/// Facts about a component that are known before the first call.
 pub(crate) struct Made {
     pub(crate) compilation: Compilation,
     pub(crate) imports: Vec<String>,
@@ -87,37 +87,37 @@ impl Projector {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The digest of its bytes.
+    /// Returns the digest of the component's bytes.
     pub fn digest(&self) -> Digest {
         self.inner.digest
     }
 
-    /// Its class.
+    /// Returns the component's class.
     pub fn class(&self) -> Class {
         self.inner.class
     }
 
-    /// What it may use up in one call.
+    /// Returns the limits of one call.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 
-    /// What it imports.
+    /// Returns the names of the component's imports.
     pub fn imports(&self) -> &[String] {
         &self.inner.made.imports
     }
 
-    /// How it was compiled.
+    /// Returns size and duration of the compilation.
     pub fn compilation(&self) -> Compilation {
         self.inner.made.compilation
     }
 
-    /// What it says of itself.
+    /// Returns the component's description.
     pub fn description(&self) -> &Description {
         &self.inner.description
     }
 
-    /// Check a release's configuration: first against the description, then by the rule itself.
+    /// Checks a release's configuration: first against the description, then with the rule's `check-config`.
     pub fn configure(&self, given: &JsonObject) -> Result<Configuration, NotAdmitted> {
         let refuse = |detail: String| NotAdmitted::new(Reason::BadConfiguration, detail);
         let configuration = Configuration::new(given, &self.inner.description).map_err(refuse)?;
@@ -133,15 +133,17 @@ impl Projector {
         }
     }
 
-    /// Turn a live event into notifications, in a fresh instance.
+    /// Turns a live event into notifications, in a fresh instance.
     ///
-    /// A failure that is the host's fault is tried again in place: the guest ran out of time although its thread did not
-    /// get that much of the processor. If all tries together had less of it than one may have, the host is to blame.
+    /// A failure that is the host's fault is retried immediately: the guest timed out although its thread did not get
+    /// that much processor time. If all attempts together got less processor time than one attempt may use, the host is
+    /// at fault; see [`Projection::starved`].
     pub fn project(&self, configuration: &Arc<Configuration>, envelope: &Arc<Envelope>, event: &Event) -> Projection {
         self.project_for(Caller::Live, configuration, envelope, event)
     }
 
-    /// The same for a caller that may have to wait until live events leave room.
+    /// Turns an event into notifications as [`Projector::project`] does, but for any caller. A caller that is not live
+    /// may have to wait for room.
     pub fn project_for(
         &self,
         caller: Caller,
@@ -170,7 +172,8 @@ impl Projector {
         }
     }
 
-    /// An instance that is used again and again, for measuring what a fresh one costs. The service never does this.
+    /// Returns an instance that is reused for all calls, to measure the cost of a fresh one. The service never does
+    /// this.
     pub fn warm(&self, configuration: &Arc<Configuration>, envelope: &Arc<Envelope>) -> Result<Warm, Failure> {
         let run =
             self.inner.start(Caller::Live, configuration.clone(), Some(envelope.clone()), Duration::from_secs(3600))?;
@@ -178,25 +181,25 @@ impl Projector {
     }
 }
 
-/// An instance that is used again and again; see [`Projector::warm`].
+/// An instance that is reused for all calls; see [`Projector::warm`].
 pub struct Warm {
     run: Run,
     projector: Projector,
 }
 
 impl Warm {
-    /// As [`Projector::project`], in the same instance.
+    /// Turns an event into notifications as [`Projector::project`] does, but in this instance.
     pub fn project(&mut self, envelope: &Envelope, event: &Event) -> Answer {
         self.projector.inner.call(&mut self.run, envelope, event)
     }
 }
 
-/// An instance and what it may use up.
+/// An instance and its deadline.
 struct Run {
     store: Store<Guest>,
     bindings: NotificationProjector,
     deadline: Duration,
-    /// Given back after the instance.
+    /// Released after the instance is dropped.
     _slot: Option<Slot>,
 }
 
@@ -218,8 +221,8 @@ impl Inner {
         let mut store = Store::new(&self.engine, Guest::new(&self.limits, configuration, event));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(8 << 20);
-        // N ticks last between N-1 and N: one more makes sure that a guest gets all its time, and fewer than three would
-        // be too coarse.
+        // N ticks last between N-1 and N intervals. One more tick ensures that a guest gets its full time; fewer than
+        // three would be too coarse.
         let ticks = deadline.as_millis().div_ceil(EPOCH_TICK.as_millis()) + 1;
         store.set_epoch_deadline(u64::try_from(ticks.max(3)).unwrap_or(u64::MAX));
         match self.pre.instantiate(&mut store) {
@@ -329,37 +332,37 @@ fn link(component: &Component, engine: &Engine) -> wasmtime::Result<Notification
     NotificationProjectorPre::new(linker.instantiate_pre(component)?)
 }
 
-/// Tell apart why a call into a guest failed.
+/// Determines why a call into a guest failed.
 fn failure(guest: &mut Guest, error: &wasmtime::Error, deadline: Duration) -> Failure {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.clone();
     }
     if let Some((outcome, limit)) = guest.limiter.refused() {
-        let detail = format!("stopped after it was refused more than {limit}: {}", first_line(error));
+        let detail = format!("stopped after a request for more than {limit} was refused: {}", first_line(error));
         return Failure { outcome, detail };
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        // Each caller has its share of the pools; someone took more.
-        let detail = "no room for another instance; try again when less is going on".into();
+        // Each caller has its share of the pools, so one of them exceeded it.
+        let detail = "no room for another instance; try again when the host is less busy".into();
         return Failure { outcome: Outcome::TimedOut, detail };
     }
     let (outcome, detail) = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
-            (Outcome::TimedOut, format!("no answer within {} ms; do less work for one event", deadline.as_millis()))
+            (Outcome::TimedOut, format!("no answer within {} ms; do less work for each event", deadline.as_millis()))
         }
         Some(Trap::StackOverflow) => (Outcome::Trapped, "stack overflow; recurse less deeply".into()),
         Some(trap) => {
-            (Outcome::Trapped, format!("{trap}; a panic or an uncaught exception ends like this, see its log"))
+            (Outcome::Trapped, format!("{trap}; the cause may be a panic or an uncaught exception, see the rule's log"))
         }
         None if is_hostcall_fuel(error) => {
-            (Outcome::OutputLimit, "more than 8 MiB handed to the host in one call; return less".into())
+            (Outcome::OutputLimit, "more than 8 MiB passed to the host in one call; return less".into())
         }
         None => (Outcome::InvalidOutput, first_line(error)),
     };
     Failure { outcome, detail }
 }
 
-/// The engine's error for this has no public type.
+/// Returns whether a call ran out of hostcall fuel. The engine's error for this has no public type.
 fn is_hostcall_fuel(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls")
 }
@@ -368,7 +371,7 @@ fn first_line(error: &wasmtime::Error) -> String {
     error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Stands in until the component was asked.
+/// Returns the placeholder for the description until `describe` has been called.
 fn nameless() -> Description {
     Description {
         name: String::new(),

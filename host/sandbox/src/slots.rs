@@ -1,22 +1,23 @@
-//! Room in the pools of instances for guests that no live event waits for.
+//! Room in the instance pools for guests that no live event waits for.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use belfry_model::sabotaged;
 
-/// Who waits for a guest.
+/// The caller that waits for a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// A sender, for its event. As many of these run at once as the executor of live events has threads, and the pools
-    /// always have room for them.
+    /// The sender of an event, which waits for the result. As many of these calls run at once as the executor of live
+    /// events has threads, and the pools always have room for them.
     Live,
-    /// Someone with patience: a replay, a shadow, a sample that is checked again, an upload that is tried. These share the
-    /// rest of the pools and wait for each other there.
+    /// A caller that can wait: a replay, a shadow, a sample that is checked again, an upload that is tested. These
+    /// callers share the rest of the pools and wait for each other.
     Beside,
 }
 
 impl Caller {
-    /// How often a call is tried when its failure is the host's fault. Each try has twice the time of the one before.
+    /// Returns the maximum number of attempts of a call whose failure is the host's fault. Each attempt has twice the
+    /// time of the one before.
     pub(crate) const fn attempts(self) -> u32 {
         match self {
             Self::Live => 3,
@@ -26,13 +27,13 @@ impl Caller {
     }
 }
 
-/// The instances that are not for live events.
+/// The instances that are not reserved for live events.
 pub(crate) struct Slots {
     free: Mutex<usize>,
     freed: Condvar,
 }
 
-/// Room for one instance, until it is dropped.
+/// Room for one instance, released when this is dropped.
 pub(crate) struct Slot {
     slots: Arc<Slots>,
 }
@@ -42,7 +43,7 @@ impl Slots {
         Arc::new(Self { free: Mutex::new(count), freed: Condvar::new() })
     }
 
-    /// Wait for room where the caller needs any. A guest's call has an end, and so has this wait.
+    /// Waits for room, if the caller needs any. Every call of a guest ends, so this wait does too.
     pub(crate) fn take(self: &Arc<Self>, caller: Caller) -> Option<Slot> {
         if caller == Caller::Live || sabotaged("live-events-first") {
             return None;
@@ -72,18 +73,18 @@ mod tests {
     #[test]
     fn who_has_patience_waits_and_who_is_live_does_not() {
         let slots = Slots::new(1);
-        let held = slots.take(Caller::Beside).expect("room");
-        assert!(slots.take(Caller::Live).is_none(), "its room is elsewhere");
+        let held = slots.take(Caller::Beside).expect("a free slot");
+        assert!(slots.take(Caller::Live).is_none(), "a live caller needs no slot");
         let (taken, waits) = channel();
         let waiting = slots.clone();
         let thread = thread::spawn(move || {
             let slot = waiting.take(Caller::Beside);
             taken.send(slot.is_some()).expect("the test waits");
         });
-        assert!(waits.recv_timeout(Duration::from_millis(50)).is_err(), "the only room is taken");
+        assert!(waits.recv_timeout(Duration::from_millis(50)).is_err(), "the only slot is taken");
         drop(held);
         assert_eq!(waits.recv_timeout(Duration::from_secs(5)), Ok(true));
-        thread.join().expect("it ended");
-        assert!(slots.take(Caller::Beside).is_some(), "it was given back");
+        thread.join().expect("the thread ended");
+        assert!(slots.take(Caller::Beside).is_some(), "the slot was released");
     }
 }

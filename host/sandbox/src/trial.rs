@@ -1,5 +1,5 @@
-//! Trying a component before it may serve: what it is, what it needs, and whether it answers the same event twice in the
-//! same way.
+//! Tests of a component before it may be activated: what it is, what it needs, and whether it returns the same answer
+//! when it gets the same event twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::admission::contract;
 use crate::{Answer, Caller, Class, Configuration, NotAdmitted, Projection, Projector, Reason};
 
-/// Events that every host has to try rules with. Those of types that only the rule knows are made from the last.
+/// Sample events that every host has for testing rules. Events of other types are made from `OTHER`.
 const SAMPLES: [(&str, &str); 4] = [
     ("results-ready", include_str!("samples/results-ready.json")),
     ("results-ready-with-failures", include_str!("samples/results-ready-with-failures.json")),
@@ -18,48 +18,49 @@ const SAMPLES: [(&str, &str); 4] = [
     ("assessment-without-rankings", include_str!("samples/assessment-without-rankings.json")),
 ];
 const OTHER: &str = include_str!("samples/other.json");
-/// Types for which an event is made; a rule that subscribes to more is tried with these.
+/// Maximum number of other types for which an event is made. A rule that subscribes to more is tested with the first
+/// ones.
 const MAX_OTHERS: usize = 8;
 
-/// What was found out about a component, with a configuration, before it may serve.
+/// The findings about a component with a configuration, collected before it may be activated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdmissionReport {
     /// The contract that it was built against.
     pub contract: String,
-    /// What it imports.
+    /// The names of its imports.
     pub imports: Vec<String>,
     /// The event types that it subscribes to.
     pub event_types: Vec<String>,
-    /// The component's size.
+    /// Size of the component, in bytes.
     pub component_bytes: usize,
-    /// The compiled component's size.
+    /// Size of the compiled component, in bytes.
     pub compiled_bytes: usize,
-    /// How long compiling took.
+    /// How long compiling took, in milliseconds.
     pub compile_ms: f64,
-    /// Its class, and with it its limits.
+    /// Its class, which determines its limits.
     pub class: Class,
-    /// How much memory its class has for one call.
+    /// Memory limit of its class for one call, in bytes.
     pub memory_limit_bytes: usize,
-    /// How much time its class has for one call.
+    /// Time limit of its class for one call, in milliseconds.
     pub deadline_ms: u64,
-    /// How it did with the samples that it subscribes to.
+    /// Results of the samples whose types it subscribes to.
     pub samples: Vec<SampleRun>,
 }
 
-/// A sample event, projected twice.
+/// The result of a sample event that was projected twice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleRun {
     /// The sample's name.
     pub sample: String,
     /// Its event type.
     pub event_type: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How many notifications.
+    /// The number of notifications.
     pub notifications: usize,
-    /// How long it took, the first and the second time.
+    /// Duration of the first and of the second run, in microseconds.
     pub project_us: [f64; 2],
-    /// The memory that it had in the end.
+    /// Memory at the end of the run, in bytes.
     pub memory_bytes: usize,
 }
 
@@ -70,8 +71,8 @@ struct Sample {
 }
 
 impl Projector {
-    /// Try it with the samples that it subscribes to, each twice. One that answers differently is not taken: what it
-    /// sends could neither be explained afterwards nor be foretold.
+    /// Tests the component with the samples that it subscribes to, each twice. A component whose answers differ is
+    /// refused: its notifications could be neither explained nor predicted.
     pub fn try_out(&self, configuration: &Arc<Configuration>) -> Result<AdmissionReport, NotAdmitted> {
         let event_types: Vec<String> =
             self.description().subscriptions.iter().map(|wanted| wanted.event_type.clone()).collect();
@@ -96,7 +97,7 @@ impl Projector {
     }
 }
 
-/// The samples of these types.
+/// Returns the samples of these event types.
 fn samples(event_types: &[String]) -> Vec<Sample> {
     let sample = |name: &str, text: &str| {
         let envelope = Arc::new(Envelope::parse(text.as_bytes()).expect("a sample is an envelope"));
@@ -110,7 +111,7 @@ fn samples(event_types: &[String]) -> Vec<Sample> {
         .filter(|event_type| !is_known(event_type))
         .take(MAX_OTHERS)
         .map(|event_type| {
-            let name = serde_json::to_string(event_type).expect("a text is JSON");
+            let name = serde_json::to_string(event_type).expect("a string always serializes to JSON");
             sample("made-up", &OTHER.replace("\"TYPE\"", &name))
         })
         .collect();
@@ -120,8 +121,8 @@ fn samples(event_types: &[String]) -> Vec<Sample> {
 fn compare(sample: &Sample, first: &Projection, second: &Projection) -> Result<SampleRun, NotAdmitted> {
     if !same(&first.answer, &second.answer) {
         let detail = format!(
-            "answers the same event in different ways (sample {}: {}, then {}); a rule must depend on the event and its \
-             configuration alone",
+            "returns different answers to the same event (sample {}: {}, then {}); a rule must depend only on the event \
+             and its configuration",
             sample.name,
             told(&first.answer),
             told(&second.answer)
@@ -132,7 +133,7 @@ fn compare(sample: &Sample, first: &Projection, second: &Projection) -> Result<S
         let timings = projection.timings;
         rounded(timings.instantiate + timings.call + timings.drop, 1e6)
     };
-    // A host that is busy may let one of them run out of time.
+    // On a busy host one of them may time out.
     let worse = if matches!(second.answer, Answer::Failed(_)) { second } else { first };
     Ok(SampleRun {
         sample: sample.name.clone(),
@@ -144,7 +145,8 @@ fn compare(sample: &Sample, first: &Projection, second: &Projection) -> Result<S
     })
 }
 
-/// Byte for byte, but for time: whether a call gets its time depends on the host too.
+/// Returns whether two answers are the same: notifications and rejections byte for byte, failures by their outcome. A
+/// timeout is the same as any answer, since whether a call gets its time also depends on the host.
 fn same(first: &Answer, second: &Answer) -> bool {
     let timed_out = |answer: &Answer| matches!(answer, Answer::Failed(failure) if failure.outcome == Outcome::TimedOut);
     match (first, second) {
@@ -156,7 +158,7 @@ fn same(first: &Answer, second: &Answer) -> bool {
     }
 }
 
-/// Without a word of the answer itself.
+/// Summarizes an answer without quoting it.
 fn told(answer: &Answer) -> String {
     match answer {
         Answer::Notifications(notifications) => format!("{} notifications", notifications.len()),
@@ -165,7 +167,7 @@ fn told(answer: &Answer) -> String {
     }
 }
 
-/// A duration in units of which a second has so many, to a tenth.
+/// Returns a duration in units of 1/`units` of a second, rounded to a tenth.
 fn rounded(duration: Duration, units: f64) -> f64 {
     (duration.as_secs_f64() * units * 10.0).round() / 10.0
 }
@@ -212,6 +214,6 @@ mod tests {
         assert!(refused(&silence(), &rejected("a")));
         assert!(refused(&silence(), &failed(Outcome::Trapped)));
         assert!(refused(&failed(Outcome::MemoryLimit), &failed(Outcome::Trapped)));
-        assert!(!refused(&silence(), &failed(Outcome::TimedOut)), "time is the host's as well");
+        assert!(!refused(&silence(), &failed(Outcome::TimedOut)), "a timeout may be the host's fault");
     }
 }

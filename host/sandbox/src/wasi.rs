@@ -1,7 +1,9 @@
-//! As much of WASI 0.2 as languages' standard libraries call, with nothing behind it.
+//! The part of WASI 0.2 that the standard libraries of languages call, implemented without access to the host's
+//! resources.
 //!
-//! Clocks read the event's time, randomness is seeded by the event's id, sleeping returns at once, standard output goes
-//! to the log, and there are no files, arguments or variables. Every other function traps and says what to use instead.
+//! Clocks show the event's time, randomness is seeded by the event's id, sleeping returns at once, standard output goes
+//! to the log, and there are no files, arguments or environment variables. Every other function traps with a message
+//! that names the alternative.
 
 use std::time::SystemTime;
 
@@ -14,14 +16,14 @@ use crate::guest::{Guest, LogLevel};
 use crate::{Failure, guest};
 
 const NS_PER_MS: i128 = 1_000_000;
-/// A monotonic clock that stood still would make some runtimes spin.
+/// Step of the monotonic clock for each read. A clock that does not advance would make some runtimes spin.
 const MONOTONIC_STEP_NS: u64 = 1_000;
-/// The most random bytes handed out at once.
+/// Maximum number of random bytes for one call.
 const MAX_RANDOM_BYTES: u64 = 64 * 1024;
-/// What an output stream takes at once.
+/// Number of bytes that an output stream accepts at once.
 const STREAM_BUFFER_BYTES: u64 = 64 * 1024;
 
-/// What WASI remembers of one call.
+/// WASI state of one call.
 pub(crate) struct WasiState {
     wall_clock_ms: i64,
     monotonic_ns: u64,
@@ -30,7 +32,7 @@ pub(crate) struct WasiState {
     stderr: String,
 }
 
-/// What every rule could see were the safeguard switched off.
+/// Returns the seed that rules would get if the safeguard were switched off.
 fn unseeded() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64)
 }
@@ -47,7 +49,8 @@ impl WasiState {
         }
     }
 
-    /// SplitMix64: small, fast and the same everywhere. Nothing secret depends on it.
+    /// Returns the next number of SplitMix64, which is small, fast and the same everywhere. Nothing secret depends on
+    /// it.
     fn next_random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -57,20 +60,20 @@ impl WasiState {
 
     fn random_bytes(&mut self, count: u64) -> wasmtime::Result<Vec<u8>> {
         if count > MAX_RANDOM_BYTES {
-            return Err(fault(format!("{count} random bytes at once; at most {MAX_RANDOM_BYTES} are given")));
+            return Err(fault(format!("{count} random bytes at once; at most {MAX_RANDOM_BYTES} are allowed")));
         }
         let words = (0..count.div_ceil(8)).flat_map(|_| self.next_random().to_le_bytes());
         Ok(words.take(count as usize).collect())
     }
 
     fn monotonic_now(&mut self) -> u64 {
-        // A guest may have slept until the end of time.
+        // A guest may have slept until the maximum of the clock.
         self.monotonic_ns = self.monotonic_ns.saturating_add(MONOTONIC_STEP_NS);
         self.monotonic_ns
     }
 }
 
-/// Lines that were not ended when the guest returned are lines nevertheless.
+/// Writes lines to the log that the guest did not end before it returned.
 pub(crate) fn flush_standard_streams(guest: &mut Guest) -> wasmtime::Result<()> {
     for (level, rest) in [
         (LogLevel::Info, std::mem::take(&mut guest.wasi.stdout)),
@@ -87,7 +90,7 @@ struct InputStream;
 struct OutputStream;
 struct Pollable;
 struct IoError;
-/// A resource that no function ever hands out.
+/// A resource that no function ever returns.
 struct Nothing;
 
 const STDOUT: u32 = 1;
@@ -112,7 +115,7 @@ struct Datetime {
 type Cx<'a> = StoreContextMut<'a, Guest>;
 type Written = (Result<(), StreamError>,);
 
-/// Define everything that a component imports of WASI.
+/// Defines everything that a component imports from WASI.
 pub(crate) fn link(linker: &mut Linker<Guest>, component: &Component, engine: &Engine) -> wasmtime::Result<()> {
     for (name, import) in component.component_type().imports(engine) {
         let ComponentItem::ComponentInstance(interface) = import.ty else { continue };
@@ -172,7 +175,7 @@ fn define(instance: &mut LinkerInstance<'_, Guest>, interface: &str, function: &
     if known { Ok(()) } else { nothing_behind(instance, package, function) }
 }
 
-/// A function that traps when it is called: many are imported and never used.
+/// Defines a function that traps when it is called. Many functions are imported but never called.
 fn nothing_behind(instance: &mut LinkerInstance<'_, Guest>, package: &str, function: &str) -> wasmtime::Result<()> {
     let instead = match package {
         package if package.starts_with("wasi:filesystem") => {
@@ -180,7 +183,7 @@ fn nothing_behind(instance: &mut LinkerInstance<'_, Guest>, package: &str, funct
         }
         _ => "take what the rule needs from the event or its configuration",
     };
-    let detail = format!("called {package}#{function}, which does nothing here: {instead}");
+    let detail = format!("called {package}#{function}, which is not available here: {instead}");
     instance.func_new(function, move |_, _, _, _| Err(fault(detail.clone())))
 }
 
@@ -201,7 +204,7 @@ fn environment(instance: &mut LinkerInstance<'_, Guest>, function: &str) -> wasm
 }
 
 fn exit(instance: &mut LinkerInstance<'_, Guest>, function: &str) -> wasmtime::Result<bool> {
-    let refuse = || fault("the guest ended itself with exit; return a rejection or an empty list instead".into());
+    let refuse = || fault("the guest called exit; return a rejection or an empty list instead".into());
     match function {
         "exit" => instance.func_wrap(function, move |_: Cx<'_>, (_,): (Result<(), ()>,)| Err::<(), _>(refuse()))?,
         "exit-with-code" => instance.func_wrap(function, move |_: Cx<'_>, (_,): (u8,)| Err::<(), _>(refuse()))?,
@@ -229,7 +232,7 @@ fn standard_stream(instance: &mut LinkerInstance<'_, Guest>, function: &str) -> 
 fn wall_clock(instance: &mut LinkerInstance<'_, Guest>, function: &str) -> wasmtime::Result<bool> {
     match function {
         "now" => instance.func_wrap(function, |cx: Cx<'_>, (): ()| {
-            // The interface counts from 1970 on; an event from before shows its beginning.
+            // The interface counts from 1970. For an earlier event the clock shows 1970-01-01T00:00:00Z.
             let ns = i128::from(cx.data().wasi.wall_clock_ms.max(0)) * NS_PER_MS;
             let nanoseconds = (ns % 1_000_000_000) as u32;
             Ok((Datetime { seconds: (ns / 1_000_000_000) as u64, nanoseconds },))
@@ -248,7 +251,7 @@ fn monotonic_clock(instance: &mut LinkerInstance<'_, Guest>, function: &str) -> 
             instance.func_wrap(function, |mut cx: Cx<'_>, (): ()| Ok((cx.data_mut().wasi.monotonic_now(),)))?;
         }
         "resolution" => instance.func_wrap(function, |_: Cx<'_>, (): ()| Ok((MONOTONIC_STEP_NS,)))?,
-        // Sleeping returns at once, and the clock shows that the time has passed.
+        // Sleeping returns at once, and the clock advances by the duration.
         "subscribe-duration" => instance.func_wrap(function, |mut cx: Cx<'_>, (duration,): (u64,)| {
             let wasi = &mut cx.data_mut().wasi;
             wasi.monotonic_ns = wasi.monotonic_ns.saturating_add(duration);
@@ -323,8 +326,8 @@ fn output_stream(instance: &mut LinkerInstance<'_, Guest>, function: &str) -> wa
     Ok(true)
 }
 
-/// Collect what a guest prints and hand whole lines to the log. Long lines are cut there, so no more than one line's
-/// bound is ever kept here.
+/// Buffers what a guest prints and writes complete lines to the log. The log truncates long lines, so the buffer never
+/// keeps more than the limit of one line.
 fn write(guest: &mut Guest, stream: u32, bytes: &[u8]) -> wasmtime::Result<()> {
     let (level, buffer) = match stream {
         STDERR => (LogLevel::Warn, &mut guest.wasi.stderr),

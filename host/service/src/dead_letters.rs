@@ -1,5 +1,5 @@
-//! Giving events another try that a rule could not project: with the release that serves now, in the order in which they
-//! were recorded, and so that nobody is told twice.
+//! Redrives events that a rule could not project: with the active release, in the order in which the events were recorded,
+//! and without notifying anyone twice.
 
 use std::sync::Arc;
 
@@ -15,29 +15,29 @@ use crate::ingest::{Arrival, Incoming};
 use crate::pipeline::{NotTaken, Pipeline, count_notification};
 use crate::releases::Active;
 
-/// Dead letters that are read at once.
+/// Number of dead letters read at once.
 const PAGE: u32 = 100;
 
-/// What a redrive did.
+/// The result of a redrive, as counts of dead letters and notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Summary {
-    /// Dead letters that were tried, or with a dry run would be.
+    /// Dead letters that were tried, or would be tried in a dry run.
     pub(crate) tried: u64,
-    /// That are settled now.
+    /// Dead letters that are settled now.
     pub(crate) redriven: u64,
-    /// Notifications that came of them.
+    /// Notifications that were issued.
     pub(crate) notifications: u64,
-    /// Notifications that were withheld: told before, expired, or muted.
+    /// Notifications that were withheld: already issued, expired or muted.
     pub(crate) withheld: u64,
-    /// That the release that serves now cannot project either.
+    /// Dead letters whose event the active release cannot project either.
     pub(crate) still_dead: u64,
-    /// That cannot be tried: no rule saw them, the rule does not serve, or the event is no longer in the log.
+    /// Dead letters that cannot be tried: no rule saw them, the rule is not active, or the event is no longer in the log.
     pub(crate) passed_over: u64,
-    /// After which one to go on, if there is more.
+    /// Where to continue: `after` of the next redrive; `None` if nothing is left.
     pub(crate) next_after: Option<i64>,
 }
 
-/// Tries dead letters again.
+/// Redrives dead letters.
 #[derive(Clone)]
 pub(crate) struct DeadLetters {
     pub(crate) pipeline: Pipeline,
@@ -45,7 +45,8 @@ pub(crate) struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Try those that a filter means, after a number, up to `limit`.
+    /// Tries the dead letters that match a filter and have a number greater than `after`, in whole pages until at least
+    /// `limit` are done. `by` is the name in the audit log.
     pub(crate) async fn redrive(
         &self,
         filter: &DeadLetterFilter,
@@ -59,7 +60,7 @@ impl DeadLetters {
         while summary.tried + summary.passed_over < limit {
             let page = self.pipeline.store.dead_letters(filter, after, PAGE).await?;
             let Some(last) = page.last().map(|letter| letter.id) else { break };
-            // One after the other: a teacher is told in the order in which things happened.
+            // One at a time, so that teachers are notified in the order in which events happened.
             for letter in page {
                 self.redrive_one(&letter, by, &mut summary).await?;
             }
@@ -101,7 +102,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// What the database cannot hold is as dead as before, for another reason.
+    /// Stores the result of a redrive. If the database cannot store the notifications, the dead letter stays with the new
+    /// cause `unstorable`.
     async fn redriven(&self, redrive: Redrive) -> Result<Redriven, StoreError> {
         let store = &self.pipeline.store;
         match (store.redrive(&redrive, now_ms()).await, &redrive.outcome) {
@@ -117,7 +119,7 @@ impl DeadLetters {
         }
     }
 
-    /// The event and the release that serves its rule now; none where nothing can be tried.
+    /// Returns the event and the active release of its rule, or `None` if the dead letter cannot be tried.
     async fn what_to_try(&self, letter: &DeadLetter) -> Result<Option<(Incoming, Arc<Active>)>, StoreError> {
         let (Some(event_id), Some(projector)) = (letter.event_id, &letter.projector) else { return Ok(None) };
         let Some(active) = self.pipeline.registry.serving().of(projector).cloned() else { return Ok(None) };
@@ -125,7 +127,7 @@ impl DeadLetters {
             return Ok(None);
         }
         let Some(history) = self.pipeline.store.event(event_id).await? else { return Ok(None) };
-        // It was taken, so it is no larger than what was taken then.
+        // No size limit: the event was accepted under the limit of its time.
         let read = Incoming::read(Bytes::from(history.event.payload), usize::MAX, Arrival::Posted);
         let read = read.ok().map(|event| event.known_as(event_id));
         Ok(read.filter(|event| active.wants(&event.envelope)).map(|event| (event, active)))

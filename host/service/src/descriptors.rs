@@ -1,14 +1,14 @@
-//! How many files and connections this process may have open.
+//! The limit on file descriptors, which bounds the connections of the API.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is open beside connections of clients: the database, brokers, Redis, rules that are being loaded.
+/// Descriptors reserved for everything but client connections: the database, brokers, Redis, rules that are being loaded.
 const OTHERS: usize = 200;
-/// The fewest connections of the API, however few descriptors there are.
+/// Minimum number of API connections, even if there are too few descriptors for them.
 const FEWEST: usize = 16;
 
-/// Ask the system for as many descriptors as it gives. Returns how many connections the API may have: as many as are
-/// wanted, or as are left.
+/// Raises the limit on file descriptors to its maximum. Returns the number of connections that the API may have: `wanted`,
+/// or fewer if the descriptors left after `operators` connections and [`OTHERS`] do not suffice.
 pub(crate) fn allow(wanted: usize, operators: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

@@ -1,8 +1,8 @@
-//! The one task of a replica that looks at the database when nothing happens: how far the log goes, who holds which
-//! lease, what serves, whose tokens count. Everybody else waits for what it finds.
+//! The only task of a replica that polls the database while the replica is idle. It reads the end of the log, the holders
+//! of leases, the active releases and the valid tokens. All other tasks wait for its results.
 //!
-//! Where Redis tells what other replicas do, a look every few seconds is enough: it catches what Redis lost. Where nobody
-//! tells, it looks more often while things change, and less and less while they do not.
+//! If Redis announces what other replicas do, a poll every few seconds is enough: it catches messages that Redis lost.
+//! Without Redis, the task polls frequently while things change, and backs off while they do not.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,36 +11,37 @@ use belfry_store::{Beat, LEASE, LeaseState, Store};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-/// Eleven a minute: with the upkeep beside it, an idle replica stays below twelve statements a minute.
+/// The interval with Redis or SQLite: eleven polls a minute. Including upkeep, an idle replica stays below twelve
+/// statements a minute.
 const SLOW: Duration = Duration::from_millis(5500);
-/// The bounds of looking where nobody tells: what a new entry has to wait for, at least and at most.
+/// The bounds of the interval without Redis: the shortest and the longest time until a new entry is seen.
 const QUICKEST: Duration = Duration::from_millis(25);
 const SLOWEST: Duration = Duration::from_millis(750);
-/// A lease counts as ended this much earlier than the database would say: clocks run at slightly different speeds.
+/// A lease counts as expired this long before the database reports it: clocks run at slightly different speeds.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// What the last look found.
+/// The result of the last poll.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) beat: Arc<Beat>,
-    /// When it was asked for.
+    /// When the poll began.
     asked_at: Instant,
 }
 
 impl Seen {
-    /// A lease, and until when it surely is its owner's.
+    /// Returns a lease, and the time until which its owner certainly holds it.
     pub(crate) fn lease(&self, name: &str) -> Option<(&LeaseState, Instant)> {
         let lease = self.beat.leases.iter().find(|lease| lease.name == name)?;
         Some((lease, self.asked_at + lease.remaining.saturating_sub(MARGIN)))
     }
 
-    /// How long ago that was.
+    /// Returns the time since the poll began.
     pub(crate) fn age(&self) -> Duration {
         self.asked_at.elapsed()
     }
 }
 
-/// What somebody said of how far the log goes. Only the database knows, so this leads to a look and to nothing else.
+/// Hints about the end of the log. Only the database is authoritative, so a hint triggers a poll and nothing else.
 #[derive(Default)]
 struct Hints {
     highest: Mutex<Option<(i64, Instant)>>,
@@ -53,12 +54,12 @@ impl Hints {
     }
 }
 
-/// Until when a lease surely holds that was asked for at this time.
+/// Returns the time until which a lease requested at `asked_at` is certainly held.
 pub(crate) fn lease_deadline(asked_at: Instant) -> Instant {
     asked_at + LEASE - MARGIN
 }
 
-/// Looks at the database. Cheap to clone.
+/// Polls the database. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Heartbeat {
     store: Store,
@@ -67,12 +68,12 @@ pub(crate) struct Heartbeat {
     log_end: watch::Sender<i64>,
     look: Arc<Notify>,
     hints: Arc<Hints>,
-    /// Whether somebody tells of what other replicas do.
+    /// Whether Redis announces what other replicas do.
     told: watch::Receiver<bool>,
 }
 
 impl Heartbeat {
-    /// Look for the first time. `told` says whether Redis tells of other replicas.
+    /// Polls for the first time. `told` shows whether Redis announces what other replicas do.
     pub(crate) async fn start(store: Store, told: watch::Receiver<bool>) -> Result<Self, belfry_store::StoreError> {
         let owner = Uuid::new_v4();
         let asked_at = Instant::now();
@@ -89,27 +90,27 @@ impl Heartbeat {
         })
     }
 
-    /// Under which name this replica takes leases.
+    /// Returns the id under which this replica takes leases.
     pub(crate) fn owner(&self) -> Uuid {
         self.owner
     }
 
-    /// The highest committed position that this replica knows of; it only grows, unless the database becomes another.
+    /// Returns the highest committed position known to this replica. It only grows, unless the database is replaced.
     pub(crate) fn log_end(&self) -> &watch::Sender<i64> {
         &self.log_end
     }
 
-    /// What each look finds.
+    /// Returns a receiver for the result of each poll.
     pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
         self.seen.subscribe()
     }
 
-    /// Look soon: at once, unless the last look was just now.
+    /// Requests a poll. It starts at once, but no sooner than `QUICKEST` after the previous one.
     pub(crate) fn look(&self) {
         self.look.notify_one();
     }
 
-    /// Somebody says that the log goes so far. If that is news, it leads to a look.
+    /// Takes a hint that the log reaches `position`. Triggers a poll if that is beyond the known end.
     pub(crate) fn hint(&self, position: i64) {
         if position <= *self.log_end.borrow() {
             return;
@@ -121,7 +122,7 @@ impl Heartbeat {
         self.hints.heard.notify_one();
     }
 
-    /// Look until the service stops.
+    /// Polls until the service stops.
     pub(crate) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
         let mut pause = QUICKEST;
         let mut doubt = Duration::ZERO;
@@ -164,7 +165,7 @@ impl Heartbeat {
                 }
                 Err(error) => {
                     if !failing {
-                        tracing::warn!(%error, "the database does not answer; looking again until it does");
+                        tracing::warn!(%error, "the database does not answer; polling until it does");
                     }
                     failing = true;
                     pause = (pause * 2).min(SLOWEST);
@@ -173,7 +174,7 @@ impl Heartbeat {
         }
     }
 
-    /// Whether a hint says more than what is known by now.
+    /// Returns whether the highest hint is beyond the known end of the log. Discards it if it is not.
     fn is_news(&self) -> bool {
         let end = *self.log_end.borrow();
         let mut highest = self.hints.highest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,17 +184,17 @@ impl Heartbeat {
         highest.is_some()
     }
 
-    /// Gives whether anything is new.
+    /// Publishes the result of a poll. Returns whether anything has changed.
     fn note(&self, beat: Beat, asked_at: Instant) -> bool {
         let before = self.seen.borrow().beat.clone();
         if before.incarnation != beat.incarnation {
-            // A standby took over, or a backup was restored: what was known of the log is known no more.
+            // A standby took over, or a backup was restored: nothing known about the log is valid any longer.
             tracing::warn!(
                 before = before.incarnation,
                 now = beat.incarnation,
                 end_before = before.end,
                 end = beat.end,
-                "the database is another; what its log does not hold is lost, and `belfry audit` names it"
+                "the database was replaced; entries that its log does not hold are lost, and `belfry audit` lists them"
             );
             self.log_end.send_replace(beat.end);
         }
@@ -213,8 +214,8 @@ impl Heartbeat {
     }
 }
 
-/// How long the next hint has to wait after this one. A replica gives hints of what is committed, so one that the log
-/// does not reach is forged, or meant for others; many of those must not keep the database busy.
+/// Returns how long the next hint has to wait. Replicas only announce committed positions, so a hint beyond the end of the
+/// log is forged or comes from another deployment. Many of them must not keep the database busy.
 fn trust(hint: Option<(i64, Instant)>, end: i64, doubt: Duration) -> Duration {
     match hint {
         Some((position, since)) if position <= end => {

@@ -1,4 +1,4 @@
-//! Waiting for one's turn: what one replica at a time may do, it does under a lease.
+//! Takes the leases of work that only one replica may do at a time.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,8 @@ use belfry_store::{Lease, Store, StoreError};
 
 use crate::heartbeat::{Heartbeat, lease_deadline};
 
-/// Wait until the lease of this name is ours; gives until when it surely is. The heartbeat renews it from then on.
+/// Waits until this replica holds the lease `name`. Returns the lease, and the time until which it is certainly held. From
+/// then on, the heartbeat renews it.
 pub(crate) async fn take(store: &Store, heartbeat: &Heartbeat, name: &str) -> Result<(Lease, Instant), StoreError> {
     let mut seen = heartbeat.seen();
     loop {
@@ -15,27 +16,27 @@ pub(crate) async fn take(store: &Store, heartbeat: &Heartbeat, name: &str) -> Re
             match seen.lease(name) {
                 Some((lease, _)) if lease.owner == Some(heartbeat.owner()) => Duration::ZERO,
                 Some((lease, _)) => lease.remaining,
-                // It was registered since the last look.
+                // It was registered after the last poll.
                 None => Duration::ZERO,
             }
         };
         if wait.is_zero() {
             let asked_at = Instant::now();
             if let Some(lease) = store.acquire_lease(name, heartbeat.owner()).await? {
-                tracing::info!(name, epoch = lease.epoch, position = lease.position, "the lease is taken");
+                tracing::info!(name, epoch = lease.epoch, position = lease.position, "lease acquired");
                 heartbeat.look();
                 return Ok((lease, lease_deadline(asked_at)));
             }
         }
         tokio::select! {
-            // A little after its end: the database's clock decides.
+            // Slightly after it expires, because the database's clock decides.
             () = tokio::time::sleep(wait + Duration::from_millis(20)) => heartbeat.look(),
             _ = seen.changed() => {}
         }
     }
 }
 
-/// Until when a lease surely is ours, now that the heartbeat has looked again.
+/// Returns the time until which the lease is certainly held, according to the last heartbeat.
 pub(crate) fn renewed(heartbeat: &Heartbeat, name: &str, lease: &Lease, deadline: Instant) -> Instant {
     match heartbeat.seen().borrow().lease(name) {
         Some((state, until)) if state.epoch == lease.epoch => deadline.max(until),

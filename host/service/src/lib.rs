@@ -7,10 +7,10 @@
 //!                          sandbox
 //! ```
 //!
-//! [`ingest`] turns bytes into events. The [`pipeline`] is the story: is it new? Project it with every projector that
-//! wants it, hand event, notifications and dead letters to the writer, and answer once they are durable. [`releases`]
-//! knows which release serves which projector. [`delivery`] reads the log and hands its entries to the sinks. [`http`]
-//! and [`telemetry`] are how the world sees all this; [`Service::start`] puts it together.
+//! [`ingest`] parses bytes into events. The [`pipeline`] drops duplicates, projects each new event with every projector
+//! that subscribes to it, passes the event, its notifications and its dead letters to the writer, and answers once they
+//! are durable. [`releases`] maps each projector to its active release. [`delivery`] reads the log and sends its entries
+//! to the sinks. [`http`] and [`telemetry`] are the interfaces to the outside. [`Service::start`] assembles the parts.
 
 pub mod access;
 pub mod audit;

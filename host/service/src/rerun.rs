@@ -1,5 +1,5 @@
-//! Projecting a recorded event once more with the releases that projected it, to see whether the same comes of it. Nothing
-//! is recorded or sent.
+//! Projects a recorded event again with the releases that projected it, to check that the result is the same. Nothing is
+//! recorded or sent.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) enum NotRerun {
     /// It is not in the log.
     #[error("no event {0} in the log")]
     Unknown(Uuid),
-    /// This version does not read it.
+    /// This version of Belfry cannot parse it.
     #[error("the event cannot be read by this version: {0}")]
     Unreadable(String),
     /// A release is missing or cannot be loaded.
@@ -29,12 +29,12 @@ pub(crate) enum NotRerun {
     /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Too much is waiting.
+    /// The queue of the guest threads is full.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
 }
 
-/// What a release made of an event, and what it makes of it now.
+/// The recorded result of a release for an event, and its result now.
 #[derive(Debug, Serialize)]
 pub(crate) struct Rerun {
     projector: String,
@@ -42,12 +42,12 @@ pub(crate) struct Rerun {
     release_id: i64,
     then: Outcome,
     now: Outcome,
-    /// Whether both are the same; null where that cannot be told.
+    /// Whether both results are the same; null if that cannot be determined.
     same: Option<bool>,
     differences: Vec<Differing>,
 }
 
-/// A notification that is not the same.
+/// A notification that differs.
 #[derive(Debug, Serialize)]
 struct Differing {
     notification_id: Uuid,
@@ -55,18 +55,18 @@ struct Differing {
     fields: Vec<FieldChange>,
 }
 
-/// What a release had made of an event.
+/// The recorded result of a release for an event.
 struct Then {
     projector: String,
     outcome: Outcome,
     issued: Vec<Told>,
-    /// What they said was not kept.
+    /// Ids only: the content of withheld notifications is not stored.
     withheld: HashSet<Uuid>,
-    /// Whether some of what it returned is not known any more: what was withheld is retired sooner than the log.
+    /// Whether some of the returned notifications are no longer known: withheld ones are retired earlier than the log.
     is_incomplete: bool,
 }
 
-/// Project an event again with each release that projected it.
+/// Projects an event again with each release that projected it.
 pub(crate) async fn rerun(pipeline: &Pipeline, event_id: Uuid) -> Result<Vec<Rerun>, NotRerun> {
     let history = pipeline.store.event(event_id).await?.ok_or(NotRerun::Unknown(event_id))?;
     let unreadable = |error: &dyn std::fmt::Display| NotRerun::Unreadable(error.to_string());
@@ -89,7 +89,7 @@ pub(crate) async fn rerun(pipeline: &Pipeline, event_id: Uuid) -> Result<Vec<Rer
     Ok(reruns)
 }
 
-/// The releases that projected an event, also those of other tries.
+/// Returns the releases that projected an event, including those of redrives.
 fn releases(history: &EventHistory, projections: &[ProjectionRecord]) -> BTreeSet<i64> {
     let of_projections = projections.iter().map(|projection| projection.release_id);
     let of_notifications = history.notifications.iter().filter_map(|entry| entry.release_id);
@@ -106,7 +106,7 @@ fn then(history: &EventHistory, projections: &[ProjectionRecord], release_id: i6
     let withheld: HashSet<Uuid> = withheld.map(|withheld| withheld.notification_id).collect();
     let known = issued.len() + withheld.len();
     let (projector, outcome, is_incomplete) = match recorded {
-        // Whatever came first, this came of another try.
+        // The first projection returned nothing, so these notifications come from a redrive.
         Some(projection) if projection.count == 0 && known > 0 => {
             (projection.projector.clone(), Outcome::Notifications, false)
         }

@@ -1,4 +1,4 @@
-//! Retiring what is old, a little at a time, so that no commit waits for long.
+//! Retires old rows in small chunks, so that no commit waits for long.
 
 use std::time::Duration;
 
@@ -8,18 +8,19 @@ use tokio::sync::watch;
 use crate::clock::now_ms;
 use crate::config;
 
-/// Seldom, for an idle replica should cost its database next to nothing.
+/// Rare, because an idle replica should cost its database almost nothing.
 const EVERY: Duration = Duration::from_secs(600);
 const CHUNK: u32 = 1000;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Retire until the service stops. What a sink has not read is kept, and reported once it is older than it should become.
+/// Retires old rows until the service stops. Entries that a sink has not read are kept, and reported once they exceed the
+/// age limit.
 pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping: watch::Receiver<bool>) {
     let keep = KeepFor { log: DAY * settings.log_days, inbox: DAY * settings.inbox_days };
     loop {
         match store.sinks().await {
             Ok(sinks) => sinks.iter().for_each(|sink| report(sink, keep.log)),
-            Err(error) => tracing::warn!(%error, "cannot see what retention keeps for sinks"),
+            Err(error) => tracing::warn!(%error, "cannot determine what retention keeps for sinks"),
         }
         tokio::select! {
             _ = tokio::time::sleep(EVERY) => {}
@@ -28,7 +29,7 @@ pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping:
         match retire(&store, keep).await {
             Ok(retired) if retired == Retired::default() => {}
             Ok(retired) => tracing::info!(log = retired.log, inbox = retired.inbox, "retired old rows"),
-            Err(error) => tracing::warn!(%error, "cannot retire old rows; it is tried again"),
+            Err(error) => tracing::warn!(%error, "cannot retire old rows; retrying later"),
         }
     }
 }
@@ -42,12 +43,12 @@ async fn retire(store: &Store, keep: KeepFor) -> Result<Retired, StoreError> {
         if retired == Retired::default() {
             return Ok(total);
         }
-        // Between two chunks the writer has its turn.
+        // The writer commits between two chunks.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// How much longer than `log` entries are kept for a sink that does not read them.
+/// Reports how much longer than `log` entries are kept for a sink that does not read them.
 fn report(sink: &Sink, log: Duration) {
     let held = sink.unread_for.map_or(Duration::ZERO, |unread| unread.saturating_sub(log));
     metrics::gauge!("belfry_retention_held_seconds", "sink" => sink.name.clone()).set(held.as_secs_f64());
@@ -56,7 +57,7 @@ fn report(sink: &Sink, log: Duration) {
             sink = sink.name,
             position = sink.position,
             held_seconds = held.as_secs(),
-            "entries beyond their age are kept for this sink, which has not read them; enable it on a replica, or run \
+            "entries beyond the age limit are kept because this sink has not read them; enable it on a replica, or run \
              `belfry sink forget` if it is no longer used"
         );
     }

@@ -32,29 +32,29 @@ use crate::task::keep;
 use crate::telemetry::Metrics;
 use crate::{descriptors, retention, telemetry};
 
-/// Requests that may wait for the writer.
+/// Capacity of the writer's queue, in requests.
 const WRITER_QUEUE: usize = 1024;
-/// Calls that may wait for the guests' threads; the bound on events in flight comes first.
+/// Capacity of the guest threads' queue, in calls. The limit on events in flight takes effect first.
 const EXECUTOR_QUEUE: usize = 1 << 16;
-/// Those that no live event waits for: the lots of a replay, and events that are looked at again.
+/// Capacity of the queue for calls that no live event waits for: those of replays and reruns.
 const BESIDE_QUEUE: usize = 1 << 10;
-/// The memory for bodies that are sent to the operators' listener, where nothing takes one.
+/// Memory for request bodies on the operators' listener, where no route takes a body.
 const OPS_BODY_BYTES: usize = 1 << 20;
-/// How long a stop waits for requests, and then for each sink.
+/// Time limit of each step of a shutdown: for the requests, then for each source and each sink.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// What a service is started with.
+/// The settings that a service starts with.
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     /// The configuration.
     pub config: Config,
-    /// The component that serves an empty store.
+    /// The bundled component, which is activated in an empty store.
     pub default_projector: &'static [u8],
-    /// The program that compiles components, as `belfry compile-component` does.
+    /// The program that compiles components when called like `belfry compile-component`.
     pub compiler: PathBuf,
 }
 
-/// Why a service does not start. No port is bound then.
+/// An error that prevents a service from starting. No port is bound then.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store cannot be opened.
@@ -66,38 +66,38 @@ pub enum StartError {
     /// The sandbox cannot start.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// The keys that are to be trusted are none.
+    /// The configured trusted keys are invalid.
     #[error("{0}")]
     Keys(String),
-    /// A release that should serve cannot be loaded.
-    #[error("cannot load what should serve: {0}")]
+    /// A release that is rolled out cannot be loaded.
+    #[error("cannot load an active release: {0}")]
     Release(#[from] ReleaseError),
     /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// Kafka's clients cannot be made.
+    /// The Kafka clients cannot be created.
     #[error(transparent)]
     Kafka(#[from] KafkaConfigError),
     /// Events cannot be read from Kafka.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// Redis' clients cannot be made.
+    /// The Redis client cannot be created.
     #[error(transparent)]
     Redis(#[from] RedisConfigError),
-    /// A service's database cannot be read from.
+    /// Events cannot be read from the database of another service.
     #[error(transparent)]
     Submitted(#[from] postgres::SourceError),
-    /// The tokens cannot be read.
+    /// The tokens file cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokensError),
-    /// An address cannot be listened on.
-    #[error("{name}: cannot listen on {address}: {error}; stop what does, or choose another address")]
+    /// The service cannot listen on an address.
+    #[error("{name}: cannot listen on {address}: {error}; stop the process that uses it, or choose another address")]
     Listen {
-        /// The setting.
+        /// The setting that holds the address.
         name: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         error: io::Error,
     },
 }
@@ -113,14 +113,18 @@ pub struct Service {
     ops: JoinHandle<()>,
     sources: Vec<JoinHandle<()>>,
     sinks: Vec<JoinHandle<()>>,
-    /// What goes on until all sinks have ended: heartbeat, teller and listener.
+    /// The tasks that run until all sinks have ended: the heartbeat, and the Redis publisher and listener.
     resting: Vec<JoinHandle<()>>,
     store: Store,
     in_flight: Arc<Semaphore>,
 }
 
 impl Service {
-    /// Start everything: store, sandbox, what serves, writer, sinks, and only then the listeners.
+    /// Starts the store, the sandbox, the active releases, the writer and the sinks, and the listeners last.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if any of them cannot start.
     pub async fn start(settings: ServiceSettings) -> Result<Self, StartError> {
         let ServiceSettings { config, default_projector, compiler } = settings;
         let metrics = telemetry::start_metrics();
@@ -193,7 +197,7 @@ impl Service {
             heartbeat: heartbeat.clone(),
             finishing: finishing.clone(),
         }));
-        // The heartbeat renews the leases of relays that still have something to hand over.
+        // The heartbeat outlives the relays: it renews their leases while they finish sending.
         let (rest, rests) = watch::channel(false);
         let (beating, resting) = (heartbeat.clone(), rests.clone());
         let mut resting = vec![keep("heartbeat", move || beating.clone().run(resting.clone()))];
@@ -221,7 +225,7 @@ impl Service {
             writer,
             registry: registry.clone(),
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
-            // One more than replays take, for an event that is looked at again.
+            // One thread more than replays use, for reruns.
             beside: Executor::beside(replay_threads(&config) + 1, BESIDE_QUEUE),
             aside: Aside::start(messages.clone(), store.clone(), config.releases.recheck_percent),
             messages,
@@ -275,7 +279,7 @@ impl Service {
         let listening = async {
             let budget = Budget::new(config.http.body_memory_mib << 20);
             let http = listen(config.http.listen, http_bounds, http::api(api), budget, stopping.clone()).await?;
-            // A share of its own: what the API's clients do is nothing to those who watch.
+            // A separate budget: clients of the API must not affect monitoring.
             let budget = Budget::new(OPS_BODY_BYTES);
             Ok((http, listen(config.ops.listen, ops_bounds, ops, budget, finishing).await?))
         };
@@ -307,18 +311,24 @@ impl Service {
         Ok(Self { http_address, ops_address, stop, finish, rest, http, ops, sources, sinks, resting, store, in_flight })
     }
 
-    /// Where events are posted and feeds are read.
+    /// Returns the address of the API's listener.
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
     }
 
-    /// Where operators look.
+    /// Returns the address of the operators' listener.
     pub fn ops_address(&self) -> SocketAddr {
         self.ops_address
     }
 
-    /// Stop: take no new requests and end the feeds, read nothing more from the sources → answer those that are here,
-    /// commit what was read → let the sinks read to the log's end → close the store. Nothing acknowledged is lost if this is cut short.
+    /// Stops the service in this order:
+    ///
+    /// 1. Stop accepting requests, end the feeds, and stop reading from the sources.
+    /// 2. Answer the requests in flight, and commit the events that were read.
+    /// 3. Let the sinks send the log up to its end.
+    /// 4. Close the store.
+    ///
+    /// If this is interrupted, no acknowledged event is lost.
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.send_replace(true);
@@ -326,11 +336,11 @@ impl Service {
         let (mut http, mut ops) = (self.http, self.ops);
         if timeout(DRAIN, &mut http).await.is_err() {
             http.abort();
-            tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not end in time and are cut off");
+            tracing::warn!(seconds = DRAIN.as_secs(), "aborting requests that did not finish in time");
         }
         for source in self.sources {
             if timeout(DRAIN, source).await.is_err() {
-                tracing::warn!("what a source has read is not committed in time; it is read again");
+                tracing::warn!("a source did not commit its events in time; they will be read again");
             }
         }
         self.finish.send_replace(true);
@@ -349,7 +359,7 @@ impl Service {
     }
 }
 
-/// What is done beside the events' way.
+/// The dependencies of the background tasks that no event waits for.
 struct Upkeep {
     store: Store,
     metrics: Metrics,
@@ -379,7 +389,7 @@ fn upkeep(of: Upkeep) -> [JoinHandle<()>; 6] {
     [metrics, retention, releases, loading, trials, tokens]
 }
 
-/// The ways to all sinks that are enabled.
+/// Returns the outlets of all enabled sinks.
 fn outlets(
     config: &Config,
     kafka: Option<(Client, TopicLimits)>,
@@ -387,7 +397,7 @@ fn outlets(
 ) -> Vec<OutletSettings> {
     let mut outlets = Vec::new();
     if config.delivery.mode == DeliveryMode::Observe {
-        tracing::info!("observing: events are recorded and projected, and nothing is sent");
+        tracing::info!("delivery.mode is observe: events are recorded and projected, but nothing is sent");
         return outlets;
     }
     if let Some(client) = redis.filter(|_| config.sink.redis.enabled) {
@@ -400,7 +410,7 @@ fn outlets(
     outlets
 }
 
-/// The way to Kafka, and what is known of its topics, if entries are published there.
+/// Returns the Kafka client and the limits of its topics, or `None` if nothing is published to Kafka.
 fn kafka_outlet(config: &Config) -> Result<Option<(Client, TopicLimits)>, StartError> {
     if config.delivery.mode == DeliveryMode::Observe || !config.sink.kafka.enabled {
         return Ok(None);
@@ -410,7 +420,7 @@ fn kafka_outlet(config: &Config) -> Result<Option<(Client, TopicLimits)>, StartE
     Ok(Some((client, topics)))
 }
 
-/// Events that come now go first: half of the threads is enough for those that came before.
+/// Replays get half as many threads as live events, which have priority.
 fn replay_threads(config: &Config) -> usize {
     config.guest_threads().div_ceil(2)
 }
@@ -430,7 +440,7 @@ fn message_settings(config: &Config) -> MessageSettings {
     }
 }
 
-/// What clients of the two listeners may take: no more than there are file descriptors.
+/// The limits of the two listeners. Connections are limited by the available file descriptors too.
 fn listener_bounds(config: &Config) -> [Bounds; 2] {
     let ms = Duration::from_millis;
     let Http { head_timeout_ms, body_timeout_ms, read_timeout_ms, idle_timeout_ms, .. } = config.http;
@@ -447,7 +457,7 @@ fn listener_bounds(config: &Config) -> [Bounds; 2] {
     ]
 }
 
-/// Feeds stay for as long as they like, so some connections are kept from them.
+/// Feeds may stay open indefinitely, so a quarter of the connections is reserved for other requests.
 fn most_feeds(config: &Config, connections: usize) -> usize {
     config.http.max_feeds.min(connections * 3 / 4).max(1)
 }

@@ -1,6 +1,6 @@
 use tokio::sync::watch;
 
-/// Wait until the service stops.
+/// Waits until the service stops.
 pub(crate) async fn stopped(stopping: &watch::Receiver<bool>) {
     let _ = stopping.clone().wait_for(|stopping| *stopping).await;
 }

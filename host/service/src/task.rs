@@ -1,5 +1,5 @@
-//! Tasks that the service needs for as long as it runs. One that panics is counted and begun again: a fault of ours in one
-//! part must not end that part for good, in silence.
+//! Tasks that run as long as the service. A task that panics is counted and restarted: a bug in one part must not end that
+//! part silently and for good.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -7,31 +7,31 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
-/// How soon a task that panicked is begun again; so often at most it can panic.
+/// The delay before a task that panicked is restarted. It also limits the rate of panics.
 const PAUSE: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     static NAME: &'static str;
 }
 
-/// The name of the task that runs here, if it has one.
+/// Returns the name of the current task, if it has one.
 pub(crate) fn current() -> Option<&'static str> {
     NAME.try_with(|name| *name).ok()
 }
 
-/// Let a future run under a name, which is counted with its panics.
+/// Runs a future under a name. Its panics are counted under that name.
 pub(crate) async fn named<F: Future>(name: &'static str, future: F) -> F::Output {
     NAME.scope(name, future).await
 }
 
-/// Start a task, and begin it again whenever it panics, until it ends by itself.
+/// Starts a task, and restarts it whenever it panics, until it returns.
 pub(crate) fn keep<F>(name: &'static str, mut begin: impl FnMut() -> F + Send + 'static) -> JoinHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     tokio::spawn(named(name, async move {
         while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
-            tracing::error!(task = name, "a task panicked; it begins again");
+            tracing::error!(task = name, "a task panicked; restarting it");
             tokio::time::sleep(PAUSE).await;
         }
     }))
@@ -52,10 +52,10 @@ mod tests {
             let before = counted.fetch_add(1, Ordering::SeqCst);
             async move {
                 assert_eq!(current(), Some("test"));
-                assert!(before > 0, "the first time it panics");
+                assert!(before > 0, "the first run panics");
             }
         });
-        kept.await.expect("it ends by itself");
+        kept.await.expect("the second run returns");
         assert_eq!(begun.load(Ordering::SeqCst), 2);
     }
 }

@@ -1,20 +1,20 @@
-//! Which database a URL names.
+//! The database that a URL names.
 
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::{OpenError, StoreSettings, postgres};
 
-/// What a store's URL names.
+/// The kind of database that a store's URL names.
 pub(crate) enum Address<'url> {
-    /// A file.
+    /// An SQLite file.
     Sqlite(&'url Path),
-    /// A database of a server.
+    /// A database on a PostgreSQL server.
     Postgres,
 }
 
 impl StoreSettings {
-    /// Check the URL, and the files that it names, as far as that is possible without opening the database.
+    /// Checks the URL and the files that it names, as far as possible without opening the database.
     pub fn check(&self) -> Result<(), OpenError> {
         match self.address()? {
             Address::Sqlite(path) => check_file(path),
@@ -25,7 +25,7 @@ impl StoreSettings {
         }
     }
 
-    /// The files of an SQLite store, whether they exist or not: the database, its journals, and the lock file.
+    /// Returns the files of an SQLite store, whether or not they exist: the database, its journals, and the lock file.
     pub fn files(&self) -> Vec<PathBuf> {
         let Ok(Address::Sqlite(path)) = self.address() else { return Vec::new() };
         let beside = |suffix| {
@@ -36,14 +36,14 @@ impl StoreSettings {
         ["", "-wal", "-shm", "-journal", ".lock"].map(beside).to_vec()
     }
 
-    /// The database that the URL names.
+    /// Returns the database that the URL names.
     pub(crate) fn address(&self) -> Result<Address<'_>, OpenError> {
         match self.url.split_once(':') {
             Some(("sqlite", path)) => file(path.trim_start_matches("//")).map(Address::Sqlite),
             Some(("postgres" | "postgresql", _)) => Ok(Address::Postgres),
             _ if self.url == ":memory:" => Err(OpenError::InMemory),
             _ => {
-                // What stands behind may be a password.
+                // The rest of the URL may hold a password.
                 let kind = self.url.split([':', '@', '?']).next().unwrap_or_default();
                 Err(OpenError::UnknownUrl(kind.to_owned()))
             }
@@ -60,7 +60,7 @@ fn file(path: &str) -> Result<&Path, OpenError> {
     }
 }
 
-/// The folders above a new file are created, so what is there of them must be folders.
+/// Checks the path of an SQLite file. Missing folders above it are created, so the existing ones must be folders.
 fn check_file(path: &Path) -> Result<(), OpenError> {
     let refused = |path: &Path, kind: ErrorKind| Err(OpenError::File(path.to_owned(), Error::from(kind)));
     if path.is_dir() {
@@ -72,12 +72,12 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The driver reads these files when it connects.
+/// Checks the files that the driver reads when it connects.
 fn check_certificates(url: &str) -> Result<(), OpenError> {
     const FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     for (name, path) in parameters.split('&').filter_map(|parameter| parameter.split_once('=')) {
-        // An encoded path is left to the driver.
+        // A percent-encoded path is left to the driver.
         if FILES.contains(&name) && !path.contains(['%', '+']) {
             let path = PathBuf::from(path);
             std::fs::File::open(&path).map_err(|error| OpenError::Certificate(path, error))?;

@@ -6,37 +6,38 @@ use uuid::Uuid;
 
 use crate::{Origin, Receipt, Submission, UNSTORABLE};
 
-/// What is committed together or not at all.
+/// A unit of work that is committed atomically.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Events and what follows from them; they stay together in the log, in this order.
+    /// Events and what results from them. They stay together in the log, in this order.
     pub submissions: Vec<Submission>,
-    /// Records of a source that are no events. They become dead letters.
+    /// Records of a source that are not events. They become dead letters.
     pub unreadable: Vec<Unreadable>,
-    /// How far the source has been read with this.
+    /// How this batch advances the source's position; `None` if the source has none.
     pub advance: Option<Advance>,
 }
 
 impl Batch {
-    /// Of events that no source keeps a position for.
+    /// Returns a batch of events from a source without a position.
     pub fn of(submissions: Vec<Submission>) -> Self {
         Self { submissions, ..Self::default() }
     }
 
-    /// Rows that it adds to the log.
+    /// Returns the number of rows that the batch adds to the log.
     pub fn entries(&self) -> usize {
         self.submissions.iter().map(Submission::entries).sum()
     }
 
-    /// Bytes that it holds in memory, roughly.
+    /// Returns the approximate number of bytes that the batch holds in memory.
     pub fn bytes(&self) -> usize {
         let events: usize = self.submissions.iter().map(Submission::bytes).sum();
         events + self.unreadable.iter().map(|record| record.payload.len()).sum::<usize>()
     }
 }
 
-/// Batches of one sender that stand behind each other: once one of them was not committed, none behind it is. Otherwise
-/// the sender, who brings all of them again, would find the later ones in the log before the earlier ones. Cheap to clone.
+/// A sequence of batches from one sender: once one of them fails to commit, none after it is committed. Otherwise the
+/// sender, which submits all of them again, would find the later batches in the log before the earlier ones. Cheap to
+/// clone.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     broken: Arc<AtomicBool>,
@@ -52,14 +53,14 @@ impl Run {
     }
 }
 
-/// A partition of a topic, as one consumer group reads it.
+/// A partition of a topic, as read by one consumer group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourcePartition {
     /// The consumer group.
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// The partition's number.
+    /// The partition number.
     pub partition: i32,
 }
 
@@ -68,65 +69,65 @@ pub struct SourcePartition {
 pub struct SourcePosition {
     /// The partition.
     pub partition: SourcePartition,
-    /// The offset of the next record to be read.
+    /// The offset of the next record to read.
     pub next: i64,
-    /// Which topic of this name the position belongs to, as Kafka names it; none if that is not known. A topic that is
-    /// deleted and made anew has another id.
+    /// Kafka's id of the topic that the position belongs to; `None` if it is unknown. A topic that is deleted and
+    /// created again gets another id.
     pub topic_id: Option<String>,
 }
 
-/// A step of a source's position. It takes place only if the position is still where the reader believes it is:
-/// otherwise somebody else reads the partition now, and nothing of the batch takes effect.
+/// A step of a source's position. It takes effect only if the position is still the one that the reader expects.
+/// Otherwise another reader has taken over the partition, and nothing of the batch takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advance {
     /// The partition.
     pub partition: SourcePartition,
-    /// The offset at which the batch begins.
+    /// The offset at which the batch begins, which must be the current position.
     pub expected: i64,
-    /// The offset of the next record to be read after it.
+    /// The offset of the next record to read after the batch.
     pub next: i64,
 }
 
-/// A record that is no event, or another event than the one taken under its id.
+/// A record that is not an event, or that differs from the event recorded under the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// The topic it came from, or the source's name.
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// Its place there.
+    /// The record's offset there.
     pub offset: i64,
-    /// The event's id, if that much could be read.
+    /// The event's id, if it could be read.
     pub event_id: Option<Uuid>,
-    /// From the vocabulary of outcomes.
+    /// A code of [`belfry_model::Outcome`].
     pub cause: &'static str,
-    /// In words for operators. Quotes nothing of the record.
+    /// A description for operators. Quotes nothing of the record.
     pub detail: String,
     /// The record's value.
     pub payload: Bytes,
 }
 
 impl Unreadable {
-    /// A record under whose id another event was taken before.
+    /// Describes a record whose id belongs to another, earlier event.
     pub fn conflict(origin: &Origin, event_id: Uuid, payload: Bytes) -> Self {
         Self {
             topic: origin.topic.clone(),
             partition: origin.partition,
             offset: origin.offset,
             event_id: Some(event_id),
-            // From the vocabulary of outcomes.
+            // A code of `belfry_model::Outcome`.
             cause: "conflict",
-            detail: "another event was taken under this id before; its producer must not use an id twice".into(),
+            detail: "another event was recorded under this id before; a producer must not use an id twice".into(),
             payload,
         }
     }
 
-    /// An event that the database cannot hold.
+    /// Describes an event that the database cannot hold.
     pub(crate) fn unstorable(origin: &Origin, event_id: Uuid, detail: String, payload: Bytes) -> Self {
         Self { cause: UNSTORABLE, detail, ..Self::conflict(origin, event_id, payload) }
     }
 
-    /// A record on which Belfry itself failed.
+    /// Describes a record on which Belfry itself failed.
     pub fn fault(origin: &Origin, event_id: Option<Uuid>, payload: Bytes) -> Self {
         Self {
             topic: origin.topic.clone(),
@@ -134,22 +135,22 @@ impl Unreadable {
             offset: origin.offset,
             event_id,
             cause: "undecodable",
-            detail: "belfry failed on this record, which is a fault of belfry's; report it, with the record".into(),
+            detail: "belfry failed on this record, which is a bug in belfry; report it, with the record".into(),
             payload,
         }
     }
 
-    /// An event that could never be published.
+    /// Describes an event that could never be published.
     pub fn unsendable(origin: &Origin, event_id: Uuid, detail: String, payload: Bytes) -> Self {
         Self { cause: "malformed", detail, ..Self::conflict(origin, event_id, payload) }
     }
 }
 
-/// What became of a batch. Once it is given, it is durable.
+/// The outcome of a batch. It is durable when the sender receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchReceipt {
-    /// Committed; one receipt for each submission, in order.
+    /// Committed. Holds one receipt for each submission, in order.
     Committed(Vec<Receipt>),
-    /// The source's position is elsewhere: nothing of the batch took effect.
+    /// The source's position has changed: nothing of the batch took effect.
     Fenced,
 }

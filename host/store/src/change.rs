@@ -1,5 +1,5 @@
-//! What people change, and what Belfry changes by itself: the audit log. Each change is noted in the transaction that makes
-//! it, so that neither is there without the other.
+//! The audit log: changes that people make, and changes that Belfry makes automatically. Each change is recorded in the
+//! transaction that makes it, so that neither exists without the other.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -10,74 +10,74 @@ use crate::{
     SourcePartition, Store, StoreError, TrialChange,
 };
 
-/// Who changes what Belfry changes by itself.
+/// The author of the changes that Belfry makes automatically.
 const BELFRY: &str = "belfry";
-/// What a replay is called. It changes nothing, and is what a later change may have to show.
+/// The action of a replay. A replay changes nothing, but a later change may require one as evidence.
 const REPLAY: &str = "release.replay";
 
-/// A change to be noted.
+/// A change to record.
 #[derive(Clone, Debug)]
 pub struct NewChange {
     /// The name of a token, `local`, or `belfry`.
     pub by: String,
-    /// What was done, such as `release.activate`: a kind of thing, and what became of it.
+    /// The action, such as `release.activate`: a kind of object, and what happened to it.
     pub action: &'static str,
-    /// To what.
+    /// The object that was changed.
     pub subject: String,
-    /// What there is to know beyond that: a JSON object.
+    /// Additional details: a JSON object.
     pub detail: Value,
 }
 
-/// A change that was noted.
+/// A recorded change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its number; later changes have higher ones.
+    /// Its number. Later changes have higher numbers.
     pub id: i64,
-    /// When.
+    /// When it was made, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// Who.
+    /// Who made it.
     pub by: String,
-    /// What was done.
+    /// The action, as in [`NewChange`].
     pub action: String,
-    /// To what.
+    /// The object that was changed.
     pub subject: String,
-    /// As JSON.
+    /// Additional details: a JSON object.
     pub detail: String,
 }
 
-/// What a replay found.
+/// The result of a replay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replayed {
-    /// The release that the candidate was compared with; none if that was what had been recorded.
+    /// The release that the candidate was compared with; `None` if it was compared with the recorded notifications.
     pub baseline_id: Option<i64>,
-    /// The span of time, as RFC 3339.
+    /// Start of the time range, in RFC 3339 format.
     pub from: String,
-    /// Its end.
+    /// End of the time range, in RFC 3339 format.
     pub to: String,
-    /// Events that were projected.
+    /// Number of events that were projected.
     pub events: u64,
-    /// Of those, how many the candidate failed on or rejected.
+    /// Number of these events that the candidate failed on or rejected.
     pub not_projected: u64,
-    /// Whether only what is about one subject was taken.
+    /// Whether only events about one subject were projected.
     pub one_subject: bool,
-    /// Notifications that only the candidate tells.
+    /// Number of notifications that only the candidate produces.
     pub added: u64,
-    /// That it does not tell any more.
+    /// Number of notifications that the candidate no longer produces.
     pub removed: u64,
-    /// That read differently.
+    /// Number of notifications whose content differs.
     pub changed: u64,
 }
 
-/// Which changes are meant: those to which all of this applies.
+/// Selects the changes that match all fields that are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeFilter {
-    /// By whom.
+    /// Who made it.
     pub by: Option<String>,
-    /// What was done: an action, or a kind of thing such as `release` for all that is done to those.
+    /// The action, or a kind of object such as `release` for all actions on it.
     pub action: Option<String>,
-    /// To what.
+    /// The object that was changed.
     pub subject: Option<String>,
-    /// Since when.
+    /// The earliest time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
 }
 
@@ -90,7 +90,7 @@ impl NewChange {
         Self::new(&release.created_by, "release.push", release.label(), json!({ "note": release.note }))
     }
 
-    /// Somebody vouches for a release that was there.
+    /// Describes a signature added to an existing release.
     pub(crate) fn signed(release: &Release, by: &NewRelease) -> Self {
         let signer = by.signature.as_ref().map(|signature| &signature.signer);
         Self::new(&by.created_by, "release.sign", release.label(), json!({ "signer": signer }))
@@ -168,7 +168,7 @@ impl NewChange {
         Self::new(by, "sink.resume", &sink.name, detail)
     }
 
-    /// Dead letters are about to be tried again; each that is settled by it says so itself.
+    /// Describes dead letters about to be redriven. Each dead letter that the redrive settles records that itself.
     pub fn redriven(filter: &DeadLetterFilter, after: i64, by: &str) -> Self {
         let mut detail = dead_letters(filter);
         detail["after"] = after.into();
@@ -188,20 +188,20 @@ impl NewChange {
         Self::new(by, "position.set", format!("{topic}/{partition}"), detail)
     }
 
-    /// A release gave another answer to an event than before; `outcomes` of both times, and what differs.
+    /// Describes a release whose answer to an event differs from before, with both outcomes and the fields that differ.
     pub fn answered_differently(release: &str, event_id: Uuid, outcomes: [&str; 2], fields: &[String]) -> Self {
         let [then, now] = outcomes;
         let detail = json!({ "event_id": event_id, "then": then, "now": now, "fields": fields });
         Self::new(BELFRY, "release.differs", release, detail)
     }
 
-    /// Events were projected again with a release, and compared with what another makes of them.
+    /// Describes a replay: events projected again with a release, and compared with a baseline.
     pub fn replayed(release: &str, by: &str, replay: &Replayed) -> Self {
-        let detail = serde_json::to_value(replay).expect("numbers and texts are JSON");
+        let detail = serde_json::to_value(replay).expect("numbers and strings serialize to JSON");
         Self::new(by, REPLAY, release, detail)
     }
 
-    /// A topic is about to be changed.
+    /// Describes a topic about to be changed.
     pub fn topic(topic: &str, what: &str, is: &str, declared: &str, by: &str) -> Self {
         Self::new(by, "topic.apply", topic, json!({ "what": what, "was": is, "is": declared }))
     }
@@ -222,7 +222,7 @@ fn dead_letters(filter: &DeadLetterFilter) -> Value {
 }
 
 impl Store {
-    /// Note a change that is not made in the database.
+    /// Records a change that is made outside the database.
     pub async fn note_change(&self, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.note_change(change, now_ms).await,
@@ -230,7 +230,7 @@ impl Store {
         }
     }
 
-    /// The replays of a release since some time, the latest first; so many at most.
+    /// Returns up to `limit` replays of a release since a time, the latest first.
     pub async fn replays(&self, release: &str, since_ms: i64, limit: u32) -> Result<Vec<Replayed>, StoreError> {
         let filter = ChangeFilter {
             action: Some(REPLAY.to_owned()),
@@ -242,7 +242,7 @@ impl Store {
         Ok(noted.iter().filter_map(|change| serde_json::from_str(&change.detail).ok()).collect())
     }
 
-    /// Up to `limit` changes before a number, the latest first.
+    /// Returns up to `limit` changes with numbers below `before`, the latest first.
     pub async fn changes(&self, filter: &ChangeFilter, before: i64, limit: u32) -> Result<Vec<Change>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.changes(filter, before, limit).await,

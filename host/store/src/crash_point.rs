@@ -1,7 +1,8 @@
-//! Named places where a test may let the process die, wait or fail. They exist only in builds with the feature `failpoints`;
-//! everywhere else they are nothing.
+//! Named failpoints where a test can make the process crash, wait or fail. They exist only in builds with the feature
+//! `failpoints`; in all other builds they compile to nothing.
 
-/// Die here, as if the power were cut, when the environment's `FAILPOINTS` says so: `commit.before-lock=1%return`.
+/// Aborts the process, as a power failure would, if the environment variable `FAILPOINTS` enables this point:
+/// `commit.before-lock=1%return`.
 #[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {
@@ -9,7 +10,7 @@ macro_rules! crash_point {
     };
 }
 
-/// Fail here with this error when the environment's `FAILPOINTS` says so: `commit.rolled-back=20%return`.
+/// Returns this error if the environment variable `FAILPOINTS` enables this point: `commit.rolled-back=20%return`.
 #[macro_export]
 macro_rules! failure_point {
     ($name:literal, $error:expr) => {
@@ -17,13 +18,13 @@ macro_rules! failure_point {
     };
 }
 
-/// Let the environment's `FAILPOINTS` count from now on.
+/// Enables the failpoints that the environment variable `FAILPOINTS` lists.
 #[cfg(feature = "failpoints")]
 pub fn arm_crash_points() {
-    // It would disarm them when it is dropped.
+    // Dropping the scenario would disable them.
     std::mem::forget(fail::FailScenario::setup());
 }
 
-/// There are none in this build.
+/// Does nothing: this build has no failpoints.
 #[cfg(not(feature = "failpoints"))]
 pub const fn arm_crash_points() {}

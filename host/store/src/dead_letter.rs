@@ -1,134 +1,135 @@
-//! What projectors could not project and sources could not read: what waits, and what became of it.
+//! Dead letters: events that projectors could not project and records that sources could not read, pending or settled.
 
 use uuid::Uuid;
 
 use crate::{NewNotification, Origin, Store, StoreError};
 
-/// An event that a projector could not project, or a record that is no new event.
+/// An event that a projector could not project, or a record that is not a new event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its number.
     pub id: i64,
-    /// The event; none if not even its id could be read.
+    /// The event's id; `None` if it could not be read.
     pub event_id: Option<Uuid>,
-    /// The projector; none if no projector saw it.
+    /// The projector; `None` if no projector received the event.
     pub projector: Option<String>,
-    /// Its release.
+    /// The projector's release.
     pub release_id: Option<i64>,
-    /// Of a record: where it was read.
+    /// Where the record was read; `None` for an event.
     pub origin: Option<Origin>,
-    /// Of a record: its bytes. Of an event they stand in the log.
+    /// The record's bytes; `None` in lists, and for an event, whose bytes are in the log.
     pub payload: Option<Vec<u8>>,
-    /// From the vocabulary of outcomes.
+    /// A code of [`belfry_model::Outcome`].
     pub cause: String,
-    /// In words for operators.
+    /// A description for operators.
     pub detail: String,
-    /// When it was recorded.
+    /// When it was recorded, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
-    /// What became of it; none while it waits.
+    /// How it was settled; `None` while it is pending.
     pub settled: Option<Settled>,
 }
 
-/// What became of a dead letter.
+/// How a dead letter was settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// `redriven` or `discarded`.
     pub how: String,
     /// Who settled it.
     pub by: String,
-    /// When.
+    /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// Why it was discarded.
     pub reason: Option<String>,
-    /// The first of the notifications that came of it in the log, and how many there are.
+    /// The position of the first notification that the redrive appended to the log, and their number; `None` if there
+    /// are none.
     pub notifications: Option<(i64, u32)>,
 }
 
-/// Which dead letters are meant: those that wait and to which all of this applies.
+/// Selects the pending dead letters that match all fields that are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterFilter {
-    /// This one.
+    /// The number of the dead letter.
     pub id: Option<i64>,
-    /// Those of this projector.
-    pub projector: Option<String>,
-    /// Those of this release.
-    pub release_id: Option<i64>,
-    /// Those of this cause.
-    pub cause: Option<String>,
-    /// Of those rejected, those with this code.
-    pub code: Option<String>,
-    /// Those recorded since.
-    pub since_ms: Option<i64>,
-}
-
-/// Dead letters that wait and have projector, release, cause and code in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetterGroup {
-    /// None if no projector saw them.
+    /// The projector.
     pub projector: Option<String>,
     /// The release.
     pub release_id: Option<i64>,
-    /// From the vocabulary of outcomes.
-    pub cause: String,
-    /// Of those rejected.
+    /// The cause.
+    pub cause: Option<String>,
+    /// The code at the beginning of a rejection's detail.
     pub code: Option<String>,
-    /// How many there are.
+    /// The earliest time of recording, in milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
+}
+
+/// Pending dead letters that have the same projector, release, cause and code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterGroup {
+    /// The projector; `None` if no projector received the events.
+    pub projector: Option<String>,
+    /// The release.
+    pub release_id: Option<i64>,
+    /// A code of [`belfry_model::Outcome`].
+    pub cause: String,
+    /// The code at the beginning of a rejection's detail; `None` for other causes.
+    pub code: Option<String>,
+    /// Number of dead letters.
     pub count: i64,
-    /// When the first of them was recorded.
+    /// When the first of them was recorded, in milliseconds since the Unix epoch.
     pub first_ms: i64,
-    /// When the last was.
+    /// When the last of them was recorded, in milliseconds since the Unix epoch.
     pub last_ms: i64,
-    /// The number of the last.
+    /// The number of the last of them.
     pub last_id: i64,
 }
 
-/// Another try of an event that was a dead letter.
+/// A redrive: another attempt to project the event of a dead letter.
 #[derive(Clone, Debug)]
 pub struct Redrive {
-    /// The dead letter.
+    /// The number of the dead letter.
     pub id: i64,
-    /// Its event, which stands in the log already.
+    /// The id of its event, which is already in the log.
     pub event: Uuid,
-    /// What came of it.
+    /// The outcome of the attempt.
     pub outcome: RedriveOutcome,
-    /// Who asked for it.
+    /// Who requested it.
     pub by: String,
 }
 
-/// What came of another try.
+/// The outcome of the attempt of a redrive.
 #[derive(Clone, Debug)]
 pub enum RedriveOutcome {
-    /// These, perhaps none.
+    /// The projector returned these notifications, possibly none.
     Notifications {
-        /// In the order in which they are to stand in the log.
+        /// In the order in which they are appended to the log.
         notifications: Vec<NewNotification>,
-        /// Whether they are withheld, whatever they say.
+        /// Whether all of them are withheld as muted.
         muted: bool,
     },
-    /// The release that serves now cannot project it either: it waits on.
+    /// The release that serves now cannot project the event either: the dead letter stays pending.
     StillDead {
         /// The release.
         release_id: i64,
-        /// From the vocabulary of outcomes.
+        /// A code of [`belfry_model::Outcome`].
         cause: &'static str,
-        /// In words for operators.
+        /// A description for operators.
         detail: String,
     },
 }
 
-/// What a redrive did.
+/// The result of a redrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redriven {
-    /// For each notification, in order: appended to the log, or the reason why it is withheld.
+    /// For each notification, in order: its position in the log, or the reason why it is withheld.
     Told(Vec<Result<i64, &'static str>>),
-    /// It waits on.
+    /// The dead letter stays pending.
     StillDead,
-    /// Somebody else settled it meanwhile: nothing was done.
+    /// Another request settled the dead letter in the meantime: nothing was changed.
     Settled,
 }
 
 impl Store {
-    /// What waits, in groups; those with most first.
+    /// Returns the pending dead letters in groups, the largest group first.
     pub async fn dead_letter_groups(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterGroup>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.dead_letter_groups(filter).await,
@@ -136,7 +137,8 @@ impl Store {
         }
     }
 
-    /// Up to `limit` that wait, after a number, in the order in which their events were recorded. Without bytes.
+    /// Returns up to `limit` pending dead letters with numbers above `after`, in the order in which they were recorded.
+    /// Their bytes are left out.
     pub async fn dead_letters(
         &self,
         filter: &DeadLetterFilter,
@@ -149,7 +151,7 @@ impl Store {
         }
     }
 
-    /// One of them, settled or not.
+    /// Returns one dead letter, pending or settled.
     pub async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.dead_letter(id).await,
@@ -157,8 +159,8 @@ impl Store {
         }
     }
 
-    /// Note what came of another try, in one transaction: the dead letter is settled, identities are issued and
-    /// notifications appended, or none of it.
+    /// Records the outcome of a redrive in one transaction: the dead letter is settled, identities are issued and
+    /// notifications are appended, or nothing is changed.
     pub async fn redrive(&self, redrive: &Redrive, now_ms: i64) -> Result<Redriven, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.redrive(redrive, now_ms).await,
@@ -166,7 +168,7 @@ impl Store {
         }
     }
 
-    /// Settle what waits without another try; gives how many that were.
+    /// Settles pending dead letters without another attempt. Returns their number.
     pub async fn discard_dead_letters(
         &self,
         filter: &DeadLetterFilter,

@@ -1,40 +1,41 @@
-//! What is known of a log entry beyond the log: how far each sink came with it, and who had let its release serve.
+//! What is known about a log entry beyond the log: its state at each sink, and who activated its release.
 
 use crate::submission::WITHHELD_OFF;
 use crate::{Store, StoreError};
 
-/// How far a sink came with an entry.
+/// The state of an entry at a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The sink.
     pub sink: String,
-    /// How far.
+    /// The state.
     pub state: DeliveryState,
-    /// By when the sink had acknowledged it, or when it was withheld or discarded; none where that is not known.
+    /// The latest time at which the sink can have acknowledged it, or the time at which it was withheld or discarded,
+    /// in milliseconds since the Unix epoch; `None` if unknown.
     pub at_ms: Option<i64>,
     /// Why the sink refused it, or who discarded it and why.
     pub detail: Option<String>,
 }
 
-/// What became of an entry at a sink.
+/// What happened to an entry at a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// The sink has it.
+    /// The sink has acknowledged it.
     Acknowledged,
-    /// Its time had passed by when the sink came to it.
+    /// It had expired by the time it was to be sent.
     Expired,
-    /// Its turn has not come.
+    /// It has not been sent yet.
     Waiting,
-    /// The sink refused it, or it stands behind one that the sink refused.
+    /// The sink refused it, or it is queued behind an entry that the sink refused.
     Parked,
     /// An operator decided that it is never sent.
     Discarded,
-    /// It was recorded before the sink was there, or while it was off.
+    /// It was recorded before the sink existed, or while the sink was off.
     BeforeTheSink,
 }
 
 impl DeliveryState {
-    /// The word for it.
+    /// Returns the name of the state in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Acknowledged => "acknowledged",
@@ -47,25 +48,25 @@ impl DeliveryState {
     }
 }
 
-/// Who let a release serve, and since when.
+/// Who activated a release, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
-    /// Who.
+    /// Who activated it.
     pub by: String,
-    /// When.
+    /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// To a share of the subjects only, as a canary, and not to all since.
+    /// Whether it was activated as a canary, for a share of the subjects only, and not for all subjects since.
     pub canary: bool,
 }
 
-/// A sink's row with what is known of one entry there.
+/// A sink's row, with the state of one entry.
 pub(crate) struct DeliveryRow {
     pub(crate) sink: String,
     pub(crate) reached: bool,
     pub(crate) before_the_sink: bool,
-    /// By when it was acknowledged, or when it was withheld; none where that is not known.
+    /// When it was acknowledged at the latest, or when it was withheld; `None` if unknown.
     pub(crate) settled_ms: Option<i64>,
-    /// Why it was not sent, if it was not.
+    /// Why it was withheld, if it was.
     pub(crate) withheld: Option<String>,
     pub(crate) parked: Option<String>,
     pub(crate) discarded_ms: Option<i64>,
@@ -78,7 +79,7 @@ impl From<DeliveryRow> for Delivery {
         let DeliveryRow { sink, reached, before_the_sink, settled_ms, withheld, parked, .. } = row;
         let said = |state, at_ms, detail| Self { sink, state, at_ms, detail };
         if row.discarded_ms.is_some() {
-            let by = row.discarded_by.unwrap_or_else(|| "somebody".to_owned());
+            let by = row.discarded_by.unwrap_or_else(|| "an unknown operator".to_owned());
             let detail = row.reason.map_or_else(|| format!("by {by}"), |reason| format!("by {by}: {reason}"));
             return said(DeliveryState::Discarded, row.discarded_ms, Some(detail));
         }
@@ -94,7 +95,7 @@ impl From<DeliveryRow> for Delivery {
 }
 
 impl Store {
-    /// How far each sink came with the entry at a position.
+    /// Returns the state of the entry at a position for each sink.
     pub async fn deliveries(&self, position: i64) -> Result<Vec<Delivery>, StoreError> {
         let rows = match self {
             Self::Sqlite(sqlite) => sqlite.deliveries(position).await?,
@@ -103,7 +104,7 @@ impl Store {
         Ok(rows.into_iter().map(Delivery::from).collect())
     }
 
-    /// Whether a release ever served all of its projector's events.
+    /// Returns whether a release has ever served all of its projector's events.
     pub async fn has_served(&self, release_id: i64) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.has_served(release_id).await,
@@ -111,7 +112,7 @@ impl Store {
         }
     }
 
-    /// The last time until `at_ms` that a release began to serve, all or a share.
+    /// Returns the last activation of a release up to `at_ms`, for all subjects or for a share of them.
     pub async fn activation(&self, release_id: i64, at_ms: i64) -> Result<Option<Activation>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.activation(release_id, at_ms).await,

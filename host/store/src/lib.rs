@@ -1,7 +1,8 @@
 //! All SQL, and the writer that commits groups of events.
 //!
-//! [`Store`] hides which database is behind it. The [`Writer`] is the only one who appends to the log: it gathers what
-//! the pipeline hands over into groups, commits each group in one transaction, then answers and wakes the readers.
+//! [`Store`] hides which database is used. Only the [`Writer`] appends events to the log: it gathers the batches that
+//! the pipeline submits into groups, commits each group in one transaction, then answers the senders and wakes the
+//! readers.
 
 mod address;
 mod audit;

@@ -1,4 +1,4 @@
-//! The migrations that are in this program.
+//! The migrations that are compiled into this program.
 
 use std::sync::LazyLock;
 
@@ -7,15 +7,15 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
-/// Of a database in a file.
+/// Migrations of an SQLite database.
 pub(crate) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| migrator(SQLITE_FILES));
-/// Of Belfry's own schema on PostgreSQL.
+/// Migrations of Belfry's own schema on PostgreSQL.
 pub(crate) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| migrator(POSTGRES_FILES));
-/// Of what services call within their own databases.
+/// Migrations of the schema that services use in their own databases to submit events.
 pub(crate) static SUBMIT: LazyLock<Migrator> = LazyLock::new(|| migrator(SUBMIT_FILES));
 
-/// From files that are named `NNNN_what_it_does`. Version, description and checksum are in every database, so all three
-/// are made as sqlx makes them from a folder.
+/// Builds a migrator from files named `NNNN_what_it_does`. Version, description and checksum are stored in every
+/// database, so all three are derived in the same way as sqlx derives them from a folder.
 fn migrator(files: &'static [(&str, &str)]) -> Migrator {
     let migrations = files.iter().filter_map(|&(name, sql)| {
         let (version, description) = name.split_once('_')?;

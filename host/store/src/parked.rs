@@ -1,9 +1,9 @@
-//! Entries that a sink refused, and topics of which it takes nothing.
+//! Entries that a sink refused, and topics that it does not accept.
 
 use crate::{HeldTopic, NewParkedRequest, Parked, ParkedEntry, ParkedFilter, ParkedLine, Store, StoreError};
 
 impl Store {
-    /// Up to `limit` parked entries of a sink that have to be sent in order, the first ones.
+    /// Returns the first `limit` parked entries of a sink that must be sent in order.
     pub async fn read_parked(
         &self,
         sink: &str,
@@ -16,7 +16,7 @@ impl Store {
         }
     }
 
-    /// Parked entries by position, `limit` at most.
+    /// Returns up to `limit` parked entries, ordered by position.
     pub async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.parked(filter, limit).await,
@@ -24,7 +24,7 @@ impl Store {
         }
     }
 
-    /// How many entries are parked at a sink.
+    /// Returns the number of entries that are parked at a sink.
     pub async fn count_parked(&self, sink: &str) -> Result<i64, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.count_parked(sink).await,
@@ -32,7 +32,7 @@ impl Store {
         }
     }
 
-    /// The topics and keys that a sink's parked entries block.
+    /// Returns the topics and keys that a sink's parked entries block.
     pub async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.blocked_keys(sink).await,
@@ -40,7 +40,7 @@ impl Store {
         }
     }
 
-    /// The topics of which a sink takes nothing.
+    /// Returns the topics that a sink does not accept.
     pub async fn held_topics(&self, sink: &str) -> Result<Vec<HeldTopic>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.held_topics(sink).await,
@@ -48,7 +48,7 @@ impl Store {
         }
     }
 
-    /// A topic is still held, for this reason; what was asked for its entries is done with that.
+    /// Records why a topic is still held, and clears the unpark requests for its entries.
     pub async fn keep_held(&self, sink: &str, topic: &str, reason: &str) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keep_held(sink, topic, reason).await,
@@ -56,8 +56,8 @@ impl Store {
         }
     }
 
-    /// Hold a topic no longer, if no entry waits for it any more. Returns false, and does nothing, if some do or the lease is
-    /// gone.
+    /// Ends the hold of a topic if no entry waits for it any more. Returns false and changes nothing if some do, or if
+    /// the lease is lost.
     pub async fn lift_hold(&self, sink: &str, epoch: i64, topic: &str) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.lift_hold(sink, epoch, topic).await,
@@ -65,7 +65,8 @@ impl Store {
         }
     }
 
-    /// What blocks a key of a held topic waits for that topic, in order, with what comes of it later.
+    /// Lets the parked entries of a key wait for their topic, which is held. They are sent in order with the topic's
+    /// later entries.
     pub async fn wait_for_topic(
         &self,
         sink: &str,
@@ -79,7 +80,7 @@ impl Store {
         }
     }
 
-    /// Up to `limit` topics and keys of which an operator wants the parked entries sent again.
+    /// Returns up to `limit` topics and keys whose parked entries an operator wants to send again.
     pub async fn keys_to_unpark(&self, sink: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys_to_unpark(sink, limit).await,
@@ -87,7 +88,7 @@ impl Store {
         }
     }
 
-    /// Up to `limit` positions of parked entries that an operator wants discarded.
+    /// Returns up to `limit` positions of parked entries that an operator wants to discard.
     pub async fn to_discard(&self, sink: &str, limit: u32) -> Result<Vec<i64>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.to_discard(sink, limit).await,
@@ -95,8 +96,8 @@ impl Store {
         }
     }
 
-    /// Ask the relay of the sink to do something with parked entries. Unparking is for all of a key, discarding for the
-    /// entries meant. Returns how many are meant.
+    /// Requests that the sink's relay unpark or discard parked entries. Unparking applies to all entries of a matching
+    /// key, discarding to the matching entries only. Returns the number of entries that the request applies to.
     pub async fn request_parked(
         &self,
         filter: &ParkedFilter,
@@ -109,8 +110,8 @@ impl Store {
         }
     }
 
-    /// Forget parked entries that were sent; what stood behind them in their keys is to be sent as well. Returns false, and
-    /// forgets nothing, if the lease is gone.
+    /// Removes parked entries that were sent, and requests an unpark of the entries behind them in their keys. Returns
+    /// false and changes nothing if the lease is lost.
     pub async fn forget_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.forget_parked(sink, epoch, positions).await,
@@ -118,8 +119,8 @@ impl Store {
         }
     }
 
-    /// Note that entries are never sent, for their time has passed; parked ones are forgotten. Returns false, and does
-    /// nothing, if the lease is gone.
+    /// Records that entries are never sent because they have expired, and removes them if they are parked. Returns
+    /// false and changes nothing if the lease is lost.
     pub async fn note_expired(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.note_expired(sink, epoch, positions).await,
@@ -127,8 +128,8 @@ impl Store {
         }
     }
 
-    /// Forget parked entries that an operator asked to discard, and note who, when and why; what stood behind them in their
-    /// keys is to be sent. Returns false, and does nothing, if the lease is gone.
+    /// Removes parked entries that an operator asked to discard, and records who, when and why. Requests an unpark of
+    /// the entries behind them in their keys. Returns false and changes nothing if the lease is lost.
     pub async fn discard_parked(
         &self,
         sink: &str,
@@ -142,8 +143,8 @@ impl Store {
         }
     }
 
-    /// A parked entry that could not be sent again stays parked, with the new reason, and blocks its key. Nothing is asked for
-    /// that key any more.
+    /// Keeps an entry parked that could not be sent again. It gets the new reason and blocks its key, and the key's
+    /// unpark requests are cleared.
     pub async fn keep_parked(&self, sink: &str, position: i64, error: &str) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keep_parked(sink, position, error).await,

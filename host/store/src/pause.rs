@@ -1,9 +1,9 @@
-/// What people can bring to a halt.
+/// Something that an operator can pause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Paused {
     /// A rule: its events become dead letters.
     Projector(String),
-    /// A sink: entries wait in the log.
+    /// A sink: entries stay queued in the log.
     Sink(String),
     /// All notifications: they are withheld.
     Notifications,
@@ -35,15 +35,15 @@ impl Paused {
     }
 }
 
-/// Something that is at a halt.
+/// A pause that is in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
-    /// What.
+    /// What is paused.
     pub what: Paused,
-    /// Why.
+    /// Why it is paused.
     pub reason: String,
-    /// Who brought it there.
+    /// Who paused it.
     pub created_by: String,
-    /// When.
+    /// When, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
 }

@@ -1,5 +1,5 @@
-//! What a commit does, decided without a database: which batches count, which events are new, which notifications go
-//! out, and what is told to whom.
+//! The decisions of a commit, made without a database: which batches take effect, which events are new, which
+//! notifications are issued, and which receipt each sender gets.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, HashSet};
@@ -12,8 +12,8 @@ use crate::{
     WITHHELD_EXPIRED, WITHHELD_ISSUED, WITHHELD_MUTED,
 };
 
-/// The steps of the sources' positions, one for each partition, in the order of partitions. Batches of one partition
-/// that follow each other are one step.
+/// Returns the steps of the sources' positions: one for each partition, ordered by partition. Consecutive batches of
+/// one partition are merged into one step.
 pub(crate) fn advances(group: &[Batch]) -> Vec<Advance> {
     let mut steps: BTreeMap<&SourcePartition, Advance> = BTreeMap::new();
     for advance in group.iter().filter_map(|batch| batch.advance.as_ref()) {
@@ -22,14 +22,15 @@ pub(crate) fn advances(group: &[Batch]) -> Vec<Advance> {
                 steps.insert(&advance.partition, advance.clone());
             }
             Some(step) if step.next == advance.expected => step.next = advance.next,
-            // It does not follow the one before, so it is read by somebody who lost track.
+            // It does not continue the previous step, so its reader has lost track of the position.
             Some(_) => {}
         }
     }
     steps.into_values().collect()
 }
 
-/// Which batches have no effect, given the partitions whose positions moved.
+/// Returns for each batch whether it is fenced, given the partitions whose positions moved. A fenced batch has no
+/// effect.
 pub(crate) fn fenced(group: &[Batch], moved: &HashSet<SourcePartition>) -> Vec<bool> {
     let mut reached: HashMap<&SourcePartition, i64> = HashMap::new();
     let mut fenced = Vec::with_capacity(group.len());
@@ -57,12 +58,12 @@ pub(crate) enum Verdict {
     Conflict,
 }
 
-/// Which events are new, in the order of the submissions.
+/// The verdicts on the submissions, in their order.
 #[derive(Default)]
 pub(crate) struct Verdicts(Vec<Verdict>);
 
 impl Verdicts {
-    /// `before` are those of them that were taken before. A group may hold the same id twice; then the first counts.
+    /// `before` holds the events that were recorded before. If a group holds the same id twice, the first one counts.
     pub(crate) fn of(submissions: &[&Submission], before: HashMap<Uuid, ContentHash>) -> Self {
         let mut taken = before;
         let verdict = |submission: &&Submission| match taken.entry(submission.event.event_id) {
@@ -76,7 +77,8 @@ impl Verdicts {
         Self(submissions.iter().map(verdict).collect())
     }
 
-    /// Records that become dead letters: those that are no events, and conflicts that nobody waits to be told of.
+    /// Returns the records that become dead letters: those that are not events, and conflicts where no sender
+    /// waits for an answer.
     pub(crate) fn unreadable(&self, group: &[Batch], fenced: &[bool], submissions: &[&Submission]) -> Vec<Unreadable> {
         let counting = group.iter().zip(fenced).filter(|(_, fenced)| !**fenced);
         let mut unreadable: Vec<Unreadable> =
@@ -95,16 +97,16 @@ impl Verdicts {
     }
 }
 
-/// A row that the log gets.
+/// A row to append to the log.
 pub(crate) enum LogRow<'a> {
-    /// With where it was read.
+    /// An event, and where it was read.
     Event(&'a NewEvent, Option<&'a Origin>),
-    /// With the event that caused it.
+    /// A notification, and the event that caused it.
     Notification(&'a NewNotification, Uuid),
 }
 
 impl LogRow<'_> {
-    /// The id of the event or notification.
+    /// Returns the id of the event or notification.
     pub(crate) fn id(&self) -> Uuid {
         match self {
             Self::Event(event, _) => event.event_id,
@@ -113,17 +115,17 @@ impl LogRow<'_> {
     }
 }
 
-/// A notification that is not sent, the event that caused it, and why.
+/// A withheld notification, the event that caused it, and the reason.
 pub(crate) type WithheldRow<'a> = (&'a NewNotification, Uuid, &'static str);
 
-/// What goes where.
+/// The rows that a commit writes.
 pub(crate) struct Plan<'a> {
     pub(crate) rows: Vec<LogRow<'a>>,
     pub(crate) withheld: Vec<WithheldRow<'a>>,
     accepted: Vec<Planned>,
 }
 
-/// Places of a new event and its notifications among the rows.
+/// The indexes of a new event and its notifications in the plan's rows, and the number of the event's dead letters.
 struct Planned {
     row: usize,
     notifications: Vec<Result<usize, &'static str>>,
@@ -131,7 +133,7 @@ struct Planned {
 }
 
 impl<'a> Plan<'a> {
-    /// `issued` are the notifications that were issued before.
+    /// `issued` holds the ids of notifications that were issued before.
     pub(crate) fn of(new: &[&'a Submission], mut issued: HashSet<Uuid>, now_ms: i64) -> Self {
         let mut plan = Self { rows: Vec::new(), withheld: Vec::new(), accepted: Vec::with_capacity(new.len()) };
         for submission in new {
@@ -145,7 +147,8 @@ impl<'a> Plan<'a> {
         plan
     }
 
-    /// What another try of an event adds. `issued` are the notifications that were issued before.
+    /// Plans a redrive. Also returns for each notification its index in the rows, or why it is withheld. `issued` holds
+    /// the ids of notifications that were issued before.
     pub(crate) fn of_redrive(
         event_id: Uuid,
         new: &'a [NewNotification],
@@ -158,7 +161,7 @@ impl<'a> Plan<'a> {
         (plan, notifications)
     }
 
-    /// Gives for each notification its place among the rows, or why it is withheld.
+    /// Returns for each notification its index in the rows, or why it is withheld.
     fn add_notifications(
         &mut self,
         event_id: Uuid,
@@ -169,7 +172,7 @@ impl<'a> Plan<'a> {
     ) -> Vec<Result<usize, &'static str>> {
         let mut notifications = Vec::with_capacity(new.len());
         for notification in new {
-            // An expired one is not issued: were its time put right, it could still be told.
+            // An expired notification is not issued, so that it can still be sent if its expiry time is corrected.
             let withheld = if muted {
                 Some(WITHHELD_MUTED)
             } else if notification.expired(now_ms) {
@@ -193,7 +196,7 @@ impl<'a> Plan<'a> {
         notifications
     }
 
-    /// What is told to whom, given the positions of the rows and the ids of the dead letters.
+    /// Returns the receipts, given the positions of the rows and the ids of the dead letters.
     pub(crate) fn receipts(
         self,
         group: &[Batch],
@@ -205,11 +208,11 @@ impl<'a> Plan<'a> {
         let mut accepted = self.accepted.into_iter();
         let mut verdicts = verdicts.0.iter();
         let mut dead_letters = dead_letters.into_iter();
-        let mut receipt = |_: &Submission| match verdicts.next().expect("one for each submission that counts") {
+        let mut receipt = |_: &Submission| match verdicts.next().expect("a verdict for each submission") {
             Verdict::Duplicate => Receipt::Duplicate,
             Verdict::Conflict => Receipt::Conflict,
             Verdict::New => {
-                let planned = accepted.next().expect("one for each new event");
+                let planned = accepted.next().expect("a plan for each new event");
                 Receipt::Accepted {
                     position: positions[planned.row],
                     notifications: planned.notifications.into_iter().map(|row| row.map(|row| positions[row])).collect(),

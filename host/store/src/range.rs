@@ -1,14 +1,15 @@
-//! Pieces of the log by the time at which they were recorded.
+//! Ranges of the log by time of recording.
 
 use crate::{LogEntry, Store, StoreError};
 
 impl Store {
-    /// The position of the last entry recorded before a time; where the log begins, if all of it was recorded later.
+    /// Returns the position of the last entry recorded before a time. If all entries were recorded later, returns the
+    /// position before the first entry.
     ///
-    /// Entries are recorded one group after the other, so their times grow with their positions, and no index is needed.
+    /// Groups are recorded one after another, so recording times increase with positions, and no index is needed.
     pub async fn position_at(&self, time_ms: i64) -> Result<i64, StoreError> {
         let (lowest, highest) = self.log_bounds().await?;
-        // All up to the lower bound is older, all above the upper one is not.
+        // All entries up to the lower bound are older than the time, and all entries above the upper bound are not.
         let (mut lower, mut upper) = ((lowest - 1).max(0), highest);
         while lower < upper {
             let middle = lower.midpoint(upper);
@@ -20,7 +21,7 @@ impl Store {
         Ok(lower)
     }
 
-    /// The first entry after a position, and when it was recorded.
+    /// Returns the position and the recording time of the first entry after a position.
     async fn first_after(&self, position: i64) -> Result<Option<(i64, i64)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.first_after(position).await,
@@ -28,7 +29,8 @@ impl Store {
         }
     }
 
-    /// Up to `limit` entries after a position and up to another, events and notifications, in order.
+    /// Returns up to `limit` entries with positions above `after` and up to `up_to`, events and notifications, in
+    /// order.
     pub async fn read_log(&self, after: i64, up_to: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.read_log(after, up_to, limit).await,
@@ -36,7 +38,7 @@ impl Store {
         }
     }
 
-    /// How many events were recorded after a position and up to another.
+    /// Returns the number of events with positions above `after` and up to `up_to`.
     pub async fn count_events(&self, after: i64, up_to: i64) -> Result<u64, StoreError> {
         let counted = match self {
             Self::Sqlite(sqlite) => sqlite.count_events(after, up_to).await?,

@@ -2,42 +2,43 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-/// What a page of the log has at most, before its last entry.
+/// Maximum size of a page of the log in bytes, not counting its last entry.
 pub(crate) const PAGE_BYTES: usize = 4 << 20;
-/// The same of a page of notifications, which many feeds read at the same time.
+/// Maximum size of a page of notifications in bytes, not counting its last entry. Many feeds read at the same time.
 pub const NOTIFICATION_PAGE_BYTES: usize = 1 << 20;
-/// Why an entry is parked that is not to blame itself.
+/// The reason for parking an entry that is not at fault itself.
 pub const PARKED_BEHIND: &str = "an entry of its key was refused before";
 
-/// How long a lease lasts unless it is renewed, by the database's clock.
+/// Duration of a lease from its last renewal, by the database's clock.
 pub const LEASE: Duration = Duration::from_secs(15);
 
-/// The right to hand a sink its entries, until it ends or somebody else takes it.
+/// The right to send a sink its entries, until the lease expires or another replica takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Grows with each holder; what an earlier one asks for is refused.
+    /// Increases with each holder. Requests of earlier holders are rejected.
     pub epoch: i64,
-    /// How far the sink has been served.
+    /// The position up to which the sink has been served.
     pub position: i64,
-    /// The database that it was taken from, as in [`Beat`]. In another, a position means something else.
+    /// The incarnation of the database that the lease was taken from, as in [`Beat`]. In another one, a position has
+    /// another meaning.
     pub incarnation: String,
 }
 
-/// A piece of the log, as one moment showed it.
+/// A page of the log, as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPage {
     /// The entries that have a topic, in order.
     pub entries: Vec<RelayEntry>,
-    /// Everything up to here was seen.
+    /// The position up to which the page covers the log.
     pub up_to: i64,
-    /// Whether nothing stood behind it at that moment.
+    /// Whether the log ended there at that moment.
     pub is_last: bool,
-    /// The database that was read, as in [`Beat`].
+    /// The incarnation of the database that was read, as in [`Beat`].
     pub incarnation: String,
 }
 
 impl LogPage {
-    /// A page that is not full, neither by its entries nor by their bytes, shows all there is.
+    /// A page that reaches neither the limit of entries nor that of bytes covers the log up to its end.
     pub(crate) fn new(entries: Vec<RelayEntry>, asked: (i64, u32), log_end: i64, incarnation: String) -> Self {
         let (after, limit) = asked;
         let last = entries.last().map_or(after, |entry| entry.position);
@@ -48,31 +49,31 @@ impl LogPage {
     }
 }
 
-/// What a relay hands to its sink.
+/// An entry that a relay sends to its sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayEntry {
     /// Its position in the log.
     pub position: i64,
-    /// Of the event or notification.
+    /// The id of the event or notification.
     pub event_id: Uuid,
-    /// Where it goes.
+    /// The topic it is published to.
     pub topic: String,
-    /// The partition key; empty if none.
+    /// The partition key; empty if it has none.
     pub event_key: String,
     /// The envelope.
     pub payload: Vec<u8>,
     /// The message's headers as a JSON object.
     pub headers: Vec<u8>,
-    /// Whether it is a notification, or else an event.
+    /// Whether it is a notification; otherwise it is an event.
     pub is_notification: bool,
-    /// Not sent after this.
+    /// When it expires, in milliseconds since the Unix epoch. It is not sent after this.
     pub expires_at_ms: Option<i64>,
-    /// When it was recorded.
+    /// When it was recorded, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
 }
 
 impl RelayEntry {
-    /// What it takes up in memory, but for what all entries take up.
+    /// Returns its size in memory in bytes, not counting the fixed size of an entry.
     pub fn bytes(&self) -> usize {
         self.payload.len() + self.headers.len()
     }
@@ -81,15 +82,15 @@ impl RelayEntry {
 /// What a parked entry blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ParkedScope {
-    /// Its key: the sink refused it, or one of its key before it.
+    /// Its key: the sink refused this entry, or an earlier entry of the key.
     #[default]
     Key,
-    /// Its topic: the sink takes nothing of it.
+    /// Its topic: the sink does not accept any entry of the topic.
     Topic,
 }
 
 impl ParkedScope {
-    /// The word for it.
+    /// Returns the name of the scope in the database and in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Key => "key",
@@ -102,75 +103,75 @@ impl ParkedScope {
     }
 }
 
-/// Parked entries that have to be sent in order.
+/// Parked entries that must be sent in order.
 #[derive(Clone, Copy, Debug)]
 pub enum ParkedLine<'a> {
-    /// Those that block a key of a topic.
+    /// The entries that block a key of a topic: the topic and the key.
     Key(&'a str, &'a str),
-    /// Those that wait for a topic.
+    /// The entries that wait for a topic.
     Topic(&'a str),
 }
 
-/// A parked entry with what its sink needs.
+/// A parked entry, with the content that its sink needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedEntry {
     /// Its position in the log.
     pub position: i64,
     /// Its topic.
     pub topic: String,
-    /// Its key; empty if none.
+    /// Its key; empty if it has none.
     pub event_key: String,
-    /// The entry; none if it had left the log before it could be kept here.
+    /// The content; `None` if the entry left the log before the content was stored with the parked entry.
     pub entry: Option<RelayEntry>,
 }
 
-/// What a sink that was off has missed.
+/// The entries that a sink missed while it was off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backlog {
-    /// How many entries it would be sent, [`MAX_BACKLOG`] at most.
+    /// Number of entries to be sent, counted up to [`MAX_BACKLOG`].
     pub entries: i64,
-    /// Since when it was off.
+    /// When the sink went off, in milliseconds since the Unix epoch.
     pub off_since_ms: i64,
 }
 
-/// A backlog is counted up to here.
+/// The limit up to which a backlog is counted.
 pub const MAX_BACKLOG: i64 = 1_000_000;
 
-/// A topic of which a sink takes nothing.
+/// A topic that a sink does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldTopic {
     /// The topic.
     pub topic: String,
-    /// What the sink said.
+    /// The reason that the sink reported.
     pub reason: String,
 }
 
-/// An entry that a sink refused, or that stands behind one of its key or its topic.
+/// An entry to park: a sink refused it, or it is behind a refused entry of its key or its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewParked {
     /// Its position in the log.
     pub position: i64,
     /// Its topic.
     pub topic: String,
-    /// Its key; together with sink and topic it names what is blocked.
+    /// Its key. Sink, topic and key together identify what is blocked.
     pub event_key: String,
-    /// Why.
+    /// Why it is parked.
     pub error: String,
     /// What it blocks.
     pub scope: ParkedScope,
 }
 
-/// What an operator wants done with a parked entry.
+/// What an operator requests for a parked entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParkedRequest {
-    /// Send it again, and what waits behind it.
+    /// Send it and the entries behind it again.
     Unpark,
     /// Never send it.
     Discard,
 }
 
 impl ParkedRequest {
-    /// The word for it in the database.
+    /// Returns the name of the request in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unpark => "unpark",
@@ -178,7 +179,7 @@ impl ParkedRequest {
         }
     }
 
-    /// The word for it in the audit log.
+    /// Returns the action in the audit log.
     pub(crate) const fn action(self) -> &'static str {
         match self {
             Self::Unpark => "parked.unpark",
@@ -191,14 +192,14 @@ impl ParkedRequest {
     }
 }
 
-/// The same, with who wants it and why.
+/// A request for parked entries, with its author and reason.
 #[derive(Clone, Copy, Debug)]
 pub struct NewParkedRequest<'a> {
-    /// What.
+    /// The request.
     pub request: ParkedRequest,
-    /// The name of the token, or `local`.
+    /// The author: the name of a token, or `local`.
     pub by: &'a str,
-    /// In an operator's words; of a discard.
+    /// Why entries are discarded, in the operator's words.
     pub reason: Option<&'a str>,
 }
 
@@ -217,63 +218,63 @@ pub struct Parked {
     pub error: String,
     /// What it blocks.
     pub scope: ParkedScope,
-    /// When.
+    /// When it was parked, in milliseconds since the Unix epoch.
     pub parked_at_ms: i64,
-    /// What an operator asked for; the sink's relay does it.
+    /// The operator's request, which the sink's relay carries out.
     pub request: Option<ParkedRequest>,
 }
 
-/// Which parked entries are meant.
+/// Selects the parked entries that match all fields that are set.
 #[derive(Clone, Debug, Default)]
 pub struct ParkedFilter {
-    /// Of this sink.
+    /// The sink.
     pub sink: Option<String>,
-    /// Of this topic.
+    /// The topic.
     pub topic: Option<String>,
-    /// Of this key.
+    /// The key.
     pub event_key: Option<String>,
-    /// At this position.
+    /// The position in the log.
     pub position: Option<i64>,
 }
 
-/// A sink's lease, as it stands now.
+/// The current state of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseState {
-    /// The sink, or the source that one replica at a time reads.
+    /// The name of the sink, or of the source that one replica at a time reads.
     pub name: String,
-    /// Who holds it, or held it last.
+    /// The current or last holder.
     pub owner: Option<Uuid>,
     /// The holder's epoch.
     pub epoch: i64,
-    /// How far the sink has been served.
+    /// The position up to which the sink has been served.
     pub position: i64,
-    /// Whether an operator has brought the sink to a halt.
+    /// Whether an operator has paused the sink.
     pub paused: bool,
-    /// How long it still lasts; zero once it has ended.
+    /// The remaining time of the lease; zero once it has expired.
     pub remaining: Duration,
 }
 
-/// What a replica learns from one look at the database. Its own leases are renewed by it.
+/// What a replica reads from the database in one heartbeat, which also renews the replica's own leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beat {
     /// The highest position in the log.
     pub end: i64,
-    /// Number of the last change of what serves.
+    /// Number of the last rollout change.
     pub rollout: i64,
-    /// Number of the last pause, or end of one.
+    /// Number of the last pause or resume.
     pub pauses: i64,
-    /// How often tokens were made or revoked.
+    /// Number of times a token was created or revoked.
     pub access: i64,
     /// Number of the last request for parked entries.
     pub parked_requests: i64,
     /// All leases.
     pub leases: Vec<LeaseState>,
-    /// Which database this is: changes when a standby takes over or a backup is restored.
+    /// The incarnation of the database: changes when a standby takes over or a backup is restored.
     pub incarnation: String,
 }
 
 impl Beat {
-    /// Differs from another look's if something else serves since, or is at a halt.
+    /// Returns a value that differs between two heartbeats if a rollout or a pause has changed in between.
     pub fn changes(&self) -> (i64, i64) {
         (self.rollout, self.pauses)
     }

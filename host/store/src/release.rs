@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use crate::Candidate;
 
-/// A release to be added.
+/// A release to add.
 #[derive(Clone, Debug)]
 pub struct NewRelease {
     /// The projector's name.
@@ -13,28 +13,28 @@ pub struct NewRelease {
     pub digest: [u8; 32],
     /// The component.
     pub component: Bytes,
-    /// Canonical JSON object.
+    /// The configuration: a canonical JSON object.
     pub config: String,
-    /// What the component says of itself, as JSON.
+    /// The component's description of itself, as JSON.
     pub description: String,
-    /// Why it is made.
+    /// Why it is created.
     pub note: String,
-    /// Who makes it.
+    /// Who creates it.
     pub created_by: String,
-    /// What was found out about it before, as JSON.
+    /// The findings of the checks before its admission, as JSON.
     pub admission: String,
-    /// Who vouches for the component, if anybody does.
+    /// The signature of the component, if it is signed.
     pub signature: Option<ComponentSignature>,
 }
 
-/// Somebody's detached signature of a component.
+/// A detached signature of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentSignature {
-    /// The key that it was checked against.
+    /// The public key that the signature was verified with.
     pub public_key: [u8; 32],
     /// The signature.
     pub signature: [u8; 64],
-    /// Whose key that was.
+    /// The owner of the key.
     pub signer: String,
 }
 
@@ -49,21 +49,21 @@ pub struct Release {
     pub version: String,
     /// SHA-256 of the component.
     pub digest: [u8; 32],
-    /// Canonical JSON object.
+    /// The configuration: a canonical JSON object.
     pub config: String,
-    /// What the component says of itself, as JSON.
+    /// The component's description of itself, as JSON.
     pub description: String,
-    /// Why it was made.
+    /// Why it was created.
     pub note: String,
-    /// Who made it.
+    /// Who created it.
     pub created_by: String,
-    /// When.
+    /// When, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
-    /// What was found out about it before, as JSON; none if it was made by a version that did not.
+    /// The findings of the checks before its admission, as JSON; `None` if a version without such checks created it.
     pub admission: Option<String>,
 }
 
-/// What a release is called.
+/// The name of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseName {
     /// Its number.
@@ -75,14 +75,14 @@ pub struct ReleaseName {
 }
 
 impl ReleaseName {
-    /// Name, version and number, as people know it: `teacher-results@1.2.0#7`.
+    /// Returns name, version and number as people write them: `teacher-results@1.2.0#7`.
     pub fn label(&self) -> String {
         label(&self.projector, &self.version, self.id)
     }
 }
 
 impl Release {
-    /// Name, version and number, as people know it: `teacher-results@1.2.0#7`.
+    /// Returns name, version and number as people write them: `teacher-results@1.2.0#7`.
     pub fn label(&self) -> String {
         label(&self.projector, &self.version, self.id)
     }
@@ -92,16 +92,16 @@ fn label(projector: &str, version: &str, id: i64) -> String {
     format!("{projector}@{version}#{id}")
 }
 
-/// What became of a request to add a release.
+/// The result of a request to add a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddRelease {
-    /// It is there, now or already.
+    /// The release exists, new or from before.
     There(Added, Release),
-    /// A release of this name and version has another component: the one with this digest.
+    /// A release of this name and version has another component, with this digest.
     OtherDigest([u8; 32]),
 }
 
-/// Whether a release was there before.
+/// Whether a release existed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// It is new.
@@ -110,40 +110,40 @@ pub enum Added {
     Existing,
 }
 
-/// Which release serves a projector, and which is tried beside it.
+/// The release that serves a projector, and the candidate in trial alongside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
-    /// The change that made it so.
+    /// The number of the change that established this.
     pub id: i64,
     /// The projector's name.
     pub projector: String,
     /// The release that serves it.
     pub release_id: i64,
-    /// The one to go back to: the last that served it before and was not suspended since, if any.
+    /// The release to roll back to: the last one that served before and has not been suspended since, if any.
     pub previous_release_id: Option<i64>,
-    /// The one that was taken out by this. If it is the same, none serves.
+    /// The release that this change suspended. If it equals `release_id`, no release serves the projector.
     pub suspended_release_id: Option<i64>,
-    /// Whether the projector is retired: no release serves it, and a rollback lets this one serve again.
+    /// Whether the projector is retired: no release serves it, and a rollback activates `release_id` again.
     pub retired: bool,
-    /// The one that is tried beside it.
+    /// The candidate in trial alongside it.
     pub candidate: Option<Candidate>,
-    /// Why that was decided.
+    /// Why the change was made.
     pub reason: Option<String>,
-    /// Who decided that.
+    /// Who made the change.
     pub created_by: String,
-    /// When.
+    /// When, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
 }
 
 impl Rollout {
-    /// The releases that are projected with: what serves, and what is tried beside it.
+    /// Returns the releases that project events: the one that serves, and the candidate.
     pub fn in_use(&self) -> impl Iterator<Item = i64> + use<> {
         let serves = (!self.retired).then_some(self.release_id);
         let tried = self.candidate.as_ref().map(|candidate| candidate.release_id);
         serves.into_iter().chain(tried)
     }
 
-    /// The releases that a rollback may go back to.
+    /// Returns the releases that a rollback may activate.
     pub fn back_to(&self) -> impl Iterator<Item = i64> + use<> {
         self.previous_release_id.into_iter().chain(self.retired.then_some(self.release_id))
     }

@@ -2,50 +2,50 @@ use std::time::Duration;
 
 use crate::{NewChange, Store, StoreError};
 
-/// A sink that is known: what it has not read is kept.
+/// A registered sink. The log keeps the entries that it has not read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sink {
     /// Its name, such as `kafka`.
     pub name: String,
-    /// How far it has been served.
+    /// The position up to which it has been served.
     pub position: i64,
-    /// The age of the oldest entry that it has not read.
+    /// The age of the oldest entry that it has not read; `None` if there is none.
     pub unread_for: Option<Duration>,
-    /// How many positions behind its own are no longer in the log.
+    /// Number of positions after its own that are no longer in the log.
     pub missing: i64,
-    /// How many of its entries are parked.
+    /// Number of its entries that are parked.
     pub parked: i64,
 }
 
-/// What became of a request to forget a sink.
+/// The result of a request to forget a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetSink {
-    /// It is not known any more. If it is ever enabled again, it begins at the end of the log.
+    /// The sink is no longer registered. If it is enabled again, it begins at the end of the log.
     Forgotten,
-    /// There is no such sink.
+    /// No such sink is registered.
     Unknown,
-    /// A replica serves it.
+    /// A replica serves the sink.
     Served,
 }
 
-/// What became of a request to go on behind entries that are gone.
+/// The result of a request to skip entries that are no longer in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipGap {
-    /// The sink goes on after this position; this many positions are passed over.
+    /// The sink continues after this position.
     Skipped {
-        /// The last position that is gone.
+        /// The last position that is no longer in the log.
         position: i64,
-        /// Positions passed over.
+        /// Number of positions skipped.
         missing: i64,
     },
-    /// Nothing that it has not read is gone.
+    /// All entries that the sink has not read are in the log.
     NoGap,
-    /// There is no such sink.
+    /// No such sink is registered.
     Unknown,
 }
 
 impl Store {
-    /// All sinks that are known, by name.
+    /// Returns all registered sinks, ordered by name.
     pub async fn sinks(&self) -> Result<Vec<Sink>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.sinks().await,
@@ -53,8 +53,9 @@ impl Store {
         }
     }
 
-    /// Forget a sink with its position and its parked entries; what only it had not read may be retired then. Refused on
-    /// PostgreSQL while a replica holds its lease. An embedded store has one process, which knows whether it does.
+    /// Removes a sink with its position and its parked entries. Entries that only this sink had not read may then be
+    /// retired. On PostgreSQL, the request is refused while a replica holds the sink's lease. An embedded store has
+    /// only one process, which knows whether it serves the sink.
     pub async fn forget_sink(&self, name: &str, by: &str, reason: &str, now_ms: i64) -> Result<ForgetSink, StoreError> {
         let Some(sink) = self.sink(name).await? else { return Ok(ForgetSink::Unknown) };
         let change = NewChange::sink_forgotten(&sink, by, reason);
@@ -65,7 +66,7 @@ impl Store {
         Ok(if forgotten { ForgetSink::Forgotten } else { ForgetSink::Served })
     }
 
-    /// Let a sink go on behind the entries that it has not read and that are gone.
+    /// Lets a sink skip the entries that it has not read and that are no longer in the log.
     pub async fn skip_gap(&self, name: &str, by: &str, reason: &str, now_ms: i64) -> Result<SkipGap, StoreError> {
         let Some(sink) = self.sink(name).await? else { return Ok(SkipGap::Unknown) };
         if sink.missing == 0 {
@@ -80,7 +81,7 @@ impl Store {
         Ok(SkipGap::Skipped { position, missing: sink.missing })
     }
 
-    /// One of the sinks.
+    /// Returns one registered sink.
     pub async fn sink(&self, name: &str) -> Result<Option<Sink>, StoreError> {
         Ok(self.sinks().await?.into_iter().find(|sink| sink.name == name))
     }

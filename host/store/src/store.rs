@@ -15,38 +15,38 @@ use crate::{
     Rollout, SinkReach, SourcePartition, SourcePosition, StoreError, Submission, crash_point,
 };
 
-/// The database, whichever it is. Cheap to clone.
+/// The database, SQLite or PostgreSQL. Cheap to clone.
 #[derive(Clone)]
 pub enum Store {
-    /// Embedded, for one process.
+    /// An embedded database, for one process.
     Sqlite(Sqlite),
-    /// A server, for several replicas.
+    /// A database server, for several replicas.
     Postgres(Postgres),
 }
 
-/// How a store is opened. All but `url` are about PostgreSQL only.
+/// Settings of a store. All but `url` and `create` apply to PostgreSQL only.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
     /// `sqlite:PATH` or `postgres://…`.
     pub url: String,
-    /// Connections for reading; one more is the writer's, and one the heartbeat's.
+    /// Connections for reading; the writer and the heartbeat have one more each.
     pub max_connections: u32,
-    /// How long a connection may take to come about, or to become free.
+    /// Time limit to open a connection, or to get one from the pool.
     pub connect_timeout: Duration,
-    /// How long a statement may take.
+    /// Time limit for a statement.
     pub statement_timeout: Duration,
-    /// How long a statement may wait for a lock.
+    /// Time limit to wait for a lock.
     pub lock_timeout: Duration,
-    /// Bring the schema up to date at the start; otherwise an old one is refused.
+    /// Migrate the schema at startup; otherwise an old schema is rejected.
     pub migrate: bool,
-    /// Make a file for SQLite where there is none.
+    /// Create the SQLite file if it does not exist.
     pub create: bool,
-    /// Log positions in one partition.
+    /// Number of log positions in one partition.
     pub partition_entries: i64,
 }
 
 impl StoreSettings {
-    /// The usual settings for a database.
+    /// Returns the default settings for a database.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -60,15 +60,15 @@ impl StoreSettings {
         }
     }
 
-    /// The same for a command beside the service, perhaps older or newer than that: no database is made, and a server's
-    /// schema is not touched.
+    /// Returns the settings for a command that runs alongside the service, and that may be older or newer than the
+    /// service: no database is created, and a server's schema is not migrated.
     pub fn beside_the_service(self) -> Self {
         Self { migrate: false, create: false, max_connections: 1, ..self }
     }
 }
 
 impl Store {
-    /// Open the database that the settings name, and bring its schema up to date if they say so.
+    /// Opens the database that the settings name, and migrates its schema if they request it.
     pub async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
         settings.check()?;
         match settings.address()? {
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// Of these events, those taken before, with the hash of their content.
+    /// Returns those of these events that were recorded before, with the hashes of their content.
     pub async fn known(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, ContentHash>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.known(event_ids).await,
@@ -90,8 +90,8 @@ impl Store {
         }
     }
 
-    /// Commit a group in one transaction. Receipts are in the order of the batches. A panic is taken for a refusal, so that
-    /// a fault of ours that one event brings about harms only that event.
+    /// Commits a group in one transaction. Returns the receipts in the order of the batches. A panic counts as a
+    /// refusal, so that a bug in Belfry that one event triggers affects only that event.
     pub(crate) async fn commit(&self, group: &[Batch], now_ms: i64) -> Result<Vec<BatchReceipt>, StoreError> {
         let committing = async {
             crash_point!("commit.begin");
@@ -103,7 +103,7 @@ impl Store {
         AssertUnwindSafe(committing).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
     }
 
-    /// Do all that committing an event does, and undo it: whether the database can hold it.
+    /// Stages an event as a commit would, and rolls back. Fails if the database cannot hold the event.
     pub(crate) async fn try_out(&self, submission: &Submission, now_ms: i64) -> Result<(), StoreError> {
         let trying = async {
             match self {
@@ -114,7 +114,7 @@ impl Store {
         AssertUnwindSafe(trying).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
     }
 
-    /// Commit something that changes nothing: whether anything can be committed.
+    /// Commits a transaction that changes nothing. Fails if nothing can be committed.
     pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.try_to_write().await,
@@ -122,7 +122,7 @@ impl Store {
         }
     }
 
-    /// Whether the database's file is still the one that was opened. A server looks after its own.
+    /// Checks that the database file is still the one that was opened. A server takes care of its own files.
     pub(crate) fn check_file(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.check_file(),
@@ -130,8 +130,8 @@ impl Store {
         }
     }
 
-    /// The lowest position still in the log and the highest ever given, or 0 for both if it has always been empty. If
-    /// everything was retired, the lowest is one more than the highest.
+    /// Returns the lowest position still in the log and the highest position ever assigned, or 0 for both if the log
+    /// has always been empty. If all entries were retired, the lowest is one more than the highest.
     pub async fn log_bounds(&self) -> Result<(i64, i64), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.log_bounds().await,
@@ -139,7 +139,7 @@ impl Store {
         }
     }
 
-    /// Up to `limit` entries that have a topic, after a position.
+    /// Returns up to `limit` entries after a position that have a topic.
     pub async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.read_relay(after, limit).await,
@@ -147,8 +147,9 @@ impl Store {
         }
     }
 
-    /// Up to `limit` notifications after one position and up to another, in order; of one recipient only, if given. A page
-    /// that is bounded by bytes has fewer: only one without entries says that there are no more.
+    /// Returns up to `limit` notifications with positions above `after` and up to `up_to`, in order; of one recipient
+    /// only, if given. The size of the page in bytes is limited as well, so only an empty page means that there are no
+    /// more.
     pub async fn read_notifications(
         &self,
         after: i64,
@@ -162,7 +163,7 @@ impl Store {
         }
     }
 
-    /// An event and everything that came of it.
+    /// Returns an event and everything that resulted from it.
     pub async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.event(event_id).await,
@@ -170,7 +171,7 @@ impl Store {
         }
     }
 
-    /// The position of an event in the log.
+    /// Returns the position of an event in the log.
     pub async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.position_of(event_id).await,
@@ -178,7 +179,7 @@ impl Store {
         }
     }
 
-    /// The positions of those events that are in the log.
+    /// Returns the positions of those events that are in the log.
     pub async fn positions_of(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.positions_of(event_ids).await,
@@ -186,7 +187,7 @@ impl Store {
         }
     }
 
-    /// A notification, sent or not.
+    /// Returns a notification, issued or withheld.
     pub async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.notification(notification_id).await,
@@ -194,7 +195,7 @@ impl Store {
         }
     }
 
-    /// Add a release; harmless if it is there.
+    /// Adds a release. Adding the same release again is safe.
     pub async fn add_release(&self, release: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.add_release(release, now_ms).await,
@@ -202,7 +203,7 @@ impl Store {
         }
     }
 
-    /// All releases, oldest first; of one projector only, if given.
+    /// Returns all releases, oldest first; of one projector only, if given.
     pub async fn releases(&self, projector: Option<&str>) -> Result<Vec<Release>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.releases(projector).await,
@@ -210,7 +211,7 @@ impl Store {
         }
     }
 
-    /// What all releases are called.
+    /// Returns the names of all releases.
     pub async fn release_names(&self) -> Result<Vec<ReleaseName>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.release_names().await,
@@ -218,7 +219,7 @@ impl Store {
         }
     }
 
-    /// One release.
+    /// Returns one release.
     pub async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.release(release_id).await,
@@ -226,7 +227,7 @@ impl Store {
         }
     }
 
-    /// The bytes of a release's component.
+    /// Returns the bytes of a release's component.
     pub async fn component(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.component(digest).await,
@@ -234,7 +235,7 @@ impl Store {
         }
     }
 
-    /// Who vouches for components: each signature with the digest of its component.
+    /// Returns all signatures of components, each with the digest of its component.
     pub async fn component_signatures(&self) -> Result<Vec<([u8; 32], ComponentSignature)>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.component_signatures().await,
@@ -242,14 +243,14 @@ impl Store {
         }
     }
 
-    /// Let releases serve their projectors from now on: all of them, or none.
+    /// Activates releases for their projectors: all of them, or none.
     pub async fn activate(&self, releases: &[&Release], created_by: &str, now_ms: i64) -> Result<(), StoreError> {
         let activated = releases.iter().map(|release| (*release, NewChange::activated(release, created_by)));
         let changes: Vec<_> = activated.collect();
         self.serve(&changes, now_ms).await
     }
 
-    /// Let the release serve its projector again that served before.
+    /// Activates the release again that served its projector before.
     pub async fn roll_back(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
         self.serve(&[(release, NewChange::rolled_back(release, created_by))], now_ms).await
     }
@@ -261,7 +262,8 @@ impl Store {
         }
     }
 
-    /// Take a release out, if it still serves: the one before serves again, or none. Gives whether it did.
+    /// Suspends a release if it still serves: the previous release serves again, or none. Returns whether it was
+    /// suspended.
     pub async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.suspend(release, reason, now_ms).await,
@@ -269,7 +271,7 @@ impl Store {
         }
     }
 
-    /// What is at a halt.
+    /// Returns the pauses that are in effect.
     pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.pauses().await,
@@ -277,7 +279,7 @@ impl Store {
         }
     }
 
-    /// Bring something to a halt with a reason, or let it go on.
+    /// Pauses something, with a reason, or resumes it.
     pub async fn pause(
         &self,
         what: &Paused,
@@ -291,7 +293,7 @@ impl Store {
         }
     }
 
-    /// The same, unless any release serves or served already.
+    /// Activates a release, unless any release serves or has served.
     pub async fn activate_first(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.activate_first(release, created_by, now_ms).await,
@@ -299,7 +301,8 @@ impl Store {
         }
     }
 
-    /// Retire a projector, if nothing was changed since `rollout`: no release serves it any more. Returns whether it did.
+    /// Retires a projector, unless it has changed since `rollout`: no release serves it any more. Returns whether it
+    /// was retired.
     pub async fn retire_projector(
         &self,
         rollout: &Rollout,
@@ -313,7 +316,7 @@ impl Store {
         }
     }
 
-    /// Which releases serve, by projector's name; projectors that are retired are among them.
+    /// Returns the current rollout of each projector, ordered by name. Retired projectors are included.
     pub async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.rollouts().await,
@@ -321,7 +324,7 @@ impl Store {
         }
     }
 
-    /// Look at the database: what is new, and who holds which lease. Renews the leases of `owner`.
+    /// Performs a heartbeat: reads what has changed and who holds which lease, and renews the leases of `owner`.
     pub async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.beat(owner).await,
@@ -329,7 +332,7 @@ impl Store {
         }
     }
 
-    /// Make a sink known that has no position yet; it begins after `position`. Gives whether it is new.
+    /// Registers a sink that has no position yet. It begins after `position`. Returns whether it is new.
     pub async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.register_sink(sink, position).await,
@@ -337,7 +340,8 @@ impl Store {
         }
     }
 
-    /// Take a known sink's lease if it has ended, or anew if it is one's own; none while somebody else holds it.
+    /// Takes a registered sink's lease if it has expired or belongs to `owner`. Returns `None` while another owner
+    /// holds it.
     pub async fn acquire_lease(&self, sink: &str, owner: Uuid) -> Result<Option<Lease>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.acquire_lease(sink, owner).await,
@@ -345,8 +349,8 @@ impl Store {
         }
     }
 
-    /// Note how far a sink has been served and which entries it refused; renews the lease. Gives false if the lease has
-    /// ended or is somebody else's: then nothing was noted, and nothing more may be sent.
+    /// Records how far a sink has been served and which entries it refused, and renews the lease. Returns false if the
+    /// lease has expired or has another holder: then nothing was recorded, and nothing more may be sent.
     pub async fn checkpoint(
         &self,
         sink: &str,
@@ -360,7 +364,7 @@ impl Store {
         }
     }
 
-    /// What a sink has missed that was switched off and on; none if nothing was recorded while it was off.
+    /// Returns what a sink missed while it was switched off; `None` if nothing was recorded in that time.
     pub async fn backlog(&self, sink: &str) -> Result<Option<Backlog>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.backlog(sink).await,
@@ -368,7 +372,8 @@ impl Store {
         }
     }
 
-    /// Let a sink that no replica serves go on at the log's end, and note what it never gets. Returns how many entries that are.
+    /// Moves a sink that no replica serves to the end of the log, and records the entries that it never gets. Returns
+    /// their number.
     pub async fn skip_backlog(&self, sink: &str) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.skip_backlog(sink).await,
@@ -376,7 +381,7 @@ impl Store {
         }
     }
 
-    /// Let another replica take the lease at once, for this one cannot serve the sink now.
+    /// Makes the lease available to other replicas at once, because this one cannot serve the sink now.
     pub async fn lend_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.lend_lease(sink, epoch).await,
@@ -384,7 +389,8 @@ impl Store {
         }
     }
 
-    /// Let another replica take the lease at once, for this one stops. For what is recorded until one does, the sink was off.
+    /// Makes the lease available to other replicas at once, because this one stops. Until another replica takes it, the
+    /// sink counts as off.
     pub async fn release_lease(&self, sink: &str, epoch: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.release_lease(sink, epoch).await,
@@ -392,7 +398,7 @@ impl Store {
         }
     }
 
-    /// Where a group's sources stand; of one topic only, if given.
+    /// Returns the positions of a group's sources; of one topic only, if given.
     pub async fn source_positions(&self, group: &str, topic: Option<&str>) -> Result<Vec<SourcePosition>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.source_positions(group, topic).await,
@@ -400,7 +406,7 @@ impl Store {
         }
     }
 
-    /// Where a partition stands; at `start` if it was not known.
+    /// Returns the position of a partition. A partition without a position gets `start`.
     pub async fn begin_source(&self, partition: &SourcePartition, start: i64) -> Result<i64, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.begin_source(partition, start).await,
@@ -408,8 +414,7 @@ impl Store {
         }
     }
 
-    /// Make partitions known, all at once: whoever looks meanwhile sees none of them or all. Those that are known stay
-    /// where they are.
+    /// Registers partitions atomically: other readers see none of them or all. Partitions that have a position keep it.
     pub async fn begin_sources(&self, starts: &[SourcePosition]) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.begin_sources(starts).await,
@@ -417,7 +422,7 @@ impl Store {
         }
     }
 
-    /// Note the id of a topic that a group reads, for those of its partitions for which none is known.
+    /// Records the id of a topic that a group reads, for those of its partitions that have none.
     pub async fn note_topic_id(&self, group: &str, topic: &str, topic_id: &str) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.note_topic_id(group, topic, topic_id).await,
@@ -425,7 +430,8 @@ impl Store {
         }
     }
 
-    /// Let a partition stand somewhere else; the one who reads it is fenced off and begins there. Returns where it stood.
+    /// Sets the position of a partition. Its current reader is fenced off and begins there. Returns the previous
+    /// position.
     pub async fn set_source_position(
         &self,
         position: &SourcePosition,
@@ -438,7 +444,7 @@ impl Store {
         }
     }
 
-    /// How far a sink has been served, if there is such a sink.
+    /// Returns how far a sink has been served, if it is registered.
     pub async fn sink_reach(&self, sink: &str) -> Result<Option<SinkReach>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.sink_reach(sink).await,
@@ -446,7 +452,7 @@ impl Store {
         }
     }
 
-    /// The first position that was recorded at this time or later.
+    /// Returns the first position that was recorded at this time or later.
     pub async fn first_position_since(&self, ms: i64) -> Result<Option<i64>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.first_position_since(ms).await,
@@ -454,8 +460,8 @@ impl Store {
         }
     }
 
-    /// Up to `limit` entries that have a topic, after one position and up to another, in order, without what they say.
-    /// `now_ms` is for a store that does not note when its sinks had what.
+    /// Returns up to `limit` entries that have a topic, with positions above `after` and up to `up_to`, in order,
+    /// without their content. `now_ms` is for a store that does not record when its sinks acknowledged entries.
     pub async fn read_audit(
         &self,
         sink: &str,
@@ -470,7 +476,7 @@ impl Store {
         }
     }
 
-    /// Of these ids, those that stand in the log, or stood there and are still known.
+    /// Returns those of these ids that are in the log, or that have left it and are still recorded as taken or issued.
     pub async fn taken_or_issued(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.taken_or_issued(ids).await,
@@ -478,7 +484,7 @@ impl Store {
         }
     }
 
-    /// Write back what is in memory and let go of the files.
+    /// Writes pending data back, and closes the database.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
@@ -488,5 +494,5 @@ impl Store {
 }
 
 fn panicked() -> StoreError {
-    StoreError::Refused("belfry failed at the commit, which is a fault of its own".into())
+    StoreError::Refused("belfry failed during the commit, which is a bug in belfry".into())
 }

@@ -2,45 +2,46 @@ use belfry_model::ContentHash;
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// Why a notification is withheld: its time had passed when it was committed.
+/// Reason for withholding a notification: it had expired when it was committed.
 pub const WITHHELD_EXPIRED: &str = "expired";
-/// Why an entry is not sent to a sink: it was recorded while the sink was off, and an operator wants the sink to go on behind
-/// it.
+/// Reason for not sending an entry to a sink: it was recorded while the sink was off, and an operator lets the sink
+/// continue after it.
 pub(crate) const WITHHELD_OFF: &str = "sink-off";
-/// Why a notification is withheld: its identity was notified before.
+/// Reason for withholding a notification: its identity was issued before.
 pub const WITHHELD_ISSUED: &str = "already-issued";
-/// Why a notification is withheld: an operator has muted all of them.
+/// Reason for withholding a notification: an operator has muted all notifications.
 pub const WITHHELD_MUTED: &str = "muted";
 
-/// Why an event or a notification has no effect: the database cannot hold it. From the vocabulary of outcomes.
+/// Reason why an event or a notification has no effect: the database cannot hold it. A code of
+/// [`belfry_model::Outcome`].
 pub const UNSTORABLE: &str = "unstorable";
 
-/// An event and everything that follows from it, to be committed together or not at all.
+/// An event and everything that results from it, to be committed atomically.
 #[derive(Clone, Debug)]
 pub struct Submission {
     /// The event.
     pub event: NewEvent,
-    /// In the order in which they are to stand in the log.
+    /// Its notifications, in the order in which they are appended to the log.
     pub notifications: Vec<NewNotification>,
-    /// What projectors could not project.
+    /// Dead letters of projectors that could not project it.
     pub dead_letters: Vec<NewDeadLetter>,
-    /// Whether its notifications are withheld, whatever they say.
+    /// Whether all its notifications are withheld as muted.
     pub muted: bool,
-    /// Where the event was read, if nobody waits for an answer: a conflict then becomes a dead letter.
+    /// Where the event was read, if no sender waits for an answer: a conflict then becomes a dead letter.
     pub origin: Option<Origin>,
 }
 
-/// What a row takes beside its payload and headers: ids, names, keys.
+/// Size of a row in addition to its payload and headers, in bytes: ids, names, keys.
 const ROW_BYTES: usize = 256;
 
-/// A place in a source.
+/// A location in a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The topic, or the source's name.
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// The record's place there.
+    /// The record's offset there.
     pub offset: i64,
 }
 
@@ -51,62 +52,62 @@ impl std::fmt::Display for Origin {
 }
 
 impl Submission {
-    /// About how many bytes its rows have.
+    /// Returns the approximate size of its rows in bytes.
     pub fn bytes(&self) -> usize {
         let event = &self.event;
         let notifications = self.notifications.iter().map(|one| one.payload.len() + one.headers.len() + ROW_BYTES);
         event.payload.len() + event.headers.len() + event.projections.len() + ROW_BYTES + notifications.sum::<usize>()
     }
 
-    /// Rows that it adds to the log.
+    /// Returns the number of rows that it adds to the log.
     pub fn entries(&self) -> usize {
         1 + self.notifications.len()
     }
 }
 
-/// An event as it is recorded.
+/// An event to record.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// Its id; taken once.
+    /// Its id, recorded once.
     pub event_id: Uuid,
-    /// Tells a repetition from a conflict.
+    /// Distinguishes a duplicate from a conflict.
     pub content_hash: ContentHash,
     /// Its type.
     pub event_type: String,
-    /// What kind of thing it is about.
+    /// The kind of object that it is about.
     pub aggregate_type: &'static str,
-    /// Which one.
+    /// The object that it is about.
     pub aggregate_id: String,
-    /// Where it is published; nowhere if none.
+    /// The topic it is published to; `None` if it is not published.
     pub topic: Option<String>,
-    /// The partition key; empty if none.
+    /// The partition key; empty if it has none.
     pub event_key: String,
-    /// Exactly the bytes received.
+    /// The received bytes, unchanged.
     pub payload: Bytes,
     /// The message's headers as a JSON object.
     pub headers: Bytes,
-    /// What each projector made of it, as JSON.
+    /// The outcome of each projector, as JSON.
     pub projections: Bytes,
 }
 
-/// A notification as it is recorded.
+/// A notification to record.
 #[derive(Clone, Debug)]
 pub struct NewNotification {
-    /// Its derived id; issued once.
+    /// Its derived id, issued once.
     pub notification_id: Uuid,
     /// Its type.
     pub event_type: String,
-    /// Where it is published; nowhere if none.
+    /// The topic it is published to; `None` if it is not published.
     pub topic: Option<String>,
-    /// Who is notified; the key too.
+    /// The recipient, which is also the partition key.
     pub recipient: String,
-    /// The finished message.
+    /// The completed message.
     pub payload: Bytes,
     /// The message's headers as a JSON object.
     pub headers: Bytes,
-    /// The release that made it.
+    /// The release that produced it.
     pub release_id: i64,
-    /// Not sent after this.
+    /// When it expires, in milliseconds since the Unix epoch. It is not sent after this.
     pub expires_at_ms: Option<i64>,
 }
 
@@ -123,28 +124,29 @@ pub struct NewDeadLetter {
     pub projector: String,
     /// Its release.
     pub release_id: i64,
-    /// From the vocabulary of outcomes.
+    /// A code of [`belfry_model::Outcome`].
     pub cause: &'static str,
-    /// In words for operators.
+    /// A description for operators.
     pub detail: String,
 }
 
-/// What became of a submission. Once it is given, it is durable.
+/// The outcome of a submission. It is durable when the sender receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Receipt {
     /// Recorded.
     Accepted {
         /// The event's position in the log.
         position: i64,
-        /// For each notification, in order: appended to the log, or the reason why it is withheld.
+        /// For each notification, in order: its position in the log, or the reason why it is withheld.
         notifications: Vec<Result<i64, &'static str>>,
         /// The dead letters' ids, in order.
         dead_letters: Vec<i64>,
     },
-    /// The same event was taken before.
+    /// The same event was recorded before.
     Duplicate,
-    /// Another event was taken under this id before.
+    /// Another event was recorded under this id before.
     Conflict,
-    /// The database cannot hold the event, for this reason. It is a dead letter now if it was read from a source.
+    /// The database cannot hold the event, for this reason. If the event was read from a source, it is a dead letter
+    /// now.
     Unstorable(String),
 }

@@ -1,49 +1,49 @@
-//! Who may call the API.
+//! Access tokens of the API.
 
 use crate::{Store, StoreError};
 
-/// A token to be made.
+/// A token to create.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// Whose it is; no two that count have the same.
+    /// The name of its owner. No two tokens that are not revoked have the same name.
     pub name: String,
-    /// What it allows.
+    /// Its role.
     pub role: String,
-    /// SHA-256 of the token. The token itself is kept nowhere.
+    /// SHA-256 of the token. The token itself is not stored.
     pub sha256: [u8; 32],
-    /// Who makes it.
+    /// Who creates it.
     pub created_by: String,
-    /// It does not count after this.
+    /// When it expires, in milliseconds since the Unix epoch. It is invalid after this.
     pub expires_at_ms: Option<i64>,
 }
 
-/// Somebody's right to call the API.
+/// A token that grants access to the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Its number.
     pub id: i64,
-    /// Whose it is.
+    /// The name of its owner.
     pub name: String,
-    /// What it allows.
+    /// Its role.
     pub role: String,
     /// SHA-256 of the token.
     pub sha256: [u8; 32],
-    /// Who made it.
+    /// Who created it.
     pub created_by: String,
-    /// When.
+    /// When, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
-    /// It does not count after this.
+    /// When it expires, in milliseconds since the Unix epoch. It is invalid after this.
     pub expires_at_ms: Option<i64>,
-    /// When it was used last, to a minute.
+    /// When it was last used, to within a minute, in milliseconds since the Unix epoch.
     pub last_used_at_ms: Option<i64>,
-    /// Since when it does not count any more.
+    /// When it was revoked, in milliseconds since the Unix epoch.
     pub revoked_at_ms: Option<i64>,
-    /// Who saw to that.
+    /// Who revoked it.
     pub revoked_by: Option<String>,
 }
 
 impl Store {
-    /// Make a token; none if somebody of that name has one that counts.
+    /// Creates a token. Returns `None` if a token of that name exists that is not revoked.
     pub async fn add_token(&self, token: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.add_token(token, now_ms).await,
@@ -51,7 +51,7 @@ impl Store {
         }
     }
 
-    /// All tokens that were ever made, oldest first.
+    /// Returns all tokens that were ever created, oldest first.
     pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.tokens().await,
@@ -59,7 +59,7 @@ impl Store {
         }
     }
 
-    /// Let the token of that name not count any more. Gives whether there was one.
+    /// Revokes the token of that name. Returns whether there was one.
     pub async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.revoke_token(name, by, now_ms).await,
@@ -67,7 +67,7 @@ impl Store {
         }
     }
 
-    /// Write down when a token was used, at most once a minute. Gives whether it was.
+    /// Records when a token was used, at most once a minute. Returns whether it was recorded.
     pub async fn note_token_used(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.note_token_used(id, now_ms).await,

@@ -1,63 +1,63 @@
-//! A release beside the one that serves: how it is tried, and what was seen of it.
+//! Trials of a candidate release alongside the one that serves: how it is tried, and what was observed.
 
 use uuid::Uuid;
 
 use crate::{Rollout, Store, StoreError};
 
-/// A release that is tried beside the one that serves.
+/// A release in trial alongside the one that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The release.
     pub release_id: i64,
-    /// Of 10,000 subjects so many are served by it. None: its notifications are compared and never issued.
+    /// The number of subjects out of 10,000 that it serves. `None`: its notifications are compared and never issued.
     pub share: Option<u32>,
     /// The steps and limits, as JSON.
     pub plan: Option<String>,
-    /// At which step of the plan it is, from 0.
+    /// The current step of the plan, counted from 0.
     pub step: Option<u32>,
 }
 
-/// A change of what serves a projector, to be made only if nothing else was changed meanwhile.
+/// A rollout change, made only if no other change was made in the meantime.
 #[derive(Clone, Debug)]
 pub struct TrialChange<'a> {
     /// The projector's name.
     pub projector: &'a str,
-    /// The change that is known to be the last.
+    /// The number of the change that is expected to be the last.
     pub after: i64,
-    /// What is to serve.
+    /// The release to serve.
     pub release_id: i64,
-    /// What is to be tried beside it.
+    /// The candidate to try alongside it.
     pub candidate: Option<&'a Candidate>,
-    /// What is taken out by this.
+    /// The release that this change suspends.
     pub suspended_release_id: Option<i64>,
-    /// Why.
+    /// Why it is made.
     pub reason: Option<&'a str>,
-    /// Who says so.
+    /// Who makes it.
     pub created_by: &'a str,
-    /// What the audit log calls it.
+    /// Its action in the audit log.
     pub action: &'static str,
 }
 
-/// The last trial of a projector, under way or over.
+/// The last trial of a projector, in progress or ended.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// Its steps, oldest first; at least one.
     pub steps: Vec<TrialStep>,
-    /// The change that ended it.
+    /// The change that ended it; `None` while it is in progress.
     pub end: Option<Rollout>,
 }
 
 /// A change within a trial.
 #[derive(Clone, Debug)]
 pub struct TrialStep {
-    /// What has held since then.
+    /// The rollout that has been in effect since then.
     pub rollout: Rollout,
-    /// What each replica saw since then, as JSON.
+    /// What each replica has observed since then, as JSON.
     pub tallies: Vec<String>,
 }
 
 impl Trial {
-    /// From the rows of a projector since its trial began, oldest first.
+    /// Builds a trial from the rollouts of a projector since the trial began, oldest first.
     pub(crate) fn of(rollouts: Vec<Rollout>, mut tallies: Vec<(i64, String)>) -> Option<Self> {
         let mut trial = Self { steps: Vec::new(), end: None };
         for rollout in rollouts {
@@ -70,7 +70,7 @@ impl Trial {
             let own: Vec<(i64, String)> = own;
             trial.steps.push(TrialStep { rollout, tallies: own.into_iter().map(|(_, tally)| tally).collect() });
         }
-        // A canary after a shadow of the same release is a trial of its own.
+        // A canary after a shadow of the same release is a separate trial.
         let plan_of = |step: &TrialStep| step.rollout.candidate.as_ref().and_then(|candidate| candidate.plan.clone());
         let plan = plan_of(trial.steps.last()?);
         if let Some(other) = trial.steps.iter().rposition(|step| plan_of(step) != plan) {
@@ -81,7 +81,8 @@ impl Trial {
 }
 
 impl Store {
-    /// Change what serves, or what is tried, unless something else was changed meanwhile; tells whether it was done.
+    /// Changes the release that serves or the candidate, unless another change was made in the meantime. Returns
+    /// whether it did.
     pub async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.change_trial(change, now_ms).await,
@@ -89,7 +90,7 @@ impl Store {
         }
     }
 
-    /// Keep what a replica has seen since a change; it replaces what was kept of the same before.
+    /// Stores what a replica has observed since a change. Replaces what the replica stored for the same change before.
     pub async fn keep_tally(&self, rollout_id: i64, replica: Uuid, tally: &str, now_ms: i64) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keep_tally(rollout_id, replica, tally, now_ms).await,
@@ -97,7 +98,7 @@ impl Store {
         }
     }
 
-    /// The last trial of a projector, if there was one.
+    /// Returns the last trial of a projector, if there was one.
     pub async fn trial(&self, projector: &str) -> Result<Option<Trial>, StoreError> {
         let (rollouts, tallies) = match self {
             Self::Sqlite(sqlite) => sqlite.trial(projector).await?,

@@ -1,9 +1,9 @@
-//! What becomes of a batch that the database refuses although it works: a value is to blame, and only what has that value
-//! may suffer for it.
+//! Handles a batch that a working database refuses: a value is at fault, and only the event or the notifications with
+//! that value may be affected.
 //!
-//! The batch's events are committed one by one. An event that is refused even so is tried without what each release made of
-//! it: a release whose notifications are to blame leaves a dead letter, as if it had failed. If the event itself is to
-//! blame, the event is the dead letter.
+//! The batch's events are committed one by one. An event that is refused even alone is tried first without
+//! notifications, then with those of each release: a release whose notifications are at fault leaves a dead letter, as
+//! if it had failed. If the event itself is at fault, the event becomes the dead letter.
 
 use belfry_model::Outcome;
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use crate::{
     Unreadable,
 };
 
-/// Commit a batch that was refused as part of a group. The source's position moves with the last event; until then each
-/// commit checks that it is still where the reader believes it to be.
+/// Commits a batch that was refused as part of a group. The source's position moves with the last commit; until then,
+/// each commit checks that it is still where the reader expects it.
 pub(crate) async fn commit_apart(store: &Store, batch: Batch, now_ms: i64) -> Result<BatchReceipt, StoreError> {
     let Batch { submissions, mut unreadable, advance } = batch;
     let check = advance.as_ref().map(|Advance { partition, expected, .. }| Advance {
@@ -74,7 +74,7 @@ async fn commit_one(
     if !matches!(whole, One::Refused(_)) {
         return Ok(whole);
     }
-    // Without one to blame, either the event is refused again, or what refused it is over.
+    // If no release is at fault, either the event is refused again, or the cause of the refusal has passed.
     let blamed = releases_to_blame(store, &submission, now_ms).await?;
     Ok(match commit(without(&submission, &blamed)).await? {
         One::Committed(receipt) => One::Committed(with_places_of(receipt, &submission.notifications, &blamed)),
@@ -85,7 +85,8 @@ async fn commit_one(
 /// A release whose notifications the database refuses, and why.
 type Blamed = (i64, String);
 
-/// The releases whose notifications are refused while the event itself is not. Empty if the event is refused.
+/// Returns the releases whose notifications the database refuses, if it accepts the event itself. Empty if it refuses
+/// the event.
 async fn releases_to_blame(store: &Store, submission: &Submission, now_ms: i64) -> Result<Vec<Blamed>, StoreError> {
     let alone = |release_id: Option<i64>| {
         let of_release = |one: &&NewNotification| Some(one.release_id) == release_id;
@@ -108,14 +109,14 @@ async fn releases_to_blame(store: &Store, submission: &Submission, now_ms: i64) 
     Ok(blamed)
 }
 
-/// The releases of notifications, each once, in the order of the notifications.
+/// Returns the releases of notifications, each once, in the order of the notifications.
 fn releases(notifications: &[NewNotification]) -> Vec<i64> {
     let mut releases: Vec<i64> = notifications.iter().map(|one| one.release_id).collect();
     releases.dedup();
     releases
 }
 
-/// The same event without the notifications of these releases: each of them left a dead letter instead.
+/// Returns the event without the notifications of these releases, each of which leaves a dead letter instead.
 fn without(submission: &Submission, blamed: &[Blamed]) -> Submission {
     let mut kept = submission.clone();
     let mut projections: Vec<Value> = serde_json::from_slice(&kept.event.projections).unwrap_or_default();
@@ -136,7 +137,7 @@ fn without(submission: &Submission, blamed: &[Blamed]) -> Submission {
     kept
 }
 
-/// The receipt of the whole event: those of its notifications that were left out have their places in it.
+/// Returns the receipt of the whole event, which also covers the notifications that were left out.
 fn with_places_of(receipt: Receipt, notifications: &[NewNotification], blamed: &[Blamed]) -> Receipt {
     let Receipt::Accepted { position, notifications: placed, dead_letters } = receipt else { return receipt };
     let mut placed = placed.into_iter();

@@ -6,14 +6,14 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::{Batch, BatchReceipt, Receipt, Run, Store, StoreError, crash_point, unstorable};
 
-/// How the writer gathers groups.
+/// Settings for gathering batches into groups.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterSettings {
-    /// A group is closed when it has this many log entries.
+    /// Number of log entries at which a group is closed.
     pub group_entries: usize,
-    /// How long a busy writer waits for a group to become as large as the last. An idle one never waits.
+    /// How long a busy writer waits for a group to become as large as the last one. An idle writer never waits.
     pub group_wait: Duration,
-    /// How many requests may wait.
+    /// Maximum number of queued requests.
     pub queue: usize,
 }
 
@@ -22,12 +22,13 @@ pub struct WriterSettings {
 #[error("the writer has stopped")]
 pub struct WriterGone;
 
-/// A group is closed when it holds this many bytes, however few entries that is.
+/// Size in bytes at which a group is closed, regardless of its number of entries.
 const GROUP_BYTES: usize = 16 << 20;
-/// How often an idle writer looks whether it could write.
+/// Interval at which an idle writer checks whether it could write.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// The one who appends to the log. Cheap to clone; it stops when the last clone is dropped and all is committed.
+/// A handle to the writer, which appends events to the log. Cheap to clone; the writer stops when the last clone is
+/// dropped and everything is committed.
 #[derive(Clone)]
 pub struct Writer {
     requests: mpsc::Sender<Request>,
@@ -43,11 +44,11 @@ struct Request {
 
 type Answer = oneshot::Sender<Result<BatchReceipt, StoreError>>;
 
-/// A receipt to come.
+/// A pending receipt.
 pub type PendingReceipt = oneshot::Receiver<Result<BatchReceipt, StoreError>>;
 
 impl Writer {
-    /// Start the writer. It raises `log_end` after each commit: the wake of everybody who reads the log.
+    /// Starts the writer. After each commit it raises `log_end`, which wakes all readers of the log.
     pub fn start(store: Store, settings: WriterSettings, log_end: watch::Sender<i64>) -> Self {
         let (requests, received) = mpsc::channel(settings.queue);
         let committed = watch::Sender::new(*log_end.borrow());
@@ -57,23 +58,22 @@ impl Writer {
         writer
     }
 
-    /// Why nothing can be committed at the moment, if so.
+    /// Returns a watch on the reason why nothing can be committed at the moment; `None` if commits succeed.
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.clone()
     }
 
-    /// The highest position that this writer has committed.
+    /// Returns a watch on the highest position that this writer has committed.
     pub fn committed(&self) -> watch::Receiver<i64> {
         self.committed.clone()
     }
 
-    /// Hand over a batch. Batches are committed in the order in which they are handed over. Waits while the queue is
-    /// full.
+    /// Submits a batch. Batches are committed in the order of submission. Waits while the queue is full.
     pub async fn submit(&self, batch: Batch) -> Result<PendingReceipt, WriterGone> {
         self.submit_behind(&Run::default(), batch).await
     }
 
-    /// The same behind the batches of a run: it is not committed if one of them was not.
+    /// Submits a batch that belongs to a run: it is not committed if an earlier batch of the run was not.
     pub async fn submit_behind(&self, run: &Run, batch: Batch) -> Result<PendingReceipt, WriterGone> {
         let (answer, receipt) = oneshot::channel();
         self.requests.send(Request { batch, run: run.clone(), answer }).await.map_err(|_| WriterGone)?;
@@ -106,7 +106,8 @@ impl Group {
         }
     }
 
-    /// A replica that is not ready is sent no events, so none would show that it can take them again: the writer tries by itself.
+    /// A replica that is not ready receives no events, so no commit would show that it has recovered: the writer tries
+    /// one itself.
     async fn look(&self) {
         let failing = self.failure.borrow().is_some();
         let found = if failing { self.store.try_to_write().await } else { self.store.check_file() };
@@ -120,7 +121,7 @@ impl Group {
             if news {
                 match &failure {
                     Some(error) => tracing::error!(error, "nothing can be committed"),
-                    None => tracing::info!("events are committed again"),
+                    None => tracing::info!("events can be committed again"),
                 }
             }
             *known = failure;
@@ -128,7 +129,8 @@ impl Group {
         });
     }
 
-    /// Take what is waiting. Under load the group before says how much is about to come.
+    /// Gathers the queued requests into a group. Under load, the size of the previous group predicts how much is about
+    /// to arrive.
     async fn gather(&mut self, first: Request) -> Vec<Request> {
         let (mut entries, mut bytes) = (first.batch.entries(), first.batch.bytes());
         let expected = self.last_entries.min(self.settings.group_entries);
@@ -147,7 +149,7 @@ impl Group {
             bytes += next.batch.bytes();
             requests.push(next);
         }
-        // An idle writer's groups have one request, so it never expects more than came.
+        // A group of an idle writer has one request, so an idle writer never expects more to arrive.
         self.last_entries = if requests.len() > 1 { entries } else { 0 };
         requests
     }
@@ -178,7 +180,7 @@ impl Group {
                 self.answer(receipts, answers);
             }
             Err(error) if error.is_refusal() && !sabotaged("unstorable") => {
-                tracing::warn!(%error, batches = batches.len(), "a group is committed in parts, to find what is to blame");
+                tracing::warn!(%error, batches = batches.len(), "a group was refused; committing its batches one by one");
                 for ((batch, run), answer) in batches.into_iter().zip(runs).zip(answers) {
                     self.commit_apart(batch, &run, answer).await;
                 }
@@ -193,7 +195,7 @@ impl Group {
         }
     }
 
-    /// Commit a batch of a group that was refused.
+    /// Commits a batch of a group that was refused.
     async fn commit_apart(&self, batch: Batch, run: &Run, answer: Answer) {
         if run.is_broken() {
             return refuse(run, answer, behind_a_failure());
@@ -207,7 +209,7 @@ impl Group {
         }
     }
 
-    /// Wake the readers, then answer: whoever has a receipt finds the entry.
+    /// Wakes the readers, then answers, so that a sender with a receipt finds its entry.
     fn answer(&self, receipts: Vec<BatchReceipt>, answers: Vec<Answer>) {
         if let Some(position) = receipts.iter().filter_map(highest_position).max() {
             self.log_end.send_if_modified(|end| {
@@ -226,7 +228,7 @@ impl Group {
 
 fn refuse(run: &Run, answer: Answer, error: StoreError) {
     run.break_off();
-    // A sender that is gone will ask again.
+    // A sender that is gone will submit the batch again.
     let _ = answer.send(Err(error));
 }
 

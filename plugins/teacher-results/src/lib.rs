@@ -1,5 +1,5 @@
-//! The notification rules that every Belfry starts with: a teacher learns that a batch went through all phases, and that
-//! its comparative judgment is done.
+//! The default notification rule of Belfry. It notifies a teacher when a batch has completed all phases, and when its
+//! comparative judgment is done.
 
 use belfry_sdk::prelude::*;
 
@@ -7,7 +7,7 @@ mod payload;
 
 use payload::{AssessmentPayload, ResultsPayload};
 
-/// Today's rules of the platform, field by field.
+/// The platform's current rules, field by field.
 pub struct TeacherResults;
 
 #[cfg(feature = "component")]
@@ -18,7 +18,7 @@ impl Projector for TeacherResults {
         Description::new(
             "teacher-results",
             env!("CARGO_PKG_VERSION"),
-            "Tells a teacher that a batch's results are ready, and that its assessment is done.",
+            "Notifies a teacher when a batch's results are ready, and when its assessment is done.",
         )
         .subscribe(BATCH_RESULTS_READY_V1)
         .subscribe(BATCH_ASSESSMENT_COMPLETED_V1)

@@ -1,4 +1,4 @@
-//! What clients show; the platform's present clients rely on every field.
+//! The payloads that clients show. The platform's current clients rely on every field.
 
 use belfry_sdk::prelude::*;
 use serde::{Serialize, Serializer};

@@ -3,29 +3,29 @@ use serde_json::value::RawValue;
 
 use crate::Expectation;
 
-/// Finds where in a case's text the expectation stands; everything else is kept as it is, down to the spacing.
+/// Locates the expectation in a case's text. Everything else is kept unchanged, including the spacing.
 #[derive(Deserialize)]
 struct Place<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     expect: Option<&'a RawValue>,
 }
 
-/// Unlike a plain `Option`, tells `null` from what is not there.
+/// Unlike a plain `Option`, distinguishes `null` from a missing field.
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&'a RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A case's text with another expectation in the place of its own, or behind all other fields if it has none.
+/// Returns a case's text with its expectation replaced, or added after all other fields if it has none.
 pub(crate) fn with_expectation(text: &str, expectation: &Expectation) -> Result<String, serde_json::Error> {
     let place: Place<'_> = serde_json::from_str(text)?;
     let pretty = serde_json::to_string_pretty(expectation)?.replace('\n', "\n  ");
     if let Some(expect) = place.expect {
-        // The raw value borrows from the text, so its address tells where in the text it starts.
+        // The raw value borrows from the text, so its address shows where in the text it starts.
         let start = expect.get().as_ptr() as usize - text.as_ptr() as usize;
         let (before, rest) = text.split_at(start);
         return Ok(format!("{before}{pretty}{}", &rest[expect.get().len()..]));
     }
-    // A case is an object with an event at least, so the last character is its end and a comma is right.
+    // A case is an object with at least an event, so the last character closes it and a comma is needed.
     let object = text.trim_end();
     let fields = object.strip_suffix('}').unwrap_or(object).trim_end();
     Ok(format!("{fields},\n  \"expect\": {pretty}\n}}\n"))

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use crate::{CaseReport, Suite};
 
-/// Whether `BELFRY_UPDATE=1` asks to accept what comes out.
+/// Returns whether `BELFRY_UPDATE=1` is set, which accepts the actual results.
 pub fn update_requested() -> bool {
     env::var_os("BELFRY_UPDATE").is_some_and(|value| value == "1")
 }
 
-/// Run all cases of a folder against a component, for `cargo test`:
+/// Runs all cases of a folder against a component, for `cargo test`:
 ///
 /// ```ignore
 /// #[test]
@@ -18,11 +18,11 @@ pub fn update_requested() -> bool {
 /// }
 /// ```
 ///
-/// With `BELFRY_UPDATE=1` the cases are rewritten to expect what came out.
+/// With `BELFRY_UPDATE=1` the cases are rewritten to expect the actual results.
 ///
 /// # Panics
 ///
-/// With the whole report, if the component is not taken, there are no cases, or one of them fails.
+/// Panics with the whole report if the component is refused, there are no cases, or a case fails.
 #[track_caller]
 pub fn assert_cases(component: &[u8], directory: &Path) {
     let suite = Suite::load(component).unwrap_or_else(|error| panic!("the component cannot be tested: {error}"));
@@ -36,8 +36,8 @@ pub fn assert_cases(component: &[u8], directory: &Path) {
 fn summary(reports: &[CaseReport], failures: usize) -> String {
     let mut text = format!("{failures} of {} cases failed\n", reports.len());
     for report in reports {
-        writeln!(text, "{report}").expect("a string takes everything");
+        writeln!(text, "{report}").expect("writing to a string never fails");
     }
-    text.push_str("if what came out is right, accept it with BELFRY_UPDATE=1");
+    text.push_str("if the results are right, accept them with BELFRY_UPDATE=1");
     text
 }

@@ -4,28 +4,28 @@ use std::path::{Path, PathBuf};
 
 use crate::case_file::case_name;
 
-/// Why there are no cases to run. Running none must not look like success.
+/// The reason why there are no cases to run. Running no cases must not look like success.
 #[derive(Debug, thiserror::Error)]
 pub enum CasesError {
     /// The folder cannot be read.
-    #[error("cannot read the cases in {0}: {1}; give the folder that holds them")]
+    #[error("cannot read the cases in {0}: {1}; specify the folder that contains them")]
     Unreadable(PathBuf, io::Error),
-    /// The folder has none.
+    /// The folder contains no cases.
     #[error("no cases in {0}; write one as NAME.json directly in that folder")]
     Empty(PathBuf),
-    /// The filter leaves none.
-    #[error("no case in {directory} has {filter:?} in its name; there are: {names}")]
+    /// No case matches the filter.
+    #[error("no case in {directory} has {filter:?} in its name; the cases are: {names}")]
     Filtered {
         /// The folder.
         directory: PathBuf,
-        /// What the names were searched for.
+        /// The text that a name must contain.
         filter: String,
-        /// The names.
+        /// The names of all cases.
         names: String,
     },
 }
 
-/// The case files directly in a folder, by name; of those, the ones whose name contains `filter`.
+/// Returns the case files directly in a folder, sorted by name, whose names contain `filter`.
 pub(crate) fn case_files(directory: &Path, filter: Option<&str>) -> Result<Vec<PathBuf>, CasesError> {
     let unreadable = |error| CasesError::Unreadable(directory.to_owned(), error);
     let mut files = Vec::new();

@@ -9,24 +9,24 @@ use serde_json::value::RawValue;
 
 use crate::Expectation;
 
-/// Why a case cannot be run. That is never the rule's fault.
+/// The reason why a case cannot be run. It is never the rule's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseError {
     /// A file is missing or not readable.
     #[error("cannot read {0}: {1}; an event's path is relative to the case's folder")]
     Unreadable(PathBuf, io::Error),
-    /// The accepted case cannot be kept.
+    /// The updated case cannot be written.
     #[error("cannot write {0}: {1}; make it writable, or run without updating")]
     Unwritable(PathBuf, io::Error),
     /// The file is not a case.
     #[error("{0} is not a case: {1}; a case has `event`, `config` and `expect`")]
     NotACase(PathBuf, serde_json::Error),
-    /// The event is neither an envelope nor the path of one.
+    /// The event is neither a valid envelope nor the path of one.
     #[error("{0}: the host refuses this event: {1}; correct the event")]
     Malformed(PathBuf, Malformed),
-    /// The rule never sees events of this type.
+    /// The rule does not subscribe to events of this type.
     #[error(
-        "{path}: the rule does not subscribe to {event_type}, so the host would never offer it; it subscribes to {wanted}"
+        "{path}: the rule does not subscribe to {event_type}, so the host would never pass it on; it subscribes to {wanted}"
     )]
     NotSubscribed {
         /// The case.
@@ -39,18 +39,18 @@ pub enum CaseError {
     /// The rule or the host refuses the configuration.
     #[error("{0}: the configuration is refused: {1}; correct `config`")]
     Configuration(PathBuf, String),
-    /// There is nothing to compare with.
-    #[error("{0} has no `expect`; write one, or accept what comes out with --update or BELFRY_UPDATE=1")]
+    /// The case has no expectation to compare with.
+    #[error("{0} has no `expect`; write one, or accept the result with --update or BELFRY_UPDATE=1")]
     NothingExpected(PathBuf),
 }
 
-/// A case, read and checked as far as that is possible without the rule.
+/// A case, parsed and checked as far as that is possible without the rule.
 pub(crate) struct Case {
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) event: Event,
     pub(crate) config: JsonObject,
     pub(crate) expect: Option<Expectation>,
-    /// The file's text, for accepting what came out.
+    /// The file's text, needed to update the expectation.
     pub(crate) text: String,
 }
 
@@ -82,7 +82,7 @@ impl Case {
     }
 }
 
-/// The name under which a case is reported: its file's without the ending.
+/// Returns the name under which a case is reported: its file name without the extension.
 pub(crate) fn case_name(path: &Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
@@ -104,7 +104,7 @@ mod tests {
 
     fn error(text: &str) -> String {
         match serde_json::from_str::<CaseFile<'_>>(text) {
-            Ok(_) => panic!("{text} was taken"),
+            Ok(_) => panic!("{text} was accepted"),
             Err(error) => error.to_string(),
         }
     }

@@ -6,21 +6,21 @@ use crate::json::Inner;
 use crate::visible::visible;
 use crate::{Expectation, Json};
 
-/// The most characters of a value that a report shows.
+/// Maximum number of characters of a value that a report shows.
 const MAX_SHOWN: usize = 160;
-/// How much of two long texts is shown before they part.
+/// Number of characters of two long texts that are shown before the point where they differ.
 const SHOWN_BEFORE: usize = 20;
 
-/// A place where what came out is not what was expected.
+/// A difference between the expected and the actual result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// The place, such as `notifications[0].payload.message`.
+    /// The path of the value, such as `notifications[0].payload.message`.
     pub path: String,
-    /// What should be there; nothing if none.
+    /// The expected value; `None` if there should be none.
     pub expected: Option<Json>,
-    /// What is there; nothing if none.
+    /// The actual value; `None` if there is none.
     pub got: Option<Json>,
-    /// Why it came to that, where it is known.
+    /// The reason for the actual result, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -37,7 +37,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All differences between what was expected and what came out. `note` says why it came out like that.
+/// Returns all differences between the expected and the actual result. `note` is the reason for the actual result.
 pub(crate) fn differences(expected: &Expectation, got: &Expectation, note: Option<&str>) -> Vec<Difference> {
     let mut found = Vec::new();
     match (expected, got) {
@@ -65,7 +65,7 @@ fn different(path: &str, expected: Json, got: Json) -> Difference {
     Difference { path: path.to_owned(), expected: Some(expected), got: Some(got), note: None }
 }
 
-/// Walk two values side by side. The order of an object's fields does not count; numbers are compared by value.
+/// Compares two values recursively. The order of an object's fields does not count; numbers are compared by value.
 fn compare(path: &str, expected: &Json, got: &Json, found: &mut Vec<Difference>) {
     if expected == got {
         return;
@@ -111,7 +111,7 @@ fn shown(value: Option<&Json>) -> String {
     }
 }
 
-/// Long texts are shown from shortly before the place where they part.
+/// Returns two texts as a report shows them: long texts from shortly before the point where they differ.
 fn long_texts(expected: &str, got: &str) -> (String, String) {
     let common = expected.chars().zip(got.chars()).take_while(|(one, other)| one == other).count();
     let longest = expected.chars().count().max(got.chars().count());

@@ -5,28 +5,28 @@ use serde_json::value::RawValue;
 
 use crate::Json;
 
-/// What a case expects of a rule; also the words for what a rule really did.
+/// The result that a case expects of a rule; also represents the actual result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expectation {
-    /// These notifications, in this order. None at all is an answer too.
+    /// These notifications, in this order. The list may be empty.
     Notifications(Vec<ExpectedNotification>),
-    /// The rule cannot make sense of the event.
+    /// The rule rejects the event.
     Rejection(ExpectedRejection),
-    /// The rule fails in this way.
+    /// The rule fails with this outcome.
     #[serde(deserialize_with = "failure")]
     Outcome(Outcome),
 }
 
-/// A rejection. Its reason is for people and not compared.
+/// A rejection. Its reason is for people and is not compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectedRejection {
-    /// In kebab-case.
+    /// The code, in kebab-case.
     pub code: String,
 }
 
-/// A notification. What has its default is left out when it is written.
+/// A notification. Fields with their default value are omitted when it is serialized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
@@ -39,14 +39,14 @@ pub struct ExpectedNotification {
     pub key: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub action_required: bool,
-    /// RFC 3339 in UTC; other zones are converted when it is read.
+    /// RFC 3339 in UTC; other zones are converted when it is parsed.
     #[serde(default, deserialize_with = "instant", skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_id: Option<String>,
-    /// As `deadline`.
+    /// Has the same format as `deadline`.
     #[serde(default, deserialize_with = "instant", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
     #[serde(deserialize_with = "object")]
@@ -54,7 +54,7 @@ pub struct ExpectedNotification {
 }
 
 impl Expectation {
-    /// The word of the common vocabulary for it.
+    /// Returns the outcome.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Notifications(_) => Outcome::Notifications,
@@ -65,7 +65,7 @@ impl Expectation {
 }
 
 impl ExpectedNotification {
-    /// All fields, defaults too, so that a difference names what the rule really said.
+    /// Returns all fields, including defaults, so that a difference shows the rule's actual value.
     pub(crate) fn in_full(&self) -> Json {
         #[derive(Serialize)]
         struct InFull<'a> {
@@ -120,11 +120,11 @@ fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> 
     if json.get().starts_with('{') {
         serde_json::from_str(json.get()).map_err(D::Error::custom)
     } else {
-        Err(D::Error::custom("a payload is a JSON object"))
+        Err(D::Error::custom("a payload must be a JSON object"))
     }
 }
 
-/// The contract allows any number here; one outside of the calendar is shown as it is.
+/// Formats a time. A number outside of the calendar is shown unchanged, since the contract allows any number.
 fn instant_text(ms: i64) -> String {
     format_instant_ms(ms).unwrap_or_else(|_| format!("{ms} ms since 1970"))
 }
@@ -136,14 +136,14 @@ fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 
 fn failure<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::Error> {
     match Outcome::deserialize(deserializer)? {
-        Outcome::Notifications => Err(D::Error::custom("expect `notifications` themselves, not the outcome")),
-        Outcome::Rejected => Err(D::Error::custom("expect a `rejection` with its code, not the outcome")),
+        Outcome::Notifications => Err(D::Error::custom("expect `notifications` instead of this outcome")),
+        Outcome::Rejected => Err(D::Error::custom("expect a `rejection` with its code instead of this outcome")),
         outcome @ (Outcome::Suspended
         | Outcome::Paused
         | Outcome::Malformed
         | Outcome::Conflict
         | Outcome::Undecodable) => {
-            Err(D::Error::custom(format!("`{outcome}` is said of events before any rule sees them")))
+            Err(D::Error::custom(format!("`{outcome}` applies to events before any rule sees them")))
         }
         outcome => Ok(outcome),
     }

@@ -5,12 +5,12 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// JSON that keeps its text: numbers have any number of digits. Two are equal if they say the same: the order of an
-/// object's fields does not count, and numbers are compared by their exact value.
+/// JSON that keeps its text, so numbers may have any number of digits. Two values are equal if they differ only in the
+/// order of an object's fields or in the notation of numbers and strings; numbers are compared by their exact value.
 #[derive(Clone, Debug)]
 pub struct Json(Box<RawValue>);
 
-/// What a value has within it.
+/// The contents of a value.
 pub(crate) enum Inner {
     Fields(Fields),
     Items(Vec<Json>),
@@ -18,17 +18,17 @@ pub(crate) enum Inner {
 }
 
 impl Json {
-    /// What a value is as JSON.
+    /// Serializes a value to JSON.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
-        Self(to_raw_value(value).expect("texts, numbers and lists are always JSON"))
+        Self(to_raw_value(value).expect("strings, numbers and lists always serialize to JSON"))
     }
 
-    /// The text without whitespace.
+    /// Returns the text without whitespace.
     pub(crate) fn text(&self) -> String {
         without_whitespace(self.0.get())
     }
 
-    /// What a string says.
+    /// Returns the value of a string; `None` for any other value.
     pub(crate) fn as_str(&self) -> Option<String> {
         serde_json::from_str(self.0.get()).ok()
     }
@@ -46,7 +46,7 @@ impl Json {
 
 impl PartialEq for Json {
     fn eq(&self, other: &Self) -> bool {
-        // Both are within the limits since they were read.
+        // Both were checked against the limits when they were parsed.
         canonical_json(&self.0) == canonical_json(&other.0)
     }
 }
@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// Part by part, so that a serializer can lay it out.
+/// Serializes the value part by part, so that a serializer can format it.
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.inner() {
@@ -70,7 +70,7 @@ impl Serialize for Json {
     }
 }
 
-/// An object's fields in the order of the text. Of a name that occurs twice the last value counts.
+/// An object's fields in the order of the text. If a name occurs twice, the last value counts.
 pub(crate) struct Fields(Vec<(String, Json)>);
 
 impl Fields {

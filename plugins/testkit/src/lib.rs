@@ -10,17 +10,17 @@
 //! }
 //! ```
 //!
-//! - `event` is an envelope, or the path of a file that holds one, relative to the case's folder. Keep such files in a
-//!   folder of their own: every `.json` directly in the cases' folder is taken for a case.
+//! - `event` is an envelope, or the path of a file that contains one, relative to the case's folder. Keep such files in
+//!   a separate folder: every `.json` file directly in the folder of the cases is a case.
 //! - `config` is the release's configuration; without it the rule has its defaults.
-//! - `expect` is one of `{"notifications": […]}`, `{"rejection": {"code": "…"}}` and `{"outcome": "timed-out"}`. The
-//!   names are the contract's in snake_case, the payload is an object, `deadline` and `expires_at` are RFC 3339, and what
-//!   has its default (an empty `key`, no action, nulls) may be left out. Numbers are compared by their exact value: `1` is
-//!   `1.0`.
+//! - `expect` is one of `{"notifications": […]}`, `{"rejection": {"code": "…"}}` and `{"outcome": "timed-out"}`. Names
+//!   are those of the contract in snake_case, the payload is an object, and `deadline` and `expires_at` are RFC 3339.
+//!   Fields with their default (an empty `key`, no action, nulls) may be omitted. Numbers are compared by their exact
+//!   value: `1` equals `1.0`.
 //!
-//! Names that are not known are errors, so that a misspelt one cannot make a case pass. `belfry plugin test` runs the
-//! cases of a component; [`assert_cases`] runs the same ones under `cargo test`. To accept what came out, give
-//! `--update` or set `BELFRY_UPDATE=1`.
+//! Unknown names are errors, so that a misspelt name cannot make a case pass. `belfry plugin test` runs the cases of a
+//! component; [`assert_cases`] runs the same cases under `cargo test`. To accept the actual results, pass `--update` or
+//! set `BELFRY_UPDATE=1`.
 
 mod accept;
 mod assert;

@@ -4,40 +4,40 @@ use belfry_model::Outcome;
 use belfry_sandbox::Timings;
 use serde::{Serialize, Serializer};
 
-/// What one event costs a rule, measured over many calls in fresh instances.
+/// The cost of one event for a rule, measured over many calls in fresh instances.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
     /// The case's name.
     pub name: String,
-    /// How the last call ended.
+    /// The outcome of the last call.
     pub outcome: Outcome,
-    /// How many calls were measured.
+    /// The number of measured calls.
     pub iterations: usize,
-    /// From instantiation until the instance is gone.
+    /// Time from instantiation until the instance is dropped.
     pub total: Percentiles,
-    /// Making the instance.
+    /// Time to create the instance.
     pub instantiate: Percentiles,
-    /// Lowering the event, running the rule, lifting its answer.
+    /// Time to lower the event, run the rule and lift its answer.
     pub call: Percentiles,
-    /// Taking the instance down.
+    /// Time to drop the instance.
     pub drop: Percentiles,
-    /// The most memory that the rule had in the end of a call, in bytes.
+    /// Maximum memory of the rule at the end of a call, in bytes.
     pub memory_bytes: usize,
 }
 
-/// Half of the calls, and all but one in a hundred, took at most so long. Serialised in microseconds.
+/// Percentiles of the duration of a call. Serialized in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Percentiles {
-    /// The median.
+    /// The median: half of the calls took at most this duration.
     #[serde(rename = "p50_us", serialize_with = "microseconds")]
     pub p50: Duration,
-    /// The 99th percentile.
+    /// The 99th percentile: all but one in a hundred calls took at most this duration.
     #[serde(rename = "p99_us", serialize_with = "microseconds")]
     pub p99: Duration,
 }
 
 impl Measurement {
-    /// Sum up what was measured, which must be at least one call.
+    /// Summarizes the timings of at least one call.
     pub(crate) fn of(name: String, outcome: Outcome, timings: &[Timings]) -> Self {
         let percentiles = |part: fn(&Timings) -> Duration| Percentiles::of(timings.iter().map(part).collect());
         Self {
@@ -54,7 +54,7 @@ impl Measurement {
 }
 
 impl Percentiles {
-    /// By nearest rank: each is a duration that was really measured.
+    /// Computes the percentiles by nearest rank, so that each is a duration that was actually measured.
     fn of(mut durations: Vec<Duration>) -> Self {
         durations.sort_unstable();
         let rank = |percent: usize| {

@@ -6,39 +6,39 @@ use belfry_sandbox::LogLine;
 use crate::Difference;
 use crate::visible::visible;
 
-/// What became of a case.
+/// The result of a case.
 #[derive(Clone, Debug)]
 pub struct CaseReport {
-    /// Its file's name without the ending.
+    /// The name of its file without the extension.
     pub name: String,
-    /// How long it took, reading the files included.
+    /// How long it took, including reading the files.
     pub duration: Duration,
-    /// Whether it went well.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What the rule wrote.
+    /// The log lines of the rule.
     pub log: Vec<LogLine>,
 }
 
-/// Whether a case went well.
+/// The verdict on a case.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// What came out is what was expected.
+    /// The actual result is the expected one.
     Passed,
-    /// It is not, in these places.
+    /// The actual result differs in these places.
     Failed(Vec<Difference>),
-    /// It was not, or nothing was expected; the file now expects what came out.
+    /// The actual result differed, or none was expected; the file now expects the actual result.
     Updated,
-    /// The case itself is wrong: nothing is said about the rule.
+    /// The case itself is invalid; this is no verdict on the rule.
     Broken(String),
 }
 
 impl Verdict {
-    /// True unless the case passed or was just accepted.
+    /// Returns true unless the case passed or was updated.
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Broken(_))
     }
 
-    /// The word for it.
+    /// Returns the name of the verdict.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -50,7 +50,7 @@ impl Verdict {
 }
 
 impl fmt::Display for CaseReport {
-    /// A line for the case; below it, where it failed, the differences and what the rule wrote.
+    /// Writes a line for the case. If it did not pass, the differences and the log lines of the rule follow.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = self.duration.as_secs_f64() * 1e3;
         write!(formatter, "{:<7} {} ({milliseconds:.1} ms)", self.verdict.as_str(), self.name)?;

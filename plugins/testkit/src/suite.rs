@@ -17,7 +17,7 @@ use crate::{
     CaseError, CaseReport, CasesError, Expectation, ExpectedNotification, ExpectedRejection, Measurement, Verdict,
 };
 
-/// The platform's categories, which are the host's unless it is configured otherwise.
+/// The platform's categories, which are the host's defaults.
 const CATEGORIES: [&str; 6] = [
     "batch_progress",
     "processing_results",
@@ -28,40 +28,40 @@ const CATEGORIES: [&str; 6] = [
 ];
 /// The topic of notifications, which counts towards a finished message's size.
 const TOPIC: &str = "huleedu.notification.teacher.requested.v1";
-/// The most calls before measuring, so that caches and pools are as in a host that has run for a while.
+/// Maximum number of calls before measuring, after which caches and pools are as in a host that has been running.
 const MAX_WARM_UP: usize = 100;
 
-/// Why a component cannot be tested.
+/// The reason why a component cannot be tested.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The sandbox does not start on this machine.
+    /// The sandbox cannot start on this machine.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// The host would not take the component.
+    /// The host would refuse the component.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
 }
 
-/// A component in the host's sandbox, with the host's limits, ready to be tried.
+/// A component in the host's sandbox with the host's limits, ready to run cases.
 pub struct Suite {
     projector: Projector,
 }
 
-/// A case with everything that the rule gets to see.
+/// A case with everything that the rule sees.
 struct Prepared {
     case: Case,
     configuration: Arc<Configuration>,
 }
 
-/// What came out of a case.
+/// The actual result of a case.
 struct Obtained {
     answer: Expectation,
-    /// Why, in the rule's or the sandbox's words, if it is not notifications.
+    /// The reason from the rule or the sandbox, if the result is not notifications.
     note: Option<String>,
 }
 
 impl Suite {
-    /// Load a component as a host with default settings would.
+    /// Loads a component as a host with default settings would.
     pub fn load(component: &[u8]) -> Result<Self, LoadError> {
         let sandbox = Sandbox::new(SandboxSettings {
             concurrency: 1,
@@ -74,12 +74,12 @@ impl Suite {
         Ok(Self { projector: sandbox.load(component)? })
     }
 
-    /// The loaded component.
+    /// Returns the loaded component.
     pub fn projector(&self) -> &Projector {
         &self.projector
     }
 
-    /// Run one case. With `update`, one that fails or expects nothing is rewritten to expect what came out.
+    /// Runs one case. With `update`, a case that fails or expects nothing is rewritten to expect the actual result.
     pub fn run_case(&self, path: &Path, update: bool) -> CaseReport {
         let began = Instant::now();
         let mut log = Vec::new();
@@ -87,13 +87,13 @@ impl Suite {
         CaseReport { name: case_name(path), duration: began.elapsed(), verdict, log }
     }
 
-    /// Run the cases of a folder whose names contain `filter`, by name. That there are none is an error.
+    /// Runs the cases of a folder whose names contain `filter`, sorted by name. Returns an error if there are none.
     pub fn run_dir(&self, directory: &Path, update: bool, filter: Option<&str>) -> Result<Vec<CaseReport>, CasesError> {
         Ok(case_files(directory, filter)?.iter().map(|path| self.run_case(path, update)).collect())
     }
 
-    /// Measure what a case's event costs, over `iterations` calls (at least one) in fresh instances. What the case
-    /// expects does not matter.
+    /// Measures the cost of a case's event over `iterations` calls (at least one) in fresh instances. The case's
+    /// expectation is ignored.
     pub fn measure_case(&self, path: &Path, iterations: usize) -> Result<Measurement, CaseError> {
         let Prepared { case, configuration } = self.prepare(path)?;
         let project = || self.projector.project(&configuration, &case.envelope, &case.event);
@@ -111,7 +111,8 @@ impl Suite {
         Ok(Measurement::of(case_name(path), outcome, &timings))
     }
 
-    /// Measure the cases of a folder as [`Suite::measure_case`] does; each gives a measurement or says why not.
+    /// Measures the cases of a folder as [`Suite::measure_case`] does. Each yields a measurement, or the reason why
+    /// there is none.
     pub fn measure_dir(
         &self,
         directory: &Path,
@@ -178,7 +179,7 @@ impl Suite {
         }
     }
 
-    /// The host refuses an answer whose finished messages would be too large.
+    /// Checks the size of the finished messages, since the host refuses an answer if one of them is too large.
     fn finish(&self, notifications: &[Notification], envelope: &Envelope) -> Result<(), belfry_model::Refusal> {
         let description = self.projector.description();
         let release = format!("{}@{}#1", description.name, description.version);

@@ -1,5 +1,5 @@
-//! Two releases of a rule that change places a thousand times while three replicas on PostgreSQL take events; against the
-//! same load while nothing changes.
+//! Two releases of a rule that alternate a thousand times while three replicas on PostgreSQL accept events; compared
+//! with the same load without changes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::figures::{Figures, millis, percentile};
 
-/// A thousand activations, twenty a second, under 500 events a second.
+/// A thousand activations, 20 per second, under 500 events per second.
 const TURNS: Turns = Turns {
     rounds: 4,
     activations: 250,
@@ -40,13 +40,13 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let (before, during) = (percentile(&mut quiet, 50), percentile(&mut changing, 50));
     let (events, releases) = (projected.values().sum::<u64>(), projected.len());
     figures.add(
-        "1,000 activations, 20 a second, three replicas",
+        "1,000 activations, 20 per second, three replicas",
         format!("{rate:.0} events/s, p99 {}", millis(during)),
-        format!("{:.2} × the quiet p99, {}", during.as_secs_f64() / before.as_secs_f64(), millis(before)),
+        format!("{:.2} × the p99 without changes, {}", during.as_secs_f64() / before.as_secs_f64(), millis(before)),
         "≤ 1.5 ×",
     );
     figures.add(
-        "told meanwhile, by the release that it names",
+        "events notified once, by the release that the notification names",
         format!("{events} of {events} events, by {releases} releases"),
         "none lost, none doubled",
         "all",

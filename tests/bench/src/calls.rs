@@ -1,4 +1,5 @@
-//! One event through the default rule: in a fresh instance, in a reused one, natively, and a rule that has nothing to say.
+//! One event through the default rule: in a fresh instance, in a reused one, and natively; and an event for which the
+//! rule returns nothing.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -106,7 +107,7 @@ fn reused(
     Ok(samples(once))
 }
 
-/// The same rule, compiled for this machine, with the same checks of its answer.
+/// Measures the same rule, compiled natively, with the same validation of its output.
 fn native(envelope: &Envelope, event: &Event) -> Vec<Duration> {
     let Event::BatchResultsReadyV1(batch) = event else { unreachable!("the sample is of this type") };
     let categories = ["processing_results".to_owned()];

@@ -1,5 +1,5 @@
-//! Kafka → project → PostgreSQL → Kafka: a backlog that waits on the topic, against the same rows inserted in the same
-//! groups and the same notifications produced, and nothing around it. Then the same backlog by two and three replicas.
+//! Kafka → project → PostgreSQL → Kafka: a backlog on a topic, compared with inserting the same rows in the same groups
+//! and producing the same notifications, and nothing else. Then the same backlog with two and three replicas.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::servers::{Servers, TEACHERS, event_bytes};
 
 const ROUNDS: usize = 3;
 const REPLICAS: [usize; 3] = [1, 2, 3];
-/// How long a backlog may take.
+/// Time limit for a backlog.
 const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -49,7 +49,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         let ours = median(rates);
         let what = match replicas {
             1 => format!("Kafka → rule → PostgreSQL → Kafka, backlog of {events}"),
-            replicas => format!("the same by {replicas} replicas on this machine"),
+            replicas => format!("the same with {replicas} replicas on this machine"),
         };
         let goal = if *replicas == 1 { "≥ 60 %" } else { "" };
         figures.add(&what, format!("{ours:.0} events/s"), format!("{} of {bare:.0}/s bare", percent(ours, bare)), goal);
@@ -57,7 +57,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// The events that wait.
+/// Writes the backlog.
 async fn fill_topic(servers: &Servers, topic: &str, events: u64) -> Result<()> {
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let producer = producer(&servers.kafka.bootstrap(), acknowledged.clone())?;
@@ -67,11 +67,11 @@ async fn fill_topic(servers: &Servers, topic: &str, events: u64) -> Result<()> {
     }
     producer.flush(Duration::from_secs(60))?;
     let bytes = event_bytes(0).len();
-    eprintln!("  {} events of {bytes} bytes wait on the topic", acknowledged.load(Ordering::Relaxed));
+    eprintln!("  {} events of {bytes} bytes are queued on the topic", acknowledged.load(Ordering::Relaxed));
     Ok(())
 }
 
-/// From the first commit to the last acknowledgement, by the database's clock.
+/// Returns the time from the first commit to the last acknowledgement, by the database's clock.
 async fn by_replicas(
     servers: &Servers,
     url: &str,
@@ -104,7 +104,7 @@ async fn by_replicas(
     let done = "SELECT (SELECT coalesce(sum(next_offset), 0)::bigint FROM belfry.consumer_position) >= $1 \
                    AND (SELECT position FROM belfry.relay WHERE sink = 'kafka') >= (SELECT last_value FROM belfry.outbox_id)";
     while !sqlx::query_scalar::<_, bool>(done).bind(events as i64).fetch_one(pool).await? {
-        ensure!(began.elapsed() < PATIENCE, "the backlog is not worked off after {PATIENCE:?}");
+        ensure!(began.elapsed() < PATIENCE, "the backlog is not processed after {PATIENCE:?}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
     for service in services {
@@ -126,7 +126,7 @@ struct Bare {
     produced: Duration,
 }
 
-/// A row of the log as a service wrote it.
+/// A row of the log, as a service wrote it.
 struct Entry {
     transaction: String,
     id: i64,
@@ -143,7 +143,7 @@ struct Entry {
     projections: Option<Vec<u8>>,
 }
 
-/// Write what a service wrote to another database, in the same groups; then produce the same notifications.
+/// Inserts the rows of a service into another database, in the same groups; then produces the same notifications.
 async fn bare_loop(servers: &Servers, written: &PgPool, events: u64) -> Result<Bare> {
     let entries = read(written).await?;
     let (_, pool) = servers.database().await?;
@@ -198,7 +198,7 @@ async fn read(pool: &PgPool) -> Result<Vec<Entry>> {
     rows.iter().map(entry).collect::<Result<_, sqlx::Error>>().context("the service's rows")
 }
 
-/// One group: the position, both tables of ids, the log.
+/// Inserts one group: the position, both tables of ids, the log.
 async fn insert(pool: &PgPool, group: &[Entry]) -> Result<()> {
     let (notifications, events): (Vec<&Entry>, Vec<&Entry>) =
         group.iter().partition(|entry| entry.source_event_id.is_some());

@@ -1,4 +1,5 @@
-//! 64 clients, each posting one event after another, against the same server storing events that no rule wants.
+//! 64 clients, each posting one event after another; compared with the same server storing events that no rule
+//! subscribes to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ const CLIENTS: usize = 64;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 
-/// What the clients of one round saw.
+/// The results of one round.
 struct Seen {
     per_second: u64,
     p99: Duration,
@@ -26,7 +27,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let service = BelfryProcess::start(directory.path()).await?;
     let address = service.http_address().to_owned();
     let next = Arc::new(AtomicU64::new(0));
-    // A type that nobody subscribes to: recorded, offered to nobody.
+    // A type without subscribers: the events are recorded, and no rule projects them.
     let stored = |text: String| text.replace("huleedu.ras.batch.results.ready.v1", "huleedu.nobody.cares.v1");
     round(&address, &next, |text| text).await?;
     let (mut projected, mut bare) = (Vec::new(), Vec::new());

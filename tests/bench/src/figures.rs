@@ -4,7 +4,7 @@ use std::time::Duration;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 
-/// What was measured, with what it is measured against.
+/// The measured figures, and what each is compared with.
 #[derive(Default)]
 pub(crate) struct Figures(Vec<[String; 4]>);
 
@@ -17,13 +17,13 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_header(["what", "figure", "against", "goal"]);
+        table.load_style(UTF8_FULL_CONDENSED).set_header(["measurement", "figure", "compared with", "goal"]);
         table.add_rows(&self.0);
         write!(formatter, "{table}")
     }
 }
 
-/// The value below which so many percent of the samples lie.
+/// Returns the value below which `percent` percent of the samples are.
 pub(crate) fn percentile<T: Copy + Ord>(samples: &mut [T], percent: usize) -> T {
     samples.sort_unstable();
     samples[(samples.len() - 1) * percent / 100]
@@ -41,7 +41,7 @@ pub(crate) fn percent(ours: f64, raw: f64) -> String {
     format!("{:.0} %", 100.0 * ours / raw)
 }
 
-/// The middle of the values.
+/// Returns the median.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

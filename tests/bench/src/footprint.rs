@@ -1,4 +1,4 @@
-//! What the service needs while nothing happens, after much happened, and until it is ready.
+//! The service's memory when idle and after many events, and its time from start to ready.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// Resident memory in units of 10^6 bytes.
+/// Returns the resident memory in units of 10^6 bytes.
 pub(crate) fn resident_mb(service: &BelfryProcess) -> Result<f64> {
     Ok(service.resident_memory()? as f64 / 1e6)
 }

@@ -1,5 +1,5 @@
-//! The most memory that a service takes with all limits at their defaults: clients that send large bodies, send theirs bit by
-//! bit, or do not read what they asked for, beside a catch-up over large events.
+//! Peak memory of a service with all limits at their defaults: clients send large bodies, send bodies byte by byte, or
+//! do not read the responses, while the service catches up with large events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,14 +20,14 @@ use crate::http::Connection;
 use crate::relay::{produce, producer};
 use crate::servers::Servers;
 
-/// Clients of each kind.
+/// Number of clients of each kind.
 const SENDING: u64 = 40;
 const DRIPPING: usize = 12;
 const NOT_READING: usize = 12;
-/// Events of about 0.9 MB: on the topic, and in a body.
+/// Number of events of about 0.9 MB: on the topic, and in a body.
 const BACKLOG: u64 = 2000;
 const IN_A_BODY: u64 = 15;
-/// The pause of a client that was refused.
+/// Pause of a client that was rejected.
 const AGAIN: Duration = Duration::from_millis(50);
 const NOT_READ_FOR: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -60,7 +60,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         clients.spawn(ask(service.http_address().to_owned()));
     }
     wait_for_backlog(&pool).await?;
-    ensure!(clients.try_join_next().is_none(), "a client gave up");
+    ensure!(clients.try_join_next().is_none(), "a client failed");
     clients.shutdown().await;
     let peak = service.peak_memory()? >> 20;
     service.terminate().await?;
@@ -68,15 +68,15 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let bodies = answered.load(Ordering::Relaxed);
     ensure!(bodies > 0, "no body was answered");
     figures.add(
-        &format!("memory, {clients} hostile clients and {BACKLOG} events of 0.9 MB from Kafka"),
-        format!("{peak} MiB resident at most"),
-        format!("{bodies} bodies of {IN_A_BODY} such events were answered meanwhile"),
+        &format!("memory, {clients} hostile clients alongside {BACKLOG} events of 0.9 MB from Kafka"),
+        format!("at most {peak} MiB resident"),
+        format!("{bodies} bodies of {IN_A_BODY} such events answered meanwhile"),
         "< 512 MiB",
     );
     Ok(())
 }
 
-/// An event that takes several times as much memory once it is parsed.
+/// Returns an event that takes several times as much memory once it is parsed.
 fn large(number: u64) -> Value {
     let mut event = results_ready(&Batch::number(number));
     event["data"]["padding"] = (0..9_500).map(|line| format!("{:>90}", line * (number + 1))).collect();
@@ -92,7 +92,7 @@ async fn fill_topic(servers: &Servers, topic: &str) -> Result<()> {
     Ok(producer.flush(Duration::from_secs(60))?)
 }
 
-/// Post large bodies, one after the other. Most are refused while there is no room for them.
+/// Posts large bodies, one after the other. Most are rejected while there is no room for them.
 async fn send(address: String, client: u64, answered: Arc<AtomicUsize>) -> Result<()> {
     for round in 1.. {
         let first = (client + 1) * 1_000_000 + round * IN_A_BODY;
@@ -101,7 +101,7 @@ async fn send(address: String, client: u64, answered: Arc<AtomicUsize>) -> Resul
             tokio::time::sleep(AGAIN).await;
             continue;
         };
-        // A refusal may come before all is sent, and the connection ends with it.
+        // A rejection may arrive before everything is sent, and closes the connection.
         if let Ok((200, _)) = connection.post("application/x-ndjson", body.as_bytes()).await {
             answered.fetch_add(1, Ordering::Relaxed);
         }
@@ -109,7 +109,7 @@ async fn send(address: String, client: u64, answered: Arc<AtomicUsize>) -> Resul
     Ok(())
 }
 
-/// Say that a large body comes, and send it a byte at a time, again and again.
+/// Announces a large body and sends it byte by byte, repeatedly.
 async fn drip(address: String) -> Result<()> {
     let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 15000000\r\n\r\n";
     loop {
@@ -123,11 +123,11 @@ async fn drip(address: String) -> Result<()> {
     }
 }
 
-/// Ask for all notifications, and read none.
+/// Requests all notifications and reads none.
 async fn ask(address: String) -> Result<()> {
     loop {
         let mut stream = TcpStream::connect(&address).await?;
-        // It may be closed already, to give way to another.
+        // The connection may be closed already, to make room for another.
         let _ = stream.write_all(b"GET /v1/feed?from=beginning HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         tokio::time::sleep(NOT_READ_FOR).await;
     }
@@ -137,7 +137,7 @@ async fn wait_for_backlog(pool: &PgPool) -> Result<()> {
     let began = Instant::now();
     let read = "SELECT coalesce(sum(next_offset), 0)::bigint FROM belfry.consumer_position";
     while sqlx::query_scalar::<_, i64>(read).fetch_one(pool).await? < BACKLOG as i64 {
-        ensure!(began.elapsed() < PATIENCE, "the backlog is not worked off after {PATIENCE:?}");
+        ensure!(began.elapsed() < PATIENCE, "the backlog is not processed after {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())

@@ -2,7 +2,7 @@ use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// A connection that costs next to nothing: on a small machine a comfortable client would be most of what is measured.
+/// A connection with minimal overhead: on a small machine, a full-featured client would dominate the measurement.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     address: String,
@@ -15,7 +15,7 @@ impl Connection {
         Ok(Self { stream: BufReader::with_capacity(64 << 10, stream), address: address.to_owned() })
     }
 
-    /// Post something; gives the status and the body.
+    /// Posts a body. Returns the response's status and body.
     pub(crate) async fn post(&mut self, kind: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
         let head = format!(
             "POST /v1/events HTTP/1.1\r\nhost: {}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
@@ -27,18 +27,18 @@ impl Connection {
         request.extend_from_slice(body);
         self.stream.write_all(&request).await?;
         let (status, length) = self.head().await?;
-        let mut body = vec![0; length.context("an answer without content-length")?];
+        let mut body = vec![0; length.context("a response without content-length")?];
         self.stream.read_exact(&mut body).await?;
         Ok((status, body))
     }
 
-    /// Listen to the feed from its beginning until `count` notifications have arrived.
+    /// Reads the feed from its beginning until `count` notifications have arrived.
     pub(crate) async fn listen(mut self, count: usize) -> Result<()> {
         let request = format!("GET /v1/feed?from=beginning HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
         self.stream.write_all(request.as_bytes()).await?;
         let (status, _) = self.head().await?;
         if status != 200 {
-            bail!("the feed answers {status}");
+            bail!("the feed answered with {status}");
         }
         let (mut seen, mut line) = (0, Vec::new());
         while seen < count {
@@ -46,7 +46,7 @@ impl Connection {
             if self.stream.read_until(b'\n', &mut line).await? == 0 {
                 bail!("the feed ended after {seen} of {count} notifications");
             }
-            // Other lines are chunks' sizes, ids and names.
+            // Other lines are chunk sizes, ids and event names.
             seen += usize::from(line.starts_with(b"data: {"));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What a replica on PostgreSQL, Kafka and Redis costs while nothing happens.
+//! The cost of an idle replica on PostgreSQL, Kafka and Redis.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::figures::Figures;
 use crate::footprint::resident_mb;
 
 const WATCHED: Duration = Duration::from_secs(60);
-/// What follows from the start and from the last event is over by then.
+/// Time until the effects of the start and of the last event are over.
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
@@ -38,12 +38,12 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     tokio::time::sleep(WATCHED).await;
     let (count, resident) = (statements(&postgres)? - before, resident_mb(&service)?);
     service.terminate().await?;
-    figures.add("idle, PostgreSQL and Kafka", format!("{count} statements a minute"), "", "≤ 12");
+    figures.add("idle replica with PostgreSQL, Kafka and Redis", format!("{count} statements per minute"), "", "≤ 12");
     figures.add("its memory", format!("{resident:.1} MB resident"), "", "≤ 60 MB");
     Ok(())
 }
 
-/// How many statements the server was asked for so far.
+/// Returns the number of statements that the server has received so far.
 fn statements(postgres: &Postgres) -> Result<usize> {
     let log = std::fs::read_to_string(postgres.log())?;
     let of_belfry = |line: &&str| line.contains("belfry@") && line.contains("LOG:  ");

@@ -1,10 +1,10 @@
-//! Light load: how long after its commit a notification is in a consumer's hands, and how long after its event was posted;
-//! against a bare commit followed by a bare produce.
+//! Light load: the time from a notification's commit to its receipt by a consumer, and the time from the post of its
+//! event; compared with a bare commit followed by a bare produce.
 //!
-//! The commit's time is the server's (`track_commit_timestamp`), taken just before the commit is written to disk; the
-//! arrival's is a librdkafka consumer's. So that figure holds the disk's part of the commit and the way from broker to
-//! consumer as well, and is an upper bound of commit → acknowledgement. The answer to the sender leaves when the commit is
-//! on disk: from there on, only the way to the consumer is too much.
+//! The time of the commit is the server's (`track_commit_timestamp`), taken just before the commit is written to disk;
+//! the time of receipt is that of a librdkafka consumer. So this figure includes the disk's part of the commit and the
+//! way from the broker to the consumer, and is an upper bound of commit → acknowledgement. The response to the sender
+//! is sent when the commit is on disk: a figure measured from there overestimates only by the way to the consumer.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,13 +25,13 @@ use crate::relay::producer_config;
 use crate::servers::{PARTITIONS, Servers, event_bytes, event_id};
 
 const ROUNDS: usize = 3;
-/// Events a second, and how many are posted in a round.
+/// Events per second, and number of events posted in a round.
 const RATES: [(u32, u64); 2] = [(20, 300), (200, 2000)];
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long an arrival may take.
+/// Time limit for an arrival.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Times of one kind.
+/// Quantiles of one kind of times.
 #[derive(Clone, Copy)]
 struct Quantiles {
     p50: Duration,
@@ -43,14 +43,14 @@ impl Quantiles {
         Self { p50: percentile(times, 50), p99: percentile(times, 99) }
     }
 
-    /// Of several rounds, the middle of each.
+    /// Returns the medians of several rounds.
     fn middle(rounds: &[Self]) -> Self {
         let of = |time: fn(&Self) -> Duration| percentile(&mut rounds.iter().map(time).collect::<Vec<_>>(), 50);
         Self { p50: of(|round| round.p50), p99: of(|round| round.p99) }
     }
 }
 
-/// What a round found.
+/// The results of a round.
 struct Light {
     from_commit: Quantiles,
     from_answer: Quantiles,
@@ -83,7 +83,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
             let light = watched.round(&mut connection, rate, events).await?;
             let floor = bare(&servers, &watched.pool, rate, events).await?;
             eprintln!(
-                "  {rate}/s, round {}: answered → consumer p50 {}, commit → consumer p50 {} p99 {}, bare p50 {} p99 {}",
+                "  {rate}/s, round {}: acknowledgement → receipt p50 {}, commit → receipt p50 {} p99 {}, bare p50 {} p99 {}",
                 round + 1,
                 millis(light.from_answer.p50),
                 millis(light.from_commit.p50),
@@ -101,14 +101,19 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         let floor = Quantiles::middle(&floors);
         let both = |quantiles: Quantiles| format!("p50 {}, p99 {}", millis(quantiles.p50), millis(quantiles.p99));
         let times = commit.p99.as_secs_f64() / floor.p99.as_secs_f64();
-        figures.add(&format!("{rate} events/s, answered → consumer"), both(answer), "", "p50 ≤ 2 ms");
         figures.add(
-            &format!("{rate} events/s, commit → consumer"),
+            &format!("{rate} events/s, acknowledgement → receipt by a consumer"),
+            both(answer),
+            "",
+            "p50 ≤ 2 ms",
+        );
+        figures.add(
+            &format!("{rate} events/s, commit → receipt by a consumer"),
             both(commit),
             format!("p99 {times:.1} × bare commit + produce: {}", both(floor)),
             "p99 ≤ 2 ×",
         );
-        figures.add(&format!("{rate} events/s, posted → consumer"), both(post), "", "");
+        figures.add(&format!("{rate} events/s, post → receipt by a consumer"), both(post), "", "");
     }
     let mut first = Vec::new();
     for _ in 0..ROUNDS {
@@ -120,13 +125,13 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     figures.add(
         "the first event after 60 s of silence",
         format!("{}, the slowest {}", millis(percentile(&mut first, 50)), millis(slowest)),
-        "commit → consumer",
+        "commit → receipt by a consumer",
         "no slower",
     );
     Ok(())
 }
 
-/// A service that is posted to, and who sees what comes out.
+/// A service under load, and the arrivals of its notifications at a consumer.
 struct Watched {
     pool: PgPool,
     arrivals: mpsc::UnboundedReceiver<(Uuid, SystemTime)>,
@@ -167,7 +172,7 @@ impl Watched {
             let committed = UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs());
             from_commit.push(at.duration_since(committed).unwrap_or_default());
             let (before, answered) = posted[&source];
-            // It may arrive before the answer does.
+            // The notification may arrive before the response.
             from_answer.push(at.duration_since(answered).unwrap_or_default());
             from_post.push(at.duration_since(before).unwrap_or_default());
         }
@@ -180,7 +185,7 @@ impl Watched {
     }
 }
 
-/// A consumer on a thread of its own: tells of each notification's source, and when it was in its hands.
+/// Runs a consumer on a separate thread, which reports each notification's source and time of receipt.
 fn consume(bootstrap: &str, topic: &str) -> Result<mpsc::UnboundedReceiver<(Uuid, SystemTime)>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
@@ -211,7 +216,8 @@ fn source_of(payload: &[u8]) -> Option<Uuid> {
     value["metadata"]["belfry"]["source_event_id"].as_str()?.parse().ok()
 }
 
-/// One row committed, then one record produced and acknowledged, as often and at the same rate: the sum of both quantiles.
+/// Commits one row, then produces one record and waits for its acknowledgement, `events` times at this rate. Returns
+/// the sums of both quantiles.
 async fn bare(servers: &Servers, pool: &PgPool, rate: u32, events: u64) -> Result<Quantiles> {
     sqlx::query("CREATE TABLE IF NOT EXISTS bare (id bigserial PRIMARY KEY, payload bytea NOT NULL)")
         .execute(pool)

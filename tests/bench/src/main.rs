@@ -1,8 +1,8 @@
 //! Measures Belfry against raw limits, in one run, so that each figure is a ratio on the same machine at the same time.
 //!
-//! Run it with `make bench`; `belfry-bench calls neighbour` chooses parts: calls, neighbour, stream, clients, footprint, replay on
-//! SQLite; activations, catch-up, latency, relay, submit, hostile, idle on PostgreSQL, Kafka and Redis. Every figure is the median of alternating
-//! rounds.
+//! Run it with `make bench`; `belfry-bench calls neighbour` chooses parts: calls, neighbour, stream, clients,
+//! footprint, replay on SQLite; activations, catch-up, latency, relay, submit, hostile, idle on PostgreSQL, Kafka and
+//! Redis. Every figure is the median of alternating rounds.
 
 mod activations;
 mod calls;
@@ -35,15 +35,15 @@ async fn main() -> Result<()> {
         calls::measure(&mut figures)?;
     }
     if wanted("neighbour") {
-        eprintln!("a rule beside one that misbehaves …");
+        eprintln!("a rule next to one that misbehaves …");
         neighbour::measure(&mut figures).await?;
     }
     if wanted("stream") {
-        eprintln!("a stream of events to the feed, against the same rows written bare …");
+        eprintln!("a stream of events to the feed, compared with the same rows written bare …");
         stream::measure(&mut figures).await?;
     }
     if wanted("clients") {
-        eprintln!("64 clients with single events, against storing alone …");
+        eprintln!("64 clients with single events, compared with storing alone …");
         clients::measure(&mut figures).await?;
     }
     if wanted("footprint") {
@@ -51,27 +51,27 @@ async fn main() -> Result<()> {
         footprint::measure(&mut figures).await?;
     }
     if wanted("replay") {
-        eprintln!("recorded events through a candidate, against projecting alone …");
+        eprintln!("recorded events through a candidate, compared with projecting alone …");
         replay::measure(&mut figures).await?;
     }
     if wanted("relay") {
-        eprintln!("the relay alone, against a bare loop …");
+        eprintln!("the relay alone, compared with a bare loop …");
         relay::measure(&mut figures).await?;
     }
     if wanted("catch-up") {
-        eprintln!("a backlog from Kafka to Kafka, against the same rows written and produced bare …");
+        eprintln!("a backlog from Kafka to Kafka, compared with the same rows written and produced bare …");
         catch_up::measure(&mut figures).await?;
     }
     if wanted("latency") {
-        eprintln!("light load, against a bare commit and a bare produce …");
+        eprintln!("light load, compared with a bare commit and a bare produce …");
         latency::measure(&mut figures).await?;
     }
     if wanted("submit") {
-        eprintln!("what belfry.submit adds to a transaction …");
+        eprintln!("the time that belfry.submit adds to a transaction …");
         submit::measure(&mut figures).await?;
     }
     if wanted("activations") {
-        eprintln!("releases that change places under load, against the same load …");
+        eprintln!("releases that alternate under load, compared with the same load …");
         activations::measure(&mut figures).await?;
     }
     if wanted("hostile") {

@@ -1,4 +1,4 @@
-//! How much a rule notices of another that misbehaves at every event.
+//! The effect on a rule of another rule that misbehaves at every event.
 
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     }
     if let Some((ratio, behaviour, quiet, disturbed)) = worst {
         figures.add(
-            "a neighbour's p99, worst of seven",
-            format!("{} beside {behaviour}", micros(disturbed)),
-            format!("{ratio:.1} × its quiet {}", micros(quiet)),
+            "p99 of a rule next to a misbehaving one, worst of seven",
+            format!("{} next to {behaviour}", micros(disturbed)),
+            format!("{ratio:.1} × the undisturbed p99, {}", micros(quiet)),
             "≤ 2 ×",
         );
     }

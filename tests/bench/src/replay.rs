@@ -1,4 +1,4 @@
-//! Recorded events through a candidate, against projecting the same events and nothing else around it.
+//! Replay of recorded events with a candidate, compared with parsing and projecting the same events alone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,10 +15,10 @@ use crate::figures::{Figures, median, percent};
 
 const EVENTS: u64 = 100_000;
 const LINES: u64 = 5000;
-/// One batch of so many has failures, of which the candidate makes something else.
+/// One batch in `FAILED` has failures, for which the candidate produces different notifications.
 const FAILED: u64 = 100;
 const ROUNDS: usize = 3;
-/// Events that are projected bare in a round.
+/// Number of events that are projected bare in a round.
 const BARE: u64 = 20_000;
 
 pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
@@ -41,13 +41,13 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let [active, recorded, bare] =
         [&mut against_active, &mut against_recorded, &mut bare].map(|rates| median(rates.as_mut_slice()));
     figures.add(
-        "replay of 100,000 events against what was recorded",
+        "replay of 100,000 events, compared with the recorded notifications",
         format!("{recorded:.0} events/s"),
         format!("{} of {bare:.0}/s, parsing and projecting on one thread", percent(recorded, bare)),
-        "≥ 15,000/s a core",
+        "≥ 15,000/s per core",
     );
     figures.add(
-        "  against the release that serves, projected again",
+        "  compared with the active release projected again",
         format!("{active:.0} events/s"),
         format!("{} of the same", percent(active, bare)),
         "",
@@ -60,7 +60,7 @@ fn batch(number: u64) -> Value {
     results_ready(&Batch { failed, ..Batch::number(number) })
 }
 
-/// Gives events a second. Differences that are not the planted ones are a failure.
+/// Runs a replay and returns its events per second. Fails on differences other than the planted ones.
 async fn replay(url: &str, arguments: &[&str], changed: u64) -> Result<f64> {
     let command = ["--url", url, "--output", "json", "replay", "teacher-results"];
     let ended = belfry(&[&command[..], arguments].concat()).await?;

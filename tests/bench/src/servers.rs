@@ -1,4 +1,4 @@
-//! The servers that a measurement runs on, and rows to measure with.
+//! The servers that a measurement runs on, and the rows to measure with.
 
 use anyhow::{Context, Result};
 use belfry_tests::servers::{Kafka, Postgres, Redis};
@@ -9,9 +9,9 @@ use sqlx::{PgPool, Row};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// Teachers in what is measured: keys, spread over the partitions.
+/// Number of teachers in the measured data, whose ids are keys that spread over the partitions.
 pub(crate) const TEACHERS: u32 = 200;
-/// As the platform's topics have it.
+/// Number of partitions, as in the platform's topics.
 pub(crate) const PARTITIONS: i32 = 4;
 
 /// PostgreSQL, Kafka and Redis for one measurement.
@@ -37,7 +37,7 @@ impl Servers {
         Ok(Self { postgres, kafka, redis, _directory: directory })
     }
 
-    /// A database with Belfry's schema, and a connection pool to it.
+    /// Creates a database with Belfry's schema, and a connection pool for it.
     pub(crate) async fn database(&self) -> Result<(String, PgPool)> {
         let url = self.postgres.create_database().await?.url;
         belfry_store::Store::open(&belfry_store::StoreSettings::new(url.as_str())).await?.close().await;
@@ -52,12 +52,12 @@ impl Servers {
     }
 }
 
-/// The id of the event with this number.
+/// Returns the id of the event with this number.
 pub(crate) fn event_id(number: u64) -> Uuid {
     Batch::number(number).event_id
 }
 
-/// An event of about 1.5 KB, as large as the platform's: a batch that went through every phase.
+/// Returns an event of about 1.5 KB, as large as the platform's: a batch that went through every phase.
 pub(crate) fn event_bytes(number: u64) -> Vec<u8> {
     let mut batch = Batch::number(number);
     batch.teacher = format!("teacher-{}", number % u64::from(TEACHERS));
@@ -73,7 +73,7 @@ pub(crate) fn event_bytes(number: u64) -> Vec<u8> {
     event.to_string().into_bytes()
 }
 
-/// Fill the log with notifications of about 1.5 KB.
+/// Fills the log with notifications of about 1.5 KB.
 pub(crate) async fn fill_log(pool: &PgPool, topic: &str, rows: i64) -> Result<()> {
     sqlx::query("SELECT belfry.extend_log(1000000, $1)").bind((rows / 1_000_000) as i32 + 2).execute(pool).await?;
     sqlx::query(
@@ -93,13 +93,13 @@ pub(crate) async fn fill_log(pool: &PgPool, topic: &str, rows: i64) -> Result<()
     .execute(pool)
     .await
     .context("cannot fill the log")?;
-    // What is measured is not the writing back of what was filled in.
+    // Writing back the inserted rows must not be part of the measurement.
     sqlx::query("VACUUM (ANALYZE) belfry.outbox").execute(pool).await?;
     sqlx::query("CHECKPOINT").execute(pool).await?;
     Ok(())
 }
 
-/// How far the sink `kafka` has been served.
+/// Returns the position of the sink `kafka`.
 pub(crate) async fn relay_position(pool: &PgPool) -> Result<i64> {
     let row = sqlx::query("SELECT position FROM belfry.relay WHERE sink = 'kafka'").fetch_one(pool).await?;
     Ok(row.try_get(0)?)

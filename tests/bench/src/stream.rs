@@ -1,4 +1,5 @@
-//! NDJSON → project → commit → feed, against the same rows written to SQLite by the same library in groups as large.
+//! NDJSON → project → commit → feed, compared with writing the same rows to SQLite with the same library in groups of
+//! the same size.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::http::Connection;
 const EVENTS: u64 = 20_000;
 const LINES: usize = 5000;
 const ROUNDS: usize = 3;
-/// Events in one transaction: with one notification each, the 500 entries that the service commits at once.
+/// Events per transaction: with one notification each, the 500 entries that the service commits at once.
 const GROUP: usize = 250;
 const ROWS: usize = 64;
 
@@ -60,7 +61,7 @@ async fn through_the_service(directory: &TempDir, round: u64) -> Result<Duration
     Ok(took)
 }
 
-/// A row of the log as the service wrote it.
+/// A row of the log, as the service wrote it.
 struct Entry {
     id: i64,
     event_id: Vec<u8>,
@@ -77,7 +78,7 @@ struct Entry {
     created_at_ms: i64,
 }
 
-/// Write what the service wrote into a new database with the same tables and settings, and nothing else around it.
+/// Writes the service's rows into a new database with the same tables and settings, and nothing else.
 async fn bare(directory: &TempDir) -> Result<Duration> {
     let mut written = options(directory, "belfry.db").read_only(true).connect().await?;
     let schema: Vec<String> = sqlx::query_scalar(

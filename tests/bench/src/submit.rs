@@ -1,4 +1,4 @@
-//! What `belfry.submit` adds to another service's transaction, while Belfry reads what was submitted.
+//! The time that `belfry.submit` adds to another service's transaction, while Belfry reads the submitted events.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::servers::{Servers, event_bytes};
 
 const TRANSACTIONS: u64 = 2000;
 const ROUNDS: u64 = 3;
-/// Clients of the service at the same time.
+/// Number of concurrent clients of the service.
 const CLIENTS: [u64; 2] = [1, 4];
 
 pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
@@ -42,7 +42,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         }
         let (with, without) = (percentile(&mut with, 50), percentile(&mut without, 50));
         figures.add(
-            &format!("belfry.submit in a transaction, {clients} clients"),
+            &format!("time that belfry.submit adds to a transaction, {clients} clients"),
             format!("{} more at p50", millis(with.saturating_sub(without))),
             format!("{} without", millis(without)),
             "< 1 ms",
@@ -52,7 +52,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// The middle of the transactions' times. With a number, each submits an event.
+/// Returns the median of the transactions' times. If `submits` is set, each submits an event, numbered from there.
 async fn round(url: &str, clients: u64, submits: Option<u64>) -> Result<Duration> {
     let mut running = Vec::new();
     for client in 0..clients {
@@ -84,7 +84,7 @@ async fn round(url: &str, clients: u64, submits: Option<u64>) -> Result<Duration
     Ok(percentile(&mut times, 50))
 }
 
-/// Belfry has fetched everything: a round without submissions has nothing beside it.
+/// Waits until Belfry has read everything, so that nothing runs alongside a round without submissions.
 async fn drained(pool: &PgPool) -> Result<()> {
     while sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM belfry.submitted)").fetch_one(pool).await? {
         tokio::time::sleep(Duration::from_millis(50)).await;

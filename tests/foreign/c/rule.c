@@ -1,12 +1,12 @@
-/* A rule in C without generated bindings: it says nothing about the events that it sees. The numbers are addresses and
-   lengths as the canonical ABI of the component model lays them out. */
+/* A rule in C without generated bindings: it returns no notifications. The numbers are addresses and lengths in the
+   layout of the component model's canonical ABI. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EXPORT(name) __attribute__((export_name("belfry:projector/projector@1.0.0#" name)))
 
-static const char NAME[] = "foreign-c", VERSION[] = "1.0.0", SUMMARY[] = "Listens in C.";
+static const char NAME[] = "foreign-c", VERSION[] = "1.0.0", SUMMARY[] = "Accepts events in C and returns no notifications.";
 static const char EVENT_TYPE[] = "huleedu.ras.batch.results.ready.v1";
 static uint32_t subscription[5], description[12], answer[4];
 

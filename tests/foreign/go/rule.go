@@ -1,5 +1,5 @@
-// A rule in Go without generated bindings: it says nothing about the events that it sees. The numbers are addresses and
-// lengths as the canonical ABI of the component model lays them out.
+// A rule in Go without generated bindings: it returns no notifications. The numbers are addresses and lengths in the
+// layout of the component model's canonical ABI.
 package main
 
 import "unsafe"
@@ -7,7 +7,7 @@ import "unsafe"
 const (
 	name      = "foreign-go"
 	version   = "1.0.0"
-	summary   = "Listens in Go."
+	summary   = "Accepts events in Go and returns no notifications."
 	eventType = "huleedu.ras.batch.results.ready.v1"
 )
 
@@ -15,7 +15,7 @@ var (
 	subscription [5]uint32
 	description  [12]uint32
 	answer       [4]uint32
-	// What the host puts here must not move or be collected while the call lasts; the instance does not outlive it.
+	// Memory that the host fills must not move or be collected during the call; the instance does not outlive it.
 	blocks [][]uint64
 )
 

@@ -1,6 +1,6 @@
 export const projector = {
   describe: () => ({
-    name: 'foreign-javascript', version: '1.0.0', summary: 'Says in JavaScript that results are ready.',
+    name: 'foreign-javascript', version: '1.0.0', summary: 'Notifies from JavaScript when results are ready.',
     subscriptions: [{ eventType: 'huleedu.ras.batch.results.ready.v1' }], config: [], requires: [],
   }),
   checkConfig() {},

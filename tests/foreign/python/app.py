@@ -7,7 +7,7 @@ from componentize_py_types import Err
 class Projector(exports.Projector):
     def describe(self):
         return t.Description(
-            name="foreign-python", version="1.0.0", summary="Says in Python that results are ready.",
+            name="foreign-python", version="1.0.0", summary="Notifies from Python when results are ready.",
             subscriptions=[t.Subscription(event_type="huleedu.ras.batch.results.ready.v1", subject=None)],
             config=[], requires=[])
 

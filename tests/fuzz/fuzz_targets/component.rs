@@ -1,4 +1,4 @@
-//! Any bytes as an uploaded component, up to the first event that it is given.
+//! Arbitrary bytes as an uploaded component, up to the first event that it projects.
 #![no_main]
 
 use std::fs;
@@ -12,7 +12,7 @@ use cpu_time::ProcessTime;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// What sound components need and hardly more, so that harmful ones end soon.
+/// Barely above the needs of sound components, so that harmful ones end soon.
 const LIMITS: Limits = Limits { memory_bytes: 8 << 20, table_elements: 2_000, deadline: Duration::from_millis(20) };
 
 static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
@@ -27,11 +27,11 @@ static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
     .expect("this machine runs the engine")
 });
 
-/// What one input may take. Of the processor, not by the clock, so that a busy machine is no finding; the largest seeds
-/// take less than two seconds under the fuzzer's instruments.
+/// Limit of processor time for one input. Not wall-clock time, so that a busy machine is not a finding; the largest
+/// seeds take less than two seconds under the fuzzer's instrumentation.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Components that take half a second to compile, so that few inputs should begin with them.
+/// Size from which components take half a second to compile, so that few inputs should begin with them.
 const LARGE_BYTES: usize = 16 << 10;
 
 /// Valid components, small ones first.
@@ -40,7 +40,7 @@ static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let entries = fs::read_dir(directory).expect("run.sh has put the seeds there");
     let paths = entries.map(|entry| entry.expect("a readable directory").path());
     let mut seeds: Vec<_> = paths.map(|path| fs::read(path).expect("a readable seed")).collect();
-    // No order of the directory's: an input must mean the same on another machine.
+    // The directory's order must not matter: an input must mean the same on another machine.
     seeds.sort_by(|one, other| one.len().cmp(&other.len()).then_with(|| one.cmp(other)));
     seeds
 });
@@ -59,15 +59,15 @@ fuzz_target!(|input: &[u8]| {
             check_description(projector.description());
             run(&projector);
         }
-        Err(refused) => assert!(!refused.detail.is_empty(), "nobody knows why: {refused:?}"),
+        Err(refused) => assert!(!refused.detail.is_empty(), "no reason given: {refused:?}"),
     }
     let took = began.elapsed();
-    assert!(took < PATIENCE, "took {took:?} of the processor");
+    assert!(took < PATIENCE, "took {took:?} of processor time");
 });
 
-/// All of WebAssembly begins with a zero byte: such an input is the component itself. Any other picks a seed by its
-/// first byte and changes single bytes of it, four bytes for each change: where (three) and to what. Lengths and
-/// indices remain right for the most part, so what comes after the preamble gets its share.
+/// Every WebAssembly binary begins with a zero byte: such input is the component itself. Other input picks a seed
+/// by its first byte and changes single bytes of it, with four bytes of input for each change: the offset (three) and
+/// the new value. Most lengths and indices stay valid, so the code that runs after the preamble is covered too.
 fn component(input: &[u8]) -> Vec<u8> {
     match input {
         [] | [0, ..] => input.to_vec(),
@@ -88,7 +88,7 @@ fn seed(number: u8) -> &'static [u8] {
     &seeds[usize::from(number) % seeds.len()]
 }
 
-/// The rules that the contract states, written down once more.
+/// Checks the rules that the contract states, implemented here a second time.
 fn check_description(description: &Description) {
     let Description { name, version, summary, subscriptions, config, requires } = description;
     let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -106,7 +106,7 @@ fn check_description(description: &Description) {
     assert!(requires.is_empty(), "{requires:?}");
 }
 
-/// What was admitted must be harmless when it runs, too. Whatever it answers is fine.
+/// Runs an admitted component, which must be harmless. Any result is fine.
 fn run(projector: &Projector) {
     let Ok(configuration) = projector.configure(&JsonObject::default()) else { return };
     let event = Event::from_envelope(&ENVELOPE).expect("the sample is an event");

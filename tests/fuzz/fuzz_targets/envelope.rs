@@ -1,4 +1,4 @@
-//! Any bytes as an event, as they come from Kafka and HTTP.
+//! Arbitrary bytes as an event, as they come from Kafka and HTTP.
 #![no_main]
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::{Deserializer, Value, json};
 
-/// Into the samples' data, around them, and what is no pointer at all.
+/// Pointers into the samples' data and around them, and one that is not a pointer.
 const POINTERS: [&str; 6] =
     ["", "/user_id", "/phase_results/spellcheck/status", "/rankings_summary/0/rank", "/~1", "user_id"];
 
@@ -23,8 +23,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// No JSON begins with a control character: such an input says by it which part of a sound envelope the rest is, so
-/// that what reads the parts gets its share. Any other input is the text itself.
+/// JSON never begins with a control character. Input that does selects with it the part of a valid envelope that
+/// the rest is, so that the code that parses the parts is covered. Other input is the text itself.
 fn text(input: &[u8]) -> Cow<'_, [u8]> {
     let (event_type, before, rest, after) = match input {
         [1, rest @ ..] => (BATCH_RESULTS_READY_V1, "", rest, ""),
@@ -46,43 +46,44 @@ fn check_accepted(bytes: &[u8], envelope: &Envelope) {
     if let Some(metadata) = &envelope.metadata {
         assert_eq!(whole["metadata"].as_object(), Some(metadata), "another reader sees other metadata");
     }
-    assert!(!envelope.event_type.contains('\0'), "the databases' text types end there");
+    assert!(!envelope.event_type.contains('\0'), "the databases' text types cannot hold U+0000");
     let time = format_instant_ms(envelope.occurred_at_ms).expect("a time that was read can be written");
-    assert_eq!(parse_instant_ms(&time), Ok(envelope.occurred_at_ms), "{time} is another time");
+    assert_eq!(parse_instant_ms(&time), Ok(envelope.occurred_at_ms), "{time} is parsed as another time");
     match Event::from_envelope(envelope) {
         Ok(Event::BatchResultsReadyV1(event)) => check_ids(&event.batch_id, &event.user_id),
         Ok(Event::BatchAssessmentCompletedV1(event)) => check_ids(&event.batch_id, &event.user_id),
         Ok(Event::Other) => {}
-        Err(malformed) => assert_eq!(malformed.event_id, Some(envelope.event_id), "the event is known by then"),
+        Err(malformed) => assert_eq!(malformed.event_id, Some(envelope.event_id), "the event's id is known by then"),
     }
-    // A foreign text as the pointer, too: projectors choose it.
+    // Arbitrary text as the pointer, too: projectors choose it.
     for pointer in POINTERS.into_iter().chain([envelope.event_type.as_str()]) {
         envelope.subject(Some(pointer));
     }
     envelope.subject(None);
 
-    // What tells a repetition from a conflict must not depend on how a producer writes its JSON.
+    // The distinction between a repetition and a conflict must not depend on how a producer formats its JSON.
     let again = rewritten(envelope);
     let again = Envelope::parse(again.as_bytes()).expect("the canonical form of an envelope is an envelope");
     assert_eq!(content_hash(&again), content_hash(envelope), "the same content has another hash");
 }
 
 fn check_ids(batch_id: &str, user_id: &str) {
-    assert!(!batch_id.contains('\0') && !user_id.contains('\0'), "the databases' text types end there");
+    assert!(!batch_id.contains('\0') && !user_id.contains('\0'), "the databases' text types cannot hold U+0000");
 }
 
 fn check_refused(bytes: &[u8], malformed: &Malformed) {
-    assert!(malformed.pointer.is_empty() || malformed.pointer.starts_with('/'), "no pointer: {malformed:?}");
+    assert!(malformed.pointer.is_empty() || malformed.pointer.starts_with('/'), "not a pointer: {malformed:?}");
     match malformed.outcome {
         Outcome::Malformed => {}
         Outcome::Undecodable => {
             assert!(serde_json::from_slice::<Value>(bytes).is_err(), "this is JSON: {malformed:?}");
         }
-        other => panic!("an outcome that no text has: {other}"),
+        other => panic!("not an outcome of parsing: {other}"),
     }
 }
 
-/// The text as another reader sees it. Without a limit on depth: the envelope adds a level to what a field may have.
+/// Parses the text like another reader. Without a limit on depth: the envelope adds a level to the depth allowed for a
+/// field.
 fn whole(bytes: &[u8]) -> serde_json::Result<Value> {
     let mut reader = Deserializer::from_slice(bytes);
     reader.disable_recursion_limit();
@@ -91,7 +92,7 @@ fn whole(bytes: &[u8]) -> serde_json::Result<Value> {
     Ok(value)
 }
 
-/// The same envelope in canonical form, but for the order of its own fields.
+/// Returns the same envelope in canonical form, except for the order of its own fields.
 fn rewritten(envelope: &Envelope) -> String {
     let canonical = |json: &str| {
         canonical_json(serde_json::from_str(json).expect("JSON")).expect("what was read is within the limits")

@@ -1,4 +1,4 @@
-//! Any answer of a projector, up to the messages that go out.
+//! Arbitrary output of a projector, up to the messages that are sent.
 #![no_main]
 
 use std::collections::HashSet;
@@ -27,7 +27,7 @@ struct Answer {
     notifications: Vec<Wish>,
 }
 
-/// A draft that has a fair chance to be accepted: plain noise would fail at the first check.
+/// A draft with a fair chance of being accepted: plain noise would fail the first check.
 #[derive(Arbitrary, Debug)]
 struct Wish {
     recipient: Text,
@@ -43,7 +43,7 @@ struct Wish {
     fault: u8,
 }
 
-/// Large texts from small inputs, to reach the limits on size.
+/// A large text from small input, to reach the limits on size.
 #[derive(Arbitrary, Debug)]
 struct Text {
     text: String,
@@ -76,10 +76,10 @@ enum Json {
     Null,
     Bool(bool),
     Integer(i64),
-    /// Digits that no machine word holds, to see that they keep their text.
+    /// More digits than a machine word holds, to check that they are kept verbatim.
     Decimal(u64, u64, i16),
     Text(Text),
-    /// Text in which everything is escaped.
+    /// Text in which every character is escaped.
     Escaped(String),
     Array(Vec<(Space, Json)>),
     Object(Vec<(Name, Json)>),
@@ -117,7 +117,7 @@ fuzz_target!(|answer: Answer| {
     };
     assert_eq!(notifications.len(), drafts.len(), "all or none");
     let ids: HashSet<_> = notifications.iter().map(|notification| notification.id).collect();
-    assert_eq!(ids.len(), notifications.len(), "somebody would not be told");
+    assert_eq!(ids.len(), notifications.len(), "two notifications have the same id");
     assert_eq!(accept(drafts.clone()).as_ref(), Ok(&notifications), "ids must be the same at every attempt");
 
     let settings = MessageSettings {
@@ -146,12 +146,12 @@ fn check_message(message: &Message, draft: &Draft, notification: &Notification) 
     assert_eq!(data["notification_type"], draft.notification_type);
     assert_eq!(data["batch_id"].as_str(), draft.batch_id.as_deref());
     let again = compact_object(&notification.payload, usize::MAX).expect("a compacted payload is JSON");
-    assert_eq!(again, notification.payload, "compacting left something to compact");
+    assert_eq!(again, notification.payload, "compacting again changes the payload");
 }
 
 fn draft(wish: &Wish) -> Draft {
     let priorities = [Priority::Low, Priority::Standard, Priority::High, Priority::Immediate, Priority::Critical];
-    // Each of these refuses the answer, so they must be rare.
+    // Each of these makes the output invalid, so they must be rare.
     let (category, not_before_ms, policies) = match wish.fault {
         1 => ("unknown", None, vec![]),
         2 => (CATEGORY, Some(0), vec![]),

@@ -1,4 +1,4 @@
-;; WebAssembly, but a module and no component: what compilers write before a component is made of it.
+;; A WebAssembly core module, not a component: the form that compilers write before it is turned into a component.
 (module
   (memory (export "memory") 1)
   (func (export "_start")))

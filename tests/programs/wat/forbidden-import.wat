@@ -1,6 +1,6 @@
-;; A rule like any other, but it wants to open connections. Its world is in forbidden-import.wit.
+;; A rule like any other, except that it opens connections. Its world is in forbidden-import.wit.
 (module
-  ;; Importing is enough to be refused; calling it keeps it from being left out as unused.
+  ;; The import is enough for a refusal; the call prevents it from being removed as unused.
   (import "wasi:sockets/tcp@0.2.0" "connect" (func $connect (param $port i32)))
 
   ;; 2 MiB, more than any event needs.
@@ -11,25 +11,26 @@
   (data (i32.const 32) "1.0.0")
   (data (i32.const 48) "test.hostile.v1")
   (data (i32.const 64) "Wants to open connections.")
-  ;; A list of one subscription: the event type's address and length; no subject (tag, address, length).
+  ;; A list of one subscription: address and length of the event type; no subject (tag, address, length).
   (data (i32.const 160) (i32 48 15  0 0 0))
-  ;; The description. An address and a length each for name, version, summary, subscriptions, config, requires.
+  ;; The description: an address and a length each for name, version, summary, subscriptions, config, requires.
   (data (i32.const 192) (i32 0 16  32 5  64 26  160 1  0 0  0 0))
 
   (func (export "belfry:projector/projector@1.0.0#describe") (result i32)
     (i32.const 192))
 
-  ;; Nothing is wrong: the bytes at 256 are zero, which is the tag of `ok`.
+  ;; No error: the bytes at 256 are zero, which is the tag of `ok`.
   (func (export "belfry:projector/projector@1.0.0#check-config") (result i32)
     (i32.const 256))
 
-  ;; Nobody needs to know: the bytes at 320 are zero, which is `ok` with an empty list.
+  ;; No notifications: the bytes at 320 are zero, which is `ok` with an empty list.
   (func (export "belfry:projector/projector@1.0.0#project") (param $event_and_context i32) (result i32)
     (call $connect (i32.const 25))
     (i32.const 320))
 
-  ;; Where the host puts the event: one block after the other, each at a multiple of 8. Nothing is ever given back, and
-  ;; the instance does not live long enough to notice. An event larger than the memory makes the host stop the call.
+  ;; Allocates the memory where the host puts the event: one block after the other, each at a multiple of 8. Memory is
+  ;; never freed, since the instance does not live long enough to need that. An event larger than the memory makes the
+  ;; host stop the call.
   (global $free (mut i32) (i32.const 1024))
   (func (export "cabi_realloc")
     (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32)

@@ -1,15 +1,15 @@
-;; A sound component that keeps another contract: one of a major version that does not exist yet.
+;; A valid component for another contract: a major version that does not exist yet.
 (component
   (core module $module
     (memory (export "memory") 1)
     (data (i32.const 0) "other-contract")
-    ;; What `describe` returns: the text's address and length.
+    ;; The result of `describe`: address and length of the text.
     (data (i32.const 16) (i32 0 14))
     (func (export "describe") (result i32)
       (i32.const 16)))
   (core instance $instance (instantiate $module))
 
-  ;; In this contract a rule describes itself by its name alone.
+  ;; In this contract the description of a rule is only its name.
   (func $describe (result string)
     (canon lift
       (core func $instance "describe")

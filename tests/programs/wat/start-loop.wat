@@ -1,6 +1,6 @@
-;; Never gets as far as being asked anything: starting it takes for ever.
+;; Never reaches its first call: instantiating it takes forever.
 ;;
-;; A host that limits only the calls to a rule, and not its start, hangs as soon as this is uploaded.
+;; A host that limits only the calls to a rule, but not its instantiation, hangs as soon as this is uploaded.
 (module
   (memory (export "memory") 1)
 
@@ -9,7 +9,7 @@
       (br $again)))
   (start $forever)
 
-  ;; The contract's functions are there, or it would be no rule.
+  ;; The functions of the contract exist; otherwise this would not be a rule.
   (func (export "belfry:projector/projector@1.0.0#describe") (result i32)
     unreachable)
   (func (export "belfry:projector/projector@1.0.0#check-config") (result i32)

@@ -1,4 +1,5 @@
-;; Takes table elements until there are no more: each is a pointer in the host, and no memory of the guest's own.
+;; Grows its table until the host refuses more elements. Each is a pointer in the host, and does not use the guest's
+;; memory.
 (module
   ;; 2 MiB, more than any event needs.
   (memory (export "memory") 32)
@@ -9,28 +10,29 @@
   (data (i32.const 32) "1.0.0")
   (data (i32.const 48) "test.hostile.v1")
   (data (i32.const 64) "Takes table elements until there are no more.")
-  ;; A list of one subscription: the event type's address and length; no subject (tag, address, length).
+  ;; A list of one subscription: address and length of the event type; no subject (tag, address, length).
   (data (i32.const 160) (i32 48 15  0 0 0))
-  ;; The description. An address and a length each for name, version, summary, subscriptions, config, requires.
+  ;; The description: an address and a length each for name, version, summary, subscriptions, config, requires.
   (data (i32.const 192) (i32 0 9  32 5  64 45  160 1  0 0  0 0))
 
   (func (export "belfry:projector/projector@1.0.0#describe") (result i32)
     (i32.const 192))
 
-  ;; Nothing is wrong: the bytes at 256 are zero, which is the tag of `ok`.
+  ;; No error: the bytes at 256 are zero, which is the tag of `ok`.
   (func (export "belfry:projector/projector@1.0.0#check-config") (result i32)
     (i32.const 256))
 
-  ;; A thousand elements more each time. Growing says -1 when it is refused; that ends the loop, and then the rule
-  ;; gives up as languages do.
+  ;; Grows the table by 1,000 elements each time. The instruction returns -1 when growth is refused; that ends the loop,
+  ;; and the rule aborts as languages do.
   (func (export "belfry:projector/projector@1.0.0#project") (param $event_and_context i32) (result i32)
     (loop $again
       (br_if $again
         (i32.ne (table.grow $hog (ref.null func) (i32.const 1000)) (i32.const -1))))
     unreachable)
 
-  ;; Where the host puts the event: one block after the other, each at a multiple of 8. Nothing is ever given back, and
-  ;; the instance does not live long enough to notice. An event larger than the memory makes the host stop the call.
+  ;; Allocates the memory where the host puts the event: one block after the other, each at a multiple of 8. Memory is
+  ;; never freed, since the instance does not live long enough to need that. An event larger than the memory makes the
+  ;; host stop the call.
   (global $free (mut i32) (i32.const 1024))
   (func (export "cabi_realloc")
     (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32)

@@ -29,7 +29,7 @@ async fn run() -> Result<()> {
                 kafka: port("KAFKA_PORT")?,
                 redis: port("REDIS_PORT")?,
             };
-            // Nothing else goes there: a shell evaluates it.
+            // Nothing else goes to standard output: a shell evaluates it.
             print!("{}", start(&directory, ports, say).await?.exports());
             Ok(())
         }
@@ -39,11 +39,11 @@ async fn run() -> Result<()> {
 }
 
 fn port(name: &str) -> Result<Option<u16>> {
-    let parse = |text: String| text.parse().with_context(|| format!("{name}={text} is no port"));
+    let parse = |text: String| text.parse().with_context(|| format!("{name}={text} is not a port number"));
     setting(name).map(parse).transpose()
 }
 
-/// Make hands over what is not set as empty.
+/// Returns a variable's value. Make passes an unset variable as an empty one.
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,7 +1,7 @@
 //! Many rounds of faults under load: `make soak FAULT=name|all ROUNDS=… MINUTES=… SEED=…`.
 //!
-//! Each round appends its verdict to a file. What stands there is not run again, so a soak that was ended goes on where it
-//! was.
+//! Each round appends its verdict to a file. Rounds in that file are not run again, so a soak that was stopped
+//! continues where it left off.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use belfry_tests::soak::{Arena, Fault, Length, Results, Stage, Verdict, round};
 
-/// Rounds in one cluster; then the checker's memory and the log begin anew.
+/// Rounds per cluster; the next cluster starts with an empty log and an empty checker.
 const ROUNDS_PER_CLUSTER: u64 = 25;
-/// A verdict is bad.
+/// Exit code if a verdict is bad.
 const BAD: u8 = 3;
 
 struct Wanted {
@@ -45,10 +45,7 @@ async fn main() -> Result<ExitCode> {
 }
 
 fn wanted() -> Result<Wanted> {
-    ensure!(
-        std::env::args().len() == 1,
-        "takes no arguments: say what is wanted with FAULT, ROUNDS, MINUTES, SEED, RESULTS"
-    );
+    ensure!(std::env::args().len() == 1, "takes no arguments: set the variables FAULT, ROUNDS, MINUTES, SEED, RESULTS");
     let fault = std::env::var("FAULT").unwrap_or_else(|_| "all".into());
     let faults = if fault == "all" { Fault::ALL.to_vec() } else { vec![fault.parse()?] };
     let results = std::env::var("RESULTS").unwrap_or_else(|_| "soak-results.jsonl".into());
@@ -68,7 +65,7 @@ fn number(name: &str, default: u64) -> Result<u64> {
     }
 }
 
-/// The next round of a fault, unless there were enough or they took long enough.
+/// Returns the number of a fault's next round; `None` after enough rounds or enough time.
 fn next_round(wanted: &Wanted, fault: Fault) -> Result<Option<u64>> {
     let (rounds, seconds, _) = wanted.results.of(fault, wanted.seed)?;
     Ok((rounds < wanted.rounds && seconds < wanted.seconds).then_some(rounds + 1))
@@ -76,7 +73,7 @@ fn next_round(wanted: &Wanted, fault: Fault) -> Result<Option<u64>> {
 
 async fn run_cluster(wanted: &Wanted, stage: &Arc<Stage>, fault: Fault, first: u64) -> Result<()> {
     let run = format!("{fault}-{}-{first}", wanted.seed);
-    // A soak that goes on where it was ended must not find names of its own.
+    // The process id keeps a soak that continues from reusing the names of its earlier run.
     let run = format!("{run}-{}", std::process::id());
     let mut arena = Arena::open(stage.clone(), &run, wanted.seed.wrapping_mul(31).wrapping_add(first)).await?;
     for number in first..first + ROUNDS_PER_CLUSTER {
@@ -92,7 +89,7 @@ async fn run_cluster(wanted: &Wanted, stage: &Arc<Stage>, fault: Fault, first: u
         eprintln!("{fault} round {number} ({seconds:.0} s): {verdict}");
         wanted.results.append(fault, wanted.seed, number, seconds, &verdict)?;
         if failed {
-            // What the cluster is like now nobody knows.
+            // The state of the cluster is unknown now.
             return Ok(());
         }
     }

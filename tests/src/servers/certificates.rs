@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-/// An authority, and a certificate that it signed for a server on this machine, in PEM files.
+/// A certificate authority, and a certificate that it signed for a server on this machine, in PEM files.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     authority: PathBuf,
@@ -13,12 +13,12 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Make them in this directory, for `localhost` and 127.0.0.1.
+    /// Creates them in this directory, for `localhost` and 127.0.0.1.
     ///
     /// # Errors
-    /// If the files cannot be written.
+    /// Returns an error if the files cannot be written.
     pub fn make(directory: &Path) -> Result<Self> {
-        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
 
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, "Belfry's tests");
@@ -46,22 +46,22 @@ impl Certificates {
         })
     }
 
-    /// The authority's certificate: what clients trust.
+    /// Returns the path of the authority's certificate, which clients trust.
     pub fn authority(&self) -> &Path {
         &self.authority
     }
 
-    /// The server's certificate.
+    /// Returns the path of the server's certificate.
     pub fn certificate(&self) -> &Path {
         &self.certificate
     }
 
-    /// The server's key.
+    /// Returns the path of the server's private key.
     pub fn key(&self) -> &Path {
         &self.key
     }
 
-    /// Key and certificate in one file, as Kafka wants them.
+    /// Returns the path of the file with both key and certificate, as Kafka requires.
     pub fn key_and_certificate(&self) -> &Path {
         &self.key_and_certificate
     }

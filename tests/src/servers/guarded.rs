@@ -10,18 +10,18 @@ use anyhow::{Context, Result, bail};
 use super::watchdog::Watchdog;
 use super::{ProcessId, Signal};
 
-/// How long a server that is dropped may take to end in good order.
+/// Time limit for a dropped server to exit cleanly.
 const PATIENCE_ON_DROP: Duration = Duration::from_secs(10);
-/// How much of a log is quoted in an error.
+/// Number of log lines quoted in an error.
 const LOG_LINES: usize = 20;
 
 /// How long a server runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Until it is dropped, and at the latest until this process ends, even by SIGKILL.
+    /// Until it is dropped, but no longer than this process, even if this process is killed.
     #[default]
     Ours,
-    /// The same, and then this directory is removed.
+    /// The same; then this directory is removed.
     OursWithDirectory(PathBuf),
 }
 
@@ -30,21 +30,21 @@ pub struct Guarded {
     name: &'static str,
     child: Child,
     id: ProcessId,
-    /// What it is sent when it is dropped.
+    /// The signal sent on drop.
     ending: Signal,
     log: PathBuf,
-    /// Where in the log its own output begins.
+    /// Offset in the log at which its own output begins.
     log_begins: u64,
     _watchdog: Watchdog,
-    /// Whether it runs on when this is dropped.
+    /// Whether it keeps running after this is dropped.
     is_left: bool,
 }
 
 impl Guarded {
-    /// Start it. `ending` is the signal that ends it when it is dropped or this process ends.
+    /// Starts a program. `ending` is the signal that ends it when this is dropped or this process ends.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// Returns an error if it cannot be started.
     pub fn start(
         name: &'static str,
         mut command: Command,
@@ -55,7 +55,8 @@ impl Guarded {
         let file = OpenOptions::new().create(true).append(true).open(log);
         let file = file.with_context(|| format!("cannot write {name}'s log {}", log.display()))?;
         let log_begins = file.metadata()?.len();
-        // In a group of its own, so that Ctrl-C at a terminal is for this process only; the watchdog ends the rest.
+        // It gets its own process group, so that Ctrl-C at a terminal reaches only this process; the watchdog ends the
+        // others.
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
         let mut child =
             command.spawn().with_context(|| format!("cannot start {name} ({:?})", command.get_program()))?;
@@ -76,20 +77,20 @@ impl Guarded {
         Ok(Self { name, child, id, ending, log, log_begins, _watchdog: watchdog, is_left: false })
     }
 
-    /// Its process.
+    /// Returns its process id.
     pub fn id(&self) -> &ProcessId {
         &self.id
     }
 
-    /// Wait until `is_ready`, which is asked again and again.
+    /// Polls `is_ready` until it returns true.
     ///
     /// # Errors
-    /// If it ends before, or is not ready in time; with the end of its log.
+    /// Returns an error, with the end of its log, if it exits first or is not ready in time.
     pub async fn wait_until(&mut self, patience: Duration, is_ready: impl Fn() -> bool) -> Result<()> {
         let began = Instant::now();
         while !is_ready() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended with {status}; the end of its log {}", self.name, self.log_end());
+                bail!("{} exited with {status}; the end of its log {}", self.name, self.log_end());
             }
             if began.elapsed() > patience {
                 bail!("{} was not ready within {patience:?}; the end of its log {}", self.name, self.log_end());
@@ -99,10 +100,10 @@ impl Guarded {
         Ok(())
     }
 
-    /// Send it a signal and wait until it has ended.
+    /// Sends it a signal and waits until it has exited.
     ///
     /// # Errors
-    /// If it does not end in time; it is killed then.
+    /// Returns an error if it does not exit in time; it is killed then.
     pub async fn end(mut self, signal: Signal, patience: Duration) -> Result<ExitStatus> {
         if self.child.try_wait()?.is_none() {
             self.id.signal(signal)?;
@@ -116,19 +117,22 @@ impl Guarded {
                 self.child.kill()?;
                 self.child.wait()?;
                 let (name, signal) = (self.name, signal.name());
-                bail!("{name} did not end {patience:?} after SIG{signal}, so it was killed; see {}", self.log_end());
+                bail!(
+                    "{name} did not exit within {patience:?} after SIG{signal}, so it was killed; see {}",
+                    self.log_end()
+                );
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Let it run on, also after this process.
+    /// Leaves it running, even after this process has ended.
     pub fn leave(mut self) -> ProcessId {
         self.is_left = true;
         self.id.clone()
     }
 
-    /// The last lines that it wrote, and where.
+    /// Returns the log's path and the last lines written.
     fn log_end(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         let begins = usize::try_from(self.log_begins).unwrap_or(usize::MAX).min(bytes.len());
@@ -147,7 +151,7 @@ impl Drop for Guarded {
         let began = Instant::now();
         while let Ok(None) = self.child.try_wait() {
             if let Some(signal) = signal.take() {
-                // One that stands still hears nothing but SIGKILL.
+                // A stopped process reacts only to SIGKILL, so it is continued first.
                 let _ = self.id.signal(Signal::Continue);
                 let _ = self.id.signal(signal);
             }
@@ -161,36 +165,36 @@ impl Drop for Guarded {
     }
 }
 
-/// The process of a server that is killed, paused and started again while others hold the server.
+/// Holds a server's process, so that it can be killed, paused and started again through a shared reference.
 pub(super) struct Slot {
     name: &'static str,
     process: Mutex<Option<Guarded>>,
 }
 
 impl Slot {
-    /// With a process that runs.
+    /// Creates a slot with a running process.
     pub(super) fn new(process: Guarded) -> Self {
         Self { name: process.name, process: Mutex::new(Some(process)) }
     }
 
-    /// The process that runs now.
+    /// Returns the id of the running process.
     pub(super) fn id(&self) -> Result<ProcessId> {
         let process = self.lock();
-        let process = process.as_ref().with_context(|| format!("{} does not run; start it again", self.name))?;
+        let process = process.as_ref().with_context(|| format!("{} is not running; start it again", self.name))?;
         Ok(process.id().clone())
     }
 
-    /// Take it out, to end it.
+    /// Takes the process out, to end it.
     pub(super) fn take(&self) -> Result<Guarded> {
-        self.lock().take().with_context(|| format!("{} does not run; start it again", self.name))
+        self.lock().take().with_context(|| format!("{} is not running; start it again", self.name))
     }
 
-    /// Put in the next one.
+    /// Puts in the next process.
     pub(super) fn put(&self, process: Guarded) {
         *self.lock() = Some(process);
     }
 
-    /// Whether there is one.
+    /// Returns whether there is a process.
     pub(super) fn is_running(&self) -> bool {
         self.lock().is_some()
     }

@@ -1,8 +1,9 @@
-//! Real servers — PostgreSQL, Kafka, Redis — for tests and for people (`make services`), and faults on the way to them.
+//! Real servers — PostgreSQL, Kafka, Redis — for tests and for manual use (`make services`), and faults on the way to
+//! them.
 //!
-//! Each is started from the programs that the operating system has, keeps all it writes in a directory of its own,
-//! and listens on 127.0.0.1 only. A test's servers end with the process of the test, whatever ends that. Processes are
-//! told apart by `/proc`, so this needs Linux.
+//! Each is started from the machine's installed programs, keeps all its files in its own directory, and listens on
+//! 127.0.0.1 only. A test's servers end when the test's process ends, for whatever reason. Processes are identified by
+//! `/proc`, so this needs Linux.
 
 mod certificates;
 mod fault_proxy;

@@ -4,13 +4,13 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 use uuid::Uuid;
 
-/// Below what Linux hands out to clients: a server that is killed finds its port free when it comes back.
+/// Below Linux's ephemeral port range: a server that is killed finds its port free when it restarts.
 const PORTS: Range<u128> = 20_000..32_000;
 const TRIES: usize = 100;
-/// How often a server is started on another port because somebody was faster.
+/// Maximum number of attempts to start a server, each on another port, if other processes take the ports first.
 pub(super) const STARTS: usize = 5;
 
-/// A port of 127.0.0.1 that is free now.
+/// Returns a port of 127.0.0.1 that is currently free.
 pub(super) fn free_port() -> Result<u16> {
     (0..TRIES)
         .filter_map(|_| {
@@ -21,12 +21,12 @@ pub(super) fn free_port() -> Result<u16> {
         .with_context(|| format!("{TRIES} ports of 127.0.0.1 between {} and {} are taken", PORTS.start, PORTS.end))
 }
 
-/// Whether a server could listen there.
+/// Returns whether a server could listen on this port.
 pub(super) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Whether a server did not start because somebody listens there already.
+/// Returns whether a server did not start because its port is in use.
 pub(super) fn says_taken(error: &anyhow::Error) -> bool {
     format!("{error:#}").contains("already in use")
 }

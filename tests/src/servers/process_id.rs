@@ -4,25 +4,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// What a process can be told.
+/// A signal that can be sent to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGCONT: go on after `Stop`.
+    /// SIGCONT: continue after `Stop`.
     Continue,
     /// SIGINT.
     Interrupt,
-    /// SIGKILL: end at once, with no chance to put anything in order.
+    /// SIGKILL: end at once, with no chance to clean up.
     Kill,
     /// SIGQUIT.
     Quit,
-    /// SIGSTOP: stand still.
+    /// SIGSTOP: pause.
     Stop,
     /// SIGTERM.
     Terminate,
 }
 
 impl Signal {
-    /// As `kill -s` wants it.
+    /// Returns its name for `kill -s`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Continue => "CONT",
@@ -39,49 +39,49 @@ impl Signal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessId {
     pid: u32,
-    /// The kernel's boot and the tick in it that the process began at.
+    /// The kernel's boot id, and the clock tick since that boot at which the process started.
     started: String,
 }
 
 impl ProcessId {
-    /// The process that has this number now.
+    /// Returns the process that has this number now.
     ///
     /// # Errors
-    /// If there is none.
+    /// Returns an error if no process has this number.
     pub fn of(pid: u32) -> Result<Self> {
         let status = Status::of(pid).with_context(|| format!("there is no process {pid}"))?;
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Ok(Self { pid, started: format!("{}/{}", boot.trim(), status.started) })
     }
 
-    /// Its number.
+    /// Returns its number.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether it still runs, or stands still.
+    /// Returns whether it has not ended yet; a stopped process has not.
     pub fn is_alive(&self) -> bool {
-        // What has ended and is not waited for yet, a zombie, has ended.
+        // A zombie, which has ended but is not waited for yet, counts as ended.
         let ended = Status::of(self.pid).is_none_or(|status| matches!(status.state, 'Z' | 'X'));
         !ended && Self::of(self.pid).is_ok_and(|now| now == *self)
     }
 
-    /// Whether it stands still.
+    /// Returns whether it is stopped.
     pub fn is_stopped(&self) -> bool {
         Status::of(self.pid).is_some_and(|status| status.state == 'T')
     }
 
-    /// The processor time that it has had.
+    /// Returns the processor time that it has used.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has ended.
     pub fn processor_time(&self) -> Result<Duration> {
         let status = Status::of(self.pid).with_context(|| format!("there is no process {}", self.pid))?;
         // The kernel counts it in hundredths of a second.
         Ok(Duration::from_millis(10 * status.ticks))
     }
 
-    /// The processes that it started and that still run.
+    /// Returns its child processes that are still running.
     pub fn children(&self) -> Vec<Self> {
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
         entries
@@ -91,10 +91,10 @@ impl ProcessId {
             .collect()
     }
 
-    /// Tell it something.
+    /// Sends it a signal.
     ///
     /// # Errors
-    /// If it has ended, or may not be told.
+    /// Returns an error if it has ended, or may not be sent signals by this process.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         if !self.is_alive() {
             bail!("process {} has ended, so it cannot be sent SIG{}", self.pid, signal.name());
@@ -109,19 +109,19 @@ impl ProcessId {
         Ok(())
     }
 
-    /// SIGSTOP, and wait until it stands still.
+    /// Sends SIGSTOP and waits until it is stopped.
     ///
     /// # Errors
-    /// If it has ended.
+    /// Returns an error if it has ended.
     pub async fn stop_running(&self) -> Result<()> {
         self.signal(Signal::Stop)?;
-        self.wait(Duration::from_secs(5), "did not stand still", Self::is_stopped).await
+        self.wait(Duration::from_secs(5), "did not stop", Self::is_stopped).await
     }
 
-    /// Wait until it has ended.
+    /// Waits until it has ended.
     ///
     /// # Errors
-    /// If it still runs after `patience`.
+    /// Returns an error if it still runs after `patience`.
     pub async fn wait_until_gone(&self, patience: Duration) -> Result<()> {
         self.wait(patience, "still runs", |process| !process.is_alive()).await
     }
@@ -137,16 +137,16 @@ impl ProcessId {
         Ok(())
     }
 
-    /// Note it in a file, for a later process to find it.
+    /// Writes it to a file, so that a later process can find it.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn save(&self, file: &Path) -> Result<()> {
         let text = format!("{}\n{}\n", self.pid, self.started);
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// The process noted in a file, if it is alive.
+    /// Returns the process saved in a file, if it is alive.
     pub fn load_alive(file: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(file).ok()?;
         let mut lines = text.lines();
@@ -158,7 +158,7 @@ impl ProcessId {
 struct Status {
     state: char,
     parent: u32,
-    /// In user and in kernel mode.
+    /// In user and in kernel mode, in hundredths of a second.
     ticks: u64,
     started: u64,
 }
@@ -166,7 +166,7 @@ struct Status {
 impl Status {
     fn of(pid: u32) -> Option<Self> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses, and may have any of these itself.
+        // The second field is the program's name in parentheses, which may itself contain spaces and parentheses.
         let mut fields = text.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;

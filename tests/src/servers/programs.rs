@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-/// A program on `PATH`, or in one of these directories.
+/// Finds a program on `PATH`, or in one of these directories.
 ///
 /// # Errors
-/// If it is nowhere; `remedy` says how to get it.
+/// Returns an error if it is missing; `remedy` in the message describes how to install it.
 pub(super) fn find_program(name: &str, also_in: &[PathBuf], remedy: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
@@ -18,7 +18,7 @@ pub(super) fn find_program(name: &str, also_in: &[PathBuf], remedy: &str) -> Res
     }
 }
 
-/// Whether this process belongs to root.
+/// Returns whether this process runs as root.
 pub(super) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)

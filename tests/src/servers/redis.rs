@@ -11,21 +11,21 @@ use super::programs::find_program;
 use super::shared_directory::shared_directory;
 use super::{Certificates, Guarded, Lifetime, ProcessId, Signal};
 
-/// What starting and ending may take at most.
+/// Time limit to start or stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How a Redis is started.
+/// Options for starting a Redis.
 #[derive(Default)]
 pub struct RedisOptions<'a> {
-    /// Its port; otherwise a free one.
+    /// Its port; a free one by default.
     pub port: Option<u16>,
-    /// Encrypted connections only, with this certificate.
+    /// If set, connections must be encrypted, with this certificate.
     pub certificates: Option<&'a Certificates>,
     /// How long it runs.
     pub lifetime: Lifetime,
 }
 
-/// A Redis of its own, on 127.0.0.1. It keeps nothing on disk: after its end it is empty.
+/// A separate Redis on 127.0.0.1. It stores nothing on disk: after a restart it is empty.
 pub struct Redis {
     directory: PathBuf,
     port: u16,
@@ -35,26 +35,26 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Start one in this directory, on a free port.
+    /// Starts one in this directory, on a free port.
     ///
     /// # Errors
-    /// If Redis is not installed or does not start.
+    /// Returns an error if Redis is not installed or does not start.
     pub async fn start(directory: &Path) -> Result<Self> {
         Self::start_with(directory, RedisOptions::default()).await
     }
 
-    /// The same on a given port.
+    /// Starts one on a given port.
     ///
     /// # Errors
-    /// As with [`Self::start`], and if the port is taken.
+    /// Returns an error in the same cases as [`Self::start`], and if the port is taken.
     pub async fn start_at(directory: &Path, port: u16) -> Result<Self> {
         Self::start_with(directory, RedisOptions { port: Some(port), ..Default::default() }).await
     }
 
-    /// The same with options.
+    /// Starts one with options.
     ///
     /// # Errors
-    /// As with [`Self::start_at`].
+    /// Returns an error in the same cases as [`Self::start_at`].
     pub async fn start_with(directory: &Path, options: RedisOptions<'_>) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
         let RedisOptions { port: wanted, certificates, lifetime } = options;
@@ -73,47 +73,47 @@ impl Redis {
         }
     }
 
-    /// Where it is.
+    /// Returns its URL.
     pub fn url(&self) -> String {
         let scheme = if self.certificates.is_some() { "rediss" } else { "redis" };
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its process.
+    /// Returns its process id.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn id(&self) -> Result<ProcessId> {
         self.process.id()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits until it has exited.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub async fn kill(&self) -> Result<()> {
         self.process.take()?.end(Signal::Kill, PATIENCE).await?;
         Ok(())
     }
 
-    /// Stop it in good order.
+    /// Stops it cleanly.
     ///
     /// # Errors
-    /// If it does not run, or does not end in time.
+    /// Returns an error if it is not running or does not exit in time.
     pub async fn stop(&self) -> Result<()> {
         self.process.take()?.end(Signal::Terminate, PATIENCE).await?;
         Ok(())
     }
 
-    /// Start it again, empty, on the same port; stop it before, if it runs.
+    /// Starts it again, empty, on the same port; stops it first if it is running.
     ///
     /// # Errors
-    /// If it does not start.
+    /// Returns an error if it does not start.
     pub async fn restart(&self) -> Result<()> {
         if self.process.is_running() {
             self.stop().await?;
@@ -123,35 +123,35 @@ impl Redis {
         Ok(())
     }
 
-    /// Let it stand still: connections stay, nothing is answered.
+    /// Pauses it: connections stay open, nothing is answered.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub async fn pause(&self) -> Result<()> {
         self.id()?.stop_running().await
     }
 
-    /// Let it go on.
+    /// Resumes it.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn resume(&self) -> Result<()> {
         self.id()?.signal(Signal::Continue)
     }
 
-    /// Let it run on, also after this process.
+    /// Leaves it running, even after this process has ended.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn leave(self) -> Result<ProcessId> {
         Ok(self.process.take()?.leave())
     }
 }
 
-/// The Redis that all tests of one process share; each uses names of its own in it.
+/// Returns the Redis that all tests of one process share; each test uses its own names in it.
 ///
 /// # Errors
-/// If it does not start.
+/// Returns an error if it does not start.
 pub async fn shared_redis() -> Result<&'static Redis> {
     static SHARED: OnceCell<Redis> = OnceCell::const_new();
     let start = || async {
@@ -185,7 +185,7 @@ async fn launch(
     };
     let written = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
     let mut process = Guarded::start("Redis", command, &log, lifetime, Signal::Kill)?;
-    // A connection would not do: on a clash of ports, it would be to somebody else's server.
+    // A test connection would not do: if the port clashes, it would reach another process's server.
     process.wait_until(PATIENCE, || says_ready(&log, written)).await?;
     Ok(process)
 }

@@ -1,6 +1,6 @@
-//! `make services`: the servers that a person tries Belfry with. They run on after the command that started them.
+//! `make services`: servers for trying out Belfry. They keep running after the command that started them.
 //!
-//! Each has a directory, with a file `port` and a file `process` beside its data, so that a later command finds it.
+//! Each has a directory, with a file `port` and a file `process` next to its data, so that a later command finds it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,33 +11,33 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{Kafka, KafkaOptions, Postgres, PostgresOptions, ProcessId, Redis, RedisOptions, Signal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The database that is there from the start.
+/// The database that is created.
 const DATABASE: &str = "belfry";
 
-/// The ports that are asked for; otherwise those of the last time, or free ones.
+/// The requested ports; by default those of the previous start, or free ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServicePorts {
-    /// PostgreSQL's.
+    /// PostgreSQL's port.
     pub postgres: Option<u16>,
-    /// Kafka's.
+    /// Kafka's port.
     pub kafka: Option<u16>,
-    /// Redis'.
+    /// Redis' port.
     pub redis: Option<u16>,
 }
 
-/// Where the services are.
+/// The addresses of the services.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// The database.
+    /// URL of the database.
     pub store_url: String,
-    /// The broker.
+    /// Address of the broker.
     pub kafka_brokers: String,
-    /// Redis.
+    /// URL of Redis.
     pub redis_url: String,
 }
 
 impl Environment {
-    /// As a shell takes it.
+    /// Returns the variables as commands for a shell.
     pub fn exports(&self) -> String {
         let Self { store_url, kafka_brokers, redis_url } = self;
         format!(
@@ -47,12 +47,12 @@ impl Environment {
     }
 }
 
-/// Start what does not run yet, with its data in `directory`. `say` hears what happens.
+/// Starts the services that are not running, with their data in `directory`. Reports progress to `say`.
 ///
 /// # Errors
-/// If one does not start; those before it go on.
+/// Returns an error if one does not start; those before it keep running.
 pub async fn start(directory: &Path, ports: ServicePorts, say: impl Fn(&str)) -> Result<Environment> {
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let directory = directory.canonicalize()?;
     let _lock = lock(&directory)?;
     let [kafka, redis, postgres] = services(&directory);
@@ -108,10 +108,10 @@ async fn start_kafka(service: &Service, wanted: Option<u16>) -> Result<u16> {
     service.note(kafka.port(), &kafka.leave()?)
 }
 
-/// Stop what runs of those whose data is in `directory`. The data stays.
+/// Stops the running services whose data is in `directory`. The data stays.
 ///
 /// # Errors
-/// If one does not end.
+/// Returns an error if one does not exit in time.
 pub async fn stop(directory: &Path, say: impl Fn(&str)) -> Result<()> {
     let Ok(directory) = directory.canonicalize() else {
         say(&format!("nothing to stop: there is no {}", directory.display()));
@@ -121,11 +121,11 @@ pub async fn stop(directory: &Path, say: impl Fn(&str)) -> Result<()> {
     for service in services(&directory) {
         let name = service.name;
         let Some(process) = ProcessId::load_alive(&service.process_file()) else {
-            say(&format!("{name} does not run"));
+            say(&format!("{name} is not running"));
             continue;
         };
         process.signal(service.ending)?;
-        process.wait_until_gone(PATIENCE).await.with_context(|| format!("{name} did not end"))?;
+        process.wait_until_gone(PATIENCE).await.with_context(|| format!("{name} did not exit"))?;
         std::fs::remove_file(service.process_file())?;
         say(&format!("{name} is stopped; its data stays in {}", service.directory.display()));
     }
@@ -135,13 +135,13 @@ pub async fn stop(directory: &Path, say: impl Fn(&str)) -> Result<()> {
 struct Service {
     name: &'static str,
     directory: PathBuf,
-    /// What ends it in good order.
+    /// The signal that ends it cleanly.
     ending: Signal,
-    /// What chooses its port.
+    /// The variable that sets its port.
     variable: &'static str,
 }
 
-/// In the order in which they are stopped.
+/// Returns the services in the order in which they are stopped.
 fn services(directory: &Path) -> [Service; 3] {
     let service =
         |name, folder, ending, variable| Service { name, directory: directory.join(folder), ending, variable };
@@ -157,7 +157,7 @@ impl Service {
         self.directory.join("process")
     }
 
-    /// The port of the one that runs.
+    /// Returns the port of the running service; `None` if it is not running.
     fn running(&self, wanted: Option<u16>) -> Result<Option<u16>> {
         if ProcessId::load_alive(&self.process_file()).is_none() {
             return Ok(None);
@@ -170,7 +170,7 @@ impl Service {
         Ok(Some(port))
     }
 
-    /// The port that is wanted, or that of the last time.
+    /// Returns the requested port, or that of the previous start.
     fn port(&self, wanted: Option<u16>) -> Option<u16> {
         wanted.or_else(|| std::fs::read_to_string(self.directory.join("port")).ok()?.trim().parse().ok())
     }
@@ -186,11 +186,11 @@ impl Service {
     }
 }
 
-/// One command at a time.
+/// Ensures that one command runs at a time.
 fn lock(directory: &Path) -> Result<File> {
     let file = File::create(directory.join("lock"))?;
     if file.try_lock().is_err() {
-        bail!("another command starts or stops the services in {}; wait for its end", directory.display());
+        bail!("another command starts or stops the services in {}; wait until it has ended", directory.display());
     }
     Ok(file)
 }

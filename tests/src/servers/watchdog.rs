@@ -1,4 +1,4 @@
-//! Ends a process when the one that started it is gone, in whichever way.
+//! Ends a process when the process that started it is gone, for whatever reason.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use super::Signal;
 
-/// Waits for a line from its starter. A line dismisses it; the end without one means that its starter is gone, and then it ends
-/// the process, at last by force, and removes the directory.
+/// Waits for a line from its starter, which dismisses it. End of input without a line means that the starter is gone:
+/// then it ends the process, after 5 s with SIGKILL, and removes the directory.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 if read -r _; then exit; fi
@@ -21,20 +21,21 @@ kill -s KILL "$0" 2>/dev/null
 if [ -n "$2" ]; then sleep 0.1; rm -rf -- "$2"; fi
 "#;
 
-/// Watches over a process of ours. Dropping it dismisses it: then its owner has ended the process, or lets it run on.
+/// Watches over a process that this one started. Dropping it dismisses it: then its owner has ended the process, or
+/// leaves it running.
 pub(crate) struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Watch over the process with this id: `ending` is sent to it if this process is gone first, and the directory is removed
-    /// unless its name is empty.
+    /// Starts a watchdog for the process with this id. If this process is gone first, the watchdog sends `ending` to
+    /// the other, and removes the directory unless its name is empty.
     pub(crate) fn of(pid: u32, ending: Signal, directory: &Path) -> Result<Self> {
         let shell = Command::new("sh")
             .args(["-c", SCRIPT, &pid.to_string(), ending.name()])
             .arg(directory)
             .current_dir("/")
-            // The only other end of this pipe is ours, and closes when we end.
+            // This process has the only other end of this pipe, which closes when it ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -1,4 +1,4 @@
-//! Events that a fault brings along, beside those of the clients.
+//! Events that a fault adds to those of the clients.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::ledger::{Promise, digest};
 use super::load::Load;
 use crate::{Batch, results_ready};
 
-/// How an event comes to Belfry.
+/// The way in which an event reaches Belfry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Posted to some replica, as lines of one request.
+    /// Posted to a random replica, as lines of one request.
     Http,
     /// Written to a topic that the replicas read.
     Kafka,
@@ -25,12 +25,12 @@ pub(super) enum Way {
 }
 
 impl Load {
-    /// The id of an event that a fault brings along.
+    /// Returns the id of an event that a fault adds.
     pub(super) fn event_id(&self, key: &str, sequence: u64) -> Uuid {
         Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{key}/{sequence}", self.shared.run).as_bytes())
     }
 
-    /// An event of this key, of which a teacher of the same name is notified. Nothing is promised of it yet.
+    /// Returns an event of this key, which notifies a teacher of the same name. The ledger does not contain it yet.
     pub(super) fn event(&self, key: &str, sequence: u64) -> Value {
         let event_id = self.event_id(key, sequence);
         let batch = Batch { event_id, batch_id: key.to_owned(), teacher: key.to_owned(), failed: 0 };
@@ -41,12 +41,12 @@ impl Load {
         event
     }
 
-    /// Expect what follows from an event.
+    /// Notes in the ledger which effects an event must have.
     pub(super) fn promise(&self, event: &Value, sequence: u64, published: bool, notified: bool) -> Result<Uuid> {
         self.note(event, sequence, published, notified, false)
     }
 
-    /// Nothing may follow from an event.
+    /// Notes in the ledger that an event must have no effect.
     pub(super) fn forbid(&self, event: &Value) -> Result<Uuid> {
         self.note(event, 0, false, false, true)
     }
@@ -66,8 +66,8 @@ impl Load {
         Ok(event_id)
     }
 
-    /// Post events that nobody is notified of in one request, until each is taken or refused as too large. The numbers are
-    /// their places among those of their key. Gives the ids of those that were refused.
+    /// Posts events that notify no one, in one request, until each is accepted or rejected as too large. `numbers` are
+    /// their places among the events of their key. Returns the ids of the rejected events.
     pub(super) async fn submit(&self, events: &[Value], numbers: &[u64]) -> Result<Vec<Uuid>> {
         let mut ids = Vec::with_capacity(events.len());
         for (event, sequence) in events.iter().zip(numbers) {
@@ -94,12 +94,12 @@ impl Load {
         Ok(refused)
     }
 
-    /// Post lines in one request, until all are answered for good; gives the answers.
+    /// Posts lines in one request until all have a final answer. Returns the answers.
     pub(super) async fn post_lines(&self, lines: &[String]) -> Result<Vec<Value>> {
         self.shared.post_lines(&lines.join("\n")).await
     }
 
-    /// Write records one behind the other, and wait until the broker has them; gives partition and offset of each.
+    /// Writes records one after the other, and waits until the broker has them. Returns partition and offset of each.
     pub(super) async fn produce(&self, key: &str, payloads: &[String]) -> Result<Vec<(i32, i64)>> {
         let mut deliveries = Vec::with_capacity(payloads.len());
         for payload in payloads {
@@ -114,7 +114,7 @@ impl Load {
         Ok(places)
     }
 
-    /// Submit envelopes together in a service's transaction that waits for so long before it ends.
+    /// Submits envelopes together in a service's transaction that pauses before it ends.
     pub(super) async fn transaction(
         &self,
         key: &str,

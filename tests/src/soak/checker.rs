@@ -9,29 +9,29 @@ use super::Verdict;
 use super::ledger::{Ledger, digest};
 use crate::servers::KafkaRecord;
 
-/// What of a record the checker looks at.
+/// The part of a record that the checker uses.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// On which topic.
+    /// The number of its topic.
     pub topic: usize,
-    /// In which partition.
+    /// Its partition.
     pub partition: i32,
-    /// Where there.
+    /// Its offset in the partition.
     pub offset: i64,
     /// Its key.
     pub key: String,
-    /// The message's id, as header and envelope say alike.
+    /// The message's id, which header and envelope must agree on; nil if they differ.
     pub event_id: Uuid,
     /// The event that a notification follows from.
     pub source: Option<Uuid>,
     /// The notification's recipient and type.
     pub told: String,
-    /// Tells payloads apart.
+    /// A digest that identifies the payload.
     pub text: u64,
 }
 
 impl Seen {
-    /// From a record; none if it is not one of ours.
+    /// Converts a record; `None` if it is not one of the soak's.
     pub fn of(topic: usize, record: &KafkaRecord) -> Option<Self> {
         let payload = record.payload.as_deref()?;
         let value: Value = serde_json::from_slice(payload).ok()?;
@@ -44,7 +44,7 @@ impl Seen {
             partition: record.partition,
             offset: record.offset,
             key: String::from_utf8(record.key.clone().unwrap_or_default()).ok()?,
-            // One that says two things is nobody's.
+            // A record with two different ids belongs to no event.
             event_id: if header == event_id { event_id } else { Uuid::nil() },
             source: source.and_then(|source| source.parse().ok()),
             told: format!("{}/{}", data["teacher_id"], data["notification_type"]),
@@ -53,22 +53,22 @@ impl Seen {
     }
 }
 
-/// Everything that was seen so far, in the order of each partition.
+/// Everything seen so far, in the order of each partition.
 #[derive(Default)]
 pub struct Checker {
     /// The text of each message, by topic and id.
     messages: HashMap<(usize, Uuid), u64>,
-    /// For each event, recipient and type, the notification.
+    /// The notification of each event, recipient and type.
     told: HashMap<(Uuid, String), Uuid>,
     published: HashSet<Uuid>,
     notified: HashSet<Uuid>,
-    /// Each key's partition, by topic, and its last first appearance.
+    /// Each key's partition, by topic, and the highest number of its first appearances.
     keys: HashMap<(usize, String), (i32, u64)>,
     wrong: Verdict,
 }
 
 impl Checker {
-    /// Look at the next record of a partition.
+    /// Checks the next record of a partition.
     pub fn see(&mut self, seen: &Seen, ledger: &Ledger) {
         if let Some(before) = self.messages.get(&(seen.topic, seen.event_id)) {
             if *before == seen.text {
@@ -111,7 +111,7 @@ impl Checker {
         place.1 = place.1.max(promise.sequence);
     }
 
-    /// What is acknowledged and not seen: events, and notifications of events.
+    /// Returns the acknowledged events that are missing on the topics, or whose notifications are.
     pub fn missing(&self, ledger: &Ledger) -> Vec<Uuid> {
         let entries = ledger.entries();
         let due = entries.iter().filter(|(_, promise)| promise.acknowledged && !promise.forbidden);
@@ -123,7 +123,7 @@ impl Checker {
             .collect()
     }
 
-    /// The verdict on all that was seen.
+    /// Returns the verdict on everything seen so far.
     pub fn verdict(&self, ledger: &Ledger) -> Verdict {
         let missing = self.missing(ledger);
         let mut verdict = self.wrong.clone();

@@ -14,10 +14,10 @@ use crate::client::use_ring;
 use crate::servers::{Database, ProcessId};
 use crate::{BelfryProcess, Client};
 
-/// What a condition is waited for at most.
+/// Time limit for a condition.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// The largest record that the topic `small` takes.
+/// The largest record that the topic `small` accepts.
 pub(super) const SMALL_BYTES: usize = 8192;
 
 /// Replicas of Belfry on one database, and the clients that post to them.
@@ -30,11 +30,11 @@ pub struct Cluster {
     pub database: Database,
     /// The topic of notifications.
     pub notifications: String,
-    /// A topic that takes small records only.
+    /// A topic that accepts small records only.
     pub small: String,
     /// A topic that the replicas read.
     pub input: String,
-    /// As which consumer group they do.
+    /// The consumer group in which they read it.
     pub group: String,
     replicas: Vec<Replica>,
     settings: Vec<(&'static str, String)>,
@@ -48,29 +48,29 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Its process.
+    /// Returns its process id.
     ///
     /// # Errors
-    /// If it is down.
+    /// Returns an error if it is down.
     pub fn id(&self) -> Result<ProcessId> {
         let process = self.process.as_ref().context("the replica is down")?;
         ProcessId::of(process.pid().context("the replica has ended")?)
     }
 
-    /// A client of its API.
+    /// Returns a client of its API.
     ///
     /// # Errors
-    /// If it is down.
+    /// Returns an error if it is down.
     pub fn client(&self) -> Result<Client> {
         Ok(self.process.as_ref().context("the replica is down")?.client())
     }
 }
 
 impl Cluster {
-    /// Start `replicas` of them. All names begin with `run`.
+    /// Starts `replicas` replicas. All names begin with `run`.
     ///
     /// # Errors
-    /// If one does not start.
+    /// Returns an error if one does not start.
     pub async fn start(stage: Arc<Stage>, run: &str, replicas: usize, seed: u64) -> Result<Self> {
         let database = stage.postgres.create_database().await?;
         let notifications = format!("{run}.notifications");
@@ -85,7 +85,8 @@ impl Cluster {
         let settings = vec![
             ("preset", "testing".to_owned()),
             ("store.url", database.url_through(stage.postgres_proxy.port(), "postgres")),
-            // A range every few seconds; a production has one in days, and hundreds of them cost every statement.
+            // A new range every few seconds. In production a range lasts for days, and hundreds of ranges slow down
+            // every statement.
             ("store.partition_entries", "5000".to_owned()),
             ("kafka.brokers", stage.kafka.bootstrap()),
             ("kafka.group", run.to_owned()),
@@ -119,32 +120,32 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How many there are, up or down.
+    /// Returns the number of replicas, up or down.
     pub fn size(&self) -> usize {
         self.replicas.len()
     }
 
-    /// One of them.
+    /// Returns a replica.
     pub fn replica(&self, number: usize) -> &Replica {
         &self.replicas[number]
     }
 
-    /// Start one that is down, with more settings than usual.
+    /// Starts a replica that is down, with additional settings.
     ///
     /// # Errors
-    /// If it does not start.
+    /// Returns an error if it does not start.
     pub async fn start_replica(&mut self, number: usize, more: &[(&'static str, String)]) -> Result<()> {
         let mut settings = self.settings.clone();
         settings.push(("sandbox.cache_directory", self.stage.cache().display().to_string()));
         settings.extend_from_slice(more);
         let replica = &mut self.replicas[number];
         let began = Instant::now();
-        // Its servers may not be well yet; then it refuses to start, and whoever looks after it starts it again.
+        // Its servers may not be healthy yet; then it refuses to start, and its supervisor starts it again.
         replica.process = loop {
             match BelfryProcess::start_with(&replica.directory, &settings).await {
                 Ok(process) => break Some(process),
                 Err(error) if began.elapsed() > PATIENCE => return Err(error),
-                // It may be meant to die early.
+                // A fail point may be intended to kill it early.
                 Err(_) if more.iter().any(|(name, _)| *name == "FAILPOINTS") => break None,
                 Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
@@ -153,10 +154,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills a replica with SIGKILL.
     ///
     /// # Errors
-    /// If it cannot be killed.
+    /// Returns an error if it cannot be killed.
     pub async fn kill_replica(&mut self, number: usize) -> Result<()> {
         if let Some(process) = self.replicas[number].process.take() {
             process.kill().await?;
@@ -165,10 +166,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGTERM.
+    /// Stops a replica with SIGTERM.
     ///
     /// # Errors
-    /// If it does not end in good order.
+    /// Returns an error if it does not exit cleanly.
     pub async fn stop_replica(&mut self, number: usize) -> Result<()> {
         if let Some(process) = self.replicas[number].process.take() {
             process.terminate().await?;
@@ -177,10 +178,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Start all that are down, those that died by themselves too.
+    /// Starts all replicas that are down, including those that crashed.
     ///
     /// # Errors
-    /// If one does not start.
+    /// Returns an error if one does not start.
     pub async fn start_all(&mut self) -> Result<()> {
         for number in 0..self.replicas.len() {
             if !self.replicas[number].id().is_ok_and(|id| id.is_alive()) {
@@ -191,10 +192,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stop all.
+    /// Stops all replicas.
     ///
     /// # Errors
-    /// If one does not end in good order.
+    /// Returns an error if one does not exit cleanly.
     pub async fn stop(mut self) -> Result<()> {
         for number in 0..self.replicas.len() {
             self.stop_replica(number).await?;
@@ -202,10 +203,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Which replica holds the sink's lease; waits until one does.
+    /// Waits until a replica holds the sink's lease. Returns its number.
     ///
     /// # Errors
-    /// If none does.
+    /// Returns an error if none does in time.
     pub async fn holder(&self) -> Result<usize> {
         let began = Instant::now();
         use_ring();
@@ -224,10 +225,10 @@ impl Cluster {
         bail!("no replica held the lease within {PATIENCE:?}")
     }
 
-    /// Wait until a replica has ended by itself.
+    /// Waits until a replica has exited without being stopped.
     ///
     /// # Errors
-    /// If it does not in time.
+    /// Returns an error if it does not exit in time.
     pub async fn wait_until_dead(&mut self, number: usize, patience: Duration) -> Result<()> {
         if let Ok(id) = self.replicas[number].id() {
             id.wait_until_gone(patience).await?;
@@ -237,10 +238,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Wait until one of these replicas has ended by itself.
+    /// Waits until one of these replicas has exited without being stopped.
     ///
     /// # Errors
-    /// If none does in time.
+    /// Returns an error if none exits in time.
     pub async fn wait_until_any_dead(&mut self, numbers: &[usize], patience: Duration) -> Result<()> {
         let began = Instant::now();
         while began.elapsed() < patience {
@@ -254,49 +255,49 @@ impl Cluster {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        bail!("none of the replicas {numbers:?} ended within {patience:?}")
+        bail!("none of the replicas {numbers:?} exited within {patience:?}")
     }
 
-    /// As if the time had passed until the lease of a holder that is dead ends.
+    /// Expires the lease, as if enough time had passed since its holder died.
     ///
     /// # Errors
-    /// If the database does not answer.
+    /// Returns an error if the database does not respond.
     pub async fn age_lease(&self) -> Result<()> {
         self.execute("UPDATE belfry.relay SET lease_until = '-infinity'").await
     }
 
-    /// Let the topic `small` take records of so many bytes.
+    /// Sets the size of the largest record that the topic `small` accepts.
     ///
     /// # Errors
-    /// If the broker refuses.
+    /// Returns an error if the broker refuses.
     pub async fn set_small(&self, bytes: usize) -> Result<()> {
         self.stage.kafka.set_topic(&self.small, &[("max.message.bytes", &bytes.to_string())]).await
     }
 
-    /// Run a statement in Belfry's database, past the proxy.
+    /// Runs a statement in Belfry's database, past the proxy.
     ///
     /// # Errors
-    /// If the server refuses.
+    /// Returns an error if the server refuses.
     pub async fn execute(&self, statement: &str) -> Result<()> {
         let mut connection = self.connect().await?;
         sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await?;
         Ok(connection.close().await?)
     }
 
-    /// A connection to Belfry's database, past the proxy.
+    /// Connects to Belfry's database, past the proxy.
     ///
     /// # Errors
-    /// If the server refuses.
+    /// Returns an error if the server refuses.
     pub async fn connect(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect(&self.database.url).await?)
     }
 
-    /// A client of each replica that is up.
+    /// Returns a client of each replica that is up.
     pub(super) fn clients(&self) -> impl Iterator<Item = Client> {
         self.replicas.iter().filter_map(|replica| Some(replica.process.as_ref()?.client()))
     }
 
-    /// What the replicas that are up wrote to their logs.
+    /// Returns the logs of the replicas that are up.
     pub fn logs(&self) -> String {
         let mut logs = String::new();
         for (number, replica) in self.replicas.iter().enumerate() {

@@ -14,23 +14,23 @@ use super::lane::{Lane, Way};
 use super::ledger::Ledger;
 use crate::client::use_ring;
 
-/// Clients at the same time, by how their events come to Belfry.
+/// Concurrent clients, by the way in which their events reach Belfry.
 const LANES: [(Way, usize); 3] = [(Way::Http, 8), (Way::Kafka, 3), (Way::Submit, 2)];
-/// How long a request may take before its sender asks somebody else.
+/// Time limit for a request before its sender tries another replica.
 const REQUEST: Duration = Duration::from_secs(4);
-/// How long clients may take to have everything acknowledged once nothing is wrong any more.
+/// Time limit for all submitted events to be acknowledged once the fault is over.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Clients that post events while they are wanted.
+/// Clients that post events while the load is on.
 pub struct Load {
     pub(super) shared: Arc<Shared>,
     wanted: watch::Sender<bool>,
     lanes: JoinSet<Result<()>>,
 }
 
-/// What the lanes share.
+/// State shared by the lanes.
 pub(super) struct Shared {
-    /// What all keys of this run begin with.
+    /// The prefix of all keys of this run.
     pub(super) run: String,
     pub(super) ledger: Arc<Ledger>,
     pub(super) http: reqwest::Client,
@@ -40,20 +40,20 @@ pub(super) struct Shared {
     /// The database of another service.
     pub(super) service_url: String,
     addresses: Mutex<Vec<Option<String>>>,
-    /// Whether what was acknowledged may be lost; then nobody counts on it.
+    /// Whether acknowledged events may be lost; then no lane relies on them.
     pub(super) lossy: AtomicBool,
     at_work: watch::Sender<usize>,
-    /// The longest that a post took which was answered, in milliseconds.
+    /// The longest time of an answered post, in milliseconds.
     pub(super) slowest_ms: AtomicU64,
 }
 
 impl Shared {
-    /// The event of a lane with this number: the same in the same run.
+    /// Returns the id of a lane's event with this number, which is the same within a run.
     pub(super) fn event_id(&self, lane: usize, sequence: u64) -> Uuid {
         Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{lane}/{sequence}", self.run).as_bytes())
     }
 
-    /// A replica that should be up.
+    /// Returns the address of a random replica that should be up.
     pub(super) fn address(&self, random: &mut Rng) -> Option<String> {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let up: Vec<&String> = addresses.iter().flatten().collect();
@@ -62,7 +62,7 @@ impl Shared {
 }
 
 impl Load {
-    /// Clients that wait until they are wanted. The same seed posts the same events.
+    /// Creates clients that wait for [`Self::begin`]. The same seed posts the same events.
     pub(super) fn new(run: &str, seed: u64, brokers: &str, input: &str, service_url: &str) -> Result<Self> {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -98,51 +98,51 @@ impl Load {
         Ok(Self { shared, wanted, lanes })
     }
 
-    /// What they submitted.
+    /// Returns the ledger of everything submitted.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.shared.ledger
     }
 
-    /// How many events were acknowledged.
+    /// Returns the number of acknowledged events.
     pub(super) fn acknowledged(&self) -> usize {
         self.ledger().entries().values().filter(|promise| promise.acknowledged).count()
     }
 
-    /// The longest that an answered post took since this was asked last.
+    /// Returns the longest time of an answered post since the last call.
     pub(super) fn take_slowest(&self) -> Duration {
         Duration::from_millis(self.shared.slowest_ms.swap(0, Ordering::Relaxed))
     }
 
-    /// From now on what was acknowledged may be lost: a standby lags behind, and is about to take over.
+    /// Allows acknowledged events to be lost from now on: a standby lags behind, and is about to take over.
     pub(super) fn expect_losses(&self) {
         self.shared.lossy.store(true, Ordering::Relaxed);
     }
 
-    /// Where replicas answer now.
+    /// Sets the addresses of the replicas; `None` for one that is down.
     pub fn tell(&self, addresses: Vec<Option<String>>) {
         *self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
-    /// Post from now on.
+    /// Starts posting.
     pub fn begin(&self) {
         self.wanted.send_replace(true);
     }
 
-    /// Post nothing new, and wait until all that was begun is acknowledged.
+    /// Posts nothing new, and waits until everything begun is acknowledged.
     ///
     /// # Errors
-    /// If that takes too long, or something was answered that must not be.
+    /// Returns an error if that takes too long, or a client got an answer that it must not get.
     pub async fn rest(&mut self) -> Result<()> {
         self.wanted.send_replace(false);
         let mut at_work = self.shared.at_work.subscribe();
         tokio::select! {
             rests = at_work.wait_for(|at_work| *at_work == 0) => { rests?; }
             ended = self.lanes.join_next() => {
-                ended.context("there are no clients")??.context("a client gave up")?;
+                ended.context("there are no clients")??.context("a client failed")?;
                 bail!("a client ended");
             }
             () = tokio::time::sleep(PATIENCE) => {
-                bail!("{} clients have no answer {PATIENCE:?} after nothing was wrong any more", *self.shared.at_work.borrow());
+                bail!("{} clients have no answer {PATIENCE:?} after the fault was over", *self.shared.at_work.borrow());
             }
         }
         Ok(())

@@ -1,11 +1,11 @@
-//! Faults under load: three replicas on real servers, clients that keep a ledger, something that goes wrong, and a checker
-//! that reads the topics from their beginning.
+//! Faults under load: three replicas on real servers, clients that keep a ledger, a fault, and a checker that reads the
+//! topics from their beginning.
 //!
-//! Who does what: the **stage** has the servers and the proxies in front of them. The **cluster** has the replicas. The
-//! **load** posts events, each of a key after the one before, and writes in the **ledger** what it submitted and what was
-//! acknowledged. A **fault** happens meanwhile. Then the load rests, and the **checker** compares ledger and topics:
-//! nothing lost, nothing doubled in effect, no first appearance out of order, nothing that must not be there. It never asks
-//! Belfry what happened.
+//! The **stage** has the servers and the proxies in front of them. The **cluster** has the replicas. The **load** posts
+//! events, those of a key one after the other, and notes in the **ledger** what it submitted and what was acknowledged.
+//! A **fault** happens meanwhile. Then the load rests, and the **checker** compares ledger and topics: nothing lost,
+//! nothing doubled in effect, no first appearance out of order, nothing that must not be there. It never asks Belfry
+//! what happened.
 
 mod brought;
 mod checker;

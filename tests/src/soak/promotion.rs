@@ -1,4 +1,5 @@
-//! A standby that lags behind takes over. What it had not received is lost, and must be known by name; nothing else may be.
+//! A standby that lags behind takes over. Events that it had not received are lost, and must be identified; no others
+//! may be lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,11 @@ use super::round::Arena;
 use super::stage::Stage;
 use super::verdict::Verdict;
 
-/// How long clients post before and after, and while the standby receives nothing.
+/// Time for which clients post before and after the promotion.
 const POST: Duration = Duration::from_secs(2);
 const LAG: Duration = Duration::from_millis(600);
-/// When nothing new was seen for so long, what is missing is lost. Leases of the former primary do not count, and what
-/// was read from Kafka is read again at once.
+/// After this time without new records, missing ones are lost. Leases of the former primary do not count, and records
+/// from Kafka are read again at once.
 const QUIET: Duration = Duration::from_secs(20);
 
 /// Whether clients post while the standby takes over.
@@ -29,20 +30,20 @@ pub enum Meanwhile {
     Silence,
 }
 
-/// What is left after a standby took over.
+/// The state after a standby took over.
 pub struct Promoted {
-    /// What the checker found; what is lost counts as lost.
+    /// The checker's verdict, including lost events.
     pub verdict: Verdict,
-    /// What is missing on the topics and not known to the new primary.
+    /// Events missing on the topics and unknown to the new primary.
     pub lost_with_the_old_primary: Vec<Uuid>,
-    /// What is missing on the topics although the new primary knows it.
+    /// Events missing on the topics although the new primary has them.
     pub passed_over: Vec<Uuid>,
 }
 
-/// Let a standby take over.
+/// Promotes a standby that lags behind.
 ///
 /// # Errors
-/// If something does not work that should.
+/// Returns an error if something fails that should work.
 pub async fn promotion(meanwhile: Meanwhile, seed: u64) -> Result<Promoted> {
     let stage = Arc::new(Stage::start().await?);
     let mut arena = Arena::open(stage.clone(), &format!("promotion-{meanwhile:?}"), seed).await?;

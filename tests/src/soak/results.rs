@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 
 use super::{Fault, Verdict};
 
-/// The file with the verdicts of all rounds, a line of JSON each. What stands in it need not be run again.
+/// The file with the verdicts of all rounds, one line of JSON each. Rounds in it need not be run again.
 pub struct Results {
     path: PathBuf,
 }
 
 impl Results {
-    /// The file at this place, which need not be there.
+    /// Creates a handle for the file at this path, which need not exist.
     pub fn at(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
-    /// Append a round.
+    /// Appends a round.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn append(&self, fault: Fault, seed: u64, round: u64, seconds: f64, verdict: &Verdict) -> Result<()> {
         let mut line = json!({ "fault": fault.name(), "seed": seed, "round": round, "seconds": seconds });
         if let (Some(line), Value::Object(verdict)) = (line.as_object_mut(), verdict.to_json()) {
@@ -32,17 +32,18 @@ impl Results {
         Ok(writeln!(file, "{line}")?)
     }
 
-    /// How many rounds of a fault with a seed are done, how long they took, and the verdict on all of them.
+    /// Returns the number of completed rounds of a fault with a seed, their duration in seconds, and the verdict on all
+    /// of them.
     ///
     /// # Errors
-    /// If the file is there and cannot be read.
+    /// Returns an error if the file exists and cannot be read.
     pub fn of(&self, fault: Fault, seed: u64) -> Result<(u64, f64, Verdict)> {
         let text = match std::fs::read_to_string(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.with_context(|| format!("cannot read {}", self.path.display()))?,
         };
         let (mut rounds, mut seconds, mut verdict) = (0, 0.0, Verdict::default());
-        // A line that was cut off by a kill counts as not there.
+        // A line that a kill truncated counts as absent.
         for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             if line["fault"] == fault.name() && line["seed"] == seed {
                 rounds = rounds.max(line["round"].as_u64().unwrap_or_default());

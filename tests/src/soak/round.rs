@@ -12,14 +12,14 @@ use super::stage::{EVENTS, Stage};
 use super::tail::Tail;
 use super::verdict::Verdict;
 
-/// Replicas in a cluster.
+/// Number of replicas in a cluster.
 const REPLICAS: usize = 3;
-/// When nothing new was seen for so long, what is missing is lost. Longer than a lease, a consumer's session, and a busy
-/// machine's idea of both.
+/// After this time without new records, missing ones are lost. Longer than a lease and than a consumer's session, even
+/// when a busy machine stretches both.
 const QUIET: Duration = Duration::from_secs(45);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// A cluster and those who check it.
+/// A cluster and its checker.
 pub struct Arena {
     /// The replicas, their servers and clients.
     pub cluster: Cluster,
@@ -30,10 +30,10 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Start a cluster on the stage. All its names begin with `run`.
+    /// Starts a cluster on the stage. All its names begin with `run`.
     ///
     /// # Errors
-    /// If it does not start.
+    /// Returns an error if it does not start.
     pub async fn open(stage: Arc<Stage>, run: &str, seed: u64) -> Result<Self> {
         let direct = stage.kafka.direct();
         let cluster = Cluster::start(stage, run, REPLICAS, seed).await?;
@@ -42,19 +42,20 @@ impl Arena {
         Ok(Self { cluster, tail, checker: Checker::default(), told: Verdict::default(), run: run.to_owned() })
     }
 
-    /// Wait until all that is acknowledged can be seen, or nothing new was for a while. Gives what is new in the verdict.
+    /// Waits until all acknowledged events are on the topics, or no new record has arrived for 45 s. Returns the
+    /// changes since the previous verdict.
     ///
     /// # Errors
-    /// If the topics cannot be read.
+    /// Returns an error if the topics cannot be read.
     pub async fn check(&mut self) -> Result<Verdict> {
         self.check_until_quiet_for(QUIET).await
     }
 
-    /// The same with another time in which nothing new is seen: where something is known to be lost, every check waits
-    /// for all of it.
+    /// Does the same with another time without new records: where losses are expected, every check takes that time in
+    /// full.
     ///
     /// # Errors
-    /// As with [`Self::check`].
+    /// Returns an error in the same cases as [`Self::check`].
     pub(super) async fn check_until_quiet_for(&mut self, quiet: Duration) -> Result<Verdict> {
         let ledger = self.cluster.load.ledger().clone();
         let mut last = Instant::now();
@@ -79,34 +80,34 @@ impl Arena {
 }
 
 impl Arena {
-    /// The verdict on everything so far.
+    /// Returns the verdict on everything so far.
     pub fn all(&self) -> Verdict {
         self.told.clone()
     }
 
-    /// What is acknowledged and on no topic.
+    /// Returns the acknowledged events that are missing on the topics.
     pub fn missing(&self) -> Vec<Uuid> {
         self.checker.missing(self.cluster.load.ledger())
     }
 }
 
-/// One round: post, let a fault happen meanwhile, rest, check.
+/// Runs one round: posts, injects a fault meanwhile, rests, checks.
 ///
 /// # Errors
-/// If something does not work that should while nothing is wrong. That is as bad as a bad verdict.
+/// Returns an error if something fails that should work while there is no fault. That is as bad as a bad verdict.
 pub async fn round(arena: &mut Arena, fault: Fault, length: Length, random: &mut Rng) -> Result<Verdict> {
     arena.cluster.load.begin();
     let injected = fault.inject(&mut arena.cluster, length, random).await;
     arena.cluster.stage.heal().await?;
     injected.with_context(|| {
-        format!("the fault {fault} could not take place; the replicas' logs:\n{}", last_lines(&arena.cluster.logs()))
+        format!("the fault {fault} could not be injected; the replicas' logs:\n{}", last_lines(&arena.cluster.logs()))
     })?;
     arena.cluster.start_all().await?;
     let rested = arena.cluster.load.rest().await;
     rested.with_context(|| format!("after {fault}; the replicas' logs:\n{}", last_lines(&arena.cluster.logs())))?;
     let verdict = arena.check().await?;
     if !verdict.is_good() {
-        eprintln!("after {fault}, the replicas say:\n{}", last_lines(&arena.cluster.logs()));
+        eprintln!("after {fault}, the replicas' logs:\n{}", last_lines(&arena.cluster.logs()));
     }
     Ok(verdict)
 }

@@ -7,31 +7,31 @@ use crate::servers::{FaultProxy, Kafka, KafkaOptions, Lifetime, Postgres, Postgr
 
 /// The topic of the events that are posted.
 pub(super) const EVENTS: &str = "huleedu.ras.batch.results.ready.v1";
-/// Connections that PostgreSQL takes: enough for all replicas, and few enough to be taken all.
+/// PostgreSQL's `max_connections`: enough for all replicas, and few enough for a fault to use up.
 pub(super) const CONNECTIONS: &str = "80";
 
 /// The servers, and proxies in front of them.
 pub struct Stage {
     /// The database server.
     pub postgres: Postgres,
-    /// What replicas take for it.
+    /// The proxy that the replicas connect to.
     pub postgres_proxy: FaultProxy,
     /// The broker.
     pub kafka: Kafka,
-    /// What replicas take for it.
+    /// The proxy that the replicas connect to.
     pub kafka_proxy: FaultProxy,
-    /// For wakes.
+    /// The server that wakes relays.
     pub redis: Redis,
-    /// What replicas take for it.
+    /// The proxy that the replicas connect to.
     pub redis_proxy: FaultProxy,
     cache: PathBuf,
 }
 
 impl Stage {
-    /// Start all servers.
+    /// Starts all servers.
     ///
     /// # Errors
-    /// If one is missing or does not start.
+    /// Returns an error if one is missing or does not start.
     pub async fn start() -> Result<Self> {
         let (kafka_path, postgres_path, redis_path) = (kept("kafka")?, kept("postgres")?, kept("redis")?);
         let lifetime = |path: &Path| Lifetime::OursWithDirectory(path.to_owned());
@@ -57,23 +57,23 @@ impl Stage {
         Ok(Self { postgres, postgres_proxy, kafka, kafka_proxy, redis, redis_proxy, cache: redis_path.join("cache") })
     }
 
-    /// Nothing is wrong with the servers any more.
+    /// Ends all faults of the proxies.
     ///
     /// # Errors
-    /// If one does not come back.
+    /// Returns an error if one cannot listen again.
     pub async fn heal(&self) -> Result<()> {
         self.postgres_proxy.heal().await?;
         self.kafka_proxy.heal().await?;
         self.redis_proxy.heal().await
     }
 
-    /// Where replicas keep compiled rules.
+    /// Returns the directory where replicas keep compiled rules.
     pub(super) fn cache(&self) -> &Path {
         &self.cache
     }
 }
 
-/// A directory that goes with its server: a stage that a test process shares is never dropped.
+/// Creates a directory that is removed with its server: a stage that a test process shares is never dropped.
 fn kept(name: &str) -> Result<PathBuf> {
     Ok(TempDir::with_prefix(format!("belfry-{name}-"))?.keep())
 }

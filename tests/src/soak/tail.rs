@@ -8,21 +8,21 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::checker::Seen;
 use crate::servers::KafkaRecord;
 
-/// What reading to the end may take without a record.
+/// Time limit while reading to the end without a record.
 const PATIENCE: Duration = Duration::from_secs(60);
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// How long a client may take to learn where topics end, before it is replaced: one that has lived through a broker that
-/// stood still may not know its topics any more, for as long as it lives.
+/// Time limit for a client to determine the topics' ends, before it is replaced: after the broker has been paused, a
+/// client may fail to find its topics for the rest of its life.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Reads topics from their beginning, bit by bit.
+/// Reads topics from their beginning, incrementally.
 pub(super) struct Tail {
     bootstrap: String,
     consumer: Arc<BaseConsumer>,
     topics: Vec<String>,
     partitions: Vec<(usize, i32)>,
-    /// Of each partition, the first offset that was not read.
+    /// The first unread offset of each partition.
     next: Vec<i64>,
 }
 
@@ -54,7 +54,7 @@ impl Tail {
         Ok(self.consumer.assign(&assignment)?)
     }
 
-    /// All that is new up to where each partition ends now, in each partition's order.
+    /// Returns all new records up to the current end of each partition, in each partition's order.
     pub(super) async fn read(&mut self) -> Result<Vec<Seen>> {
         let ends = match self.ends(CLIENT_PATIENCE).await {
             Ok(ends) => ends,
@@ -70,7 +70,7 @@ impl Tail {
             Ok::<_, anyhow::Error>((seen, positions(&consumer, &topics, &partitions)?))
         });
         let (seen, next) = read.await??;
-        // Where nothing was read yet, no position is known.
+        // The position of a partition is unknown until something was read there.
         self.next = next.into_iter().zip(&self.next).map(|(next, before)| next.max(*before)).collect();
         Ok(seen)
     }
@@ -106,11 +106,11 @@ fn read_to(ends: &[i64], consumer: &BaseConsumer, topics: &[String], partitions:
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => {
                 use rdkafka::Message;
-                let topic = topics.iter().position(|topic| topic == message.topic()).context("a topic of ours")?;
+                let topic = topics.iter().position(|topic| topic == message.topic()).context("a known topic")?;
                 seen.extend(Seen::of(topic, &KafkaRecord::from(&message)));
                 last = Instant::now();
             }
-            // The client connects again by itself.
+            // The client reconnects automatically.
             Some(Err(_)) | None if last.elapsed() < PATIENCE => {}
             Some(Err(error)) => return Err(error.into()),
             None => bail!("no record and no end of {topics:?} for {PATIENCE:?}"),
@@ -130,7 +130,8 @@ fn high_watermark(consumer: &BaseConsumer, topic: &str, partition: i32, patience
     }
 }
 
-/// Of each partition, the first offset that the client has not given; -1 if it has given none.
+/// Returns the position of each partition, the first offset that the client has not returned; -1 if it has returned
+/// none.
 fn positions(consumer: &BaseConsumer, topics: &[String], partitions: &[(usize, i32)]) -> Result<Vec<i64>> {
     let positions = consumer.position()?;
     let at = |(topic, partition): &(usize, i32)| {

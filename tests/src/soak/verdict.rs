@@ -3,37 +3,37 @@ use std::ops::AddAssign;
 
 use serde_json::{Value, json};
 
-/// How many examples of what is wrong are kept.
+/// Maximum number of examples that are kept.
 const EXAMPLES: usize = 5;
 
-/// What the checker found.
+/// The checker's findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Events that were acknowledged.
+    /// Number of acknowledged events.
     pub acknowledged: u64,
-    /// Acknowledged, and an entry that should follow from it is on no topic.
+    /// Acknowledged events with an expected entry missing on the topics.
     pub lost: u64,
     /// A second effect: two notifications of one event to one recipient, or two messages under one id.
     pub doubled: u64,
     /// First appearances of a key out of order, or a key in two partitions.
     pub inversions: u64,
-    /// On a topic, and never submitted, or refused, or rolled back.
+    /// Records on a topic whose event was never submitted, or was rejected or rolled back.
     pub phantoms: u64,
-    /// Rounds in which something did not work at all that should.
+    /// Rounds in which something failed that should work.
     pub failures: u64,
-    /// The same message again, which is allowed.
+    /// Repetitions of the same message, which are allowed.
     pub repeats: u64,
-    /// In words, the first few.
+    /// Descriptions of the first few findings.
     pub examples: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether nothing is wrong.
+    /// Returns whether nothing is wrong.
     pub fn is_good(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.inversions == 0 && self.phantoms == 0 && self.failures == 0
     }
 
-    /// What is new since an earlier verdict on the same run.
+    /// Returns the difference from an earlier verdict on the same run.
     pub fn since(&self, before: &Self) -> Self {
         let new = self.examples.iter().filter(|example| !before.examples.contains(example));
         Self {
@@ -48,7 +48,7 @@ impl Verdict {
         }
     }
 
-    /// For the result file.
+    /// Returns the verdict as fields of the result file.
     pub fn to_json(&self) -> Value {
         json!({
             "acknowledged": self.acknowledged, "lost": self.lost, "doubled": self.doubled,
@@ -58,7 +58,7 @@ impl Verdict {
         })
     }
 
-    /// From the result file.
+    /// Reads the verdict from fields of the result file.
     pub fn from_json(value: &Value) -> Self {
         let number = |name: &str| value[name].as_u64().unwrap_or_default();
         let examples = value["examples"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -74,7 +74,7 @@ impl Verdict {
         }
     }
 
-    /// Something did not work at all.
+    /// Creates the verdict on a round that failed with an error.
     pub fn failure(error: &anyhow::Error) -> Self {
         Self { failures: 1, examples: vec![format!("{error:#}")], ..Self::default() }
     }

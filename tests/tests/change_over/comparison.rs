@@ -1,4 +1,4 @@
-//! `belfry compare` on planted differences: each is found, none is invented, and nothing personal is shown.
+//! `belfry compare` on planted differences: it finds each one, invents none, and shows no personal data.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Both {
         belfry(&arguments).await
     }
 
-    /// The other notifier tells something.
+    /// Publishes a notification as the other notifier.
     async fn tell(&self, message: &Value) -> Result<()> {
         let key = message["data"]["teacher_id"].as_str().map(str::as_bytes);
         self.kafka.produce(&self.topic, key, &[], Some(message.to_string().as_bytes())).await?;
@@ -72,7 +72,8 @@ async fn what_differs_from_the_old_notifier_is_found_and_nothing_personal_is_sho
     let moment = service.client().get(&format!("/v1/events/{}", Batch::number(3).event_id)).await?;
     ensure!(moment.body["notifications"][0]["event_id"].is_string(), "{moment:?}");
 
-    // The old one says something else, tells what Belfry does not, twice, and not what Belfry does.
+    // The old notifier sends other content, notifies of an event that Belfry has not, repeats a notification, and
+    // misses one.
     post(&service.client(), 20).await?;
     let mut changed = told(20);
     changed["data"]["payload"]["message"] = "something else".into();
@@ -83,7 +84,7 @@ async fn what_differs_from_the_old_notifier_is_found_and_nothing_personal_is_sho
     both.tell(&told(5)).await?;
     both.tell(&json!({ "event_id": Uuid::new_v4(), "data": { "nobody": true } })).await?;
     service.stop().await;
-    // And Belfry sends what the old one tells too.
+    // And Belfry sends a notification that the old notifier sends too.
     let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
     post(&service.client(), 23).await?;
     post(&service.client(), 24).await?;
@@ -109,13 +110,13 @@ async fn what_differs_from_the_old_notifier_is_found_and_nothing_personal_is_sho
     ensure!(differences.len() == 4 && summary["same"] == 20 && summary["repeated"] == 1, "{summary}");
     ensure!(summary["sent"] == 1 && summary["unreadable"] == 1, "{summary}");
 
-    // For people too, and to nobody more than they need to know.
+    // The text output agrees, and no output contains personal data.
     let text = both.compare(&[]).await?;
     ensure!(text.code == Some(3) && text.stdout.contains("payload.message, priority"), "{text:?}");
     for output in [&ended.stdout, &ended.stderr, &text.stdout, &text.stderr] {
         ensure!(!output.contains(SECRET) && !output.contains("something else"), "{output}");
     }
-    // What lies outside of the range is no difference.
+    // Notifications outside of the range are not differences.
     let before = both.compare(&["--to", "2021-01-01T00:00:00Z"]).await?;
     ensure!(before.code == Some(0), "{before:?}");
     let nowhere = both.compare(&["--topic", "no-such-topic"]).await?;

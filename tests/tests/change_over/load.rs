@@ -1,4 +1,4 @@
-//! The services whose events teachers are told of, and what they know of them.
+//! The services whose events notify teachers, and a ledger of the expected notifications.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// Services that write at the same time.
+/// Number of services that write concurrently.
 const WRITERS: usize = 4;
 
-/// An event and what must follow from it.
+/// An event and the notification that must follow.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
     pub(crate) event: Value,
@@ -24,7 +24,7 @@ pub(crate) struct Written {
     pub(crate) kind: &'static str,
 }
 
-/// What all of them have written.
+/// All written events.
 #[derive(Clone, Default)]
 pub(crate) struct Ledger(Arc<Mutex<Vec<Written>>>);
 
@@ -47,10 +47,10 @@ impl Ledger {
     }
 }
 
-/// They write until they are told to stop.
+/// Services that write until they are stopped.
 pub(crate) struct Load {
     pub(crate) ledger: Ledger,
-    /// Events from this one on are written again now and then, as a producer does that got no answer.
+    /// If set, events from this one on are occasionally written again, as by a producer that got no acknowledgement.
     pub(crate) repeats: watch::Sender<Option<usize>>,
     stop: Arc<AtomicBool>,
     writers: JoinSet<Result<()>>,
@@ -74,7 +74,7 @@ impl Load {
                     } else {
                         let written = write(writer, number);
                         produce(kafka, &topic, &written.event).await?;
-                        // What is not acknowledged was not promised to anybody.
+                        // Nothing is promised about an event that is not acknowledged.
                         ledger.add(written);
                         number += 1;
                     }
@@ -110,7 +110,7 @@ fn write(writer: usize, number: u64) -> Written {
     Written { event, correlation: correlation.to_string(), teacher, kind }
 }
 
-/// Write an event as the platform does.
+/// Writes an event as the platform does.
 pub(crate) async fn produce(kafka: &Kafka, topic: &str, event: &Value) -> Result<()> {
     let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
     let headers = [

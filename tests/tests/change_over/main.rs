@@ -1,5 +1,5 @@
-//! The change-over from the platform's present notifier, as `docs/change-over.md` describes it, step by step; and from a
-//! service's own outbox table. Who checks knows only what clients wrote and what stands on the topics.
+//! The change-over from the platform's present notifier, step by step as `docs/change-over.md` describes it; and from a
+//! service's own outbox table. The checks use only what clients wrote and the records on the topics.
 
 mod comparison;
 mod load;
@@ -20,10 +20,10 @@ use load::{Ledger, Load};
 use old_notifier::OldNotifier;
 
 const PARTITIONS: i32 = 4;
-/// What is waited for at most.
+/// Time limit for all events to be notified.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A database, topics and a directory, and what `belfry` is told of them.
+/// A database, topics and a directory, and the settings of `belfry` for them.
 struct Site {
     kafka: &'static Kafka,
     database: Database,
@@ -60,12 +60,12 @@ impl Site {
         ]
     }
 
-    /// Two replicas that observe, behind the old notifier.
+    /// Starts two replicas that observe, behind the old notifier.
     async fn observe(&self, old: &OldNotifier) -> Result<Vec<BelfryProcess>> {
         self.start(&[("delivery.mode", "observe".to_owned()), ("kafka.behind", old.group.clone())]).await
     }
 
-    /// Two replicas that send.
+    /// Starts two replicas that send.
     async fn send(&self) -> Result<Vec<BelfryProcess>> {
         self.start(&[]).await
     }
@@ -80,7 +80,7 @@ impl Site {
         Ok(replicas)
     }
 
-    /// Run a command with the same settings.
+    /// Runs a command with the same settings.
     async fn belfry(&self, arguments: &[&str]) -> Result<Ended> {
         let settings: Vec<String> = self.settings().iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut all = vec!["--output", "json"];
@@ -89,28 +89,28 @@ impl Site {
         belfry(&all).await
     }
 
-    /// Notifications of Belfry's in the log.
+    /// Returns the number of Belfry's observed notifications in the log.
     async fn observed(&self) -> Result<i64> {
         let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&self.database.url).await?;
         let count = "SELECT count(*) FROM belfry.outbox WHERE source_event_id IS NOT NULL AND topic IS NULL";
         Ok(sqlx::query_scalar(count).fetch_one(&mut connection).await?)
     }
 
-    /// What time it is.
+    /// Returns the database's current time.
     async fn now(&self) -> Result<String> {
         let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&self.database.url).await?;
         let now = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
         Ok(sqlx::query_scalar(now).fetch_one(&mut connection).await?)
     }
 
-    /// Wait until Belfry could go on for the old notifier.
+    /// Waits until Belfry can take over from the old notifier.
     async fn stands_where_the_old_one_stands(&self, old: &OldNotifier) -> Result<()> {
         let look = async || self.belfry(&["position", "show", "--beside", &old.group]).await;
-        eventually("both stand in the same place", look, |ended| ended.code == Some(0)).await?;
+        eventually("both are at the same position", look, |ended| ended.code == Some(0)).await?;
         Ok(())
     }
 
-    /// What was told, by whom: for each event, recipient and type, how often by the old one and how often by Belfry.
+    /// Returns the numbers of notifications by the old notifier and by Belfry, for each event, recipient and type.
     async fn told(&self) -> Result<HashMap<(String, String, String), [usize; 2]>> {
         let mut told: HashMap<(String, String, String), [usize; 2]> = HashMap::new();
         for record in self.kafka.read_topic(&self.output).await? {
@@ -123,7 +123,8 @@ impl Site {
         Ok(told)
     }
 
-    /// Each event once, to the right one; gives how many the old one told of, and how many Belfry did.
+    /// Checks that each event notified the right teacher once. Returns the numbers of events notified by the old
+    /// notifier and by Belfry.
     async fn each_is_told_once(&self, ledger: &Ledger) -> Result<[usize; 2]> {
         let began = Instant::now();
         loop {
@@ -131,15 +132,19 @@ impl Site {
             for written in ledger.all() {
                 let who = told.get(&(written.correlation, written.teacher, written.kind.to_owned()));
                 let [old, new] = who.copied().unwrap_or_default();
-                ensure!(old + new <= 1, "told {old} times by the old one and {new} times by belfry: {}", written.event);
+                ensure!(
+                    old + new <= 1,
+                    "notified {old} times by the old notifier and {new} times by belfry: {}",
+                    written.event
+                );
                 untold += usize::from(old + new == 0);
                 sums = [sums[0] + old, sums[1] + new];
             }
             if untold == 0 {
-                ensure!(told.len() == ledger.len(), "{} were told of {} events", told.len(), ledger.len());
+                ensure!(told.len() == ledger.len(), "{} notifications of {} events", told.len(), ledger.len());
                 return Ok(sums);
             }
-            ensure!(began.elapsed() < PATIENCE, "nobody was told of {untold} events of {}", ledger.len());
+            ensure!(began.elapsed() < PATIENCE, "{untold} events of {} have no notification", ledger.len());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -152,7 +157,7 @@ async fn stop(replicas: Vec<BelfryProcess>) -> Result<()> {
     Ok(())
 }
 
-/// Let events flow, so many at least.
+/// Waits until at least `count` more events are written.
 async fn flow(load: &Load, count: usize) -> Result<()> {
     let wanted = load.ledger.len() + count;
     eventually("events flow", async || Ok(load.ledger.len()), |written| *written >= wanted).await?;
@@ -165,13 +170,13 @@ async fn an_observer_begins_where_a_notifier_stands_that_lags() -> Result<()> {
     let old = OldNotifier::new(site.kafka, &site.input, &site.output);
     let running = old.start();
     let load = Load::start(site.kafka, &site.input);
-    eventually("the old one tells", async || Ok(old.told()), |told| *told >= 80).await?;
+    eventually("the old notifier sends", async || Ok(old.told()), |told| *told >= 80).await?;
     running.stop().await?;
-    // All of this the old one still has to tell when Belfry begins.
+    // The old notifier still has all of these to send when Belfry begins.
     flow(&load, 80).await?;
     let replicas = site.observe(&old).await?;
     site.stands_where_the_old_one_stands(&old).await?;
-    ensure!(site.observed().await? == 0, "it has observed what nobody has told");
+    ensure!(site.observed().await? == 0, "it has observed events that the old notifier has yet to send");
     stop(replicas).await?;
     load.stop().await?;
     Ok(())
@@ -185,41 +190,41 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     let load = Load::start(site.kafka, &site.input);
     flow(&load, 100).await?;
 
-    // 1. Observe. Belfry begins at the end of the topics, where the old one is as long as it keeps up.
-    eventually("the old one keeps up", async || Ok(old.told() + 20), |told| *told >= load.ledger.len()).await?;
+    // 1. Observe. Belfry begins at the end of the topics, where the old notifier is as long as it keeps up.
+    eventually("the old notifier keeps up", async || Ok(old.told() + 20), |told| *told >= load.ledger.len()).await?;
     let replicas = site.observe(&old).await?;
     let observed_from = load.ledger.len();
     flow(&load, 300).await?;
     load.repeats.send_replace(Some(observed_from + 50));
-    eventually("much is observed", async || site.observed().await, |observed| *observed >= 200).await?;
+    eventually("events are observed", async || site.observed().await, |observed| *observed >= 200).await?;
 
     // 2. Compare.
-    // From a moment on when both keep up: what one of them told long before the other is not compared.
+    // From a time when both keep up: a notification that one of them sent long before the other is not compared.
     let look = async || {
         let since = site.now().await?;
         flow(&load, 600).await?;
         Ok((site.belfry(&["compare", "--from", &since, "--grace", "2s"]).await?, since))
     };
     let agree = |(ended, _): &(Ended, _)| ended.code == Some(0) && ended.json().is_ok_and(|lines| same(&lines) >= 100);
-    let (_, since) = eventually("both tell the same", look, agree).await?;
+    let (_, since) = eventually("both send the same", look, agree).await?;
     let beside = site.belfry(&["position", "show", "--beside", &old.group]).await?;
     ensure!(beside.code == Some(3) && beside.stderr.contains("still running"), "{beside:?}");
 
-    // 3. and 4. The old one stops at any time, and Belfry comes to where it stopped.
+    // 3. and 4. The old notifier stops at any time, and Belfry reaches the position where it stopped.
     let told_by_the_old_one = old.told();
     running.stop().await?;
     flow(&load, 100).await?;
     site.stands_where_the_old_one_stands(&old).await?;
 
-    // 5. Send. It is not done by halves.
+    // 5. Send. An incomplete change of the settings is rejected.
     let halved = site.belfry(&["config", "check", "--set", &format!("kafka.behind={}", old.group)]).await?;
     ensure!(halved.code == Some(78) && halved.stderr.contains("kafka.behind"), "{halved:?}");
     stop(replicas).await?;
     let replicas = site.send().await?;
     flow(&load, 300).await?;
-    ensure!(old.told() >= told_by_the_old_one && load.ledger.len() > old.told(), "both had something to do");
+    ensure!(old.told() >= told_by_the_old_one && load.ledger.len() > old.told(), "both sent notifications");
 
-    // Back, while events flow: Belfry stops, and the old one goes on where Belfry was.
+    // Back, while events flow: Belfry stops, and the old notifier continues at Belfry's position.
     load.repeats.send_replace(None);
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop(replicas).await?;
@@ -228,7 +233,7 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     let replicas = site.observe(&old).await?;
     flow(&load, 200).await?;
 
-    // And forth again, on the same database: what was observed meanwhile is not sent.
+    // And forth again, on the same database: notifications observed meanwhile are not sent.
     running.stop().await?;
     site.stands_where_the_old_one_stands(&old).await?;
     stop(replicas).await?;
@@ -238,9 +243,9 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
 
     let ledger = load.stop().await?;
     let [by_the_old_one, by_belfry] = site.each_is_told_once(&ledger).await?;
-    eprintln!("{} events: {by_the_old_one} told by the old notifier, {by_belfry} by belfry", ledger.len());
+    eprintln!("{} events: {by_the_old_one} notified by the old notifier, {by_belfry} by belfry", ledger.len());
     ensure!(by_the_old_one > 300 && by_belfry > 300, "{by_the_old_one} {by_belfry}");
-    // 6. What the guide says to look at afterwards.
+    // 6. The checks that the guide recommends afterwards.
     let until = site.now().await?;
     let compared = site.belfry(&["compare", "--from", &since, "--to", &until]).await?;
     ensure!(compared.code == Some(0), "{compared:?}");

@@ -1,4 +1,4 @@
-//! A stand-in for the platform's present notifier: a consumer with a group of its own that tells teachers in its own way.
+//! A substitute for the platform's present notifier: a consumer with its own group that sends its own notifications.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,22 +14,22 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-/// Events that it takes before it commits.
+/// Number of events that it processes before it commits.
 const BATCH: usize = 40;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where it reads and tells.
+/// The old notifier's topics, group and state.
 #[derive(Clone)]
 pub(crate) struct OldNotifier {
     brokers: String,
     pub(crate) group: String,
     input: String,
     output: String,
-    /// Events that it has told of: it, too, knows repetitions.
+    /// Ids of the events that it has notified of: it deduplicates, too.
     told: Arc<Mutex<HashSet<String>>>,
 }
 
-/// While it runs.
+/// The old notifier while it runs.
 pub(crate) struct Running {
     stop: watch::Sender<bool>,
     thread: JoinHandle<Result<()>>,
@@ -47,12 +47,13 @@ impl OldNotifier {
         Running { stop, thread: tokio::task::spawn_blocking(move || this.run(&stopping)) }
     }
 
-    /// How many events it has told of.
+    /// Returns the number of events that it has notified of.
     pub(crate) fn told(&self) -> usize {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Let it begin, when it starts again, where another group has come to. As an operator does it with Kafka's tools.
+    /// Sets its group's offsets to those of another group, so that it continues there when it starts again. An operator
+    /// does this with Kafka's tools.
     pub(crate) async fn go_on_for(&self, other: &str, partitions: i32) -> Result<()> {
         let (this, other) = (self.clone(), other.to_owned());
         tokio::task::spawn_blocking(move || {
@@ -81,7 +82,7 @@ impl OldNotifier {
         let producer: ThreadedProducer<DefaultProducerContext> =
             self.client().set("partitioner", "murmur2_random").set("enable.idempotence", "true").create()?;
         consumer.subscribe(&[&self.input])?;
-        // When a test fails, it drops what would have stopped it.
+        // A test that fails drops the sender, which stops the loop as well.
         while !*stopping.borrow() && stopping.has_changed().is_ok() {
             let mut offsets = TopicPartitionList::new();
             for _ in 0..BATCH {
@@ -96,7 +97,7 @@ impl OldNotifier {
                     None => offsets.add_partition_offset(place.0, place.1, next)?,
                 }
             }
-            // First told, then committed; it is seldom up to date.
+            // It sends before it commits, and its offsets usually lag behind.
             producer.flush(PATIENCE)?;
             std::thread::sleep(Duration::from_millis(fastrand::u64(0..60)));
             if offsets.count() > 0 {
@@ -132,14 +133,14 @@ impl OldNotifier {
 }
 
 impl Running {
-    /// In good order: what it has taken is told and committed.
+    /// Stops it cleanly: everything that it has read is sent and committed.
     pub(crate) async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
         self.thread.await?
     }
 }
 
-/// What the present notifier makes of an event: ids, times and the envelope's correlation are its own.
+/// Returns the present notifier's message for an event. Ids, times and the envelope's correlation are its own.
 pub(crate) fn told_the_old_way(event: &Value, topic: &str) -> Value {
     let data = &event["data"];
     let (kind, priority, payload) = if event["event_type"] == "huleedu.ras.batch.results.ready.v1" {

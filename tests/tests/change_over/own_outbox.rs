@@ -1,4 +1,5 @@
-//! A service leaves its own outbox table and relay for `belfry.submit`, as `docs/submit.md` says, while it goes on writing.
+//! A service moves from its own outbox table and relay to `belfry.submit`, as `docs/submit.md` describes, while it
+//! continues to write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,22 +18,22 @@ use uuid::Uuid;
 
 const GUIDE: &str = include_str!("../../../docs/submit.md");
 const EVENTS: &str = "huleedu.ras.batch.results.ready.v1";
-/// Writers, each with a key of its own.
+/// Number of writers, each with its own key.
 const WRITERS: usize = 4;
-/// Rows that the service's relay takes at once.
+/// Number of rows that the service's relay reads at once.
 const BATCH: i64 = 20;
 
-/// How a writer announces an event.
+/// The way in which a writer publishes an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     OwnTable,
     Submit,
 }
 
-/// The service, which writes until it is told to stop.
+/// The service, which writes until it is stopped.
 struct Service {
     pool: PgPool,
-    /// How many of the writers run the new code.
+    /// Number of writers that run the new code.
     new_code: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     writers: JoinSet<Result<Vec<Uuid>>>,
@@ -71,11 +72,11 @@ impl Service {
     async fn goes_on(&self, count: usize) -> Result<()> {
         let wanted = self.written.load(Ordering::Relaxed) + count;
         let look = async || Ok(self.written.load(Ordering::Relaxed));
-        eventually("the service goes on", look, |written| *written >= wanted).await?;
+        eventually("the service continues", look, |written| *written >= wanted).await?;
         Ok(())
     }
 
-    /// What each key's events are, in order.
+    /// Stops the service. Returns the events of each key, in order.
     async fn stop(mut self, run: &str) -> Result<HashMap<String, Vec<Uuid>>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut by_key = HashMap::new();
@@ -95,7 +96,7 @@ async fn write(pool: &PgPool, key: &str, way: Way) -> Result<Uuid> {
     let mut transaction = pool.begin().await?;
     match way {
         Way::OwnTable => {
-            // The id that counts is the row's; the relay makes another anyway.
+            // The row's id counts; the relay generates another for the envelope anyway.
             event["event_id"] = Uuid::new_v4().to_string().into();
             sqlx::query("INSERT INTO event_outbox (id, event_data, event_key) VALUES ($1, $2::jsonb, $3)")
                 .bind(event_id)
@@ -116,13 +117,13 @@ async fn write(pool: &PgPool, key: &str, way: Way) -> Result<Uuid> {
     Ok(event_id)
 }
 
-/// The service's relay. At each attempt it makes a new envelope, with an `event_id` and a time of its own; only the header
-/// keeps the row's id. Some attempts fail after the record was sent. Stopped between sending and marking, it leaves
-/// what it has sent unmarked.
+/// The service's relay. For each attempt it creates a new envelope, with a new `event_id` and a new time; only the
+/// header keeps the row's id. Some attempts fail after the record was sent. If it is stopped between sending and
+/// marking, the rows that it has sent stay unmarked.
 struct Relay {
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<usize>>,
-    /// Attempts after which a record is sent again.
+    /// Number of attempts after which a record is sent again.
     failed: Arc<AtomicUsize>,
 }
 
@@ -144,7 +145,7 @@ impl Relay {
                     let id: Uuid = row.try_get(0)?;
                     attempt(kafka, id, serde_json::from_str(row.try_get(1)?)?).await?;
                     if fastrand::u32(0..8) == 0 {
-                        // Those behind it wait for its next attempt.
+                        // The rows behind it wait for the next attempt.
                         failing.fetch_add(1, Ordering::Relaxed);
                         break;
                     }
@@ -163,7 +164,7 @@ impl Relay {
         Self { stop, task, failed }
     }
 
-    /// Gives how many it has sent and not marked.
+    /// Stops the relay. Returns the number of rows that it has sent and not marked.
     async fn die(self) -> Result<usize> {
         self.stop.send_replace(true);
         self.task.await?
@@ -179,12 +180,12 @@ async fn attempt(kafka: &Kafka, id: Uuid, event: Value) -> Result<()> {
     Ok(())
 }
 
-/// The statements of the guide's third step.
+/// Returns the statements of the guide's third step.
 fn hand_over() -> Result<String> {
     let begin = GUIDE.find("   BEGIN;\n   LOCK TABLE event_outbox").context("the guide's third step")?;
     let length = GUIDE[begin..].find("   COMMIT;").context("its end")?;
     let statements = &GUIDE[begin..begin + length + "   COMMIT;".len()];
-    // As its second step says for a relay that makes new ids.
+    // With the changes that its second step describes for a relay that generates new ids.
     let changes = [
         (
             "(SELECT event_data, event_key",
@@ -222,7 +223,7 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
         ("store.url", store.url.clone()),
         ("kafka.brokers", kafka.bootstrap()),
         ("kafka.group", run.clone()),
-        // Whoever reads the events, such as Belfry itself, is told of each once.
+        // Belfry also consumes the published events, and must accept each once.
         ("kafka.topics", format!("[\"{EVENTS}\"]")),
         ("kafka.start_at", "earliest".to_owned()),
         ("kafka.identity", format!("{{\"{EVENTS}\"=\"header\"}}")),
@@ -239,7 +240,7 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
     // 1. Install.
     let installed = belfry(&["migrate", "--submit-only", "--url", &database.url]).await?;
     ensure!(installed.code == Some(0), "{installed:?}");
-    // 2. The relay ends, and not even well: it has sent what it has not marked.
+    // 2. The relay ends, and not cleanly: it has sent rows that it has not marked.
     let unmarked = relay.die().await?;
     service.goes_on(50).await?;
     // 3. Hand over.
@@ -249,12 +250,12 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
     replica.terminate().await?;
     let replica = start(&directory, &settings, Some(&database.url)).await?;
     service.goes_on(100).await?;
-    // 5. New code beside old, and then alone.
+    // 5. New code alongside old, and then alone.
     service.new_code.store(WRITERS / 2, Ordering::Relaxed);
     service.goes_on(100).await?;
     service.new_code.store(WRITERS, Ordering::Relaxed);
     service.goes_on(50).await?;
-    // 6. What nobody needs any more.
+    // 6. Drop what is no longer needed.
     sqlx::raw_sql("DROP TABLE event_outbox; DROP FUNCTION submit_outbox_row").execute(&service.pool).await?;
     service.goes_on(50).await?;
 
@@ -274,12 +275,12 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
                 first.push(*id);
             }
         });
-        ensure!(first == *written, "the events of {key} are turned around");
+        ensure!(first == *written, "the events of {key} are out of order");
     }
     let look = async || kafka.read_topic(&notifications).await;
-    let told = eventually("everybody is told", look, |records| records.len() >= all).await?;
+    let told = eventually("every event is notified", look, |records| records.len() >= all).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    ensure!(kafka.read_topic(&notifications).await?.len() == all, "told twice");
+    ensure!(kafka.read_topic(&notifications).await?.len() == all, "notified twice");
     let mut sources = Vec::new();
     for record in &told {
         let message: Value = serde_json::from_slice(record.payload.as_deref().context("a message")?)?;
@@ -287,7 +288,7 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
     }
     sources.sort();
     sources.dedup();
-    ensure!(sources.len() == all, "{} of {all} events were told of", sources.len());
+    ensure!(sources.len() == all, "{} of {all} events were notified", sources.len());
     eprintln!("{all} events, {unmarked} of them sent and not marked, {} records", seen.len());
     replica.terminate().await
 }

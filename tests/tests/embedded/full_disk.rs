@@ -1,6 +1,7 @@
-//! A disk that is full, under a real process: SQLite rolls back by itself, and once there is room events are taken again.
+//! A full disk, under a real process: SQLite rolls back automatically, and events are accepted again once there is
+//! space.
 //!
-//! A limit on the size of files has the effect of a full disk: a write fails, and all else goes on.
+//! A limit on the size of files has the effect of a full disk: a write fails, and everything else continues.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,12 @@ use tokio::process::Command;
 use crate::from_environment;
 use crate::load::{Load, PATIENCE};
 
-/// No file may become larger than this.
+/// Maximum size of a file, in bytes.
 const FULL: u64 = 2 << 20;
-/// The longest that the disk is full.
+/// Maximum time that the disk is full, in milliseconds.
 const FULL_MS: u64 = 400;
 
-/// A service that may reach a limit on the size of files: the signal that comes with it is ignored.
+/// Starts a service that may reach a limit on the size of files: it ignores the signal that the limit raises.
 async fn start(directory: &TempDir) -> Result<BelfryProcess> {
     let under = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(str::to_owned);
     BelfryProcess::start_under(directory.path(), &under).await
@@ -46,7 +47,7 @@ async fn after_a_full_disk_events_are_taken_again() -> Result<()> {
             break posted;
         }
         taken += 1;
-        ensure!(began.elapsed() < PATIENCE, "{taken} events were taken, and the disk is not full");
+        ensure!(began.elapsed() < PATIENCE, "{taken} events were accepted, and the disk is not full");
     };
     ensure!(refused.status == 503, "{refused:?}");
     let readiness = service.readiness().await?;
@@ -61,13 +62,13 @@ async fn after_a_full_disk_events_are_taken_again() -> Result<()> {
     }
     let posted = client.post(&results_ready(&Batch::number(taken))).await?;
     ensure!(posted.status == 201, "{posted:?}");
-    // All that were acknowledged before are there.
+    // All events acknowledged before are there.
     let mut feed = client.feed("from=beginning", None).await?;
     Client::collect(&mut feed, taken as usize + 1).await?;
     service.terminate().await
 }
 
-/// The log is on the same disk as the database.
+/// The service's log file is on the same disk as the database.
 #[tokio::test]
 async fn a_log_that_cannot_be_written_ends_nothing() -> Result<()> {
     let directory = TempDir::new()?;
@@ -81,13 +82,13 @@ async fn a_log_that_cannot_be_written_ends_nothing() -> Result<()> {
     limit_files(&service, None).await?;
     let again = Instant::now();
     while client.post(&results_ready(&Batch::number(0))).await?.status != 201 {
-        ensure!(again.elapsed() < PATIENCE, "no event is taken");
+        ensure!(again.elapsed() < PATIENCE, "no event is accepted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     service.terminate().await
 }
 
-/// The disk is full again and again, under load: at any place of a file, so that also what replaces older bytes fails.
+/// The disk fills up repeatedly, under load, at any offset of a file, so that overwriting older bytes fails too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_by_full_disks() -> Result<()> {
     let rounds = from_environment("BELFRY_DISK_ROUNDS", 10);
@@ -103,7 +104,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_full_disks() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(random.u64(..FULL_MS))).await;
         let acknowledged = load.acknowledged();
         limit_files(&service, None).await?;
-        wait("events are taken again", || load.acknowledged() > acknowledged).await?;
+        wait("events are accepted again", || load.acknowledged() > acknowledged).await?;
         tokio::time::sleep(Duration::from_millis(random.u64(..FULL_MS))).await;
         println!("round {round}: {} acknowledged, {} refused", load.acknowledged(), load.refused());
     }

@@ -1,4 +1,4 @@
-//! The service is killed with SIGKILL at random moments and started again.
+//! The service is killed with SIGKILL at random times and started again.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use crate::from_environment;
 use crate::load::Load;
 
-/// The longest that a service lives.
+/// Maximum lifetime of a service, in milliseconds.
 const LIFE_MS: u64 = 120;
-/// Kills in a hundred that must meet requests without an answer.
+/// Minimum percentage of kills with requests in flight.
 const IN_FLIGHT_PERCENT: usize = 80;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,6 +35,6 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills() -> Result<()> {
         "{rounds} kills, {hits} of them with requests in flight; {} events acknowledged, {} entries seen by the reader",
         summary.acknowledged, summary.seen
     );
-    ensure!(hits * 100 >= rounds as usize * IN_FLIGHT_PERCENT, "only {hits} of {rounds} kills met requests in flight");
+    ensure!(hits * 100 >= rounds as usize * IN_FLIGHT_PERCENT, "only {hits} of {rounds} kills hit requests in flight");
     Ok(())
 }

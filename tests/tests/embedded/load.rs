@@ -1,4 +1,4 @@
-//! Clients that post numbered events, and post again what got no answer; and a reader that resumes by Last-Event-ID.
+//! Clients that post numbered events and retry unanswered ones; and a reader that resumes with Last-Event-ID.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -14,29 +14,29 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// Senders of single events, and of several lines at once.
+/// Number of senders of single events, and of senders of several lines at once.
 const SINGLE: usize = 6;
 const STREAMING: usize = 2;
 const LINES: u64 = 20;
 
-/// What a step may take at most.
+/// Time limit for a step.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What senders and reader share.
+/// State shared by senders and reader.
 struct Shared {
-    /// A client of the service as it is now; none while it is down.
+    /// A client of the current service; `None` while it is down.
     service: watch::Receiver<Option<Client>>,
     next: AtomicU64,
     in_flight: AtomicUsize,
     refused: AtomicUsize,
     acknowledged: Mutex<Vec<u64>>,
     finished: AtomicBool,
-    /// How far the reader has come.
+    /// The last position that the reader has read.
     read: AtomicI64,
 }
 
 impl Shared {
-    /// A client of the service as it is now. Waits while it is down.
+    /// Returns a client of the current service. Waits while it is down.
     async fn client(&self) -> Result<Client> {
         let mut service = self.service.clone();
         let up = service.wait_for(Option::is_some).await?;
@@ -44,7 +44,7 @@ impl Shared {
     }
 }
 
-/// Senders and a reader of one service, which may be down or fail for a while.
+/// Senders and a reader of one service, which may be down or fail temporarily.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     up: watch::Sender<Option<Client>>,
@@ -52,16 +52,16 @@ pub(crate) struct Load {
     reader: JoinHandle<Result<Vec<(i64, Value)>>>,
 }
 
-/// What was seen in the end.
+/// The result of a load.
 pub(crate) struct Summary {
-    /// Events that were acknowledged.
+    /// Number of acknowledged events.
     pub(crate) acknowledged: usize,
-    /// Entries that the reader saw, repetitions included.
+    /// Number of entries that the reader saw, including repetitions.
     pub(crate) seen: usize,
 }
 
 impl Load {
-    /// Senders and a reader that wait for a service.
+    /// Starts senders and a reader that wait for a service.
     pub(crate) fn start() -> Self {
         let (up, service) = watch::channel(None);
         let shared = Arc::new(Shared {
@@ -82,28 +82,28 @@ impl Load {
         Self { shared, up, senders, reader }
     }
 
-    /// The service is up, or down.
+    /// Sets the current service; `None` while it is down.
     pub(crate) fn serve(&self, service: Option<Client>) {
         self.up.send_replace(service);
     }
 
-    /// Requests that have no answer yet.
+    /// Returns the number of requests without an answer.
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Requests that failed so far.
+    /// Returns the number of failed requests.
     pub(crate) fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
-    /// Events that are acknowledged.
+    /// Returns the number of acknowledged events.
     pub(crate) fn acknowledged(&self) -> usize {
         self.shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Send what was begun, stop the service, and look at everything: each event that was acknowledged has its
-    /// notification exactly once, and the reader has seen each, first appearances in order.
+    /// Waits until everything begun is acknowledged, stops the service, and checks the log: each acknowledged event has
+    /// its notification exactly once, and the reader has seen each, first appearances in order.
     pub(crate) async fn finish(mut self, service: BelfryProcess) -> Result<Summary> {
         self.serve(Some(service.client()));
         self.shared.finished.store(true, Ordering::SeqCst);
@@ -113,7 +113,7 @@ impl Load {
             }
             anyhow::Ok(())
         };
-        timeout(PATIENCE, all_sent).await.context("the senders did not come to an end")??;
+        timeout(PATIENCE, all_sent).await.context("the senders did not finish")??;
         let acknowledged = self.shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let log = whole_log(&service.client(), acknowledged.len()).await?;
         let end = log.last().context("events")?.position;
@@ -122,7 +122,7 @@ impl Load {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(PATIENCE, caught_up).await.context("the reader did not come to the end of the log")?;
+        timeout(PATIENCE, caught_up).await.context("the reader did not reach the end of the log")?;
         service.terminate().await?;
         let seen = self.reader.await??;
         each_event_is_notified_once(&acknowledged, &log)?;
@@ -131,7 +131,7 @@ impl Load {
     }
 }
 
-/// Post until all is over; what got no answer is posted again, for as long as it takes.
+/// Posts until the load is finished. Retries unanswered events until they are acknowledged.
 async fn send(shared: Arc<Shared>, lines: u64) -> Result<()> {
     while !shared.finished.load(Ordering::SeqCst) {
         let first = shared.next.fetch_add(lines, Ordering::SeqCst);
@@ -168,7 +168,7 @@ async fn post(client: &Client, numbers: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// Follow the feed through all kills; gives what was seen, in the order in which it was.
+/// Follows the feed through all kills. Returns the items in the order in which they were seen.
 async fn read(shared: Arc<Shared>) -> Result<Vec<(i64, Value)>> {
     let mut seen: Vec<(i64, Value)> = Vec::new();
     loop {
@@ -183,7 +183,7 @@ async fn read(shared: Arc<Shared>) -> Result<Vec<(i64, Value)>> {
                     seen.push((position, data));
                     shared.read.store(position, Ordering::SeqCst);
                 }
-                // The end of the service in good order is the end of the test.
+                // A clean end of the service is the end of the test.
                 Some(Ok(_)) => return Ok(seen),
                 Some(Err(_)) | None => break,
             }
@@ -208,7 +208,7 @@ fn each_event_is_notified_once(acknowledged: &[u64], log: &[FeedItem]) -> Result
     }
     for number in acknowledged {
         let times = count.get(&Batch::number(*number).event_id).copied().unwrap_or(0);
-        ensure!(times == 1, "event {number} was acknowledged and is notified {times} times");
+        ensure!(times == 1, "event {number} was acknowledged and notified {times} times");
     }
     Ok(())
 }
@@ -226,6 +226,6 @@ fn the_reader_missed_nothing(log: &[FeedItem], seen: &[(i64, Value)]) -> Result<
         let shown = first_appearances.remove(position);
         ensure!(shown == Some(data), "the reader missed position {position}, or saw something else there");
     }
-    ensure!(first_appearances.is_empty(), "the reader saw what is not in the log: {first_appearances:?}");
+    ensure!(first_appearances.is_empty(), "the reader saw entries that are not in the log: {first_appearances:?}");
     Ok(())
 }

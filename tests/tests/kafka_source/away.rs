@@ -1,4 +1,4 @@
-//! While Kafka is away.
+//! Belfry while Kafka is down.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::setup::until;
 
 const WATCHED: Duration = Duration::from_secs(8);
 
-/// Looking whether topics are still the same must not keep processors busy for as long as no broker answers.
+/// Checking for recreated topics must not keep processors busy while no broker responds.
 #[tokio::test]
 async fn a_replica_without_a_broker_is_at_rest() -> Result<()> {
     let directory = TempDir::new()?;
@@ -25,19 +25,19 @@ async fn a_replica_without_a_broker_is_at_rest() -> Result<()> {
         ("sink.kafka.enabled", "true".to_owned()),
     ];
     let belfry = BelfryProcess::start_with(directory.path(), &settings).await?;
-    let process = ProcessId::of(belfry.pid().context("it runs")?)?;
+    let process = ProcessId::of(belfry.pid().context("belfry is not running")?)?;
     let event = results_ready(&Batch::number(1));
     kafka.produce("events.v1", None, &[], Some(event.to_string().as_bytes())).await?;
     let path = format!("/v1/events/{}", Batch::number(1).event_id);
     until("the topic is read", async || Ok(belfry.client().get(&path).await?.status == 200)).await?;
     kafka.kill().await?;
-    // Longer than the pause between two looks.
+    // Longer than the interval between two checks.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let before = process.processor_time()?;
     tokio::time::sleep(WATCHED).await;
     let used = process.processor_time()? - before;
-    ensure!(used < WATCHED / 5, "{used:?} of processor in {WATCHED:?}");
-    ensure!(belfry.client().get(&path).await?.status == 200, "it still answers");
+    ensure!(used < WATCHED / 5, "{used:?} of processor time in {WATCHED:?}");
+    ensure!(belfry.client().get(&path).await?.status == 200, "the API must still respond");
     drop(belfry);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Producers that give an event another `event_id` at each attempt. `kafka.identity` says what counts instead.
+//! Producers that assign another `event_id` at each attempt. `kafka.identity` selects what identifies an event instead.
 
 use anyhow::{Context, Result, ensure};
 use belfry_tests::{Batch, BelfryProcess, minted_anew, results_ready};
@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::setup::{Setup, metric, until};
 
-/// More than Belfry reads together.
+/// More records than Belfry reads at once.
 const MANY: i64 = 300;
 const WINDOW_SECONDS: i64 = 3600;
-/// The beginning of a window, in milliseconds since the epoch.
+/// The start of a window, in milliseconds since the epoch.
 const WINDOW_MS: i64 = 490_000 * WINDOW_SECONDS * 1000;
 
-/// An attempt at the event with this number.
+/// Returns a new attempt to send the event with this number.
 fn attempt(number: u64) -> Value {
     minted_anew(results_ready(&Batch::number(number)))
 }
@@ -34,14 +34,14 @@ async fn start(setup: &Setup, identity: &str) -> Result<BelfryProcess> {
     setup.start_with(&settings).await
 }
 
-/// The ids of the recorded events, in the order of the log; each has one notification, that names it.
+/// Returns the ids of the recorded events, in the order of the log. Checks that each has one notification that names it.
 async fn recorded(setup: &Setup) -> Result<Vec<Uuid>> {
     let named = "convert_from(payload, 'UTF8')::json -> 'metadata' -> 'belfry' ->> 'source_event_id'";
     let sources = format!("SELECT ({named})::uuid FROM belfry.outbox WHERE source_event_id IS NOT NULL ORDER BY id");
     let sources: Vec<Uuid> = setup.query(&sources).await?;
     let events = "SELECT event_id FROM belfry.outbox WHERE source_event_id IS NULL ORDER BY id";
     let events: Vec<Uuid> = setup.query(events).await?;
-    ensure!(sources == events, "{sources:?} are named, {events:?} are recorded");
+    ensure!(sources == events, "notifications name {sources:?}, recorded are {events:?}");
     Ok(events)
 }
 
@@ -60,20 +60,20 @@ async fn the_header_identifies_an_event_whose_envelope_is_made_anew() -> Result<
     }
     produce(&setup, None, &attempt(99), None).await?;
     setup.all_is_read().await?;
-    ensure!(recorded(&setup).await? == ids, "each once");
+    ensure!(recorded(&setup).await? == ids, "each event is recorded once");
     let letters: Vec<String> = setup.query("SELECT cause || ' ' || detail FROM belfry.dead_letter").await?;
     ensure!(letters.len() == 1 && letters[0].contains("the header event_id is missing"), "{letters:?}");
 
-    // Whatever reads the log again knows them by the same ids.
+    // Everything that reads the log again uses the same ids.
     let client = belfry.client();
     let event = client.get(&format!("/v1/events/{}", ids[0])).await?;
-    let notification = event.body["notifications"][0]["event_id"].as_str().context("its notification")?;
+    let notification = event.body["notifications"][0]["event_id"].as_str().context("no notification")?;
     let cause = client.get(&format!("/v1/notifications/{notification}")).await?;
     ensure!(cause.body["cause"]["event_id"] == ids[0].to_string(), "{cause:?}");
     let again = client.post_to(&format!("/v1/events/{}/rerun", ids[0]), &json!({})).await?;
     ensure!(again.status == 200 && again.body["reruns"][0]["same"] == true, "{again:?}");
     let replay = ["--url", client.url(), "--output", "json", "replay", "teacher-results", "--candidate", "1"];
-    let replay = belfry_tests::belfry(&replay).await?.json()?.pop().context("a report")?;
+    let replay = belfry_tests::belfry(&replay).await?.json()?.pop().context("no report")?;
     ensure!(replay["notifications"]["same"] == 10 && replay["notifications"]["changed"] == 0, "{replay}");
     belfry.terminate().await
 }
@@ -87,7 +87,7 @@ async fn the_envelope_identifies_an_event_whatever_its_header_says() -> Result<(
     }
     let belfry = start(&setup, "envelope").await?;
     setup.all_is_read().await?;
-    ensure!(recorded(&setup).await? == [event["event_id"].as_str().context("its id")?.parse::<Uuid>()?]);
+    ensure!(recorded(&setup).await? == [event["event_id"].as_str().context("no id")?.parse::<Uuid>()?]);
     ensure!(setup.count("belfry.dead_letter").await? == 0);
     belfry.terminate().await
 }
@@ -97,8 +97,8 @@ async fn content_identifies_an_event_within_a_window_also_across_its_end_and_a_r
     let setup = Setup::new(1).await?;
     let window = WINDOW_SECONDS * 1000;
     let last = WINDOW_MS + window - 1;
-    // Within a window and across its end, and times that go back. More than are read together, so that some are not committed
-    // yet when others are read.
+    // Times within a window, across its end, and going back. More records than are read at once, so that some are not yet
+    // committed when others are read.
     for _ in 0..MANY {
         produce(&setup, Some(Uuid::new_v4()), &attempt(1), Some(last)).await?;
     }
@@ -117,8 +117,8 @@ async fn content_identifies_an_event_within_a_window_also_across_its_end_and_a_r
     let belfry = start(&setup, "content").await?;
     produce(&setup, None, &attempt(1), Some(last + window)).await?;
     setup.all_is_read().await?;
-    ensure!(recorded(&setup).await?.len() == 2, "within a window of the first");
-    // In the window after the next one it is another event, and so is other content.
+    ensure!(recorded(&setup).await?.len() == 2, "an attempt in the next window is a duplicate");
+    // In the window after the next, it is another event. So is different content.
     produce(&setup, None, &attempt(1), Some(last + window + 1)).await?;
     let mut other = attempt(2);
     other["data"]["overall_status"] = json!("completed_with_failures");
@@ -129,7 +129,7 @@ async fn content_identifies_an_event_within_a_window_also_across_its_end_and_a_r
     belfry.terminate().await
 }
 
-/// What Belfry publishes itself comes back to it under the envelope's id.
+/// An event that Belfry published itself is identified by its envelope's id when Belfry reads it back.
 #[tokio::test]
 async fn an_event_of_belfrys_own_is_known_although_its_topic_is_read_by_content() -> Result<()> {
     let setup = Setup::new(1).await?;
@@ -146,7 +146,7 @@ async fn an_event_of_belfrys_own_is_known_although_its_topic_is_read_by_content(
     ensure!(belfry.client().post(&event).await?.status == 201);
     until("the event is on its topic", async || Ok(setup.watermarks().await?[0].1 == 1)).await?;
     setup.all_is_read().await?;
-    ensure!(setup.count("belfry.outbox WHERE source_event_id IS NULL").await? == 1, "it is recorded twice");
+    ensure!(setup.count("belfry.outbox WHERE source_event_id IS NULL").await? == 1, "the event is recorded once");
     belfry.terminate().await
 }
 

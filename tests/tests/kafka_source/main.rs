@@ -1,4 +1,4 @@
-//! Events from a real Kafka: each is recorded and projected once, whatever happens meanwhile.
+//! Events from a real Kafka broker: each is recorded and projected once, whatever happens meanwhile.
 
 mod away;
 mod identity;
@@ -22,13 +22,13 @@ async fn what_a_busy_host_cannot_project_is_read_again_and_no_dead_letter() -> R
     let setup = Setup::new(2).await?;
     setup.start().await?.terminate().await?;
     setup.produce_numbers(0..40).await?;
-    // Nine calls wait longer than any of the three tries of an event may take.
+    // Nine calls are delayed beyond the time limit of each of the three attempts per event.
     let belfry = setup.start_with(&[("FAILPOINTS", "project.call=9*sleep(800)")]).await?;
     setup.all_is_read().await?;
     setup.each_is_recorded_once(40).await?;
     ensure!(setup.count("belfry.dead_letter").await? == 0);
     ensure!(metric(&belfry, "belfry_starved_total{projector=\"teacher-results\"}").await? > 0.0);
-    ensure!(belfry.log()?.contains("too busy"), "the log says why");
+    ensure!(belfry.log()?.contains("too busy"), "the log shows the reason");
     belfry.terminate().await
 }
 
@@ -38,7 +38,7 @@ async fn events_are_recorded_and_projected_once() -> Result<()> {
     setup.produce_numbers(0..300).await?;
     let belfry = setup.start().await?;
     setup.all_is_read().await?;
-    // The very same records again, and then the same events in other words.
+    // The same records again, and then the same events with another timestamp.
     setup.produce_numbers(0..50).await?;
     for number in 50..60 {
         let mut event = results_ready(&Batch::number(number));
@@ -49,7 +49,7 @@ async fn events_are_recorded_and_projected_once() -> Result<()> {
     setup.each_is_recorded_once(300).await?;
 
     let high: Vec<Offset> = setup.watermarks().await?.iter().map(|(_, high)| Offset::Offset(*high)).collect();
-    until("Kafka was told", async || Ok(setup.offsets().await? == high)).await?;
+    until("the offsets are committed to Kafka", async || Ok(setup.offsets().await? == high)).await?;
     ensure!(metric(&belfry, &format!("{EVENTS}\"accepted\"}}")).await? == 300.0);
     ensure!(metric(&belfry, &format!("{EVENTS}\"duplicate\"}}")).await? == 60.0);
     ensure!(metric(&belfry, "kafka_duplicate_events_total").await? == 60.0);
@@ -59,7 +59,7 @@ async fn events_are_recorded_and_projected_once() -> Result<()> {
     until("the lag is known", async || Ok(belfry.metrics().await?.contains(&lag))).await?;
     belfry.terminate().await?;
 
-    // After a restart nothing is read twice, and what came meanwhile is read.
+    // After a restart, nothing is read twice, and new records are read.
     setup.produce_numbers(300..310).await?;
     let belfry = setup.start().await?;
     setup.all_is_read().await?;
@@ -97,7 +97,7 @@ async fn events_are_recorded_and_projected_once_on_sqlite() -> Result<()> {
     Ok(())
 }
 
-/// Writes records that are no events, with these before, between and behind events.
+/// Writes invalid records before, between and after events.
 #[tokio::test]
 async fn what_is_no_event_becomes_a_dead_letter_and_the_partition_goes_on() -> Result<()> {
     let setup = Setup::new(1).await?;
@@ -121,7 +121,7 @@ async fn what_is_no_event_becomes_a_dead_letter_and_the_partition_goes_on() -> R
     let belfry = setup.start_with(&[("ingest.max_event_bytes", "2000")]).await?;
     setup.all_is_read().await?;
     setup.each_is_recorded_once(8).await?;
-    // Where an event was read is kept with it, and shown.
+    // The topic, partition and offset of an event are recorded and shown.
     let id = Batch::number(7).event_id.to_string();
     let explained = belfry.client().get(&format!("/v1/events/{id}")).await?;
     let source = explained.body["source"].as_str().unwrap_or_default();
@@ -168,9 +168,10 @@ async fn a_topic_that_is_not_json_is_stopped_until_its_position_is_set() -> Resu
     let belfry = setup.start().await?;
     let garbage = (0..300).map(|_| setup.kafka.produce(&setup.topic, None, &[], Some(b"\x00garbage")));
     futures_util::future::try_join_all(garbage).await?;
-    until("it is stopped", async || Ok(belfry.log()?.contains("more than half of the last 200 records"))).await?;
-    // What had been read along with the last one is in the letters, too.
-    until("what was read is committed", async || {
+    until("the partition is stopped", async || Ok(belfry.log()?.contains("more than half of the last 200 records")))
+        .await?;
+    // All records that were read before the stop become dead letters, too.
+    until("the records read are committed", async || {
         let stopped = metric(&belfry, &format!("{EVENTS}\"undecodable\"}}")).await?;
         Ok(stopped > 100.0 && stopped == setup.positions().await?[0] as f64)
     })
@@ -191,16 +192,16 @@ async fn setting_a_position_moves_the_reader() -> Result<()> {
     setup.all_is_read().await?;
     setup.each_is_recorded_once(20).await?;
 
-    // Back, while nothing comes: all is read again, to no effect.
+    // Setting it back while nothing arrives: all records are read again, without effect.
     let set = setup.belfry(&["position", "set", &setup.topic, "0", "earliest"]).await?;
     ensure!(set.code == Some(0), "{}", set.stderr);
     let again = setup.watermarks().await?[0].1 as f64;
     let duplicates = "kafka_duplicate_events_total";
-    until("it is read again", async || Ok(metric(&belfry, duplicates).await? == again)).await?;
+    until("the partition is read again", async || Ok(metric(&belfry, duplicates).await? == again)).await?;
     setup.all_is_read().await?;
     setup.each_is_recorded_once(20).await?;
 
-    // What is not there is refused.
+    // Positions, partitions and topics that do not exist are rejected.
     for (arguments, code) in [
         (["position", "set", &setup.topic, "0", "100000"], 5),
         (["position", "set", &setup.topic, "9", "0"], 4),
@@ -216,7 +217,7 @@ async fn setting_a_position_moves_the_reader() -> Result<()> {
 async fn another_groups_offsets_are_taken_over() -> Result<()> {
     let setup = Setup::new(2).await?;
     setup.produce_numbers(0..10).await?;
-    // The group of the notifier before us has read all of this.
+    // The group of the previous notifier has read all of these.
     let before = Setup { group: format!("{}-before", setup.group), ..Setup::on(setup.store.clone(), 2).await? };
     let before = Setup { topic: setup.topic.clone(), ..before };
     let belfry = before.start().await?;
@@ -230,9 +231,9 @@ async fn another_groups_offsets_are_taken_over() -> Result<()> {
     ensure!(taken.code == Some(0) && taken.stdout.lines().count() == 2, "{}{}", taken.stdout, taken.stderr);
     let belfry = setup.start_with(&[("kafka.start_at", "")]).await?;
     let accepted = format!("{EVENTS}\"accepted\"}}");
-    until("the rest is read", async || Ok(metric(&belfry, &accepted).await? == 5.0)).await?;
+    until("the remaining records are read", async || Ok(metric(&belfry, &accepted).await? == 5.0)).await?;
     setup.each_is_recorded_once(15).await?;
-    ensure!(metric(&belfry, "kafka_duplicate_events_total").await? == 0.0, "only the rest was read");
+    ensure!(metric(&belfry, "kafka_duplicate_events_total").await? == 0.0, "only the remaining records are read");
     belfry.terminate().await
 }
 
@@ -246,7 +247,7 @@ async fn a_new_subscription_is_followed_without_a_restart() -> Result<()> {
     let belfry = setup.start_with(&[("kafka.topics", "subscribed")]).await?;
     until("the first topic is read", async || Ok(setup.count("belfry.outbox WHERE topic IS NULL").await? == 1)).await?;
 
-    // A topic that a rule wants and that is made later, and one that a new rule wants.
+    // A topic that a rule subscribes to and that is created later, and one that a new rule subscribes to.
     let (later, wanted) = ("huleedu.ras.batch.assessment.completed.v1", "test.hostile.v1");
     setup.kafka.create_topic(wanted, 1, &[]).await?;
     let mut hostile = event(2);
@@ -258,7 +259,7 @@ async fn a_new_subscription_is_followed_without_a_restart() -> Result<()> {
     setup.produce_to(later, &assessed).await?;
     until("all topics are read", async || Ok(setup.count("belfry.outbox WHERE topic IS NULL").await? == 3)).await?;
     setup.produce_to(first, &event(4)).await?;
-    until("the first topic still is", async || Ok(setup.count("belfry.outbox WHERE topic IS NULL").await? == 4))
+    until("the first topic is still read", async || Ok(setup.count("belfry.outbox WHERE topic IS NULL").await? == 4))
         .await?;
     belfry.terminate().await?;
     for topic in [first, later, wanted] {

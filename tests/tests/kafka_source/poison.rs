@@ -1,4 +1,4 @@
-//! Records that break belfry itself, and those that are much. One record may harm only itself.
+//! Records on which Belfry itself fails, and records that cause a large amount of work. A record may harm only itself.
 
 use std::ffi::CString;
 use std::ptr;
@@ -15,7 +15,7 @@ use crate::setup::{PATIENCE, Setup, metric, until};
 
 const UNDECODABLE: &str = "belfry_events_total{source=\"kafka\",outcome=\"undecodable\"}";
 
-/// Kafka's headers have bytes for names, and anyone who may write to the topic can choose them.
+/// Names of Kafka headers are bytes, and any producer that may write to the topic can choose them.
 #[tokio::test]
 async fn a_header_name_that_is_not_utf8_harms_nothing() -> Result<()> {
     let setup = Setup::new(1).await?;
@@ -29,11 +29,11 @@ async fn a_header_name_that_is_not_utf8_harms_nothing() -> Result<()> {
     setup.all_is_read().await?;
     setup.each_is_recorded_once(10).await?;
     ensure!(!belfry.metrics().await?.contains("belfry_task_panics_total"), "{}", belfry.log()?);
-    // `belfry audit` reads what is on our topics, where others may write as well.
+    // `belfry audit` reads Belfry's topics, to which other producers may write as well.
     belfry.terminate().await
 }
 
-/// rdkafka takes names that are texts only.
+/// Produces a record with this header name. Calls librdkafka directly, because rdkafka accepts only text as names.
 async fn produce_with_header(setup: &Setup, name: &'static [u8], payload: &str) -> Result<()> {
     let (bootstrap, topic, payload) = (setup.kafka.direct(), setup.topic.clone(), payload.to_owned());
     tokio::task::spawn_blocking(move || {
@@ -41,7 +41,7 @@ async fn produce_with_header(setup: &Setup, name: &'static [u8], payload: &str) 
         let topic = CString::new(topic)?;
         let mut payload = payload.into_bytes();
         let end = librdkafka::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END;
-        // SAFETY: the client is alive, all pointers are to what lives until the end of the call, and the payload is copied.
+        // SAFETY: the client is alive, all pointers are valid until the end of the call, and the payload is copied.
         #[expect(unsafe_code, reason = "rdkafka takes names that are texts only")]
         let error = unsafe {
             let headers = librdkafka::rd_kafka_headers_new(1);
@@ -78,11 +78,12 @@ async fn a_record_whose_reading_panics_becomes_a_dead_letter() -> Result<()> {
     ensure!(metric(&belfry, UNDECODABLE).await? == 2.0);
     ensure!(metric(&belfry, "belfry_task_panics_total{task=\"kafka-source\"}").await? == 2.0);
     let log = belfry.log()?;
-    ensure!(log.contains("a fault of belfry's") && !log.contains("a test"), "{log}");
+    ensure!(log.contains("a task of belfry panicked") && !log.contains("a test"), "{log}");
     belfry.terminate().await
 }
 
-/// The first time all of them fail together, then the first one alone.
+/// The first panic fails all events together. Then they are projected one by one, and the second panic fails the first
+/// event.
 #[tokio::test]
 async fn an_event_on_which_the_pipeline_panics_becomes_a_dead_letter() -> Result<()> {
     let setup = Setup::new(1).await?;
@@ -152,8 +153,8 @@ async fn a_writer_that_panics_at_a_commit_goes_on() -> Result<()> {
     belfry.terminate().await
 }
 
-/// 120 events of 400 notifications each, 48,000 in all and 120 MB: at once, that would be one statement under the order
-/// lock, and three times as much memory.
+/// 120 events with 400 notifications each: 48,000 notifications, 120 MB. All at once, they would be one statement under the
+/// order lock, and three times as much memory.
 #[tokio::test]
 async fn what_rules_answer_bounds_a_run() -> Result<()> {
     const EVENTS: u64 = 120;

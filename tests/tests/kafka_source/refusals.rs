@@ -1,4 +1,4 @@
-//! What keeps a replica from starting, and what it says then.
+//! Reasons why a replica does not start, and its error messages.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use belfry_tests::BelfryProcess;
 
 use crate::setup::Setup;
 
-/// Why it did not start.
+/// Returns the error with which the service does not start.
 async fn refused(setup: &Setup, settings: &[(&'static str, &str)]) -> Result<String> {
     match setup.start_with(settings).await {
-        Ok(_) => bail!("it started"),
+        Ok(_) => bail!("the service started"),
         Err(error) => Ok(format!("{error:#}")),
     }
 }
@@ -23,7 +23,7 @@ async fn a_first_start_needs_a_place_to_begin() -> Result<()> {
     let told = refused(&setup, &[("kafka.start_at", "tomorrow")]).await?;
     ensure!(told.contains("exit status: 78") && told.contains("RFC 3339"), "{told}");
     setup.start_with(&[("kafka.start_at", "2026-01-01T00:00:00Z")]).await?.terminate().await?;
-    // Once begun, it is known.
+    // Once the group has positions, the setting is not needed.
     setup.start_with(&[("kafka.start_at", "")]).await?.terminate().await
 }
 
@@ -39,14 +39,14 @@ async fn a_living_twin_refuses_the_start_and_a_killed_one_is_followed() -> Resul
     setup.produce_numbers(20..30).await?;
     setup.all_is_read().await?;
 
-    // A clean stop gives the name back at once.
+    // A clean shutdown releases the name at once.
     first.terminate().await?;
     let second: BelfryProcess = setup.start_with(&named).await?;
     ensure!(second.ready_after() < Duration::from_secs(5), "{:?}", second.ready_after());
     second.kill().await?;
     setup.produce_numbers(30..40).await?;
     let began = Instant::now();
-    let third = setup.start_with(&named).await.context("the lease of a killed one ends")?;
+    let third = setup.start_with(&named).await.context("the lease of a killed replica must expire")?;
     println!("started {:?} after the kill", began.elapsed());
     setup.all_is_read().await?;
     setup.each_is_recorded_once(40).await?;

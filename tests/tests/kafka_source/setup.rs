@@ -1,4 +1,4 @@
-//! A topic, a database and settings of a test's own.
+//! A separate topic, database and settings for each test.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// What a step may take at most.
+/// Time limit for a step.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Setup {
     pub(crate) directory: TempDir,
     pub(crate) kafka: &'static Kafka,
-    /// Where the store is.
+    /// The URL of the store.
     pub(crate) store: String,
     pub(crate) topic: String,
     pub(crate) group: String,
@@ -26,13 +26,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// On the shared PostgreSQL, with a database of its own.
+    /// Creates a separate database on the shared PostgreSQL server.
     pub(crate) async fn new(partitions: i32) -> Result<Self> {
         let database: Database = shared_postgres().await?.create_database().await?;
         Self::on(database.url, partitions).await
     }
 
-    /// On an SQLite file.
+    /// Uses an SQLite file.
     pub(crate) async fn embedded(partitions: i32) -> Result<Self> {
         let mut setup = Self::on(String::new(), partitions).await?;
         setup.store = format!("sqlite:{}", setup.directory.path().join("belfry.db").display());
@@ -45,7 +45,7 @@ impl Setup {
         let (topic, group) = (format!("{name}.events.v1"), format!("group-{name}"));
         kafka.create_topic(&topic, partitions, &[]).await?;
         let directory = TempDir::new()?;
-        // A replica that is killed is missed soon.
+        // Kafka removes a killed replica from the group soon.
         std::fs::write(
             directory.path().join("belfry.toml"),
             "preset = \"testing\"\n[kafka.properties]\n\"session.timeout.ms\" = 2000\n\"heartbeat.interval.ms\" = 300\n\"statistics.interval.ms\" = 200\n",
@@ -67,7 +67,7 @@ impl Setup {
         self.start_with(&[]).await
     }
 
-    /// Later settings win.
+    /// Starts a service; `more` overrides its settings, and an empty value removes one.
     pub(crate) async fn start_with(&self, more: &[(&'static str, &str)]) -> Result<BelfryProcess> {
         let mut settings = self.settings();
         settings.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
@@ -77,7 +77,7 @@ impl Setup {
         BelfryProcess::start_with(self.directory.path(), &settings).await
     }
 
-    /// Run the command with the same settings.
+    /// Runs the command with the same settings.
     pub(crate) async fn belfry(&self, arguments: &[&str]) -> Result<Ended> {
         let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         all.extend(["--config".to_owned(), self.directory.path().join("belfry.toml").display().to_string()]);
@@ -85,7 +85,7 @@ impl Setup {
         belfry(all).await
     }
 
-    /// Write an event as the platform does: keyed by its batch, with all headers.
+    /// Writes an event as the platform does: keyed by its batch, with all headers. Returns its partition and offset.
     pub(crate) async fn produce(&self, event: &Value) -> Result<(i32, i64)> {
         self.produce_to(&self.topic, event).await
     }
@@ -106,7 +106,7 @@ impl Setup {
         self.kafka.produce(topic, key, &headers, Some(event.to_string().as_bytes())).await
     }
 
-    /// Write numbered events, many at once; an event's number says its partition.
+    /// Writes numbered events, many at once. The number of an event determines its partition.
     pub(crate) async fn produce_numbers(&self, numbers: impl Iterator<Item = u64>) -> Result<()> {
         let numbers: Vec<u64> = numbers.collect();
         for chunk in numbers.chunks(200) {
@@ -116,7 +116,7 @@ impl Setup {
         Ok(())
     }
 
-    /// Where each partition begins and ends.
+    /// Returns the low and the high watermark of each partition.
     pub(crate) async fn watermarks(&self) -> Result<Vec<(i64, i64)>> {
         let (bootstrap, topic, partitions) = (self.kafka.direct(), self.topic.clone(), self.partitions);
         tokio::task::spawn_blocking(move || {
@@ -126,7 +126,7 @@ impl Setup {
         .await?
     }
 
-    /// What Kafka's own tools see of the group.
+    /// Returns the group's committed offsets, as Kafka's own tools show them.
     pub(crate) async fn offsets(&self) -> Result<Vec<Offset>> {
         let (bootstrap, topic, group) = (self.kafka.direct(), self.topic.clone(), self.group.clone());
         let partitions = self.partitions;
@@ -141,7 +141,7 @@ impl Setup {
         .await?
     }
 
-    /// Wait until everything in the topic is read.
+    /// Waits until all records of the topic are read.
     pub(crate) async fn all_is_read(&self) -> Result<()> {
         let high: Vec<i64> = self.watermarks().await?.into_iter().map(|(_, high)| high).collect();
         let read = async || Ok::<bool, anyhow::Error>(self.positions().await? == high);
@@ -168,10 +168,10 @@ impl Setup {
 
     pub(crate) async fn count(&self, what: &str) -> Result<i64> {
         let counted = self.query(&format!("SELECT count(*) FROM {what}")).await?;
-        counted.first().copied().context("a count")
+        counted.first().copied().context("no count")
     }
 
-    /// Each of these numbers is recorded once and notified once, and nothing else is.
+    /// Checks that this many events are recorded, each once and with one notification, and nothing else.
     pub(crate) async fn each_is_recorded_once(&self, numbers: u64) -> Result<()> {
         let events = self.count("belfry.outbox WHERE topic IS NULL").await?;
         let different =
@@ -183,13 +183,13 @@ impl Setup {
         let expected = i64::try_from(numbers)?;
         anyhow::ensure!(
             [events, different[0], notified[0], notifications].iter().all(|count| *count == expected),
-            "{events} events, {different:?} different; {notifications} notifications, of {notified:?} events; not {expected}"
+            "{events} events, {different:?} different; {notifications} notifications, of {notified:?} events; expected {expected}"
         );
         Ok(())
     }
 }
 
-/// Wait until something is so.
+/// Waits until the condition holds. Errors of the check are retried, too.
 pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
     let began = Instant::now();
     let mut last = None;
@@ -207,7 +207,7 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> 
     }
 }
 
-/// What a process counted.
+/// Returns the value of a metric of a process, or 0 if it has none. `line` is the name with its labels.
 pub(crate) async fn metric(process: &BelfryProcess, line: &str) -> Result<f64> {
     let text = process.metrics().await?;
     let found = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());

@@ -1,4 +1,4 @@
-//! One partition's trouble: it is stopped, with an alarm, and nothing else is.
+//! A problem with one partition stops that partition and nothing else, and raises an alarm.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::setup::{PATIENCE, Setup, metric, until};
 
-/// The alarm that is to be seen of one partition: its gauge, readiness, and words that are in its reason.
+/// Checks the alarm of a stopped partition: its gauge, readiness and log, which must contain these words.
 async fn alarmed(setup: &Setup, belfry: &BelfryProcess, partition: i32, words: &[&str]) -> Result<()> {
     let gauge = format!("belfry_partition_stopped{{topic=\"{}\",partition=\"{partition}\"}}", setup.topic);
     until("the gauge is 1", async || Ok(metric(belfry, &gauge).await? == 1.0)).await?;
     let told = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?;
-    ensure!(told.status() == 200, "it takes events all the same");
+    ensure!(told.status() == 200, "the service must still accept events");
     let (told, log) = (told.text().await?, belfry.log()?);
     ensure!(told.starts_with("degraded: "), "{told}");
     for words in words.iter().chain(&["belfry position set"]) {
         ensure!(told.contains(words), "{words}: {told}");
-        ensure!(log.contains(words), "the log: {words}");
+        ensure!(log.contains(words), "missing in the log: {words}");
     }
     Ok(())
 }
 
-/// Nothing is wrong any more.
+/// Checks that the alarm has ended.
 async fn well(setup: &Setup, belfry: &BelfryProcess, partition: i32) -> Result<()> {
     let gauge = format!("belfry_partition_stopped{{topic=\"{}\",partition=\"{partition}\"}}", setup.topic);
     ensure!(metric(belfry, &gauge).await? == 0.0);
@@ -41,7 +41,7 @@ async fn position_set(setup: &Setup, partition: &str, target: &str) -> Result<()
     Ok(())
 }
 
-/// Where the database says a partition stands.
+/// Changes the position of a partition in the database.
 async fn stand(setup: &Setup, partition: i32, next: i64) -> Result<()> {
     let update = format!(
         "UPDATE belfry.consumer_position SET next_offset = {next} WHERE topic = '{}' AND partition = {partition} \
@@ -64,10 +64,10 @@ async fn a_position_that_is_not_there_stops_its_partition_and_the_service_starts
     stand(&setup, 0, ends[0].1 + 5).await?;
     let belfry = setup.start().await?;
     alarmed(&setup, &belfry, 0, &["beyond its end"]).await?;
-    // The other one is read.
+    // The other partition is read.
     setup.produce_numbers(40..60).await?;
     let (second, end) = (async || Ok::<_, anyhow::Error>(setup.positions().await?[1]), setup.watermarks().await?[1].1);
-    until("the other is read", async || Ok(second().await? == end)).await?;
+    until("the other partition is read", async || Ok(second().await? == end)).await?;
     position_set(&setup, "0", "earliest").await?;
     setup.all_is_read().await?;
     setup.each_is_recorded_once(60).await?;
@@ -81,7 +81,7 @@ async fn a_position_that_is_not_there_stops_its_partition_and_the_service_starts
     position_set(&setup, "0", "earliest").await?;
     setup.all_is_read().await?;
 
-    // The same while it runs.
+    // The same while the service runs.
     stand(&setup, 0, 3).await?;
     setup.produce_numbers(60..70).await?;
     alarmed(&setup, &belfry, 0, &["7 records were removed"]).await?;
@@ -92,7 +92,7 @@ async fn a_position_that_is_not_there_stops_its_partition_and_the_service_starts
     belfry.terminate().await
 }
 
-/// A first start without a place to begin is refused; a topic that is added later keeps nothing else from being read.
+/// A first start without a position to begin at is refused. A topic added later does not stop others from being read.
 #[tokio::test]
 async fn a_topic_without_a_place_to_begin_is_left_out_and_the_others_are_read() -> Result<()> {
     let setup = Setup::new(1).await?;
@@ -108,7 +108,7 @@ async fn a_topic_without_a_place_to_begin_is_left_out_and_the_others_are_read() 
     belfry.terminate().await
 }
 
-/// More records than were read: nothing but the topic's id tells that it is another.
+/// The new topic has more records than were read, so only the topic's id shows that it is another.
 #[tokio::test]
 async fn a_topic_that_was_made_anew_while_belfry_was_away_is_not_skipped() -> Result<()> {
     let setup = Setup::new(1).await?;
@@ -120,13 +120,13 @@ async fn a_topic_that_was_made_anew_while_belfry_was_away_is_not_skipped() -> Re
     make_anew(&setup).await?;
     setup.produce_numbers(100..130).await?;
     let belfry = setup.start().await?;
-    alarmed(&setup, &belfry, 0, &["deleted and made anew"]).await?;
-    ensure!(setup.positions().await? == [10], "nothing of it was read");
+    alarmed(&setup, &belfry, 0, &["deleted and recreated"]).await?;
+    ensure!(setup.positions().await? == [10], "nothing is read from the new topic");
     position_set(&setup, "0", "earliest").await?;
     setup.all_is_read().await?;
     setup.each_is_recorded_once(40).await?;
     well(&setup, &belfry, 0).await?;
-    // It is this topic's now.
+    // The position now belongs to the new topic.
     belfry.terminate().await?;
     let belfry = setup.start().await?;
     setup.produce_numbers(130..140).await?;
@@ -144,9 +144,9 @@ async fn a_topic_that_is_made_anew_under_a_running_reader_is_not_skipped() -> Re
 
     make_anew(&setup).await?;
     setup.produce_numbers(100..130).await?;
-    // By its id, or by its end where the reader looks while it is empty.
-    alarmed(&setup, &belfry, 0, &["made anew"]).await?;
-    // The very number at which it stands may be set as well: then what lies before is left out.
+    // Detected by the topic's id, or by its end if the reader checks while the topic is empty.
+    alarmed(&setup, &belfry, 0, &["recreated"]).await?;
+    // The position may also be set to its current value: then earlier records are skipped.
     position_set(&setup, "0", "earliest").await?;
     setup.all_is_read().await?;
     setup.each_is_recorded_once(40).await?;
@@ -154,8 +154,8 @@ async fn a_topic_that_is_made_anew_under_a_running_reader_is_not_skipped() -> Re
     belfry.terminate().await
 }
 
-/// The end of a transaction takes an offset that no record has. A position that stood on it would seem to be removed once
-/// retention has come so far.
+/// The end of a transaction occupies an offset that no record has. A position left there would seem to point to a removed
+/// record once retention reaches it.
 #[tokio::test]
 async fn positions_pass_the_markers_of_transactions() -> Result<()> {
     let setup = Setup::new(1).await?;
@@ -170,12 +170,12 @@ async fn positions_pass_the_markers_of_transactions() -> Result<()> {
     setup.each_is_recorded_once(10).await?;
     belfry.terminate().await?;
 
-    // What a stop leaves behind counts as well: the service is stopped before it would look by itself.
+    // A shutdown also moves past markers: the service is stopped before its next regular check.
     let belfry = setup.start().await?;
     let lag = format!("belfry_consumer_lag{{topic=\"{}\",partition=\"0\"}}", setup.topic);
-    until("it is read", async || Ok(belfry.metrics().await?.contains(&lag))).await?;
+    until("the partition is read", async || Ok(belfry.metrics().await?.contains(&lag))).await?;
     produce_in_transaction(&setup, 3, false).await?;
-    until("it is recorded", async || Ok(setup.count("belfry.outbox WHERE topic IS NULL").await? == 15)).await?;
+    until("all are recorded", async || Ok(setup.count("belfry.outbox WHERE topic IS NULL").await? == 15)).await?;
     belfry.terminate().await?;
     let high = setup.watermarks().await?[0].1;
     ensure!(setup.positions().await? == [high], "{:?}, not {high}", setup.positions().await?);
@@ -188,7 +188,7 @@ async fn positions_pass_the_markers_of_transactions() -> Result<()> {
     belfry.terminate().await
 }
 
-/// Five events in one transaction, which is aborted or not.
+/// Produces five events in one transaction, and aborts or commits it.
 async fn produce_in_transaction(setup: &Setup, transaction: u64, aborted: bool) -> Result<()> {
     let (bootstrap, topic) = (setup.kafka.direct(), setup.topic.clone());
     let id = format!("{}-{transaction}", setup.group);
@@ -214,11 +214,11 @@ async fn produce_in_transaction(setup: &Setup, transaction: u64, aborted: bool) 
     .await?
 }
 
-/// Delete the topic, and make another with its name.
+/// Deletes the topic, and creates another one under its name.
 async fn make_anew(setup: &Setup) -> Result<()> {
     setup.kafka.delete_topic(&setup.topic).await?;
     let created = async || Ok(setup.kafka.create_topic(&setup.topic, setup.partitions, &[]).await.is_ok());
-    until("it is made anew", created).await
+    until("the topic is created again", created).await
 }
 
 async fn delete_records(setup: &Setup, before: i64) -> Result<()> {
@@ -228,7 +228,7 @@ async fn delete_records(setup: &Setup, before: i64) -> Result<()> {
     offsets.add_partition_offset(&setup.topic, 0, Offset::Offset(before))?;
     let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(20)));
     admin.delete_records(&offsets, &options).await?;
-    let low = setup.watermarks().await?.first().context("a partition")?.0;
-    ensure!(low == before, "it begins at {low}, not {before}");
+    let low = setup.watermarks().await?.first().context("no partition")?.0;
+    ensure!(low == before, "the partition begins at {low}, expected {before}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The audit log: a change is noted with it, once, and for good.
+//! The audit log: a change and its entry are committed together, once, and the entry is permanent.
 
 use belfry_store::{
     Change, ChangeFilter, DeadLetterFilter, NewChange, NewParkedRequest, NewToken, ParkedFilter, ParkedRequest, Paused,
@@ -63,7 +63,10 @@ pub(crate) async fn a_change_is_noted_with_it(opened: Opened) {
         ]
     );
     assert_eq!(noted[1].detail, r#"{"group":"g","was":8,"is":9}"#);
-    assert!(noted.iter().all(|change| !change.detail.contains("teacher-7")), "it is kept for good: nobody's id");
+    assert!(
+        noted.iter().all(|change| !change.detail.contains("teacher-7")),
+        "it is kept permanently, so without anyone's id"
+    );
     assert_eq!(noted[9].at_ms, 1_000);
 }
 
@@ -87,7 +90,7 @@ pub(crate) async fn changes_are_found(opened: Opened) {
     assert!(rest[0].id < before);
 }
 
-/// Run statements beside the store, on PostgreSQL as the owner, who may do everything. Gives what was refused.
+/// Runs statements outside of the store, on PostgreSQL as the owner, who has all privileges. Returns the errors.
 async fn refused(opened: &Opened, statements: &[&'static str]) -> Vec<String> {
     let mut refused = Vec::new();
     for statement in statements {
@@ -135,11 +138,11 @@ pub(crate) async fn what_cannot_be_noted_is_not_done(opened: Opened) {
     assert_eq!(refused(&opened, broken).await, Vec::<String>::new());
     let store = &opened.store;
     let token = annas_token();
-    store.add_token(&token, 1_000).await.expect_err("not noted");
-    store.pause(&Paused::Notifications, Some("a drill"), "anna", 1_000).await.expect_err("not noted");
+    store.add_token(&token, 1_000).await.expect_err("not recorded");
+    store.pause(&Paused::Notifications, Some("a drill"), "anna", 1_000).await.expect_err("not recorded");
     let partition = SourcePartition { group: "g".into(), topic: "t".into(), partition: 3 };
     let position = SourcePosition { partition, next: 8, topic_id: None };
-    store.set_source_position(&position, "direct:carl", 1_000).await.expect_err("not noted");
+    store.set_source_position(&position, "direct:carl", 1_000).await.expect_err("not recorded");
     assert_eq!(store.tokens().await.expect("a query"), []);
     assert_eq!(store.pauses().await.expect("a query"), []);
     assert_eq!(store.source_positions("g", None).await.expect("a query"), []);

@@ -1,4 +1,4 @@
-//! How far each sink came with an entry.
+//! The progress of each sink with an entry.
 
 use belfry_store::{DeliveryState, NewParked, NewParkedRequest, ParkedFilter, ParkedRequest, ParkedScope};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ const SINK: &str = "kafka";
 
 async fn state(opened: &Opened, position: i64) -> (DeliveryState, Option<String>) {
     let mut all = opened.store.deliveries(position).await.expect("a query");
-    assert_eq!(all.len(), 1, "sources hold leases too, and are no sinks: {all:?}");
+    assert_eq!(all.len(), 1, "sources hold leases too, but are not sinks: {all:?}");
     let delivery = all.remove(0);
     (delivery.state, delivery.detail)
 }
@@ -52,5 +52,5 @@ pub(crate) async fn how_far_a_sink_came_with_an_entry_is_known(opened: Opened) {
     assert!(store.forget_parked(SINK, lease.epoch, &[3]).await.expect("an answer"), "it was sent after all");
     let late = store.deliveries(3).await.expect("a query").remove(0);
     assert_eq!(late.state, DeliveryState::Acknowledged);
-    assert!(late.at_ms >= sent.at_ms.map(|at_ms| at_ms + 50), "when it was, not when it was parked: {late:?}");
+    assert!(late.at_ms >= sent.at_ms.map(|at_ms| at_ms + 50), "the time of sending, not of parking: {late:?}");
 }

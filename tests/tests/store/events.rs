@@ -1,4 +1,4 @@
-//! Events, their notifications, and what is retired.
+//! Events, their notifications and dead letters.
 
 use belfry_store::{
     DeadLetterFilter, NewDeadLetter, NewNotification, NotificationHistory, Receipt, Redrive, RedriveOutcome, Redriven,
@@ -54,7 +54,7 @@ pub(crate) async fn an_event_id_is_taken_once(opened: Opened) {
         muted: false,
         origin: None,
     };
-    // In one group, and in groups one after the other.
+    // In one group, and in consecutive groups.
     assert_eq!(
         opened.commit(vec![twin(0), twin(0), twin(1)]).await,
         [accepted(1, &[]), Receipt::Duplicate, Receipt::Conflict]

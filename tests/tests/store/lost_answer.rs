@@ -1,4 +1,4 @@
-//! The answer to a commit is lost: only the log tells what became of it.
+//! The answer to a commit is lost: only the log shows whether the transaction took effect.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::{accepted, notification, submission};
 
 const ORDER_LOCK: &str = "SELECT pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)";
 
-/// The server takes the commit, and then loses it, as one does that crashes before it flushes: the transaction id says
-/// "committed", and the rows are not there.
+/// The server commits, and then loses the transaction, like a server that crashes before it flushes: the transaction id
+/// has the status "committed", and the rows are missing.
 #[tokio::test]
 async fn a_commit_that_the_server_lost_is_repeated_and_not_acknowledged_unseen() {
     let server = shared_postgres().await.expect("a server");
@@ -26,7 +26,7 @@ async fn a_commit_that_the_server_lost_is_repeated_and_not_acknowledged_unseen()
     let mut holder = PgConnection::connect(&database.url).await.expect("a connection");
     let mut crash = PgConnection::connect(&database.url).await.expect("a connection");
 
-    // The group waits for the lock, and what undoes it waits behind it.
+    // The group waits for the lock, and the transaction that undoes it waits behind it.
     sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {ORDER_LOCK}"))).execute(&mut holder).await.expect("the lock");
     proxy.cut_before_answer_with(b"COMMIT", b"COMMIT");
     let batch = Batch::of(vec![submission(1, vec![notification(11)])]);
@@ -45,12 +45,12 @@ async fn a_commit_that_the_server_lost_is_repeated_and_not_acknowledged_unseen()
 
     let receipt = pending.await.expect("an answer").expect("a commit");
     let BatchReceipt::Committed(receipts) = receipt else { panic!("fenced without a position") };
-    assert_eq!(receipts, [accepted(3, &[Ok(4)])], "it is committed anew, and new to the sender");
+    assert_eq!(receipts, [accepted(3, &[Ok(4)])], "it is committed again, and new to the sender");
     let history = store.event(Uuid::from_u128(1)).await.expect("a query").expect("the event is in the log");
     assert_eq!((history.event.position, history.notifications.len()), (3, 1));
 }
 
-/// Wait until this many sessions wait for the order lock.
+/// Waits until `sessions` sessions wait for the order lock.
 async fn waiting(url: &str, sessions: i64) {
     let mut connection = PgConnection::connect(url).await.expect("a connection");
     for _ in 0..200 {
@@ -66,5 +66,5 @@ async fn waiting(url: &str, sessions: i64) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the order lock is not waited for");
+    panic!("the sessions do not wait for the order lock");
 }

@@ -1,4 +1,4 @@
-//! What every store does, whichever database is behind it. Each behaviour is shown on SQLite and on PostgreSQL.
+//! The behaviour of every store, whichever its database. Each behaviour is tested on SQLite and on PostgreSQL.
 
 mod changes;
 mod deliveries;
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A store of its own, and its writer.
+/// A separate store and its writer.
 pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) settings: StoreSettings,
@@ -110,7 +110,7 @@ pub(crate) fn accepted(position: i64, notifications: &[Result<i64, &'static str>
     Receipt::Accepted { position, notifications: notifications.to_vec(), dead_letters: Vec::new() }
 }
 
-/// Each of these on a store of its own of each kind.
+/// Tests each behaviour on a separate store of each kind.
 macro_rules! on_every_store {
     ($($behaviour:path as $name:ident),+ $(,)?) => {
         mod sqlite {
@@ -171,7 +171,7 @@ on_every_store! {
     crate::relays::a_held_topic_is_free_when_nothing_waits_for_it as a_held_topic_is_free_when_nothing_waits_for_it,
 }
 
-/// As after a standby took over: the row came along, and the server is another.
+/// As after a standby took over: the row was replicated, and the server is another.
 #[tokio::test]
 async fn a_lease_that_was_taken_from_a_former_primary_counts_for_nothing() {
     let opened = Opened::postgres().await;
@@ -200,5 +200,5 @@ async fn an_embedded_store_has_one_owner() {
     assert!(matches!(second, Err(OpenError::Locked(_))), "{second:?}");
     let unknown =
         Store::open(&StoreSettings::new("mysql://user:secret@host/db")).await.map(|_| ()).expect_err("unknown");
-    assert!(!unknown.to_string().contains("host"), "nothing that may be secret is told: {unknown}");
+    assert!(!unknown.to_string().contains("host"), "the message contains no possible secret: {unknown}");
 }

@@ -1,4 +1,4 @@
-//! One event or one release may harm only itself, whatever the database refuses.
+//! An event or a release that the database rejects harms no other.
 
 use belfry_store::{
     Advance, Batch, BatchReceipt, DeadLetterFilter, NewEvent, NewNotification, Origin, Receipt, SourcePartition,
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{Opened, event, notification, submission};
 
-/// PostgreSQL has no place for U+0000 in a text; SQLite takes it.
+/// Returns an event with U+0000 in a text, which PostgreSQL rejects and SQLite accepts.
 fn with_nul(number: u128) -> Submission {
     let event = NewEvent { event_type: "nul\0".into(), ..event(number, 0) };
     Submission { event, ..submission(number, vec![]) }
@@ -19,7 +19,7 @@ fn notification_of(number: u128, release_id: i64, expires_at_ms: Option<i64>) ->
     NewNotification { release_id, expires_at_ms, ..notification(number) }
 }
 
-/// Two senders in one group: the batch of each has its answer.
+/// Several senders in one group: each batch has its own answer.
 #[tokio::test]
 async fn an_event_that_cannot_be_stored_harms_no_other() {
     let opened = Opened::postgres().await;
@@ -60,7 +60,7 @@ async fn a_record_that_cannot_be_stored_becomes_a_dead_letter_and_its_partition_
         advance: Some(Advance { partition: partition.clone(), expected: 5, next: 8 }),
     };
     let BatchReceipt::Committed(receipts) = opened.commit_batch(batch.clone()).await else { panic!("fenced") };
-    // What is rolled back leaves a gap in the positions.
+    // Rolled-back entries leave a gap in the positions.
     let [Receipt::Accepted { position: first, .. }, Receipt::Unstorable(_), Receipt::Accepted { position: last, .. }] =
         receipts.as_slice()
     else {

@@ -18,7 +18,7 @@ const DISCARD: NewParkedRequest<'_> =
 pub(crate) async fn a_lease_has_one_holder_and_each_holder_an_epoch(opened: Opened) {
     let store = &opened.store;
     let (me, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    assert_eq!(store.acquire_lease(SINK, me).await.expect("an answer"), None, "a sink that is not known");
+    assert_eq!(store.acquire_lease(SINK, me).await.expect("an answer"), None, "an unknown sink");
     assert!(store.register_sink(SINK, 7).await.expect("an answer"));
     assert!(!store.register_sink(SINK, 9).await.expect("an answer"));
     let first = store.acquire_lease(SINK, me).await.expect("an answer").expect("the lease");
@@ -29,7 +29,7 @@ pub(crate) async fn a_lease_has_one_holder_and_each_holder_an_epoch(opened: Open
     store.release_lease(SINK, first.epoch).await.expect("an answer");
     let second = store.acquire_lease(SINK, other).await.expect("an answer").expect("the lease");
     assert_eq!(second.epoch, first.epoch + 1);
-    // Giving back what is somebody else's by now changes nothing.
+    // Releasing a lease that has another holder by now changes nothing.
     store.release_lease(SINK, first.epoch).await.expect("an answer");
     assert!(store.checkpoint(SINK, second.epoch, 8, &[]).await.expect("an answer"));
 }
@@ -39,8 +39,8 @@ pub(crate) async fn a_checkpoint_never_goes_back_and_only_the_holder_makes_it(op
     store.register_sink(SINK, 0).await.expect("an answer");
     let first = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
     assert!(store.checkpoint(SINK, first.epoch, 5, &[]).await.expect("an answer"));
-    assert!(!store.checkpoint(SINK, first.epoch, 4, &[]).await.expect("an answer"), "back");
-    // The same replica lost its connection and took the lease anew.
+    assert!(!store.checkpoint(SINK, first.epoch, 4, &[]).await.expect("an answer"), "it would go back");
+    // The same replica lost its connection and acquired the lease again.
     let second = store.acquire_lease(SINK, Uuid::from_u128(1)).await.expect("an answer").expect("the lease");
     assert_eq!((second.epoch, second.position), (first.epoch + 1, 5));
     assert!(!store.checkpoint(SINK, first.epoch, 9, &[]).await.expect("an answer"), "an earlier holder");
@@ -52,7 +52,7 @@ pub(crate) async fn a_checkpoint_never_goes_back_and_only_the_holder_makes_it(op
         scope: ParkedScope::Key,
     }];
     assert!(!store.checkpoint(SINK, first.epoch, 9, &blocked).await.expect("an answer"));
-    assert_eq!(store.blocked_keys(SINK).await.expect("a query"), [], "nothing of it was noted");
+    assert_eq!(store.blocked_keys(SINK).await.expect("a query"), [], "nothing of it was recorded");
 }
 
 pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(opened: Opened) {
@@ -73,7 +73,7 @@ pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(open
     assert_eq!(blocked, [("t".into(), "a".into()), ("t".into(), "b".into())]);
 
     let at = |position| ParkedFilter { position: Some(position), ..ParkedFilter::default() };
-    // One entry is meant, and with it all of its key: one must not pass the other.
+    // The filter matches one entry, and with it all of its key: entries of a key must not pass each other.
     assert_eq!(store.request_parked(&at(3), &UNPARK, 0).await.expect("an answer"), 2);
     assert_eq!(store.request_parked(&at(2), &DISCARD, 0).await.expect("an answer"), 1);
     let requests: Vec<_> = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
@@ -91,7 +91,7 @@ pub(crate) async fn parked_entries_block_their_key_until_they_are_forgotten(open
     );
 }
 
-/// What was discarded, by whom and why.
+/// Returns what was discarded, by whom and why.
 async fn discarded(opened: &Opened) -> Vec<(i64, String, String)> {
     let (url, columns) = (&opened.settings.url, "SELECT id, discarded_by, reason FROM");
     if url.starts_with("sqlite") {
@@ -123,7 +123,7 @@ pub(crate) async fn what_is_discarded_stays_known(opened: Opened) {
     for position in [1, 2] {
         assert_eq!(store.request_parked(&at(position), &DISCARD, 0).await.expect("an answer"), 1);
     }
-    // What nobody asked for is not done, and an earlier holder does nothing.
+    // Entries without a request are not discarded, and an earlier holder discards nothing.
     assert!(!store.discard_parked(SINK, lease.epoch - 1, &[1], now_ms).await.expect("an answer"));
     assert!(store.discard_parked(SINK, lease.epoch, &[1, 3], now_ms).await.expect("an answer"));
     let left = store.parked(&ParkedFilter::default(), 10).await.expect("a query");
@@ -131,11 +131,11 @@ pub(crate) async fn what_is_discarded_stays_known(opened: Opened) {
     let audited = store.read_audit(SINK, 0, 3, 10, now_ms).await.expect("a query");
     let excuse = |entry: &AuditEntry| (entry.position, entry.parked, entry.discarded);
     assert_eq!(audited.iter().map(excuse).collect::<Vec<_>>(), [(1, false, true), (2, true, false), (3, true, false)]);
-    // For one sink; others get it.
+    // It is discarded for one sink only; others get it.
     assert!(!store.read_audit("redis", 0, 3, 10, now_ms).await.expect("a query")[0].discarded);
     assert_eq!(discarded(&opened).await, [(1, "anna".into(), "sent again in parts".into())]);
 
-    // It leaves with its entry.
+    // The record is retired with its entry.
     opened.commit(vec![submission(4, vec![]), submission(5, vec![])]).await;
     assert!(store.checkpoint(SINK, lease.epoch, 4, &[]).await.expect("an answer"));
     crate::retention::retire_all(&opened, crate::retention::NOTHING).await;
@@ -172,7 +172,7 @@ pub(crate) async fn relays_read_published_entries_only(opened: Opened) {
     assert_eq!(page.up_to, 3);
     assert_eq!(opened.store.read_relay(0, 1).await.expect("a query").up_to, 2, "there may be more");
     assert_eq!(opened.store.read_relay(2, 10).await.expect("a query").entries.len(), 1);
-    // A position that the log has not reached, as after a standby took over: nothing is seen, and nothing passed over.
+    // A position that the log has not reached, as after a standby took over: nothing is read, and nothing is skipped.
     assert_eq!(opened.store.read_relay(99, 10).await.expect("a query").entries, []);
     assert_eq!(page.incarnation, opened.store.beat(Uuid::from_u128(1)).await.expect("a beat").incarnation);
 }
@@ -198,7 +198,7 @@ pub(crate) async fn pages_are_bounded_by_their_bytes(opened: Opened) {
             break;
         }
     }
-    assert_eq!(positions, (1..=16).collect::<Vec<i64>>(), "none is passed over");
+    assert_eq!(positions, (1..=16).collect::<Vec<i64>>(), "none is skipped");
     let (mut after, mut told) = (0, Vec::new());
     loop {
         let page = opened.store.read_notifications(after, 16, 100, None).await.expect("a query");
@@ -229,15 +229,15 @@ pub(crate) async fn a_parked_entry_keeps_what_its_sink_needs(opened: Opened) {
     // PostgreSQL retires ranges of four positions.
     assert!(store.checkpoint(SINK, lease.epoch, 4, &[]).await.expect("an answer"));
     crate::retention::retire_all(&opened, crate::retention::NOTHING).await;
-    assert_eq!(store.log_bounds().await.expect("bounds").0, 5, "the log begins behind it");
+    assert_eq!(store.log_bounds().await.expect("bounds").0, 5, "the log begins after it");
     let line = ParkedLine::Key("notifications", "teacher");
     let kept = store.read_parked(SINK, line, 10).await.expect("a query");
     assert_eq!(kept.iter().map(|kept| kept.position).collect::<Vec<_>>(), [2, 3]);
-    assert_eq!(kept[0].entry.as_ref(), logged.iter().find(|entry| entry.position == 2), "all of it");
+    assert_eq!(kept[0].entry.as_ref(), logged.iter().find(|entry| entry.position == 2), "the whole entry");
     assert_eq!(kept[1].entry, None, "it never was in the log");
     assert_eq!(store.read_parked(SINK, line, 1).await.expect("a query").len(), 1);
 
-    // Longer than a row of an index takes, however it is compressed.
+    // Longer than an index row may be, however it is compressed.
     let long: String = (0..400).map(|_| Uuid::new_v4().to_string()).collect();
     let entries = [parked(7, "notifications", &long), parked(8, &long, "")];
     assert!(store.checkpoint(SINK, lease.epoch, 8, &entries).await.expect("an answer"));
@@ -263,17 +263,17 @@ pub(crate) async fn a_held_topic_is_free_when_nothing_waits_for_it(opened: Opene
     assert_eq!(store.blocked_keys(SINK).await.expect("a query"), [(topic.to_owned(), "a".to_owned())]);
     let held = HeldTopic { topic: topic.into(), reason: "missing".into() };
     assert_eq!(store.held_topics(SINK).await.expect("a query"), [held]);
-    assert!(!store.lift_hold(SINK, lease.epoch, topic).await.expect("an answer"), "two wait");
+    assert!(!store.lift_hold(SINK, lease.epoch, topic).await.expect("an answer"), "two entries wait");
     let positions = async |line| {
         let read = store.read_parked(SINK, line, 10).await.expect("a query");
         read.iter().map(|parked| parked.position).collect::<Vec<_>>()
     };
     assert_eq!(positions(ParkedLine::Topic(topic)).await, [2, 3]);
-    // One that is refused blocks its key, and takes what stands behind it along.
+    // A rejected entry blocks its key, and the key's entries behind it are blocked as well.
     store.keep_parked(SINK, 2, "too large").await.expect("an answer");
     assert_eq!(positions(ParkedLine::Topic(topic)).await, [] as [i64; 0]);
     assert_eq!(positions(ParkedLine::Key(topic, "a")).await, [1, 2, 3]);
-    // What an operator asks for while the topic is held waits for it.
+    // Entries that an operator unparks while the topic is held wait for the topic.
     assert_eq!(store.request_parked(&ParkedFilter::default(), &UNPARK, 0).await.expect("an answer"), 3);
     assert_eq!(store.keys_to_unpark(SINK, 10).await.expect("a query"), [(topic.to_owned(), "a".to_owned())]);
     store.wait_for_topic(SINK, topic, "a", "missing").await.expect("an answer");

@@ -1,4 +1,4 @@
-//! Releases, who vouches for them, and which of them serve.
+//! Releases, their signatures, and which of them serve.
 
 use belfry_store::{AddRelease, Added, Candidate, ComponentSignature, NewRelease, Paused, Release, TrialChange};
 use bytes::Bytes;
@@ -99,10 +99,10 @@ pub(crate) async fn a_suspension_goes_back_to_the_last_that_was_not_suspended(op
     assert_eq!(serving().await, (second.id, Some(third.id), Some(first.id)));
     assert!(suspend(second).await);
     assert_eq!(serving().await, (first.id, Some(second.id), None));
-    assert!(suspend(first).await, "there is none to go back to");
+    assert!(suspend(first).await, "there is no release to go back to");
     assert_eq!(serving().await, (first.id, Some(first.id), None));
-    assert!(!suspend(first).await, "once is enough");
-    // Somebody gives one of them another chance.
+    assert!(!suspend(first).await, "it is suspended already");
+    // An operator activates one of them again.
     opened.store.activate(&[third], "test", 0).await.expect("an activation");
     assert_eq!(serving().await, (third.id, None, None));
 }
@@ -150,7 +150,7 @@ pub(crate) async fn a_trial_is_changed_only_by_who_knows_how_it_stands(opened: O
         action: "trial.shadow",
     };
     assert!(store.change_trial(&begin, 1).await.expect("a change"));
-    assert!(!store.change_trial(&begin, 2).await.expect("an answer"), "it stands elsewhere now");
+    assert!(!store.change_trial(&begin, 2).await.expect("an answer"), "the rollout has changed since");
     let begun = store.rollouts().await.expect("a query").remove(0);
     assert_eq!((begun.release_id, begun.candidate.as_ref()), (serving.id, Some(&shadow)));
     let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
@@ -161,7 +161,7 @@ pub(crate) async fn a_trial_is_changed_only_by_who_knows_how_it_stands(opened: O
     let mut tallies = shadowed.steps[0].tallies.clone();
     tallies.sort();
     assert_eq!((tallies, shadowed.end), (vec!["elsewhere".to_owned(), "late".to_owned()], None));
-    // What was seen of a candidate quotes events, so it is kept for a week only.
+    // A candidate's tallies quote events, so they are kept for a week only.
     store.keep_tally(begun.id, other, "today's", now_ms()).await.expect("it is kept");
     store.retire(crate::retention::LONG_TIME, now_ms(), 100).await.expect("a retirement");
     assert_eq!(store.trial("p").await.expect("a query").expect("a trial").steps[0].tallies, ["today's"]);
@@ -175,10 +175,14 @@ pub(crate) async fn a_trial_is_changed_only_by_who_knows_how_it_stands(opened: O
     assert!(store.change_trial(&end, 5).await.expect("a change"));
     store.activate(&[&serving], "test", 6).await.expect("an activation");
     let trial = store.trial("p").await.expect("a query").expect("a trial");
-    assert_eq!(trial.steps.len(), 1, "the shadow before it is another trial");
+    assert_eq!(trial.steps.len(), 1, "the earlier shadow is another trial");
     assert_eq!(trial.steps[0].rollout.candidate.as_ref(), Some(&canary));
     let ended = trial.end.expect("an end");
     assert_eq!((ended.reason.as_deref(), ended.suspended_release_id), (Some("why"), Some(tried.id)));
     let now = store.rollouts().await.expect("a query").remove(0);
-    assert_eq!((now.candidate, now.previous_release_id), (None, None), "what was only tried is nothing to go back to");
+    assert_eq!(
+        (now.candidate, now.previous_release_id),
+        (None, None),
+        "a release that was only tried cannot be rolled back to"
+    );
 }

@@ -1,4 +1,4 @@
-//! What is retired, and what is kept for whom.
+//! Retention: what is retired, and what is kept for which sink.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::{Opened, accepted, now_ms, submission};
 
-/// Everything is old at once.
+/// Retention periods under which everything is old at once.
 pub(crate) const NOTHING: KeepFor = KeepFor { log: Duration::ZERO, inbox: Duration::ZERO };
-/// Nothing that a test makes is old.
+/// Retention periods under which nothing that a test creates is old.
 pub(crate) const LONG_TIME: KeepFor = KeepFor { log: LONG, inbox: LONG };
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -21,19 +21,19 @@ pub(crate) async fn what_is_old_is_retired_but_not_before_every_known_sink_has_i
         opened.store.register_sink(sink, position).await.expect("an answer");
     }
     retire_all(&opened, KeepFor { log: Duration::ZERO, inbox: LONG }).await;
-    // PostgreSQL retires ranges of four positions, SQLite rows.
+    // PostgreSQL retires ranges of four positions, SQLite single rows.
     assert_eq!(opened.store.log_bounds().await.expect("a query"), (5, 12));
     let redis = opened.store.sink("redis").await.expect("a query").expect("the sink");
     assert_eq!((redis.position, redis.missing), (4, 0));
     assert!(redis.unread_for.is_some_and(|unread| unread < LONG), "{redis:?}");
     assert_eq!(forget(&opened, "redis").await, ForgetSink::Forgotten);
     assert_eq!(forget(&opened, "redis").await, ForgetSink::Unknown);
-    assert_eq!(forget(&opened, "postgres:orders").await, ForgetSink::Unknown, "a source is no sink");
+    assert_eq!(forget(&opened, "postgres:orders").await, ForgetSink::Unknown, "a source is not a sink");
     retire_all(&opened, NOTHING).await;
     let (lowest, highest) = opened.store.log_bounds().await.expect("a query");
     assert_eq!(highest, 12);
     assert!(lowest > 8, "{lowest}");
-    // What is forgotten may come again, at a new position.
+    // A retired id may be accepted again, at a new position.
     assert_eq!(opened.commit(vec![submission(0, vec![])]).await, [accepted(13, &[])]);
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn a_gap_is_known_until_someone_goes_on_behind_it(opened: Opene
     opened.commit((0..12).map(|number| submission(number, vec![])).collect()).await;
     retire_all(&opened, NOTHING).await;
     opened.commit(vec![submission(100, vec![])]).await;
-    // As a sink whose entries an earlier version has retired.
+    // Like a sink whose entries an earlier version has retired.
     opened.store.register_sink("kafka", 3).await.expect("an answer");
     let missing = opened.store.sink("kafka").await.expect("a query").expect("the sink").missing;
     assert!(missing >= 5, "{missing}");
@@ -67,12 +67,12 @@ pub(crate) async fn a_gap_is_known_until_someone_goes_on_behind_it(opened: Opene
     assert_eq!(opened.store.sink("kafka").await.expect("a query").expect("the sink").position, 3 + missing);
 }
 
-/// Old rows are found by an index, also where new rows fill the gaps that old ones left.
+/// Old rows are found by an index, even where new rows fill the gaps that old ones left.
 #[tokio::test]
 async fn old_ids_are_found_without_reading_the_young_ones() {
     let opened = Opened::postgres().await;
     let mut connection = PgConnection::connect(&opened.settings.url).await.expect("a connection");
-    // Thirty days of a thousand ids, in no order on disk.
+    // Thirty days of a thousand ids each, in no order on disk.
     let fill = "INSERT INTO belfry.inbox (event_id, content_hash, received_at) \
                 SELECT gen_random_uuid(), '\\x00', clock_timestamp() - make_interval(days => n % 30) \
                   FROM generate_series(0, 29999) n";
@@ -96,7 +96,7 @@ async fn forget(opened: &Opened, sink: &str) -> ForgetSink {
 }
 
 pub(crate) async fn retire_all(opened: &Opened, keep: KeepFor) {
-    // A row that is not older than an instant is young.
+    // A row that is not older than the given instant counts as young.
     tokio::time::sleep(Duration::from_millis(5)).await;
     while opened.store.retire(keep, now_ms(), 100).await.expect("a retirement") != Retired::default() {}
 }

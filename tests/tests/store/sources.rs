@@ -1,4 +1,4 @@
-//! How far sources have been read.
+//! The positions of sources.
 
 use belfry_store::{
     Advance, Batch, BatchReceipt, Origin, Receipt, SourcePartition, SourcePosition, Submission, Unreadable,
@@ -38,12 +38,12 @@ pub(crate) async fn a_source_begins_where_it_is_told_once(opened: Opened) {
 pub(crate) async fn a_position_belongs_to_a_topic_by_its_id(opened: Opened) {
     let store = &opened.store;
     store.begin_sources(&[position(0, 7, None), position(1, 8, Some("first"))]).await.expect("positions");
-    // What is known is kept.
+    // An id that is already known is kept.
     store.note_topic_id("belfry", "events", "second").await.expect("a note");
     store.note_topic_id("other", "events", "third").await.expect("a note");
     let positions = store.source_positions("belfry", None).await.expect("a query");
     assert_eq!(positions, [position(0, 7, Some("second")), position(1, 8, Some("first"))]);
-    // Reading on does not change it; setting the position does.
+    // Reading does not change it; setting the position does.
     opened.commit_batch(batch(1, 1, 8, 9)).await;
     store.set_source_position(&position(0, 0, Some("third")), "test", 0).await.expect("a position");
     let positions = store.source_positions("belfry", None).await.expect("a query");
@@ -53,12 +53,12 @@ pub(crate) async fn a_position_belongs_to_a_topic_by_its_id(opened: Opened) {
 pub(crate) async fn a_position_moves_only_from_where_it_is_believed_to_be(opened: Opened) {
     opened.store.begin_source(&partition(0), 0).await.expect("a position");
     assert_eq!(opened.commit_batch(batch(1, 0, 0, 5)).await, BatchReceipt::Committed(vec![accepted(1, &[])]));
-    // Somebody who still believes the partition to be his brings it again, and something new with it.
+    // A former owner that still considers the partition its own submits it again, together with a new event.
     assert_eq!(opened.commit_batch(batch(2, 0, 0, 8)).await, BatchReceipt::Fenced);
     assert!(opened.store.event(Uuid::from_u128(2)).await.expect("a query").is_none(), "nothing of it took effect");
     let positions = opened.store.source_positions("belfry", None).await.expect("a query");
     assert_eq!(positions, [position(0, 5, None)]);
-    // A partition that nobody began is nobody's.
+    // A partition without a position has no owner.
     assert_eq!(opened.commit_batch(batch(3, 1, 0, 1)).await, BatchReceipt::Fenced);
 }
 
@@ -68,9 +68,9 @@ pub(crate) async fn batches_of_one_partition_follow_each_other_in_a_group(opened
     let mut pending = Vec::new();
     for batch in [
         batch(1, 0, 0, 2),
-        batch(2, 1, 0, 9), // believes to be elsewhere
+        batch(2, 1, 0, 9), // expects another position
         batch(3, 0, 2, 3),
-        batch(4, 0, 7, 8), // does not follow
+        batch(4, 0, 7, 8), // does not continue the position
         batch(5, 1, 4, 6),
     ] {
         pending.push(opened.writer.submit(batch).await.expect("the writer runs"));
@@ -80,7 +80,8 @@ pub(crate) async fn batches_of_one_partition_follow_each_other_in_a_group(opened
         fenced.push(receipt.await.expect("an answer").expect("a commit") == BatchReceipt::Fenced);
     }
     let positions = opened.store.source_positions("belfry", None).await.expect("a query");
-    // Alone or grouped: what follows counts, what does not is fenced, and the other partition is not held up.
+    // Alone or grouped: a batch that continues its position commits, one that does not is fenced, and the other
+    // partition is not held up.
     assert_eq!((fenced[0], fenced[2], fenced[3]), (false, false, true));
     assert_eq!(positions[0], position(0, 3, None));
     assert!(fenced[1], "{fenced:?}");

@@ -1,4 +1,4 @@
-//! What happens to SQLite's file while it is in use.
+//! Changes to SQLite's file while it is in use.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -35,16 +35,16 @@ async fn a_file_that_was_moved_or_replaced_takes_no_event_until_it_is_back() {
     assert_eq!(try_commit(&opened, 1).await, Ok(accepted(1, &[])));
     let (path, aside) = (file(&opened), file(&opened).with_extension("aside"));
     std::fs::rename(&path, &aside).expect("it is moved");
-    // No event has to come for it to be noticed.
+    // It is noticed without an event.
     let mut failure = opened.writer.failure();
     let noticed = timeout(Duration::from_secs(10), failure.wait_for(Option::is_some)).await;
     let reason = noticed.expect("it is noticed").expect("the writer runs").clone().unwrap_or_default();
     assert!(reason.contains("was moved or deleted"), "{reason}");
-    let refused = try_commit(&opened, 2).await.expect_err("it is not taken");
+    let refused = try_commit(&opened, 2).await.expect_err("it is not accepted");
     assert!(refused.to_string().contains("move it back"), "{refused}");
 
     std::fs::copy(&aside, &path).expect("a backup is restored");
-    let refused = try_commit(&opened, 2).await.expect_err("it is not taken");
+    let refused = try_commit(&opened, 2).await.expect_err("it is not accepted");
     assert!(refused.to_string().contains("was replaced"), "{refused}");
 
     std::fs::rename(&aside, &path).expect("it is moved back");
@@ -64,7 +64,8 @@ async fn only_its_owner_may_read_the_database() {
     }
 }
 
-/// As after a full disk, SQLite has rolled back by itself when the statement fails. `embedded/full_disk.rs` shows the real one.
+/// As after a full disk, SQLite has already rolled back when the statement fails. `embedded/full_disk.rs` tests a real
+/// one.
 #[tokio::test]
 async fn after_sqlite_rolled_back_by_itself_the_next_group_is_committed() {
     let opened = Opened::sqlite().await;

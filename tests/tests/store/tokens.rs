@@ -1,4 +1,4 @@
-//! Who may call the API.
+//! The tokens of the API.
 
 use belfry_store::{NewToken, Token};
 
@@ -28,7 +28,7 @@ pub(crate) async fn a_name_has_one_token_that_counts(opened: Opened) {
     assert_eq!((first.expires_at_ms, first.created_at_ms, &first.revoked_at_ms), (Some(9_000), 1_000, &None));
     assert_eq!(store.add_token(&new("ci", 2), 1_000).await.expect("an answer"), None);
     assert!(store.revoke_token("ci", "anna", 2_000).await.expect("an answer"));
-    assert!(!store.revoke_token("ci", "anna", 3_000).await.expect("an answer"), "it counts no more");
+    assert!(!store.revoke_token("ci", "anna", 3_000).await.expect("an answer"), "it is no longer valid");
     let revoked = only(&opened).await;
     assert_eq!((revoked.revoked_at_ms, revoked.revoked_by.as_deref()), (Some(2_000), Some("anna")));
     let second = store.add_token(&new("ci", 2), 4_000).await.expect("an answer").expect("the name is free again");

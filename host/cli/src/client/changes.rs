@@ -3,35 +3,35 @@ use serde_json::{Map, Value};
 
 use super::{Client, ClientError};
 
-/// Which changes are meant.
+/// A query of the audit log. A change matches if all given criteria apply.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeQuery {
-    /// By whom.
+    /// Who made the change.
     pub by: Option<String>,
-    /// What was done.
+    /// The action, such as `release.activate`, or a kind of action, such as `release`.
     pub action: Option<String>,
-    /// To what.
+    /// The changed object.
     pub subject: Option<String>,
-    /// Since when.
+    /// The earliest time of the change.
     pub since: Option<String>,
-    /// So many at most.
+    /// The maximum number of changes.
     pub limit: u32,
 }
 
-/// Something that was changed.
+/// An entry of the audit log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Change {
     /// Its number.
     pub id: i64,
-    /// When.
+    /// The time of the change.
     pub at: String,
-    /// Who.
+    /// Who made the change.
     pub by: String,
-    /// What was done.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// The changed object.
     pub subject: String,
-    /// What there is to know beyond that.
+    /// Details of the action.
     pub detail: Map<String, Value>,
 }
 
@@ -42,7 +42,7 @@ struct Changes {
 }
 
 impl Client {
-    /// Changes, the latest first.
+    /// Returns the changes that match, newest first.
     pub async fn changes(&self, query: &ChangeQuery) -> Result<Vec<Change>, ClientError> {
         let mut found = Vec::new();
         let mut before = None;

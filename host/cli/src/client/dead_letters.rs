@@ -4,28 +4,28 @@ use serde_json::{Value, json};
 
 use super::{Client, ClientError};
 
-/// Which dead letters are meant.
+/// A query of dead letters. A dead letter matches if all given criteria apply.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DeadLetterQuery {
-    /// This one.
+    /// Its number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<i64>,
-    /// Those of this rule.
+    /// The name of the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projector: Option<String>,
-    /// Those of this release.
+    /// The number of the release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release_id: Option<i64>,
-    /// Those of this cause.
+    /// The cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Of those rejected, those with this code.
+    /// The code of a rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Those recorded since.
+    /// The earliest time of recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Those with a higher number.
+    /// A number that its own must exceed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
 }
@@ -43,24 +43,24 @@ impl DeadLetterQuery {
     }
 }
 
-/// Dead letters that have projector, release, cause and code in common.
+/// A group of dead letters with the same projector, release, cause and code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadLetterGroup {
-    /// The rule; none if no rule saw them.
+    /// The rule; `None` if the events reached no rule.
     pub projector: Option<String>,
-    /// The release.
+    /// The release's label.
     pub release: Option<String>,
-    /// Its number.
+    /// The release's number.
     pub release_id: Option<i64>,
-    /// From the vocabulary of outcomes.
+    /// The cause, from the vocabulary of outcomes.
     pub cause: String,
-    /// Of those rejected.
+    /// The code of the rejection, if the rule rejected the events.
     pub code: Option<String>,
-    /// How many there are.
+    /// The number of dead letters.
     pub count: u64,
     /// When the first was recorded.
     pub first_at: String,
-    /// When the last was.
+    /// When the last was recorded.
     pub last_at: String,
     /// The number of the last.
     pub last_id: i64,
@@ -71,21 +71,21 @@ pub struct DeadLetterGroup {
 pub struct DeadLetter {
     /// Its number.
     pub id: i64,
-    /// The event.
+    /// The event's id.
     pub event_id: Option<String>,
     /// The rule.
     pub projector: Option<String>,
-    /// The release.
+    /// The release's label.
     pub release: Option<String>,
-    /// Of a record: where it was read.
+    /// Where the record was read, for a record.
     pub source: Option<String>,
-    /// From the vocabulary of outcomes.
+    /// The cause, from the vocabulary of outcomes.
     pub cause: String,
-    /// In words.
+    /// The cause in words.
     pub detail: String,
     /// When it was recorded.
     pub recorded_at: String,
-    /// What became of it.
+    /// How it was settled, if it was.
     pub settled: Option<SettledDeadLetter>,
     /// The event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,42 +95,42 @@ pub struct DeadLetter {
     pub bytes: Option<String>,
 }
 
-/// What became of a dead letter.
+/// How a dead letter was settled.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SettledDeadLetter {
     /// `redriven` or `discarded`.
     pub how: String,
-    /// Who did it.
+    /// Who settled it.
     pub by: String,
-    /// When.
+    /// When it was settled.
     pub at: String,
-    /// Why it was discarded.
+    /// Why it was discarded, if it was.
     pub reason: Option<String>,
-    /// Notifications that came of it.
+    /// The number of notifications that resulted from it.
     pub notifications: u32,
 }
 
-/// What a redrive did.
+/// The result of a redrive.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct RedriveSummary {
     /// Dead letters that were tried.
     pub tried: u64,
-    /// That are settled.
+    /// Dead letters that are settled now.
     pub redriven: u64,
-    /// Notifications that came of them.
+    /// Notifications that resulted from them.
     pub notifications: u64,
-    /// Notifications that are withheld.
+    /// Notifications that were withheld.
     pub withheld: u64,
-    /// That cannot be projected now either.
+    /// Dead letters that still cannot be projected.
     pub still_dead: u64,
-    /// That cannot be tried.
+    /// Dead letters that cannot be tried.
     pub passed_over: u64,
-    /// After which to go on.
+    /// The number after which the next request continues, if there is more.
     pub next_after: Option<i64>,
 }
 
 impl RedriveSummary {
-    /// With what the next request did.
+    /// Adds the result of the next request.
     #[must_use]
     pub fn and(self, next: Self) -> Self {
         Self {
@@ -161,14 +161,14 @@ struct Count {
 }
 
 impl Client {
-    /// What waits, in groups.
+    /// Returns the dead letters that match and are not settled, in groups.
     pub async fn dead_letter_groups(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetterGroup>, ClientError> {
         let mut url = self.url(&["v1", "dead-letters", "groups"]);
         query.append_to(&mut url);
         self.get::<Groups>(url).await.map(|listed| listed.groups)
     }
 
-    /// What waits, one by one.
+    /// Returns at most `limit` dead letters that match and are not settled.
     pub async fn dead_letters(&self, query: &DeadLetterQuery, limit: u32) -> Result<Vec<DeadLetter>, ClientError> {
         let mut url = self.url(&["v1", "dead-letters"]);
         query.append_to(&mut url);
@@ -176,12 +176,12 @@ impl Client {
         self.get::<DeadLetters>(url).await.map(|listed| listed.dead_letters)
     }
 
-    /// One of them.
+    /// Returns a dead letter by its number.
     pub async fn dead_letter(&self, id: i64) -> Result<DeadLetter, ClientError> {
         self.get(self.url(&["v1", "dead-letters", &id.to_string()])).await
     }
 
-    /// Try some again; the summary says whether there is more.
+    /// Redrives some of the dead letters that match; [`RedriveSummary::next_after`] is set if there is more.
     pub async fn redrive(
         &self,
         query: &DeadLetterQuery,
@@ -192,7 +192,7 @@ impl Client {
         self.answer(self.http.post(self.url(&["v1", "dead-letters", "redrive"])).json(&asked)).await
     }
 
-    /// Discard them; gives how many.
+    /// Discards the dead letters that match. Returns their number.
     pub async fn discard_dead_letters(
         &self,
         query: &DeadLetterQuery,

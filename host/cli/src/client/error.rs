@@ -6,52 +6,52 @@ use reqwest::Url;
 
 use crate::client::Problem;
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address cannot be one of Belfry's.
-    #[error("{url} cannot be Belfry's address: {reason}; give --url as in http://127.0.0.1:7341")]
-    #[expect(missing_docs, reason = "the message says what they are")]
+    /// The URL cannot be the address of a Belfry.
+    #[error("{url} is not a valid address: {reason}; set --url to an address such as http://127.0.0.1:7341")]
+    #[expect(missing_docs, reason = "the message describes the fields")]
     Address { url: String, reason: String },
     /// The token cannot be sent.
-    #[error("the token has characters that cannot be sent; give it as one line of plain text")]
+    #[error("the token contains characters that cannot be sent; provide it as one line of plain text")]
     Token,
-    /// Nothing was sent.
-    #[error("cannot reach {url}: {reason}; start it with `belfry serve` or give --url")]
-    #[expect(missing_docs, reason = "the message says what they are")]
+    /// The service cannot be reached. Nothing was sent.
+    #[error("cannot reach {url}: {reason}; start the service with `belfry serve` or set --url")]
+    #[expect(missing_docs, reason = "the message describes the fields")]
     Unreachable { url: String, reason: String },
-    /// What answers there has no certificate that can be trusted. Nothing was sent.
+    /// The server's certificate is not trusted. Nothing was sent.
     #[error(
-        "{url} cannot be trusted: {reason}; give it by the name that is in its certificate, and name the file with its \
-         authority in SSL_CERT_FILE if the system does not know it"
+        "{url} cannot be trusted: {reason}; use the host name in its certificate, and set SSL_CERT_FILE to the file of the \
+         certificate authority if the system does not trust it"
     )]
-    #[expect(missing_docs, reason = "the message says what they are")]
+    #[expect(missing_docs, reason = "the message describes the fields")]
     Untrusted { url: String, reason: String },
-    /// It is not known what became of the request.
-    #[error("lost the connection to {url}: {reason}; do it again, what is done already is not done twice")]
-    #[expect(missing_docs, reason = "the message says what they are")]
+    /// The connection was lost. Whether the request was carried out is unknown.
+    #[error("lost the connection to {url}: {reason}; run the command again, nothing is done twice")]
+    #[expect(missing_docs, reason = "the message describes the fields")]
     Interrupted { url: String, reason: String },
-    /// Belfry said no.
+    /// Belfry refused the request.
     #[error("{problem}{}", if problem.status == 401 { "; give the token with --token-file or BELFRY_TOKEN" } else { "" })]
     Refused {
-        /// Why.
+        /// The reason.
         problem: Box<Problem>,
-        /// After what time to try again, if it says so.
+        /// The time to wait before a retry, if Belfry specifies one.
         retry_after: Option<Duration>,
     },
-    /// Whoever answered is not a Belfry that this client knows.
-    #[error("{url} gave an answer that is not understood: {detail}; is it Belfry, and of the version of this command?")]
-    #[expect(missing_docs, reason = "the message says what they are")]
+    /// The response does not come from a Belfry that this client understands.
+    #[error("{url} returned an unexpected response: {detail}; check that it is Belfry, and of this command's version")]
+    #[expect(missing_docs, reason = "the message describes the fields")]
     Foreign { url: String, detail: String },
 }
 
 impl ClientError {
-    /// True if Belfry answered that what was asked for is not there.
+    /// Returns true if Belfry answered that the requested object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.status == 404)
     }
 
-    /// True if the same request may well succeed later.
+    /// Returns true if the same request may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Interrupted { .. } => true,
@@ -60,7 +60,7 @@ impl ClientError {
         }
     }
 
-    /// The reason without the address and without advice.
+    /// Returns the reason without the address and without advice.
     pub fn reason(&self) -> String {
         match self {
             Self::Unreachable { reason, .. } | Self::Interrupted { reason, .. } => reason.clone(),
@@ -68,7 +68,7 @@ impl ClientError {
         }
     }
 
-    /// A request that did not get its answer's head.
+    /// Returns the error of a request that received no response head.
     pub(super) fn unsendable(base: &Url, error: &reqwest::Error) -> Self {
         let url = || base.as_str().trim_end_matches('/').to_owned();
         if certificate_problem(error) {
@@ -81,14 +81,14 @@ impl ClientError {
         }
     }
 
-    /// A request whose answer broke off.
+    /// Returns the error of a request whose response was cut off.
     pub(super) fn interrupted(base: &Url, error: &reqwest::Error) -> Self {
         let url = base.as_str().trim_end_matches('/').to_owned();
         Self::Interrupted { url, reason: innermost(error) }
     }
 }
 
-/// What lies behind all layers of an error.
+/// Returns the innermost source of an error.
 fn cause(error: &reqwest::Error) -> &(dyn Error + 'static) {
     let mut cause: &(dyn Error + 'static) = error;
     while let Some(source) = cause.source() {
@@ -99,17 +99,17 @@ fn cause(error: &reqwest::Error) -> &(dyn Error + 'static) {
 
 fn certificate_problem(error: &reqwest::Error) -> bool {
     let mut cause = cause(error);
-    // Errors within errors of the system are no sources of these.
+    // An error wrapped in an `io::Error` is not part of its chain of sources.
     while let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         cause = inner;
     }
     matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
 }
 
-/// What lies behind all layers of an error, in plain words.
+/// Returns the text of an error's innermost source.
 pub(super) fn innermost(error: &reqwest::Error) -> String {
     let cause = cause(error);
-    // The system's own words end in a number that helps nobody here.
+    // The operating system's message ends in an error number, which is of no use here.
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(
             kind @ (io::ErrorKind::ConnectionRefused
@@ -120,7 +120,7 @@ pub(super) fn innermost(error: &reqwest::Error) -> String {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::TimedOut),
         ) => kind.to_string(),
-        _ if error.is_timeout() => "no answer in time".to_owned(),
+        _ if error.is_timeout() => "no response in time".to_owned(),
         _ => cause.to_string(),
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::wire::Message;
 use super::{Client, ClientError, error};
 
-/// The service says something every 15 seconds; when it misses two turns, the connection is dead.
+/// The service sends something at least every 15 s; after two missed turns, the connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(40);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -21,16 +21,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Where in the log to start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// With the oldest that is kept.
+    /// With the oldest notification that is kept.
     Beginning,
-    /// With what comes from now on.
+    /// With notifications from now on.
     #[default]
     Now,
     /// After this position.
     After(u64),
 }
 
-/// A text that says nowhere to start.
+/// A text that is not a valid start.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be `beginning`, `now` or a position in the log")]
 pub struct InvalidStart;
@@ -57,12 +57,12 @@ impl fmt::Display for Start {
     }
 }
 
-/// Which notifications to follow.
+/// A query of the feed.
 #[derive(Clone, Debug, Default)]
 pub struct FeedQuery {
-    /// Only to this recipient.
+    /// Only notifications to this recipient.
     pub recipient: Option<String>,
-    /// Only of this rule.
+    /// Only notifications made by this rule.
     pub projector: Option<String>,
     /// Where to start.
     pub from: Start,
@@ -73,46 +73,46 @@ pub struct FeedQuery {
 pub struct FeedNotification {
     /// Its position in the log.
     pub position: u64,
-    /// Its envelope, exactly as it was sent.
+    /// Its envelope, verbatim.
     pub text: String,
 }
 
 impl FeedNotification {
-    /// Read the envelope.
+    /// Parses the envelope.
     pub fn message(&self) -> Result<Message, serde_json::Error> {
         Message::parse(&self.text)
     }
 }
 
-/// What happens on the feed.
+/// An item of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedItem {
     /// A notification arrived.
     Notification(FeedNotification),
-    /// The connection is gone; the next call connects again after a moment.
+    /// The connection was lost; the next call reconnects after a delay.
     Lost {
         /// Why, such as `slow-reader`.
         reason: String,
-        /// How long the next call waits first.
+        /// The delay before the next call reconnects.
         retry_in: Duration,
-        /// False if Belfry did not say where `now` is before the connection broke: what is made in the meantime is then
-        /// missed.
+        /// False if the connection broke before Belfry sent the position of `now`: notifications made in the meantime are
+        /// then missed.
         seamless: bool,
     },
-    /// Connected again after a loss.
+    /// Reconnected after a loss.
     Connected,
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>;
 
-/// Follows the notifications. After a lost connection it goes on where it was.
+/// Follows the notifications. After a lost connection it reconnects and continues where it stopped.
 pub struct Feed {
     client: Client,
     query: FeedQuery,
     events: Option<Events>,
-    /// The last position that arrived: with a notification, or alone at the feed's start.
+    /// The last position received: with a notification, or alone at the feed's start.
     last: Option<u64>,
-    /// How long to wait before connecting again.
+    /// The delay before reconnecting.
     wait: Duration,
 }
 
@@ -122,7 +122,7 @@ struct Closed {
 }
 
 impl Client {
-    /// Follow the notifications. Fails if the first connection does.
+    /// Follows the notifications. Returns an error if the first connection fails.
     pub async fn feed(&self, query: FeedQuery) -> Result<Feed, ClientError> {
         let mut feed = Feed { client: self.clone(), query, events: None, last: None, wait: FIRST_WAIT };
         feed.connect().await?;
@@ -131,13 +131,13 @@ impl Client {
 }
 
 impl Feed {
-    /// What happens next. Ends only with an error that would come again.
+    /// Waits for the next item. Returns an error only if a retry would fail in the same way.
     pub async fn next(&mut self) -> Result<FeedItem, ClientError> {
         let Some(events) = &mut self.events else { return self.connect_again().await };
         loop {
             let event = match timeout(SILENCE, events.next()).await {
-                Err(_) => return Ok(self.lost("nothing was heard for a while".to_owned())),
-                Ok(None) => return Ok(self.lost("it was closed".to_owned())),
+                Err(_) => return Ok(self.lost("no data was received in time".to_owned())),
+                Ok(None) => return Ok(self.lost("the connection was closed".to_owned())),
                 Ok(Some(Err(broken))) => return Ok(self.lost(reason(&broken))),
                 Ok(Some(Ok(event))) => event,
             };
@@ -150,19 +150,19 @@ impl Feed {
                     let reason = serde_json::from_str::<Closed>(&data).map(|closed| closed.reason);
                     return Ok(self.lost(reason.unwrap_or(data)));
                 }
-                // A newer Belfry may say more.
+                // A newer Belfry may send events of other types.
                 _ => {}
             }
         }
     }
 
     fn notification(&mut self, position: Option<u64>, text: String) -> Result<FeedNotification, ClientError> {
-        let position = position.ok_or_else(|| self.client.foreign("a notification without its position"))?;
+        let position = position.ok_or_else(|| self.client.foreign("a notification without a position"))?;
         self.wait = FIRST_WAIT;
         Ok(FeedNotification { position, text })
     }
 
-    /// Let go of the connection and say how it goes on.
+    /// Drops the connection. Returns the item that reports the loss.
     fn lost(&mut self, reason: String) -> FeedItem {
         self.events = None;
         FeedItem::Lost { reason, retry_in: self.wait, seamless: self.last.is_some() || self.query.from != Start::Now }
@@ -182,14 +182,14 @@ impl Feed {
         let mut request = self.client.http.get(feed_url(&self.client, &self.query));
         request = request.header(ACCEPT, "text/event-stream");
         if let Some(last) = self.last {
-            // Wins over `from`.
+            // Takes precedence over `from`.
             request = request.header("Last-Event-ID", last.to_string());
         }
         let response = match timeout(SILENCE, self.client.send(request)).await {
             Ok(response) => response?,
             Err(_) => {
                 let url = self.client.address().to_owned();
-                return Err(ClientError::Interrupted { url, reason: "no answer in time".to_owned() });
+                return Err(ClientError::Interrupted { url, reason: "no response in time".to_owned() });
             }
         };
         self.events = Some(Box::pin(SseByteStream::new(response.bytes_stream())));
@@ -214,7 +214,7 @@ fn feed_url(client: &Client, query: &FeedQuery) -> Url {
 fn reason(broken: &sse_stream::Error) -> String {
     match broken {
         sse_stream::Error::Body(body) => body.downcast_ref().map_or_else(|| body.to_string(), error::innermost),
-        _ => "what came was no event stream".to_owned(),
+        _ => "the response is not an event stream".to_owned(),
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(feed_url(&client, &query).as_str(), "http://h/v1/feed?from=7&recipient=%C3%85sa+%26+co");
     }
 
-    /// A server that answers connections in turn and notes what each asked for.
+    /// Starts a server that answers connections in turn and returns their requests.
     async fn serve(answers: &'static [&'static str]) -> (String, tokio::task::JoinHandle<Vec<String>>) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

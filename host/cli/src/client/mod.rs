@@ -1,7 +1,7 @@
 //! A typed client of Belfry's HTTP API.
 //!
-//! [`Client`] has a function for each request; the types are the API's own, in [`wire`]. [`Feed`] follows the
-//! notifications and connects again by itself.
+//! [`Client`] has a method for each request; the API's types are in [`wire`]. [`Feed`] follows the notifications and
+//! reconnects automatically.
 
 mod changes;
 mod dead_letters;
@@ -40,10 +40,10 @@ pub use trials::{Trial, TrialComparison, TrialLimits, TrialSample, TrialSide, Tr
 use wire::{EventHistory, NotificationHistory, Rerun, Reruns};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than the service lets anybody wait for its turn.
+/// Longer than the service makes any request wait for its turn.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Talks to one Belfry. Cheap to clone; connections are shared.
+/// A client of one Belfry. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -52,11 +52,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the Belfry at `url`, identified by `token` if given. Nothing is sent yet.
+    /// Creates a client for the Belfry at `url`, with `token` if given. Sends nothing yet.
     pub fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
         let base = parse_base(url)?;
-        // reqwest is built without a provider of its own: Belfry has ring, for its database and Redis. A second call
-        // changes nothing.
+        // reqwest is built without a TLS crypto provider: Belfry uses ring, as for its database and Redis. A second call
+        // has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
@@ -68,53 +68,53 @@ impl Client {
             .default_headers(headers)
             .user_agent(concat!("belfry/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            // A token must not follow a redirect to somewhere else.
+            // A redirect must not send the token to another server.
             .redirect(reqwest::redirect::Policy::none());
         if base.scheme() == "http" {
-            // The system's certificates take a while to read.
+            // TLS is not used, and reading the system's certificates takes time.
             http = http.tls_certs_only([]);
         }
         if is_loopback(&base) {
-            // No proxy can reach what listens on this machine only.
+            // A proxy cannot reach a service that listens on this machine only.
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| ClientError::unsendable(&base, &error))?;
         Ok(Self { http, base, has_token: token.is_some() })
     }
 
-    /// True if everyone on the way to Belfry can read the token: it is sent to another machine, and unencrypted.
+    /// Returns true if others on the network can read the token: it is sent to another machine, unencrypted.
     pub fn exposes_its_token(&self) -> bool {
         self.has_token && self.base.scheme() == "http" && !is_loopback(&self.base)
     }
 
-    /// The address, as people write it.
+    /// Returns the address without a trailing slash.
     pub fn address(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// An event and everything that came of it.
+    /// Returns an event and everything that resulted from it.
     pub async fn event(&self, event_id: Uuid) -> Result<EventHistory, ClientError> {
         self.get(self.url(&["v1", "events", &event_id.to_string()])).await
     }
 
-    /// What each release that projected an event makes of it now.
+    /// Projects an event again with each release that projected it, and returns the results.
     pub async fn rerun(&self, event_id: Uuid) -> Result<Vec<Rerun>, ClientError> {
         let url = self.url(&["v1", "events", &event_id.to_string(), "rerun"]);
         self.answer::<Reruns>(self.http.post(url)).await.map(|answer| answer.reruns)
     }
 
-    /// A notification, sent or withheld, and its cause.
+    /// Returns a notification, issued or withheld, and its cause.
     pub async fn notification(&self, notification_id: Uuid) -> Result<NotificationHistory, ClientError> {
         self.get(self.url(&["v1", "notifications", &notification_id.to_string()])).await
     }
 
-    /// What the service counted, if this is its address for operators.
+    /// Returns the service's metrics, if the address is the one for operators.
     pub async fn metrics(&self) -> Result<String, ClientError> {
         let response = self.send(self.http.get(self.url(&["metrics"])).timeout(REQUEST_TIMEOUT)).await?;
         Ok(String::from_utf8_lossy(&self.body(response).await?).into_owned())
     }
 
-    /// The address of a resource; the parts of its path are encoded as they need it.
+    /// Returns the address of a resource. Encodes the segments of its path.
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         url.path_segments_mut().expect("an http address has a path").pop_if_empty().extend(path);
@@ -125,13 +125,13 @@ impl Client {
         self.answer(self.http.get(url)).await
     }
 
-    /// Send a request and read its answer.
+    /// Sends a request and decodes the response.
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
         let response = self.send(request.timeout(REQUEST_TIMEOUT)).await?;
         self.decode(&self.body(response).await?)
     }
 
-    /// Send a request; an answer that is no success is an error.
+    /// Sends a request. Returns an error for every response but a success.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|error| ClientError::unsendable(&self.base, &error))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
@@ -162,7 +162,7 @@ impl Client {
                 problem: Box::new(Problem { status: status.as_u16(), ..problem }),
                 retry_after: retry_after.map(Duration::from_secs),
             },
-            // A proxy in between may say so in its own way.
+            // A proxy in between may send a body of its own format.
             Err(_) if status.is_server_error() => ClientError::Refused {
                 problem: Box::new(Problem::unexplained(status)),
                 retry_after: retry_after.map(Duration::from_secs),
@@ -181,11 +181,11 @@ fn parse_base(url: &str) -> Result<Url, ClientError> {
     }
     if !base.username().is_empty() || base.password().is_some() {
         // Not quoted: it would show the password.
-        let reason = "a name and password do not belong into it, use --token-file".to_owned();
+        let reason = "it must not contain a user name or password, use --token-file".to_owned();
         return Err(ClientError::Address { url: "this".into(), reason });
     }
     if base.query().is_some() || base.fragment().is_some() {
-        return Err(wrong("it must end with the path"));
+        return Err(wrong("it must not have a query or a fragment"));
     }
     Ok(base)
 }

@@ -3,19 +3,19 @@ use serde::{Deserialize, Serialize};
 use super::wire::Parked;
 use super::{Client, ClientError};
 
-/// Which parked entries are meant; those to which all of this applies.
+/// A query of parked entries. An entry matches if all given criteria apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ParkedQuery {
-    /// Of this sink.
+    /// The sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
-    /// Of this topic.
+    /// The topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// Of this key; empty: those without one.
+    /// The key; an empty text matches entries without a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// At this position.
+    /// The position in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,
 }
@@ -46,7 +46,7 @@ struct Request<'a> {
 }
 
 impl Client {
-    /// Parked entries by position, `limit` at most.
+    /// Returns at most `limit` parked entries that match, by position.
     pub async fn parked(&self, query: &ParkedQuery, limit: u32) -> Result<Vec<Parked>, ClientError> {
         let mut url = self.url(&["v1", "parked"]);
         {
@@ -64,13 +64,14 @@ impl Client {
         self.get::<ParkedEntries>(url).await.map(|listed| listed.parked)
     }
 
-    /// Send parked entries again, and with them all of their keys; every one if the query says nothing. Gives how many
-    /// are meant.
+    /// Unparks the entries that match, and with them all entries of their keys. A query without criteria matches all
+    /// entries. Returns the number of entries that match.
     pub async fn unpark(&self, query: &ParkedQuery) -> Result<u64, ClientError> {
         self.ask_of_parked("unpark", Request { query, all: query.is_all(), reason: None }).await
     }
 
-    /// Never send parked entries; no parked entry at all if the query says nothing. Gives how many are meant.
+    /// Discards the entries that match: they are never sent. A query without criteria matches all entries. Returns the
+    /// number of entries that match.
     pub async fn discard(&self, query: &ParkedQuery, reason: &str) -> Result<u64, ClientError> {
         self.ask_of_parked("discard", Request { query, all: query.is_all(), reason: Some(reason) }).await
     }

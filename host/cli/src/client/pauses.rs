@@ -10,18 +10,18 @@ struct Pauses {
 }
 
 impl Client {
-    /// What is at a halt.
+    /// Returns everything that is paused.
     pub async fn pauses(&self) -> Result<Vec<Pause>, ClientError> {
         self.get::<Pauses>(self.url(&["v1", "pauses"])).await.map(|listed| listed.pauses)
     }
 
-    /// Bring something to a halt.
+    /// Pauses a rule, a sink or all notifications.
     pub async fn pause(&self, kind: &str, name: &str, reason: &str) -> Result<(), ClientError> {
         let request = self.http.post(self.url(&["v1", "pauses", kind, name])).json(&json!({ "reason": reason }));
         self.send(request).await.map(drop)
     }
 
-    /// Let it go on.
+    /// Resumes a rule, a sink or all notifications.
     pub async fn resume(&self, kind: &str, name: &str) -> Result<(), ClientError> {
         self.send(self.http.post(self.url(&["v1", "pauses", kind, name, "resume"]))).await.map(drop)
     }

@@ -15,28 +15,28 @@ pub struct Problem {
     /// The kind in words.
     #[serde(default)]
     pub title: String,
-    /// The HTTP status that goes with it.
+    /// The HTTP status.
     #[serde(default)]
     pub status: u16,
-    /// What happened, to what, and what to do.
+    /// What happened, to what, and what to do next.
     #[serde(default)]
     pub detail: String,
-    /// RFC 6901 pointer to what is wrong.
+    /// An RFC 6901 pointer to the invalid value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// The event that it is about.
+    /// The id of the event concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<Uuid>,
 }
 
 impl Problem {
-    /// A refusal without a reason.
+    /// Creates a problem for a refusal without a reason.
     pub(super) fn unexplained(status: StatusCode) -> Self {
-        let title = "no reason was given; look at the server's log".to_owned();
+        let title = "no reason was given; see the server's log".to_owned();
         Self { type_urn: format!("status {status}"), title, status: status.as_u16(), ..Self::default() }
     }
 
-    /// The kind, such as `malformed-event`.
+    /// Returns the kind, such as `malformed-event`.
     pub fn kind(&self) -> &str {
         self.type_urn.strip_prefix(PREFIX).unwrap_or(&self.type_urn)
     }

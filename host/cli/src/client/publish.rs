@@ -6,18 +6,18 @@ use tokio::time::{Instant, sleep};
 use super::wire::{PublishStatus, Published};
 use super::{Client, ClientError, Problem, REQUEST_TIMEOUT};
 
-/// How long to wait for a server that is full and does not say how long.
+/// The delay before a retry if an overloaded server specifies none.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Send one event. One that is refused is an error.
+    /// Sends one event. Returns an error if it is refused.
     pub async fn publish(&self, envelope: impl Into<Vec<u8>>) -> Result<Published, ClientError> {
         let request = self.http.post(self.url(&["v1", "events"])).header(CONTENT_TYPE, "application/json");
         self.answer(request.body(envelope.into())).await
     }
 
-    /// Send events, one a line, in one request; a line must have no line end within. The answers stand in the order of
-    /// the lines; an event that is refused does not hold up the others.
+    /// Sends events, one per line, in one request; an event must not contain a line break. The answers are in the order of
+    /// the lines. A refused event does not hold up the others.
     pub async fn publish_lines(&self, lines: &[String]) -> Result<Vec<Published>, ClientError> {
         let request = self.http.post(self.url(&["v1", "events"])).header(CONTENT_TYPE, "application/x-ndjson");
         let body = lines.iter().fold(String::new(), |body, line| body + line + "\n");
@@ -35,9 +35,9 @@ impl Client {
         Ok(answers)
     }
 
-    /// As [`Client::publish_lines`], but while the server has no room, wait as long as it says and send again what it did
-    /// not take, for `patience` at most. `waiting` is told before each wait. What was taken though the answer says
-    /// otherwise is a duplicate then.
+    /// Sends events like [`Client::publish_lines`], but while the server is overloaded, waits as long as it specifies and
+    /// sends the remaining events again, for at most `patience` in all. Calls `waiting` before each wait. An event that was
+    /// recorded although the first answer reported an overload is reported as a duplicate.
     pub async fn publish_lines_patiently(
         &self,
         lines: &[String],
@@ -68,7 +68,7 @@ impl Client {
                 Err(error) => return Err(error),
             };
             if Instant::now() + wait > give_up {
-                // The lines that were not taken say so themselves.
+                // The answers themselves report the lines that were not accepted.
                 return refusal.map_or(Ok(answers), Err);
             }
             let taken = answers.iter().position(|answer: &Published| answer.status == PublishStatus::Overloaded);
@@ -79,7 +79,7 @@ impl Client {
     }
 }
 
-/// A body of one line that is too large for the server is an answer to that line.
+/// Turns the refusal of a one-line body as too large into an answer to that line. Returns other errors unchanged.
 fn too_large_alone(lines: &[String], error: ClientError) -> Result<Published, ClientError> {
     match error {
         ClientError::Refused { problem, .. } if problem.status == 413 && lines.len() == 1 => Ok(Published {

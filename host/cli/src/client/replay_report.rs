@@ -1,13 +1,13 @@
-//! The report of a replay, as the API tells it.
+//! The report of a replay, as the API returns it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a replay found.
+/// The result of a replay.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ReplayReport {
     pub projector: String,
     pub candidate: String,
@@ -29,7 +29,7 @@ pub struct ReplayReport {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ReplayEvents {
     pub found: u64,
     pub passed_over: u64,
@@ -38,9 +38,9 @@ pub struct ReplayEvents {
     pub differing: u64,
 }
 
-/// Of notifications.
+/// Numbers of notifications.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ReplaySums {
     pub baseline: u64,
     pub candidate: u64,
@@ -50,16 +50,16 @@ pub struct ReplaySums {
     pub changed: u64,
 }
 
-/// Events on which a side failed, or which it rejected, by outcome.
+/// The numbers of events that a side failed on or rejected, by outcome.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct NotProjected {
     pub baseline: BTreeMap<String, u64>,
     pub candidate: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ReplayKind {
     pub category: String,
     pub notification_type: String,
@@ -68,7 +68,7 @@ pub struct ReplayKind {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct PriorityMove {
     pub before: String,
     pub after: String,
@@ -76,14 +76,14 @@ pub struct PriorityMove {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ChangedField {
     pub field: String,
     pub count: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ReplayRecipient {
     pub recipient: String,
     pub added: u64,
@@ -92,7 +92,7 @@ pub struct ReplayRecipient {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct Span {
     pub from: String,
     pub baseline: u64,
@@ -100,7 +100,7 @@ pub struct Span {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ReplaySample {
     pub kind: String,
     pub event_id: String,
@@ -113,7 +113,7 @@ pub struct ReplaySample {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct SampleField {
     pub field: String,
     pub before: Value,

@@ -5,31 +5,31 @@ use serde_json::Value;
 use super::replay_report::ReplayReport;
 use super::{Client, ClientError, Problem};
 
-/// A longer line is no line of ours.
+/// No valid report is longer than this.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// What is to be replayed.
+/// The parameters of a replay.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplayQuery {
-    /// The release.
+    /// The number of the release to replay.
     pub candidate: i64,
     /// `active`, `recorded` or a release's number.
     pub baseline: Value,
-    /// The events recorded from this time on.
+    /// Replay events recorded from this time on.
     pub from: String,
-    /// And before this one.
+    /// Replay events recorded before this time.
     pub to: String,
-    /// About so many only.
+    /// The approximate number of events; `None` for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<u64>,
-    /// About this subject only.
+    /// Replay only events about this subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
 }
 
-/// How far a replay has come.
+/// The progress of a replay.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct ReplayProgress {
     pub events: u64,
     pub of: u64,
@@ -47,8 +47,8 @@ enum Line {
 }
 
 impl Client {
-    /// See what a release would have made of recorded events. `progress` is told now and then. Whoever drops the future
-    /// cancels the replay. Gives the report, and the same as it came.
+    /// Replays recorded events with a release. Calls `progress` from time to time. Dropping the future cancels the replay.
+    /// Returns the report, parsed and as received.
     pub async fn replay(
         &self,
         projector: &str,
@@ -75,9 +75,9 @@ impl Client {
                 }
             }
             if text.len() > MAX_LINE_BYTES {
-                return Err(self.foreign("a line without an end"));
+                return Err(self.foreign("a line that is too long"));
             }
         }
-        Err(self.foreign("the replay ended without a report: the service was stopped, or went away"))
+        Err(self.foreign("the replay ended without a report: the service was stopped or became unreachable"))
     }
 }

@@ -17,19 +17,19 @@ struct Made {
 }
 
 impl Client {
-    /// Make a token. Gives the token itself, which is known to nobody else.
+    /// Creates a token. Returns the token itself, which cannot be retrieved again.
     pub async fn create_token(&self, name: &str, role: Role, life: Option<Duration>) -> Result<String, ClientError> {
         let body = json!({ "name": name, "role": role, "expires_in_seconds": life.map(|life| life.as_secs()) });
         let request = self.http.post(self.url(&["v1", "tokens"])).json(&body);
         self.answer::<Made>(request).await.map(|made| made.token)
     }
 
-    /// All tokens that were made, without what they are.
+    /// Returns all tokens that were created, without their secrets.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
         self.get::<Tokens>(self.url(&["v1", "tokens"])).await.map(|listed| listed.tokens)
     }
 
-    /// Let a token not count any more.
+    /// Revokes a token.
     pub async fn revoke_token(&self, name: &str) -> Result<(), ClientError> {
         self.send(self.http.post(self.url(&["v1", "tokens", name, "revoke"]))).await.map(drop)
     }

@@ -5,54 +5,54 @@ use serde_json::{Value, json};
 
 use super::{Client, ClientError};
 
-/// A share of the subjects, and what has to pass before the next one.
+/// A step of a canary: a share of the subjects, and the conditions for the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialStep {
-    /// Of the subjects.
+    /// Share of the subjects, in percent.
     pub percent: f64,
-    /// At least so long.
+    /// Minimum duration, in seconds.
     pub seconds: u64,
-    /// And so many events of the candidate's.
+    /// Minimum number of events that the candidate projects.
     pub events: u64,
 }
 
-/// Beyond these a canary is taken back.
+/// The limits beyond which a canary is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialLimits {
-    /// Events that it fails on, in percent.
+    /// Maximum share of events that it fails on, in percent.
     pub failed_percent: f64,
-    /// Events that it rejects beyond what the release beside it rejects, in percent.
+    /// Maximum share of events that it rejects beyond those that the active release rejects, in percentage points.
     pub rejected_percent: f64,
-    /// Notifications per event, as a multiple of those of the release beside it.
+    /// Maximum factor by which its notifications per event may differ from those of the active release.
     pub notifications_factor: f64,
-    /// Median and 99th percentile of projecting, as a multiple.
+    /// Maximum factor by which the median or the 99th percentile of its projection time may exceed the active release's.
     pub time_factor: f64,
 }
 
-/// A release that is or was tried beside the one that serves.
+/// A trial of a release alongside the active one, running or ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trial {
     /// The rule.
     pub projector: String,
-    /// The release that is tried.
+    /// The release on trial.
     pub candidate: String,
-    /// The release that serves.
+    /// The active release.
     pub beside: String,
     /// `shadow` or `canary`.
     pub mode: String,
     /// `running`, `promoted`, `taken_back` or `ended`.
     pub status: String,
-    /// Of a canary: the share of the subjects that it serves.
+    /// For a canary: the share of the subjects that it serves, in percent.
     pub percent: Option<f64>,
-    /// Of a canary: all steps.
+    /// For a canary: all steps.
     pub steps: Vec<TrialStep>,
-    /// At which it is, from 1.
+    /// For a canary: the current step, from 1.
     pub step: Option<usize>,
-    /// Of a canary.
+    /// For a canary: its limits.
     pub limits: Option<TrialLimits>,
     /// When it began.
     pub began_at: String,
-    /// Since when it has been as it is.
+    /// When its current state began.
     pub since: String,
     /// Who began it.
     pub begun_by: String,
@@ -62,15 +62,15 @@ pub struct Trial {
     pub ended_by: Option<String>,
     /// Why it ended.
     pub reason: Option<String>,
-    /// What the release did that serves.
+    /// The results of the active release.
     pub active: TrialSide,
-    /// What the candidate did.
+    /// The results of the candidate.
     pub tried: TrialSide,
-    /// Of a shadow: how both differ.
+    /// For a shadow: how the two differ.
     pub compared: TrialComparison,
 }
 
-/// What a release did during a trial.
+/// The results of a release during a trial.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrialSide {
     /// Events projected.
@@ -79,34 +79,34 @@ pub struct TrialSide {
     pub notifications: u64,
     /// Events rejected.
     pub rejected: u64,
-    /// Events failed on.
+    /// Events on which it failed.
     pub failed: u64,
     /// Events by outcome.
     pub outcomes: BTreeMap<String, u64>,
-    /// Notifications for each event.
+    /// Notifications per event.
     pub notifications_per_event: f64,
-    /// The median of projecting, in microseconds.
+    /// The median projection time, in microseconds.
     pub median_us: f64,
-    /// The 99th percentile of projecting, in microseconds.
+    /// The 99th percentile of the projection time, in microseconds.
     pub p99_us: f64,
 }
 
-/// How a shadow's notifications differ.
+/// How a shadow's notifications differ from those of the active release.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrialComparison {
     /// Events compared.
     pub events: u64,
-    /// Events for which there was no time.
+    /// Events skipped for lack of time.
     pub passed_over: u64,
-    /// Notifications that both tell alike.
+    /// Notifications that are the same in both.
     pub same: u64,
-    /// That only the candidate tells.
+    /// Notifications of the candidate alone.
     pub added: u64,
-    /// That only the other tells.
+    /// Notifications of the active release alone.
     pub removed: u64,
-    /// That both tell differently.
+    /// Notifications that differ in content.
     pub changed: u64,
-    /// How often each field differs.
+    /// Number of differences of each field.
     pub fields: BTreeMap<String, u64>,
     /// Examples, masked.
     pub samples: Vec<TrialSample>,
@@ -117,29 +117,29 @@ pub struct TrialComparison {
 pub struct TrialSample {
     /// `added`, `removed` or `changed`.
     pub difference: String,
-    /// The event.
+    /// The event's id.
     pub event_id: String,
-    /// The notification.
+    /// The notification's id.
     pub notification_id: String,
-    /// The first letters of whom it is for.
+    /// The first letters of its recipient.
     pub recipient: String,
     /// Its type.
     pub notification_type: String,
     /// Its priority.
     pub priority: String,
-    /// Of a change: field, before and after.
+    /// For a change: the fields with their values before and after.
     pub fields: Vec<Value>,
-    /// When it was seen.
+    /// When it was observed.
     pub seen_at: String,
 }
 
 impl Client {
-    /// Let a release project beside the one that serves; nothing of its own is issued.
+    /// Starts a shadow: the release projects alongside the active one, and its notifications are not issued.
     pub async fn shadow(&self, projector: &str, release_id: i64) -> Result<Trial, ClientError> {
         self.begin_trial(projector, &json!({ "release_id": release_id, "mode": "shadow" })).await
     }
 
-    /// Let a release serve a growing share of the subjects.
+    /// Starts a canary: the release serves a growing share of the subjects.
     pub async fn canary(
         &self,
         projector: &str,
@@ -156,12 +156,12 @@ impl Client {
         self.answer(self.http.post(url).json(trial)).await
     }
 
-    /// The last trial of a rule.
+    /// Returns the last trial of a rule.
     pub async fn trial(&self, projector: &str) -> Result<Trial, ClientError> {
         self.get(self.url(&["v1", "projectors", projector, "trial"])).await
     }
 
-    /// End it.
+    /// Ends the trial of a rule.
     pub async fn end_trial(&self, projector: &str, reason: &str) -> Result<Trial, ClientError> {
         let url = self.url(&["v1", "projectors", projector, "trial", "end"]);
         self.answer(self.http.post(url).json(&json!({ "reason": reason }))).await

@@ -1,4 +1,4 @@
-//! What Belfry says over HTTP. Fields that a newer Belfry adds are ignored.
+//! The types of Belfry's HTTP API. Fields that a newer Belfry adds are ignored.
 
 use belfry_sandbox::{AdmissionReport, Description};
 use serde::{Deserialize, Serialize};
@@ -9,30 +9,30 @@ use uuid::Uuid;
 use super::Problem;
 use super::replay_report::SampleField;
 
-/// What became of an event that was sent.
+/// The answer to an event that was published.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Published {
-    /// Which line of the body it was, from 1; none if it was sent alone.
+    /// Its line in the body, from 1; `None` if it was sent alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
     /// The event's id, if it could be read.
     pub event_id: Option<Uuid>,
-    /// What became of it.
+    /// The outcome.
     pub status: PublishStatus,
     /// Its position in the log.
     pub position: Option<i64>,
-    /// Notifications that follow from it.
+    /// Notifications that result from it.
     #[serde(default)]
     pub notifications: Vec<PublishedNotification>,
     /// Rules that could not project it.
     #[serde(default)]
     pub dead_letters: Vec<PublishedDeadLetter>,
-    /// Why it was refused.
+    /// Why it was refused, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
 }
 
-/// What became of an event that was sent.
+/// The outcome of publishing an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PublishStatus {
@@ -42,19 +42,19 @@ pub enum PublishStatus {
     Duplicate,
     /// Not an event.
     Malformed,
-    /// Another event was taken under its id.
+    /// Another event was recorded under its id.
     Conflict,
-    /// Larger than an event may be.
+    /// Larger than the maximum size of an event.
     TooLarge,
-    /// Not taken now; it may be sent again.
+    /// Not accepted now; it may be sent again.
     Overloaded,
-    /// Something that this client does not know; see the problem.
+    /// A status unknown to this client; see the problem.
     #[serde(other)]
     Refused,
 }
 
 impl PublishStatus {
-    /// The word for it.
+    /// Returns the status as the API writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -67,35 +67,35 @@ impl PublishStatus {
         }
     }
 
-    /// True if the event is not in the log.
+    /// Returns true if the event is not in the log.
     pub const fn is_refusal(self) -> bool {
         !matches!(self, Self::Accepted | Self::Duplicate)
     }
 }
 
-/// A notification that follows from an event that was sent.
+/// A notification that results from a published event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedNotification {
     /// The notification's id.
     pub event_id: Uuid,
     /// The rule that made it.
     pub projector: String,
-    /// Who is notified.
+    /// The recipient.
     pub recipient: String,
 }
 
-/// A rule that could not project an event that was sent.
+/// A rule that could not project a published event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedDeadLetter {
     /// The dead letter's number.
     pub id: i64,
     /// The rule.
     pub projector: String,
-    /// Why, in a word.
+    /// The cause, from the vocabulary of outcomes.
     pub cause: String,
 }
 
-/// An event and everything that came of it.
+/// An event and everything that resulted from it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventHistory {
     /// The event's id.
@@ -109,9 +109,9 @@ pub struct EventHistory {
     /// Where it was read, such as `TOPIC/PARTITION@OFFSET`, if it was not posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Its envelope, as it arrived.
+    /// Its envelope, as received.
     pub event: Option<Box<RawValue>>,
-    /// What each rule made of it.
+    /// Its projection by each rule.
     pub projections: Option<Vec<Projection>>,
     /// The notifications in the log.
     #[serde(default)]
@@ -124,19 +124,19 @@ pub struct EventHistory {
     pub dead_letters: Vec<DeadLetter>,
 }
 
-/// What a rule made of an event.
+/// The projection of an event by a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Projection {
     /// The rule.
     pub projector: String,
-    /// Its release, as people know it.
+    /// The release's label.
     #[serde(default)]
     pub release: String,
     /// The release's number.
     pub release_id: i64,
-    /// How it ended, in a word.
+    /// The outcome, from the vocabulary of outcomes.
     pub outcome: String,
-    /// How many notifications it returned.
+    /// The number of notifications that it returned.
     #[serde(default)]
     pub count: u64,
 }
@@ -150,9 +150,9 @@ pub struct IssuedNotification {
     pub position: i64,
     /// The rule that made it.
     pub projector: String,
-    /// The rule's release.
+    /// The release's label.
     pub release: String,
-    /// Who is notified.
+    /// The recipient.
     pub recipient: String,
     /// Its envelope; see [`Message::parse`].
     pub message: Option<Box<RawValue>>,
@@ -165,13 +165,13 @@ pub struct WithheldNotification {
     pub event_id: Uuid,
     /// The rule that made it.
     pub projector: String,
-    /// The rule's release.
+    /// The release's label.
     pub release: String,
-    /// Who would have been notified.
+    /// The intended recipient.
     pub recipient: String,
-    /// Why not, in a word.
+    /// Why it was withheld, such as `expired`.
     pub reason: String,
-    /// When that was decided.
+    /// When it was withheld.
     pub decided_at: String,
 }
 
@@ -180,58 +180,58 @@ pub struct WithheldNotification {
 pub struct DeadLetter {
     /// Its number.
     pub id: i64,
-    /// The rule; none if no rule saw it.
+    /// The rule; `None` if the event reached no rule.
     pub projector: Option<String>,
-    /// The rule's release.
+    /// The release's label.
     pub release: Option<String>,
-    /// Of a record that a source brought: topic, partition and offset.
+    /// For a record from a source: topic, partition and offset.
     #[serde(default)]
     pub source: Option<String>,
-    /// Why, in a word.
+    /// The cause, from the vocabulary of outcomes.
     pub cause: String,
-    /// Why, in a sentence.
+    /// The cause in words.
     pub detail: String,
     /// When it was recorded.
     pub created_at: String,
 }
 
-/// A notification and where it comes from.
+/// A notification and its origin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NotificationHistory {
     /// Its id.
     pub event_id: Uuid,
     /// `issued` or `withheld`.
     pub status: String,
-    /// Why it was withheld, in a word.
+    /// Why it was withheld, such as `expired`.
     pub reason: Option<String>,
     /// Its position in the log.
     pub position: Option<i64>,
-    /// When that was recorded.
+    /// When it was issued or withheld.
     pub recorded_at: String,
-    /// Not sent after this.
+    /// When it expires; it is not sent later.
     #[serde(default)]
     pub expires_at: Option<String>,
     /// The rule that made it.
     pub projector: String,
-    /// The rule's release, as people know it.
+    /// The release's label.
     pub release: String,
     /// The release's number.
     pub release_id: i64,
-    /// Who is notified.
+    /// The recipient.
     pub recipient: String,
     /// Its envelope, if it was issued; see [`Message::parse`].
     pub message: Option<Box<RawValue>>,
-    /// The event behind it; none if that is no longer kept.
+    /// The event that caused it; `None` if that is no longer kept.
     pub cause: Option<NotificationCause>,
     /// The release that made it.
     pub made_by: Option<NotificationMaker>,
-    /// How far each sink came with it.
+    /// Its delivery by each sink.
     pub deliveries: Vec<NotificationDelivery>,
 }
 
-/// A release, as far as it explains what it made.
+/// The facts about a release that explain its notifications.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct NotificationMaker {
     pub digest: String,
     pub config: Option<Box<RawValue>>,
@@ -244,9 +244,9 @@ pub struct NotificationMaker {
     pub canary: bool,
 }
 
-/// How far a sink came with a notification.
+/// The state of a notification's delivery by a sink.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct NotificationDelivery {
     pub sink: String,
     pub state: String,
@@ -254,15 +254,15 @@ pub struct NotificationDelivery {
     pub detail: Option<String>,
 }
 
-/// Answer to a rerun.
+/// The answer to a rerun.
 #[derive(Deserialize)]
 pub(super) struct Reruns {
     pub(super) reruns: Vec<Rerun>,
 }
 
-/// What a release made of an event, and what it makes of it now.
+/// The outcome of projecting an event with a release, then and now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct Rerun {
     pub projector: String,
     pub release: String,
@@ -273,16 +273,16 @@ pub struct Rerun {
     pub differences: Vec<RerunDifference>,
 }
 
-/// A notification that is not the same.
+/// A notification that differs between the two projections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the API's document tells the fields")]
+#[expect(missing_docs, reason = "the API document describes the fields")]
 pub struct RerunDifference {
     pub notification_id: Uuid,
     pub difference: String,
     pub fields: Vec<SampleField>,
 }
 
-/// The event behind a notification.
+/// The event that caused a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationCause {
     /// The event's id.
@@ -291,11 +291,11 @@ pub struct NotificationCause {
     pub event_type: String,
     /// When it happened, by its producer's clock.
     pub event_timestamp: String,
-    /// The service that announced it.
+    /// The service that produced it.
     pub source_service: String,
-    /// Ties together what one request set in motion.
+    /// Shared by everything that one request caused.
     pub correlation_id: Uuid,
-    /// The producer's trace, as W3C writes it.
+    /// The producer's trace, in the W3C `traceparent` format.
     pub traceparent: Option<String>,
     /// Its position in the log.
     pub position: i64,
@@ -303,46 +303,46 @@ pub struct NotificationCause {
     pub recorded_at: String,
 }
 
-/// A notification as its recipient gets it.
+/// A notification as its recipient receives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// The notification's id.
     pub event_id: Uuid,
     /// When its cause happened.
     pub event_timestamp: String,
-    /// What it says.
+    /// Its content.
     pub data: MessageData,
 }
 
 impl Message {
-    /// Read a message from its envelope's text.
+    /// Parses a message from the text of its envelope.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// The payload's `message`, if it has one that is text.
+    /// Returns the payload's `message`, if that is a text.
     pub fn text(&self) -> Option<&str> {
         self.data.payload.get("message")?.as_str()
     }
 }
 
-/// What a notification says.
+/// The content of a notification.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageData {
-    /// Who is notified.
+    /// The recipient.
     pub teacher_id: String,
-    /// What kind of message it is.
+    /// The kind of message.
     pub notification_type: String,
     /// The area it belongs to.
     pub category: String,
-    /// How urgent it is.
+    /// Its priority.
     pub priority: String,
     /// What the client shows.
     pub payload: Map<String, Value>,
-    /// True if the recipient has to do something.
+    /// True if the recipient has to act.
     #[serde(default)]
     pub action_required: bool,
-    /// By when.
+    /// When the recipient has to have acted.
     pub deadline_timestamp: Option<String>,
 }
 
@@ -355,34 +355,34 @@ pub struct Release {
     pub projector: String,
     /// The rule's version.
     pub version: String,
-    /// How people know it, such as `teacher-results@1.0.0#1`.
+    /// Its label, such as `teacher-results@1.0.0#1`.
     pub label: String,
     /// SHA-256 of the component, in hexadecimal.
     pub digest: String,
     /// Its configuration.
     pub config: Option<Box<RawValue>>,
-    /// What the component says of itself.
+    /// The component's description of itself.
     pub description: Option<Description>,
-    /// Why it was made.
+    /// Why it was created.
     pub note: String,
-    /// Who made it.
+    /// Who created it.
     pub created_by: String,
-    /// When.
+    /// When it was created.
     pub created_at: String,
-    /// Whether it serves.
+    /// Whether it is active.
     pub active: bool,
-    /// What was found out about it before it was taken; none by an older Belfry.
+    /// The report of its admission; `None` if it was uploaded to an older Belfry.
     #[serde(default)]
     pub admission: Option<AdmissionReport>,
-    /// Whose trusted key the component is signed with.
+    /// The owner of the trusted key that the component is signed with.
     #[serde(default)]
     pub signed_by: Option<String>,
 }
 
-/// An entry that a sink refused, or that stands behind one of its key.
+/// An entry that a sink refused, or that waits behind a refused entry of the same key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
-    /// The sink that refused it.
+    /// The sink.
     pub sink: String,
     /// Its position in the log.
     pub position: i64,
@@ -394,59 +394,59 @@ pub struct Parked {
     pub error: String,
     /// What it blocks: `key` or `topic`.
     pub scope: String,
-    /// Since when.
+    /// When it was parked.
     pub parked_at: String,
-    /// What was asked for and is not done yet: `unpark` or `discard`.
+    /// The pending request, if any: `unpark` or `discard`.
     pub request: Option<String>,
 }
 
-/// Which release serves a rule.
+/// A rule with its active release.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rollout {
     /// The rule's name.
     pub name: String,
-    /// The release that serves it.
+    /// The active release.
     pub active: Release,
-    /// The one that served it before.
+    /// The release that was active before.
     pub previous_release_id: Option<i64>,
-    /// The one that was taken out by the last change.
+    /// The release that was suspended by the last change.
     #[serde(default)]
     pub suspended_release_id: Option<i64>,
-    /// Why it was.
+    /// Why it was suspended.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Why the rule is not asked now, if it is not.
+    /// Why the rule projects no events now, if so.
     #[serde(default)]
     pub halted: Option<Halt>,
-    /// What is tried beside it.
+    /// The label of the release on trial alongside it.
     #[serde(default)]
     pub candidate: Option<String>,
-    /// Whether the rule is taken out for good.
+    /// Whether the rule is retired.
     #[serde(default)]
     pub retired: bool,
 }
 
-/// Why a rule is not asked: its events become dead letters of this cause.
+/// Why a rule projects no events: they become dead letters of this cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Halt {
     /// `paused` or `suspended`.
     pub cause: String,
-    /// In words.
+    /// The cause in words.
     pub detail: String,
 }
 
-/// Something that is at a halt.
+/// A pause of a rule, a sink or all notifications.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// `projector`, `sink` or `notifications`.
     pub kind: String,
-    /// Which.
+    /// The name of the rule or sink.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who brought it there.
+    /// Who paused it.
     pub paused_by: String,
-    /// When.
+    /// When it was paused.
     pub paused_at: String,
 }
 

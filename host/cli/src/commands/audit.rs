@@ -18,34 +18,32 @@ Examples:
   belfry audit --from 24h --topic huleedu.notification.teacher.requested.v1
   belfry --output json audit --from 100000 --to 200000 | jq 'select(.finding)'
 
-It reads the log and the topics, and changes nothing. With PostgreSQL it runs beside the service; an SQLite store has to
-be let go of first. Ends with 3 if something is wrong.")]
+The audit only reads the log and the topics. With PostgreSQL it can run alongside the service; with an SQLite store, stop
+the service first. The exit code is 3 if it finds a problem.")]
 pub struct AuditArgs {
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Begin here: a position of the log, a time, or how long ago, such as 24h
+    /// Start of the range: a position in the log, a time, or its age such as 24h; default: the start of the log
     #[arg(long, value_name = "TIME|AGO|POSITION", value_parser = bound)]
     pub from: Option<Bound>,
-    /// End here
+    /// End of the range, in the same format; default: the end of the log
     #[arg(long, value_name = "TIME|AGO|POSITION", value_parser = bound)]
     pub to: Option<Bound>,
-    /// This topic only
+    /// Audit only this topic
     #[arg(long)]
     pub topic: Option<String>,
 }
 
 fn bound(text: &str) -> Result<Bound, &'static str> {
     if let Ok(position) = text.parse::<i64>() {
-        return if position >= 0 { Ok(Bound::Position(position)) } else { Err("positions begin with 1") };
+        return if position >= 0 { Ok(Bound::Position(position)) } else { Err("positions start at 1") };
     }
     let time = text.parse().map(|when: When| Bound::Time(when.ms()));
-    time.map_err(
-        |_| "must be a position, such as 4711, a time, such as 2026-03-02T09:15:00Z, or how long ago, such as 7d",
-    )
+    time.map_err(|_| "must be a position, such as 4711, a time, such as 2026-03-02T09:15:00Z, or its age, such as 7d")
 }
 
-/// Compare the log with the topics.
+/// Compares the log with the topics.
 pub async fn run(args: &AuditArgs, output: &Output) -> anyhow::Result<Exit> {
     let wrong = |message: String| Fault::new(Exit::Configuration, message);
     let config = args.config.load().map_err(|error| wrong(error.to_string()))?.config;
@@ -55,8 +53,7 @@ pub async fn run(args: &AuditArgs, output: &Output) -> anyhow::Result<Exit> {
     let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
     let store = Store::open(&settings.beside_the_service()).await.map_err(|error| match error {
         OpenError::Locked(path) => {
-            let message =
-                format!("{} is in use; an SQLite store is audited while the service is stopped", path.display());
+            let message = format!("{} is in use; stop the service to audit an SQLite store", path.display());
             Fault::new(Exit::Refused, message)
         }
         error => Fault::new(migrate::exit_for(&error), error.to_string()),
@@ -107,7 +104,7 @@ fn row(finding: &Finding) -> [String; 6] {
 
 fn summary(report: &Report) -> String {
     let verdict = if report.is_clean() {
-        "nothing missing, doubled, out of order or unknown".to_owned()
+        "nothing missing, duplicated, out of order or unknown".to_owned()
     } else {
         let counts = report.counts.iter().map(|(kind, count)| format!("{count} {}", kind.as_str()));
         format!("{}; in {}", counts.collect::<Vec<_>>().join(", "), counted(report.keys_with_findings as usize, "key"))
@@ -119,8 +116,8 @@ fn summary(report: &Report) -> String {
         (report.expired, "expired"),
         (report.not_due, "not due"),
         (report.deleted, "deleted from their topics"),
-        (report.outside, "of other positions"),
-        (report.foreign, "of others"),
+        (report.outside, "outside the range"),
+        (report.foreign, "of other producers"),
     ];
     let notes = notes.iter().filter(|(count, _)| *count > 0).map(|(count, note)| format!("{count} {note}"));
     let notes: Vec<String> = notes.collect();

@@ -8,7 +8,7 @@ use crate::client::{Change, ChangeQuery, Client};
 use crate::output::{Format, Output, table};
 use crate::when::When;
 
-/// Which changes to show.
+/// Arguments of `audit-log`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -16,27 +16,27 @@ Examples:
   belfry audit-log --action release --by anna
   belfry --output json audit-log --limit 1000 | jq -r .by | sort | uniq -c
 
-Each change is noted with it, and never removed. `local` is whoever called a service without
-tokens, `direct:NAME` the user NAME at the database, `belfry` what Belfry did by itself.")]
+Each change is recorded together with its entry in the audit log. Entries are never removed. `local` is any client of a
+service without tokens, `direct:NAME` the user NAME with direct access to the database, and `belfry` Belfry itself.")]
 pub struct AuditLogArgs {
-    /// Only since: a time, or how long ago, such as 12h
+    /// Only changes since a time, given as such or by its age such as 12h
     #[arg(long, value_name = "TIME|AGO")]
     pub since: Option<When>,
-    /// Only by this one: the name of a token
+    /// Only changes made by the holder of the token with this name
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
-    /// Only this, such as release.activate, or all of a kind, such as release, trial, pause or dead-letter
+    /// Only this action, such as release.activate, or kind of action, such as release, trial, pause or dead-letter
     #[arg(long)]
     pub action: Option<String>,
-    /// Only what was done to this, such as teacher-results@1.2.0#7
+    /// Only changes of this object, such as teacher-results@1.2.0#7
     #[arg(long)]
     pub subject: Option<String>,
-    /// So many at most
+    /// Maximum number of changes to list
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
 }
 
-/// Show who changed what, the latest first.
+/// Lists changes and who made them, newest first.
 pub async fn run(args: &AuditLogArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let AuditLogArgs { since, by, action, subject, limit } = args;
     let query = ChangeQuery {
@@ -52,15 +52,15 @@ pub async fn run(args: &AuditLogArgs, client: &Client, output: &Output) -> anyho
         return Ok(Exit::Ok);
     }
     if changes.is_empty() {
-        output.note("no such changes");
+        output.note("no changes match");
         return Ok(Exit::Ok);
     }
     let row = |Change { at, by, action, subject, detail, .. }: Change| [at, by, action, subject, told(&detail)];
-    output.text(&table(["when", "who", "what", "to", ""], changes.into_iter().map(row)))?;
+    output.text(&table(["at", "by", "action", "subject", "detail"], changes.into_iter().map(row)))?;
     Ok(Exit::Ok)
 }
 
-/// What there is to know beyond the rest, in a line.
+/// Formats the details of a change in one line. Leaves out values that are null, false or empty.
 fn told(detail: &Map<String, Value>) -> String {
     let told = |(name, value): (&String, &Value)| match value {
         Value::Null | Value::Bool(false) => None,

@@ -20,44 +20,45 @@ Examples:
   belfry compare --topic notifications.of-the-old-one.v1 --from 2026-03-02T00:00:00Z --grace 2m
   belfry --output json compare | jq 'select(.difference)'
 
-Two notifications belong together if they follow from the same correlation id, tell the same recipient, and are of the
-same type. Fields that differ are named; what stands in them is not shown, and no recipient is. It changes nothing. With
-PostgreSQL it runs beside the service; an SQLite store has to be let go of first. Ends with 3 if anything differs.")]
+Two notifications are paired if they have the same correlation id, recipient and type. The names of fields that differ are
+shown, but neither their values nor recipients. The comparison changes nothing. With PostgreSQL it can run alongside the
+service; with an SQLite store, stop the service first. The exit code is 3 if anything differs.")]
 pub struct CompareArgs {
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Where the other notifier publishes; without it, notification.topic
+    /// Topic to which the other notifier publishes; default: notification.topic
     #[arg(long)]
     pub topic: Option<String>,
-    /// Begin here: a time, or how long ago, such as 24h; without it, the grace after the log's beginning
+    /// Start of the range: a time, or its age such as 24h; default: the start of the log plus the grace period
     #[arg(long, value_name = "TIME|AGO")]
     pub from: Option<When>,
-    /// End here: a time, or how long ago; without it, the grace ago
+    /// End of the range: a time, or its age; default: now minus the grace period
     #[arg(long, value_name = "TIME|AGO")]
     pub to: Option<When>,
-    /// How much earlier or later the other notifier may have published the same; a day at most
+    /// Grace period: how much earlier or later the other notifier may have published the same; at most 1d
     #[arg(long, value_name = "SPAN", default_value = "1m", value_parser = grace)]
     pub grace: Span,
 }
 
 fn grace(text: &str) -> Result<Span, &'static str> {
     let span: Span = text.parse()?;
-    if span.0 <= Duration::from_secs(86_400) { Ok(span) } else { Err("must be a day at most") }
+    if span.0 <= Duration::from_secs(86_400) { Ok(span) } else { Err("must be at most 1d") }
 }
 
-/// Compare the log with what another notifier has published.
+/// Compares the log with the notifications that another notifier has published.
 pub async fn run(args: &CompareArgs, output: &Output) -> anyhow::Result<Exit> {
     let wrong = |message: String| Fault::new(Exit::Configuration, message);
     let config = args.config.load().map_err(|error| wrong(error.to_string()))?.config;
     if config.kafka.brokers.is_empty() {
-        return Err(wrong("kafka.brokers: what the other notifier told is read from Kafka; set it".into()).into());
+        return Err(
+            wrong("kafka.brokers: the other notifier's notifications are read from Kafka; set it".into()).into()
+        );
     }
     let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
     let store = Store::open(&settings.beside_the_service()).await.map_err(|error| match error {
         OpenError::Locked(path) => {
-            let message =
-                format!("{} is in use; an SQLite store is compared while the service is stopped", path.display());
+            let message = format!("{} is in use; stop the service to compare an SQLite store", path.display());
             Fault::new(Exit::Refused, message)
         }
         error => Fault::new(migrate::exit_for(&error), error.to_string()),
@@ -117,10 +118,10 @@ fn summary(compared: &Comparison) -> String {
         counts.collect::<Vec<_>>().join(", ")
     };
     let notes = [
-        (compared.repeated, "told again by the other"),
-        (compared.sent, "sent by belfry alone"),
-        (compared.of_belfry, "records of belfry's"),
-        (compared.unreadable, "records that tell nobody"),
+        (compared.repeated, "repeated by the other notifier"),
+        (compared.sent, "sent by belfry only"),
+        (compared.of_belfry, "records published by belfry"),
+        (compared.unreadable, "records that are not notifications"),
     ];
     let notes: Vec<String> =
         notes.iter().filter(|(count, _)| *count > 0).map(|(count, note)| format!("{count} {note}")).collect();

@@ -1,4 +1,4 @@
-//! `belfry compile-component`: what a service starts for each component that is uploaded, and nobody else.
+//! `belfry compile-component`: an internal command that the service runs for each uploaded component.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,26 +9,27 @@ use clap::Args;
 
 use crate::Exit;
 
-/// What compiling may use up.
+/// The resources that compiling may use.
 #[derive(Args, Debug)]
 pub struct CompileArgs {
-    /// Of all processors together
+    /// Maximum CPU time of all threads together, in seconds
     #[arg(long, value_name = "N")]
     processor_seconds: u64,
-    /// Address space
+    /// Maximum address space, in bytes
     #[arg(long, value_name = "N")]
     memory_bytes: u64,
 }
 
-/// This very program, also after its file was replaced by a newer one.
+/// Returns the path of the running program. On Linux it remains valid after the file is replaced by a newer version.
 pub fn this_program() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
-/// Compile the component on standard input to standard output. What is wrong with it goes to standard error, bare.
+/// Compiles the component on standard input to standard output. Writes the error of an invalid component to standard
+/// error, without a prefix.
 pub fn run(args: &CompileArgs) -> anyhow::Result<Exit> {
     let limits = CompileLimits {
-        // Whoever started this watches the clock.
+        // The service that started this process enforces the time limit.
         time: Duration::MAX,
         processor_time: Duration::from_secs(args.processor_seconds),
         memory_bytes: args.memory_bytes,

@@ -6,9 +6,9 @@ use crate::Exit;
 use crate::args::{Cli, CompletionsArgs};
 use crate::output::Output;
 
-/// Write a shell's completion script.
+/// Writes a shell completion script.
 pub fn run(args: &CompletionsArgs, output: &Output) -> anyhow::Result<Exit> {
-    // Written in one go: the generator itself ends with a panic when the reader goes away.
+    // Buffered, because the generator panics if the reader closes the pipe.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "belfry", &mut script);
     output.verbatim(String::from_utf8_lossy(&script).trim_end())?;

@@ -7,27 +7,27 @@ use crate::commands::serve::ConfigArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, table};
 
-/// What to do with the configuration.
+/// The commands of `config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Show every setting, its value and where that comes from
+    /// Show all settings with their values and the sources of these
     Show(ShowArgs),
-    /// Check it as `serve` would, without asking a server or starting anything
+    /// Validate the configuration as `serve` does, without contacting a server or starting anything
     Check(ConfigArgs),
 }
 
-/// What to show.
+/// Arguments of `config show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// Where it comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The commented defaults instead, to begin a file with
+    /// Show the commented default configuration instead, as the start of a file
     #[arg(long)]
     pub defaults: bool,
 }
 
-/// Show or check it.
+/// Shows or checks the configuration.
 pub fn run(command: &ConfigCommand, output: &Output) -> anyhow::Result<Exit> {
     match command {
         ConfigCommand::Show(ShowArgs { defaults: true, .. }) => output.verbatim(DEFAULT_TOML.trim_end())?,

@@ -9,52 +9,52 @@ use crate::escape::escape;
 use crate::output::{Format, Output, counted, table};
 use crate::when::When;
 
-/// What to do with events that rules could not project.
+/// The commands of `dead-letter`.
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterCommand {
-    /// Show what waits: in groups, or with --each one by one
+    /// List unsettled dead letters, in groups or with --each one by one
     List(ListArgs),
-    /// Show one, with its bytes
+    /// Show a dead letter with its event, or with the bytes of its record
     Show(ShowArgs),
-    /// Try events again with the release that serves now
+    /// Redrive dead letters: project their events again with the active release
     Redrive(RedriveArgs),
-    /// Settle dead letters without another try
+    /// Discard dead letters without projecting their events again
     Discard(DiscardArgs),
 }
 
-/// Which are meant.
+/// The criteria by which dead letters are selected. A dead letter matches if all that are given apply.
 #[derive(Args, Debug)]
 pub struct Which {
-    /// This one
+    /// Number of the dead letter
     #[arg(long, value_name = "NUMBER")]
     pub id: Option<i64>,
-    /// Those of this rule
+    /// Only dead letters of this rule
     #[arg(long, value_name = "NAME")]
     pub projector: Option<String>,
-    /// Those of this release
+    /// Only dead letters of this release
     #[arg(long, value_name = "RELEASE")]
     pub release: Option<ReleaseReference>,
-    /// Those of this cause, such as trapped or rejected
+    /// Only dead letters of this cause, such as trapped or rejected
     #[arg(long)]
     pub cause: Option<String>,
-    /// Of those rejected, those with this code
+    /// Only rejected events with this code
     #[arg(long)]
     pub code: Option<String>,
-    /// Those recorded since: a time, or how long ago, such as 12h
+    /// Only dead letters recorded since a time, given as such or by its age such as 12h
     #[arg(long, value_name = "TIME|AGO")]
     pub since: Option<When>,
 }
 
-/// With which something is done.
+/// The dead letters to redrive or discard.
 #[derive(Args, Debug)]
 pub struct Chosen {
-    /// Which.
+    /// The criteria.
     #[command(flatten)]
     pub which: Which,
-    /// All that wait
+    /// Select all unsettled dead letters
     #[arg(long)]
     pub all: bool,
-    /// Only say how many are meant
+    /// Only report how many dead letters match
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -62,13 +62,13 @@ pub struct Chosen {
 /// Arguments of `dead-letter list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Which.
+    /// The criteria.
     #[command(flatten)]
     pub which: Which,
-    /// One by one, in the order in which their events were recorded
+    /// List dead letters one by one, in the order in which their events were recorded
     #[arg(long)]
     pub each: bool,
-    /// So many at most
+    /// Maximum number to list
     #[arg(long, value_name = "N", default_value_t = 100, requires = "each")]
     pub limit: u32,
 }
@@ -76,7 +76,7 @@ pub struct ListArgs {
 /// Arguments of `dead-letter show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// Its number
+    /// Number of the dead letter
     pub id: i64,
 }
 
@@ -88,10 +88,10 @@ Examples:
   belfry dead-letter redrive --projector teacher-results --since 2h
   belfry dead-letter redrive --id 17
 
-Events are projected in the order in which they were recorded. A notification that was told before is not told again. What
-the release that serves now cannot project either waits on.")]
+Events are projected in the order in which they were recorded. A notification that was issued before is not issued again.
+A dead letter stays unsettled if the active release cannot project its event either.")]
 pub struct RedriveArgs {
-    /// Which.
+    /// The dead letters.
     #[command(flatten)]
     pub chosen: Chosen,
 }
@@ -102,15 +102,15 @@ pub struct RedriveArgs {
 Example:
   belfry dead-letter discard --cause undecodable --reason \"a producer wrote text, it is fixed\"")]
 pub struct DiscardArgs {
-    /// Which.
+    /// The dead letters.
     #[command(flatten)]
     pub chosen: Chosen,
-    /// Why, in a line; it is kept with them
+    /// Reason, in one line, to be kept with the dead letters
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
 
-/// Look at dead letters, try them again, or settle them.
+/// Lists, shows, redrives or discards dead letters.
 pub async fn run(command: &DeadLetterCommand, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     match command {
         DeadLetterCommand::List(args) => list(args, client, output).await,
@@ -147,11 +147,11 @@ async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::Resu
         return Ok(Exit::Ok);
     }
     if groups.is_empty() {
-        output.note("no dead letters wait");
+        output.note("no dead letters");
         return Ok(Exit::Ok);
     }
     let rows = groups.into_iter().map(|group| {
-        let by = group.release.or(group.projector).unwrap_or_else(|| "no rule saw them".to_owned());
+        let by = group.release.or(group.projector).unwrap_or_else(|| "no rule".to_owned());
         let cause = group.code.map_or(group.cause.clone(), |code| format!("{}: {code}", group.cause));
         [group.count.to_string(), by, cause, group.first_at, group.last_at, group.last_id.to_string()]
     });
@@ -210,7 +210,7 @@ fn show(letter: &DeadLetter, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What a record holds, given in hexadecimal: as text where it is text, else the bytes.
+/// Shows the content of a record, given in hexadecimal: as text if it is text, else as hexadecimal.
 fn content(hexadecimal: &str) -> Vec<String> {
     let bytes = (0..hexadecimal.len()).step_by(2).map(|at| u8::from_str_radix(hexadecimal.get(at..at + 2)?, 16).ok());
     match bytes.collect::<Option<Vec<u8>>>().map(String::from_utf8) {
@@ -242,10 +242,10 @@ async fn redrive(args: &RedriveArgs, client: &Client, output: &Output) -> anyhow
     }
     let tried = counted(sum.tried, "dead letter");
     let text = if *dry_run {
-        format!("{} would be tried, {} cannot be", tried, sum.passed_over)
+        format!("{} would be tried, {} cannot be tried", tried, sum.passed_over)
     } else {
         format!(
-            "{} tried: {} redriven, {} still dead, {} cannot be tried; {} notifications told, {} withheld",
+            "{} tried: {} redriven, {} still dead, {} cannot be tried; {} notifications issued, {} withheld",
             tried, sum.redriven, sum.still_dead, sum.passed_over, sum.notifications, sum.withheld
         )
     };

@@ -21,24 +21,24 @@ Examples:
   belfry migrate --submit-only --url postgres://owner@grading-db/grading
   belfry migrate --submit-only --url-file /run/secrets/grading-owner
 
-Run it as the role that owns the schema. Nothing happens where everything is up to date, but for the rights of the roles
-belfry_runtime, belfry_reader and belfry_publisher, which are given again to those that exist.")]
+Run it as the role that owns the schema. If the schema is up to date, it only grants the privileges of the roles
+belfry_runtime, belfry_reader and belfry_publisher again, to those that exist.")]
 pub struct MigrateArgs {
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Install only belfry.submit and its table, in the database of another service
     #[arg(long)]
     pub submit_only: bool,
-    /// The database; without it, the store of the configuration
+    /// URL of the database; default: the configured store
     #[arg(long, value_name = "URL", conflicts_with = "url_file")]
     pub url: Option<String>,
-    /// A file that holds the database's URL, where the URL holds a password
+    /// File that holds the URL of the database, for a URL with a password
     #[arg(long, value_name = "FILE")]
     pub url_file: Option<PathBuf>,
 }
 
-/// What was done, for scripts.
+/// The result as JSON.
 #[derive(Serialize)]
 struct Migrated {
     database: String,
@@ -47,14 +47,14 @@ struct Migrated {
     to: i64,
 }
 
-/// Bring the schema up to date.
+/// Migrates the schema to the current version.
 pub async fn run(args: &MigrateArgs, output: &Output) -> Result<Exit> {
     let config = args.config.load().map_err(configuration)?.config;
     let settings = settings(args, &config)?;
     let (schema, done) = if args.submit_only {
         ("submit", migrate_submit(&settings).await)
     } else if settings.url.starts_with("sqlite:") {
-        output.note("an SQLite store is brought up to date whenever Belfry starts; there is nothing to do");
+        output.note("an SQLite store is migrated whenever Belfry starts; there is nothing to do");
         return Ok(Exit::Ok);
     } else {
         ("belfry", migrate(&settings).await)
@@ -74,13 +74,13 @@ fn settings(args: &MigrateArgs, config: &Config) -> Result<StoreSettings, Fault>
             text.trim_end_matches(['\r', '\n']).to_owned()
         }
         (None, None) if args.submit_only => {
-            let problem = "--submit-only needs the service's database: give it by --url or --url-file";
+            let problem = "--submit-only needs the other service's database: set --url or --url-file";
             return Err(Fault::new(Exit::Usage, problem));
         }
         (None, None) => return config.store.settings().map_err(configuration),
     };
     if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
-        return Err(Fault::new(Exit::Usage, "the URL names no PostgreSQL database; use postgres://USER@HOST/DATABASE"));
+        return Err(Fault::new(Exit::Usage, "the URL is not a PostgreSQL URL; use postgres://USER@HOST/DATABASE"));
     }
     Ok(StoreSettings { url, ..config.store.settings().map_err(configuration)? })
 }
@@ -89,7 +89,7 @@ fn configuration(error: impl ToString) -> Fault {
     Fault::new(Exit::Configuration, error.to_string())
 }
 
-/// How a command ends whose store cannot be opened.
+/// Returns the exit code of a command that cannot open its store.
 pub(crate) fn exit_for(error: &OpenError) -> Exit {
     match error {
         OpenError::UnknownUrl(_)
@@ -115,7 +115,7 @@ fn show(output: &Output, database: String, schema: &'static str, report: Migrate
         Format::Text if from == to => {
             output.text(&format!("{database}: schema {schema} is up to date at version {to}"))?
         }
-        Format::Text => output.text(&format!("{database}: schema {schema} went from version {from} to {to}"))?,
+        Format::Text => output.text(&format!("{database}: schema {schema} migrated from version {from} to {to}"))?,
     }
     Ok(Exit::Ok)
 }

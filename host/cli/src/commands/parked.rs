@@ -9,30 +9,30 @@ use crate::client::{Client, ParkedQuery};
 use crate::exit::Fault;
 use crate::output::{Format, Output, table};
 
-/// What to do with parked entries.
+/// The commands of `parked`.
 #[derive(Debug, Subcommand)]
 pub enum ParkedCommand {
-    /// List the entries that a sink refused, those of their keys behind them, and those of topics that are held back
+    /// List parked entries: refused by a sink, behind a refused entry of the same key, or of a held topic
     List(ParkedListArgs),
-    /// Send entries again, and with them all of their keys, in order
+    /// Unpark entries: send them and all entries of their keys again, in order
     Unpark(ParkedArgs),
-    /// Never send entries
+    /// Discard entries: never send them
     Discard(DiscardArgs),
 }
 
-/// Which parked entries; those to which all of this applies.
+/// The criteria by which parked entries are selected. An entry matches if all that are given apply.
 #[derive(Debug, Args)]
 pub struct ParkedChoice {
-    /// Of this sink, such as kafka
+    /// Only entries of this sink, such as kafka
     #[arg(long)]
     pub sink: Option<String>,
-    /// Of this topic
+    /// Only entries of this topic
     #[arg(long)]
     pub topic: Option<String>,
-    /// Of this key; of a notification that is its recipient, and \"\" means none
+    /// Only entries with this key, which is a notification's recipient; "" for entries without a key
     #[arg(long)]
     pub key: Option<String>,
-    /// At this position in the log
+    /// Only the entry at this position in the log
     #[arg(long)]
     pub position: Option<i64>,
 }
@@ -44,10 +44,10 @@ Examples:
   belfry parked list
   belfry parked list --topic huleedu.ras.batch.results.ready.v1 --limit 1000")]
 pub struct ParkedListArgs {
-    /// Which.
+    /// The criteria.
     #[command(flatten)]
     pub filter: ParkedChoice,
-    /// At most so many
+    /// Maximum number to list
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 }
@@ -60,13 +60,13 @@ Examples:
   belfry parked unpark --topic huleedu.ras.batch.results.ready.v1 --key batch-7
   belfry parked unpark --all
 
-Change first what they were refused for; what is refused again stays parked. What has expired is withheld. Nothing is sent while
-the sink is paused. Entries of a topic that the sink does not take are sent by themselves once it does.")]
+Fix the cause of the refusal first: an entry that is refused again stays parked. An expired entry is withheld. Nothing is
+sent while the sink is paused. Entries of a topic that the sink does not accept are sent automatically once it does.")]
 pub struct ParkedArgs {
-    /// Which.
+    /// The criteria.
     #[command(flatten)]
     pub filter: ParkedChoice,
-    /// Every parked entry
+    /// Select all parked entries
     #[arg(long)]
     pub all: bool,
 }
@@ -75,21 +75,21 @@ pub struct ParkedArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  belfry parked discard --topic old.topic.v1 --reason \"it is not made any more\"
+  belfry parked discard --topic old.topic.v1 --reason \"the topic is no longer used\"
   belfry parked discard --position 4711 --reason \"superseded, the producer sent it again in parts\"
 
-The entry stays in Belfry's log, and `belfry explain` shows it. Consumers never see it. The reason goes to the
-service's log, with your name; do not quote the entry in it.")]
+The entry stays in Belfry's log, and `belfry explain` shows it, but consumers never receive it. The reason is written to the
+service's log with your name; do not quote the entry in it.")]
 pub struct DiscardArgs {
-    /// Which.
+    /// The entries.
     #[command(flatten)]
     pub which: ParkedArgs,
-    /// Why, in a line
+    /// Reason, in one line, for the service's log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
 
-/// List parked entries.
+/// Lists parked entries.
 pub async fn list(args: &ParkedListArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let parked = client.parked(&query(&args.filter), args.limit).await?;
     if output.format() == Format::Json {
@@ -104,28 +104,28 @@ pub async fn list(args: &ParkedListArgs, client: &Client, output: &Output) -> an
     let rows = parked.into_iter().map(|Parked { sink, position, topic, key, error, scope, parked_at, request }| {
         [sink, position.to_string(), topic, key, scope, parked_at, error, request.unwrap_or_default()]
     });
-    output.text(&table(["sink", "position", "topic", "key", "blocks", "since", "why", "asked for"], rows))?;
+    output.text(&table(["sink", "position", "topic", "key", "blocks", "since", "reason", "request"], rows))?;
     if full {
-        output.note(format!("there may be more than these {}; see --limit", args.limit));
+        output.note(format!("there may be more than these {} entries; see --limit", args.limit));
     }
     Ok(Exit::Ok)
 }
 
-/// Send parked entries again.
+/// Unparks entries.
 pub async fn unpark(args: &ParkedArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let entries = client.unpark(&chosen(args)?).await?;
-    asked(entries, "sent again in order, as soon as the sink's replica has nothing else under way", output)
+    asked(entries, "queued to be sent again in order, once the sink's replica has nothing else in flight", output)
 }
 
-/// Never send parked entries.
+/// Discards parked entries.
 pub async fn discard(args: &DiscardArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let entries = client.discard(&chosen(&args.which)?, &args.reason).await?;
-    asked(entries, "discarded; what stands behind in the same key is sent", output)
+    asked(entries, "discarded; the entries behind with the same key are sent", output)
 }
 
 fn asked(entries: u64, fate: &str, output: &Output) -> anyhow::Result<Exit> {
     if entries == 0 {
-        let message = "no parked entry is meant; `belfry parked list` shows those that there are";
+        let message = "no parked entry matches; `belfry parked list` shows all parked entries";
         return Err(Fault::new(Exit::NotFound, message).into());
     }
     match output.format() {
@@ -139,7 +139,7 @@ fn asked(entries: u64, fate: &str, output: &Output) -> anyhow::Result<Exit> {
 fn chosen(args: &ParkedArgs) -> Result<ParkedQuery, Fault> {
     let query = query(&args.filter);
     if (query == ParkedQuery::default()) != args.all {
-        let message = "say which entries: --sink, --topic, --key or --position, or else --all";
+        let message = "select the entries: --sink, --topic, --key or --position, or else --all";
         return Err(Fault::new(Exit::Usage, message));
     }
     Ok(query)

@@ -6,65 +6,65 @@ use crate::Exit;
 use crate::client::Client;
 use crate::output::{Format, Output, table};
 
-/// What to bring to a halt, and what to let go on.
+/// The commands of `pause`.
 #[derive(Debug, Subcommand)]
 pub enum PauseCommand {
-    /// List what is at a halt
+    /// List everything that is paused
     List,
-    /// A rule: its events become dead letters
+    /// Pause a rule: its events become dead letters
     Projector(PauseArgs),
-    /// A sink: entries wait in the log
+    /// Pause a sink: its entries wait in the log
     Sink(PauseArgs),
-    /// All notifications: they are recorded as withheld, and not sent later either
+    /// Pause all notifications: they are recorded as withheld, and never sent
     Notifications(ReasonArgs),
-    /// Let something go on
+    /// Resume a rule, a sink or all notifications
     #[command(subcommand)]
     End(EndCommand),
 }
 
-/// What to let go on.
+/// The commands of `pause end`.
 #[derive(Debug, Subcommand)]
 pub enum EndCommand {
-    /// A rule
+    /// Resume a rule
     Projector(NameArgs),
-    /// A sink
+    /// Resume a sink
     Sink(NameArgs),
-    /// All notifications
+    /// Resume all notifications
     Notifications,
 }
 
-/// Which, and why.
+/// Arguments of `pause projector` and `pause sink`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  belfry pause sink kafka --reason \"the cluster is moved\"")]
+  belfry pause sink kafka --reason \"the cluster is being moved\"")]
 pub struct PauseArgs {
-    /// Its name
+    /// Name of the rule or sink
     pub name: String,
-    /// Why.
+    /// The reason.
     #[command(flatten)]
     pub reason: ReasonArgs,
 }
 
-/// Why.
+/// The reason for a pause.
 #[derive(Args, Debug)]
 pub struct ReasonArgs {
-    /// Why, in a line; it goes to the service's log
+    /// Reason, in one line, for the service's log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
 
-/// Which.
+/// Arguments of `pause end projector` and `pause end sink`.
 #[derive(Args, Debug)]
 pub struct NameArgs {
-    /// Its name
+    /// Name of the rule or sink
     pub name: String,
 }
 
-/// How all notifications are called.
+/// The name under which all notifications are paused.
 const ALL: &str = "all";
 
-/// Pause, go on, or list what is paused.
+/// Pauses, resumes, or lists what is paused.
 pub async fn run(command: &PauseCommand, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     match command {
         PauseCommand::List => return list(client, output).await,
@@ -89,6 +89,6 @@ async fn list(client: &Client, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let rows = pauses.into_iter().map(|pause| [pause.kind, pause.name, pause.paused_at, pause.paused_by, pause.reason]);
-    output.text(&table(["", "name", "since", "by", "reason"], rows))?;
+    output.text(&table(["kind", "name", "since", "by", "reason"], rows))?;
     Ok(Exit::Ok)
 }

@@ -13,34 +13,34 @@ use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
 use crate::when::{Span, When};
 
-/// What to do with positions.
+/// The commands of `position`.
 #[derive(Debug, Subcommand)]
 pub enum PositionCommand {
-    /// Show how far each partition has been read
+    /// Show the position of each partition: the offset of the next record to read
     Show(ShowArgs),
-    /// Go on reading somewhere else
+    /// Set the position of a partition, or adopt those of another consumer group
     Set(SetArgs),
 }
 
-/// What to show.
+/// Arguments of `position show`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   belfry position show
   belfry position show --beside notification-service
 
-With --beside it ends with 3 unless that group has no members and stands where we stand, in each partition in which it
-has committed anything.")]
+With --beside, the exit code is 3 unless that group has no members and its positions are the same as Belfry's, in each
+partition in which it has committed an offset. It must have committed at least one.")]
 pub struct ShowArgs {
-    /// Show another consumer group beside, and check whether we could go on for it
+    /// Consumer group to show alongside; checks whether Belfry can continue in its place
     #[arg(long, value_name = "GROUP")]
     pub beside: Option<String>,
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
 
-/// Where to go on.
+/// Arguments of `position set`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -48,15 +48,16 @@ Examples:
   belfry position set huleedu.ras.batch.results.ready.v1 0 2026-03-02T09:00:00Z
   belfry position set --from-group notification-service
 
-A replica that reads the partition goes on there at once. Events that are read again have no second effect.")]
+A replica that reads the partition continues at the new position at once. Events that are read again have no second
+effect.")]
 pub struct SetArgs {
-    /// The topic
+    /// Name of the topic
     #[arg(required_unless_present = "from_group", conflicts_with = "from_group")]
     pub topic: Option<String>,
-    /// The partition's number
+    /// Number of the partition
     #[arg(requires = "topic", required_unless_present = "from_group")]
     pub partition: Option<i32>,
-    /// The offset of the next record to be read; or where to find it
+    /// Next record to read: an offset, an end of the partition, or a time from which to read
     #[arg(
         requires = "partition",
         required_unless_present = "from_group",
@@ -64,10 +65,10 @@ pub struct SetArgs {
         value_parser = target
     )]
     pub target: Option<Target>,
-    /// Go on where another consumer group is, in all topics that are read
+    /// Consumer group whose positions to adopt, in all topics that are read
     #[arg(long, value_name = "GROUP")]
     pub from_group: Option<String>,
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -75,18 +76,18 @@ pub struct SetArgs {
 fn target(text: &str) -> Result<Target, String> {
     match text.parse::<i64>() {
         Ok(offset) if offset >= 0 => Ok(Target::Offset(offset)),
-        Ok(_) => Err("an offset is not negative".into()),
+        Ok(_) => Err("an offset cannot be negative".into()),
         Err(_) => match text.parse::<Span>() {
             Ok(Span(ago)) => Ok(Target::Start(StartAt::Time(When::Ago(ago).ms()))),
             Err(_) => text
                 .parse()
                 .map(Target::Start)
-                .map_err(|error| format!("an offset, how long ago such as 2h, or {error}")),
+                .map_err(|error| format!("neither an offset nor an age such as 2h: {error}")),
         },
     }
 }
 
-/// Show or set them.
+/// Shows or sets positions.
 pub async fn run(command: &PositionCommand, output: &Output) -> anyhow::Result<Exit> {
     match command {
         PositionCommand::Show(args) => show(args, output).await,
@@ -123,7 +124,7 @@ async fn show(args: &ShowArgs, output: &Output) -> anyhow::Result<Exit> {
     Ok(if is_where_we_are(group, other, &rows, output) { Exit::Ok } else { Exit::Check })
 }
 
-/// Whether we could go on for the other group.
+/// Returns true if Belfry can continue in place of the other group. Reports the reasons if it cannot.
 fn is_where_we_are(group: &str, other: &OtherGroup, rows: &[PositionRow], output: &Output) -> bool {
     let elsewhere = rows.iter().filter(|row| row.beside.is_some() && row.beside != row.position).count();
     let nowhere = rows.iter().all(|row| row.beside.is_none());
@@ -131,10 +132,10 @@ fn is_where_we_are(group: &str, other: &OtherGroup, rows: &[PositionRow], output
         output.note(format!("{group} has {}: it is still running", counted(other.members, "member")));
     }
     if elsewhere > 0 {
-        output.note(format!("{group} stands elsewhere in {}", counted(elsewhere, "partition")));
+        output.note(format!("{group} has another position in {}", counted(elsewhere, "partition")));
     }
     if nowhere {
-        output.note(format!("{group} has committed nothing in these topics"));
+        output.note(format!("{group} has committed no offsets in these topics"));
     }
     other.members == 0 && elsewhere == 0 && !nowhere
 }
@@ -165,7 +166,7 @@ fn text_row(row: &PositionRow) -> [String; 7] {
     ]
 }
 
-/// Records that are there and were not read.
+/// Returns the number of records that were not read yet.
 fn lag(row: &PositionRow) -> Option<i64> {
     Some(row.watermarks?.high - row.position?)
 }
@@ -177,7 +178,7 @@ async fn set(args: &SetArgs, output: &Output) -> anyhow::Result<Exit> {
         (SetArgs { topic: Some(topic), partition: Some(partition), target: Some(target), .. }, None) => {
             vec![positions.set(topic, *partition, *target, &direct::by()).await.map_err(fault)?]
         }
-        _ => return Err(Fault::new(Exit::Usage, "which partition, and where? see `belfry position set --help`").into()),
+        _ => return Err(Fault::new(Exit::Usage, "no partition or position; see `belfry position set --help`").into()),
     };
     if output.format() == Format::Json {
         for Moved { topic, partition, was, is } in &moved {

@@ -9,17 +9,17 @@ use crate::client::wire::{Release, Rollout};
 use crate::exit::Fault;
 use crate::output::{Format, Output, table};
 
-/// How much of a digest tells components apart at a glance.
+/// The number of a digest's characters that are shown: enough to distinguish components at a glance.
 pub(super) const SHORT_DIGEST: usize = 12;
 
-/// A release as people name it: by its number or by its label.
+/// A reference to a release: its number or its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseReference {
     id: i64,
     label: Option<String>,
 }
 
-/// A text that names no release.
+/// A text that is not a reference to a release.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a release's number, such as 7, or its label, such as teacher-results@1.2.0#7")]
 pub struct InvalidReference;
@@ -34,7 +34,7 @@ impl FromStr for ReleaseReference {
     }
 }
 
-/// List the releases.
+/// Lists releases, oldest first.
 pub async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let releases = client.releases(args.projector.as_deref()).await?;
     if output.format() == Format::Json {
@@ -42,7 +42,7 @@ pub async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::
         return Ok(Exit::Ok);
     }
     if releases.is_empty() {
-        output.note("no releases; make one with `belfry plugin push FILE`");
+        output.note("no releases; create one with `belfry plugin push FILE`");
         return Ok(Exit::Ok);
     }
     let rows = releases.into_iter().map(|release| {
@@ -59,7 +59,7 @@ pub async fn list(args: &ListArgs, client: &Client, output: &Output) -> anyhow::
     Ok(Exit::Ok)
 }
 
-/// Let a release serve its rule from now on.
+/// Activates releases.
 pub async fn activate(args: &ActivateArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let mut releases = Vec::with_capacity(args.releases.len());
     for reference in &args.releases {
@@ -75,7 +75,7 @@ pub async fn activate(args: &ActivateArgs, client: &Client, output: &Output) -> 
     Ok(Exit::Ok)
 }
 
-/// The release that is meant.
+/// Returns the release for a reference. Returns an error if the number belongs to a release with another label.
 pub(super) async fn find(reference: &ReleaseReference, client: &Client) -> anyhow::Result<Release> {
     let ReleaseReference { id, label } = reference;
     let release = client.release(*id).await?;
@@ -86,20 +86,20 @@ pub(super) async fn find(reference: &ReleaseReference, client: &Client) -> anyho
     Ok(release)
 }
 
-/// Go back to the release that served before.
+/// Rolls back to the release that was active before.
 pub async fn roll_back(args: &RollbackArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     show_rollout(&client.roll_back(&args.projector).await?, output)
 }
 
-/// Take a rule out for good.
+/// Retires a rule for good.
 pub async fn retire(args: &RetireArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     client.retire(&args.projector, &args.reason).await?;
     let name = crate::escape::escape(&args.projector);
-    output.note(format!("{name} is retired; to let it serve again: belfry release rollback {name}"));
+    output.note(format!("{name} is retired; to activate it again: belfry release rollback {name}"));
     Ok(Exit::Ok)
 }
 
-/// Say which release serves now.
+/// Shows which release is active now.
 pub(super) fn show_rollout(rollout: &Rollout, output: &Output) -> anyhow::Result<Exit> {
     match output.format() {
         Format::Json => output.json(rollout)?,
@@ -110,11 +110,11 @@ pub(super) fn show_rollout(rollout: &Rollout, output: &Output) -> anyhow::Result
 
 fn serves(rollout: &Rollout) -> String {
     let before = match rollout.previous_release_id {
-        Some(previous) => format!("before it was #{previous}; to go back: belfry release rollback {}", rollout.name),
-        None => "nothing served before".to_owned(),
+        Some(previous) => format!("it replaces #{previous}; to roll back: belfry release rollback {}", rollout.name),
+        None => "no release was active before".to_owned(),
     };
     let tried = match &rollout.candidate {
-        Some(candidate) => format!("; {candidate} is tried beside it"),
+        Some(candidate) => format!("; {candidate} is on trial alongside it"),
         None => String::new(),
     };
     format!("{} serves {} from now on; {before}{tried}", rollout.active.label, rollout.name)

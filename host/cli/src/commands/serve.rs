@@ -11,13 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Fault};
 
-/// Where the configuration comes from, for commands that need one.
+/// The source of the configuration, for commands that need one.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgs {
-    /// A TOML file; what it leaves out has its default
+    /// TOML configuration file; settings that it omits have their defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Set one value, above the file and the environment; may be repeated
+    /// Value of a setting, which overrides the file and the environment; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
     pub settings: Vec<(String, String)>,
 }
@@ -28,18 +28,18 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl ConfigArgs {
-    /// Load it.
+    /// Loads the configuration.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         load(self.config.as_deref(), &self.settings)
     }
 }
 
-/// Serve until a signal says stop: trace → config → start → signal → drain.
+/// Serves until a signal to stop: trace → config → start → signal → drain.
 pub async fn run(args: &ConfigArgs) -> Result<Exit> {
     belfry_store::arm_crash_points();
     let config = args.load().map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?.config;
     start_logging(&config.log).map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?;
-    // Before anything is started, so that no signal is missed.
+    // Registered before anything is started, so that no signal is missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let compiler = super::compile_component::this_program()?;
     let settings = ServiceSettings { config, default_projector: belfry_artifacts::TEACHER_RESULTS, compiler };
@@ -48,7 +48,7 @@ pub async fn run(args: &ConfigArgs) -> Result<Exit> {
     tokio::select! {
         () = service.stop() => Ok(Exit::Ok),
         () = either(&mut terminate, &mut interrupt) => {
-            tracing::warn!("a second signal: stopping at once; nothing acknowledged is lost");
+            tracing::warn!("second signal: exiting at once; no acknowledged event is lost");
             Ok(Exit::Failure)
         }
     }

@@ -6,45 +6,45 @@ use crate::Exit;
 use crate::client::Client;
 use crate::output::{Format, Output, table};
 
-/// What to do with sinks.
+/// The commands of `sink`.
 #[derive(Debug, Subcommand)]
 pub enum SinkCommand {
-    /// List the sinks that are known, and what is kept for each
+    /// List the known sinks with their positions and the entries that are kept for each
     List,
-    /// Keep nothing for a sink any more; it must be switched off on every replica
+    /// Forget a sink: keep nothing for it any more; it must be disabled on every replica
     Forget(SinkArgs),
-    /// Let a sink go on behind entries that it has not read and that are no longer in the log
+    /// Resume a sink after entries that it has not read and that are no longer in the log
     Resume(SinkArgs),
 }
 
-/// Which sink, and why.
+/// Arguments of `sink forget` and `sink resume`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   belfry sink forget redis --reason \"notifications go to Kafka only\"
   belfry sink resume kafka --reason \"the gap was announced, consumers have read the archive\"")]
 pub struct SinkArgs {
-    /// Its name
+    /// Name of the sink
     pub name: String,
-    /// Why, in a line; it is kept in the audit log
+    /// Reason, in one line, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
 
-/// List sinks, forget one, or let one go on.
+/// Lists sinks, forgets one, or resumes one.
 pub async fn run(command: &SinkCommand, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     match command {
         SinkCommand::List => list(client, output).await?,
         SinkCommand::Forget(SinkArgs { name, reason }) => {
             client.forget_sink(name, reason).await?;
-            output.note(format!("{name} is forgotten; if it is enabled again, it begins at the end of the log"));
+            output.note(format!("{name} is forgotten; if it is enabled again, it starts at the end of the log"));
         }
         SinkCommand::Resume(SinkArgs { name, reason }) => {
             let resumed = client.resume_sink(name, reason).await?;
             match output.format() {
                 Format::Json => output.json(&resumed)?,
                 Format::Text => output.text(&format!(
-                    "{name} goes on after position {}; {} entries are passed over",
+                    "{name} resumes after position {}; {} entries are skipped",
                     resumed.position, resumed.missing
                 ))?,
             }
@@ -60,7 +60,7 @@ async fn list(client: &Client, output: &Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if sinks.is_empty() {
-        output.note("no sink is known; enable one in the configuration");
+        output.note("no known sinks; enable one in the configuration");
         return Ok(());
     }
     let rows = sinks.into_iter().map(|sink| {

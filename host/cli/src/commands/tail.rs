@@ -7,7 +7,7 @@ use crate::escape::escape;
 use crate::output::{Format, Output};
 use crate::priority::coloured_priority;
 
-/// Show notifications as they arrive.
+/// Shows notifications as they arrive.
 pub async fn run(args: &TailArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let query = FeedQuery { recipient: args.recipient.clone(), projector: args.projector.clone(), from: args.from };
     let mut feed = client.feed(query).await?;
@@ -20,11 +20,11 @@ pub async fn run(args: &TailArgs, client: &Client, output: &Output) -> anyhow::R
                 left = left.map(|left| left - 1);
             }
             FeedItem::Lost { reason, retry_in, seamless } => {
-                let gap = if seamless { "" } else { "; what is made in the meantime is not shown" };
+                let gap = if seamless { "" } else { "; notifications made in the meantime are not shown" };
                 let seconds = retry_in.as_secs_f64();
-                output.note(format!("lost the feed: {reason}; connecting again in {seconds:.2} s{gap}"));
+                output.note(format!("lost the feed: {reason}; reconnecting in {seconds:.2} s{gap}"));
             }
-            FeedItem::Connected => output.note("connected again"),
+            FeedItem::Connected => output.note("reconnected"),
         }
     }
     Ok(Exit::Ok)
@@ -38,7 +38,7 @@ fn show(notification: &FeedNotification, output: &Output) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A line for a notification. One that is not understood is shown as it is: hiding it would mislead.
+/// Formats a notification as a line. Shows one that cannot be parsed verbatim: hiding it would be misleading.
 fn line(notification: &FeedNotification) -> String {
     let Ok(message) = notification.message() else {
         return format!("{}  {}", notification.position, escape(&notification.text));

@@ -15,25 +15,25 @@ use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, table};
 use crate::when::Span;
 
-/// What to do with tokens.
+/// The commands of `token`.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token; it is shown this once
+    /// Create a token; it is shown only once
     Create(CreateArgs),
-    /// List the tokens that were made, without what they are
+    /// List all tokens, without their secrets
     List(Direct),
-    /// Let a token not count any more
+    /// Revoke a token
     Revoke(RevokeArgs),
 }
 
-/// Where tokens are.
+/// How to access the tokens.
 #[derive(Debug, Args)]
 pub struct Direct {
-    /// On the database that the configuration names, without a service: for the first token, and for when none is left.
-    /// An SQLite store must not be in use
+    /// Access the configured database directly, without a service: for the first token, or if none is left. An SQLite
+    /// store must not be in use
     #[arg(long)]
     pub direct: bool,
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -45,18 +45,19 @@ Examples:
   belfry token create ci --role publisher --expires-in 90d
   belfry token create root --role admin --direct --config belfry.toml > root.token
 
-Roles: producer posts events and reads nothing, viewer reads, publisher also posts events, operator also changes what serves
-and what is sent, admin also makes and revokes tokens. Commands take the token from --token-file or BELFRY_TOKEN.")]
+Roles: producer posts events and reads nothing; viewer reads; publisher also posts events; operator also changes which
+releases are active and what is sent; admin also creates and revokes tokens. Commands take the token from --token-file or
+BELFRY_TOKEN.")]
 pub struct CreateArgs {
-    /// Whose it is; releases name it as their maker
+    /// Name of the token's holder; releases show it as their author
     pub name: String,
-    /// What it allows: producer, viewer, publisher, operator or admin
+    /// Role: producer, viewer, publisher, operator or admin
     #[arg(long)]
     pub role: Role,
-    /// How long it counts, such as 30m, 12h or 90d; without it, until it is revoked
+    /// Lifetime, such as 30m, 12h or 90d; default: until it is revoked
     #[arg(long, value_name = "SPAN")]
     pub expires_in: Option<Span>,
-    /// Where.
+    /// How to access the tokens.
     #[command(flatten)]
     pub direct: Direct,
 }
@@ -67,16 +68,16 @@ pub struct CreateArgs {
 Example:
   belfry token revoke ci
 
-It counts no more on any replica within about a second.")]
+All replicas reject it within about a second.")]
 pub struct RevokeArgs {
-    /// Whose it is
+    /// Name of the token's holder
     pub name: String,
-    /// Where.
+    /// How to access the tokens.
     #[command(flatten)]
     pub direct: Direct,
 }
 
-/// Make, list or revoke.
+/// Creates, lists or revokes tokens.
 pub async fn run(command: &TokenCommand, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     match command {
         TokenCommand::Create(args) => create(args, options, output).await,
@@ -85,7 +86,7 @@ pub async fn run(command: &TokenCommand, options: &Options, output: &Output) -> 
     }
 }
 
-/// Where tokens are made and kept.
+/// An access to the tokens.
 enum Place {
     Service(Client),
     Database(Store),
@@ -120,7 +121,7 @@ async fn create(args: &CreateArgs, options: &Options, output: &Output) -> anyhow
         Format::Json => output.json(&json!({ "name": name, "role": role, "token": token }))?,
         Format::Text => output.verbatim(&token)?,
     }
-    output.note(format!("the token of {name}, a {role}; keep it now, it is not shown again"));
+    output.note(format!("the token of {name}, with the role {role}; store it now, it is not shown again"));
     Ok(Exit::Ok)
 }
 
@@ -145,7 +146,7 @@ async fn list(direct: &Direct, options: &Options, output: &Output) -> anyhow::Re
         let used = token.last_used_at.unwrap_or_else(|| "never".into());
         [token.name, token.role, token.created_at, token.created_by, used, state]
     });
-    output.text(&table(["name", "role", "made", "by", "used", ""], rows))?;
+    output.text(&table(["name", "role", "created", "by", "used", "state"], rows))?;
     Ok(Exit::Ok)
 }
 
@@ -157,7 +158,7 @@ async fn revoke(args: &RevokeArgs, options: &Options, output: &Output) -> anyhow
             store.close().await;
         }
     }
-    output.note(format!("the token of {} counts no more", args.name));
+    output.note(format!("the token of {} is revoked", args.name));
     Ok(Exit::Ok)
 }
 

@@ -14,51 +14,51 @@ use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
 use crate::when::now_ms;
 
-/// A change that a broker took shows by then.
+/// The time within which a change that a broker accepted becomes visible.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What to do with the declared topics.
+/// The commands of `topics`.
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {
-    /// Compare what [kafka.declared] says with the broker; exit code 3 if anything differs
+    /// Compare the topics declared in [kafka.declared] with the broker's; exit code 3 if they differ
     Check(CheckArgs),
-    /// Create topics that are missing, add partitions, change settings
+    /// Apply the declarations: create missing topics, add partitions, change settings
     Apply(ApplyArgs),
 }
 
-/// What to compare.
+/// Arguments of `topics check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Only these
+    /// Names of topics; default: all declared topics
     #[arg(value_name = "TOPIC")]
     pub topics: Vec<String>,
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
 
-/// What to change.
+/// Arguments of `topics apply`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   belfry topics apply --dry-run
   belfry topics apply --yes
 
-Settings that are not declared stay as they are. Topics are never deleted, and partitions never taken away.")]
+Settings that are not declared are unchanged. Topics are never deleted, and partitions never removed.")]
 pub struct ApplyArgs {
-    /// What to compare.
+    /// The topics.
     #[command(flatten)]
     pub check: CheckArgs,
-    /// Show what would be done, and do nothing
+    /// Show the changes without applying them
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long)]
     pub yes: bool,
 }
 
-/// Compare or change them.
+/// Compares or changes topics.
 pub async fn run(command: &TopicsCommand, output: &Output) -> anyhow::Result<Exit> {
     match command {
         TopicsCommand::Check(args) => {
@@ -75,7 +75,7 @@ fn open(args: &CheckArgs) -> Result<Topics, Fault> {
     Topics::new(&config.kafka, &args.topics).map_err(fault)
 }
 
-/// Show what differs.
+/// Compares the topics with their declarations, and shows the differences.
 async fn compare(topics: &Topics, output: &Output) -> anyhow::Result<Vec<TopicDifference>> {
     let differences = topics.compare().await.map_err(fault)?;
     if output.format() == Format::Json {
@@ -93,7 +93,7 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     let topics = open(&args.check)?;
     let differences = compare(&topics, output).await?;
     if differences.iter().any(|different| matches!(different.difference, Difference::Partitions { .. })) {
-        output.note("more partitions: keys move to other partitions, so that for a moment their order is not kept");
+        output.note("more partitions: keys move to other partitions, so their order is briefly not guaranteed");
     }
     if differences.is_empty() || args.dry_run {
         return Ok(Exit::Ok);
@@ -101,7 +101,7 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     let changes: Vec<_> = differences.iter().filter(|different| different.difference.can_be_applied()).collect();
     let store = if changes.is_empty() { None } else { audit_log(&args.check.config, output).await };
     if !args.yes && !confirmed(output) {
-        return Err(Fault::new(Exit::Refused, "nothing was changed; to change it without a question: --yes").into());
+        return Err(Fault::new(Exit::Refused, "nothing was changed; pass --yes to skip the confirmation").into());
     }
     if let Some(store) = store {
         note(&store, &changes, output).await;
@@ -110,24 +110,24 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
     topics.apply(&differences).await.map_err(fault)?;
     let left = differences_left(&topics).await?;
     if left.is_empty() {
-        output.note("all topics are as declared now");
+        output.note("all topics are now as declared");
         return Ok(Exit::Ok);
     }
     let names = left.iter().map(|different| row(different).join(" ")).collect::<Vec<_>>().join("; ");
-    let (told, unknown) = ("some differences are left", left.iter().any(|left| !left.difference.can_be_applied()));
-    let hint = if unknown { "; copies and unknown settings are for Kafka's own tools" } else { "" };
+    let (told, unknown) = ("some differences remain", left.iter().any(|left| !left.difference.can_be_applied()));
+    let hint = if unknown { "; use Kafka's own tools for replication factors and unknown settings" } else { "" };
     Err(Fault::new(Exit::Check, format!("{told}: {names}{hint}")).into())
 }
 
-/// The store with the audit log. It may not be there yet, or be down while topics have to be fixed: then this says so,
-/// before anything is changed.
+/// Opens the store with the audit log. The store may not exist yet, or be unavailable while topics have to be fixed: then
+/// reports that, before anything is changed, and returns `None`.
 async fn audit_log(config: &ConfigArgs, output: &Output) -> Option<Store> {
     let opening = async {
         let settings = config.load()?.config.store.settings()?;
         anyhow::Ok(Store::open(&settings.beside_the_service()).await?)
     };
     let opened = opening.await;
-    opened.inspect_err(|error| output.note(format!("this will not be in the audit log: {error}"))).ok()
+    opened.inspect_err(|error| output.note(format!("the changes will not be in the audit log: {error}"))).ok()
 }
 
 async fn note(store: &Store, changes: &[&TopicDifference], output: &Output) {
@@ -135,12 +135,12 @@ async fn note(store: &Store, changes: &[&TopicDifference], output: &Output) {
         let [topic, what, is, declared] = row(different);
         let change = NewChange::topic(&topic, &what, &is, &declared, &direct::by());
         if let Err(error) = store.note_change(&change, now_ms()).await {
-            return output.note(format!("this will not be in the audit log: {error}"));
+            return output.note(format!("the changes will not be in the audit log: {error}"));
         }
     }
 }
 
-/// What still differs. Brokers take a moment to show what they were told.
+/// Returns the differences that remain. Brokers take a moment to show changes that they have accepted.
 async fn differences_left(topics: &Topics) -> anyhow::Result<Vec<TopicDifference>> {
     let began = Instant::now();
     loop {
@@ -156,7 +156,7 @@ fn confirmed(output: &Output) -> bool {
     if !io::stdin().is_terminal() {
         return false;
     }
-    output.note("change this? [y/N]");
+    output.note("apply these changes? [y/N]");
     let _ = io::stderr().flush();
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")

@@ -12,21 +12,21 @@ use crate::exit::Fault;
 use crate::output::{Format, Output, counted, table};
 use crate::when::Span;
 
-/// Examples of each difference that people see; programs get all.
+/// The maximum number of examples of each difference in text output; JSON has all.
 const SAMPLES: usize = 3;
-/// How often a trial is looked at that is waited for.
+/// How often --wait polls the trial.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What to try, and what has become of it.
+/// The commands of `trial`.
 #[derive(Debug, Subcommand)]
 pub enum TrialCommand {
-    /// Let a release project live events too, and compare; nothing of its own is sent
+    /// Start a shadow: a release projects live events too, and its notifications are compared but not sent
     Shadow(ShadowArgs),
-    /// Let a release serve a growing share of the subjects; it is taken back if it does worse
+    /// Start a canary: a release serves a growing share of the subjects, and is rolled back if it does worse
     Canary(CanaryArgs),
-    /// Show what was seen of the last trial of a rule
+    /// Show the results of a rule's last trial
     Show(ShowArgs),
-    /// End the trial of a rule: the release that serves goes on alone
+    /// End a rule's trial: the active release continues alone
     End(EndArgs),
 }
 
@@ -36,10 +36,10 @@ pub enum TrialCommand {
 Example:
   belfry trial shadow 8 && sleep 600 && belfry trial show teacher-results
 
-The shadow takes a quarter of a processor at most on each replica; events for which that is not enough are passed over
-and counted. It goes on until it is ended, another trial begins, or a release is activated.")]
+The shadow uses at most a quarter of a processor on each replica; events that exceed this are skipped and counted. It
+runs until it is ended, another trial starts, or a release is activated.")]
 pub struct ShadowArgs {
-    /// The release's number, or its label such as teacher-results@1.2.0#8
+    /// Number of the release, or its label such as teacher-results@1.2.0#8
     pub release: ReleaseReference,
 }
 
@@ -51,34 +51,35 @@ Examples:
   belfry trial canary 8 --steps 5,25,100 --step-time 1h --step-events 1000 --wait
   belfry trial canary 8 --steps 10
 
-A subject that is served by the canary stays with it: a larger share only gains subjects. After a last step of 100 the
-release serves all; after a smaller one it stays there until somebody decides. What the canary fails on is projected by
-the release that serves, so nobody misses a notification. With --wait it ends with 3 if the canary is taken back.")]
+A subject that the canary serves stays with it: a larger share only adds subjects. After a last step of 100, the release
+serves all subjects; after a smaller one, it keeps its share until an operator decides. Events on which the canary fails
+are projected by the active release, so no notification is missed. With --wait, the exit code is 3 if the canary is
+rolled back or ended.")]
 pub struct CanaryArgs {
-    /// The release's number, or its label such as teacher-results@1.2.0#8
+    /// Number of the release, or its label such as teacher-results@1.2.0#8
     pub release: ReleaseReference,
     /// Growing shares of the subjects, in percent
     #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', default_value = "1,10,50,100")]
     pub steps: Vec<f64>,
-    /// How long each step takes at least
+    /// Minimum duration of each step
     #[arg(long, value_name = "SPAN", default_value = "10m")]
     pub step_time: Span,
-    /// How many events it must have projected in each step
+    /// Minimum number of events that it projects in each step
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub step_events: u64,
-    /// Taken back beyond so many percent of events that it fails on
+    /// Roll back if it fails on more than this percentage of events
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
     pub max_failed: f64,
-    /// Taken back if it rejects so many percent more than the release that serves
+    /// Roll back if its percentage of rejected events exceeds the active release's by more than this
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     pub max_rejected: f64,
-    /// Taken back if it makes so many times as many notifications per event, or as few
+    /// Roll back if notifications per event differ by more than this factor
     #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
     pub max_notifications: f64,
-    /// Taken back if half or 99 of 100 events take up to so many times as long
+    /// Roll back if the median or the 99th percentile of the projection time is longer by more than this factor
     #[arg(long, value_name = "FACTOR", default_value_t = 4.0)]
     pub max_time: f64,
-    /// Wait until it serves all, or is taken back
+    /// Wait until it serves all subjects, or is rolled back or ended
     #[arg(long)]
     pub wait: bool,
 }
@@ -86,21 +87,21 @@ pub struct CanaryArgs {
 /// Arguments of `trial show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// The rule's name
+    /// Name of the rule
     pub projector: String,
 }
 
 /// Arguments of `trial end`.
 #[derive(Args, Debug)]
 pub struct EndArgs {
-    /// The rule's name
+    /// Name of the rule
     pub projector: String,
-    /// Why, in a line
+    /// Reason, in one line
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
 
-/// Try a release, or look at what is tried.
+/// Starts, shows or ends a trial.
 pub async fn run(command: &TrialCommand, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     match command {
         TrialCommand::Shadow(args) => {
@@ -135,7 +136,7 @@ async fn canary(args: &CanaryArgs, client: &Client, output: &Output) -> anyhow::
         "promoted" => Ok(Exit::Ok),
         _ => {
             let reason = ended.reason.as_deref().unwrap_or("it was ended");
-            Err(Fault::new(Exit::Check, format!("{} does not serve: {reason}", ended.candidate)).into())
+            Err(Fault::new(Exit::Check, format!("{} was not promoted: {reason}", ended.candidate)).into())
         }
     }
 }
@@ -165,11 +166,11 @@ fn begun(trial: &Trial, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let does = match trial.percent {
-        None => "is asked what it would tell, and nothing of it is sent".to_owned(),
+        None => "runs as a shadow, without sending notifications".to_owned(),
         Some(percent) => format!("serves {percent} % of the subjects"),
     };
     let Trial { candidate, beside, projector, .. } = trial;
-    let text = format!("{candidate} {does}, beside {beside}; see belfry trial show {projector}");
+    let text = format!("{candidate} {does}, alongside {beside}; see belfry trial show {projector}");
     output.text(&escape(&text))?;
     Ok(Exit::Ok)
 }
@@ -206,17 +207,17 @@ fn text(trial: &Trial) -> String {
 
 fn story(trial: &Trial) -> Vec<String> {
     let Trial { candidate, beside, mode, begun_by, began_at, since, .. } = trial;
-    let mut story = vec![format!("{mode} of {candidate} beside {beside}, begun by {begun_by} at {began_at}")];
+    let mut story = vec![format!("{mode} of {candidate} alongside {beside}, started by {begun_by} at {began_at}")];
     if let (Some(percent), Some(step)) = (trial.percent, trial.step) {
         story.push(format!("step {step} of {}: {percent} % of the subjects since {since}", trial.steps.len()));
     }
     let status = match trial.status.as_str() {
-        "promoted" => "it serves all",
-        "taken_back" => "TAKEN BACK",
+        "promoted" => "promoted",
+        "taken_back" => "ROLLED BACK",
         "ended" => "ended",
         _ => return story,
     };
-    let by = trial.ended_by.as_deref().unwrap_or("somebody");
+    let by = trial.ended_by.as_deref().unwrap_or("an unknown user");
     let reason = trial.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
     story.push(format!("{status}, by {by} at {}{reason}", trial.ended_at.as_deref().unwrap_or("an unknown time")));
     story
@@ -225,7 +226,7 @@ fn story(trial: &Trial) -> Vec<String> {
 fn compared(trial: &Trial) -> String {
     let of = &trial.compared;
     let mut parts = vec![format!(
-        "notifications: {} the same, {} changed, {} added, {} removed; of {} ({} passed over)",
+        "notifications: {} the same, {} changed, {} added, {} removed; of {} ({} skipped)",
         of.same,
         of.changed,
         of.added,
@@ -257,7 +258,7 @@ fn compared(trial: &Trial) -> String {
 
 fn changes(sample: &TrialSample) -> String {
     let change = |field: &serde_json::Value| match field["field"].as_str().unwrap_or_default() {
-        // What is masked says little.
+        // The values of payload fields are masked, so showing them is of little use.
         name if name.starts_with("payload.") => name.to_owned(),
         name => format!("{name}: {} → {}", field["before"], field["after"]),
     };

@@ -1,4 +1,4 @@
-//! One event at a time.
+//! Tests of single events.
 
 use std::slice;
 
@@ -90,7 +90,7 @@ fn data_and_metadata_survive_to_the_byte() {
 
 #[test]
 fn a_field_that_the_envelope_has_twice_is_malformed() {
-    // The last one spells "data" with an escape; readers see one name.
+    // The last field spells "data" with an escape; to a reader the names are the same.
     for field in [r#""event_type":"t""#, r#""data":{}"#, r#""unknown":1,"unknown":1"#, r#""d\u0061ta":{}"#] {
         let malformed = refused(&wrapped("t", "{}", &format!(",{field}")));
         assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, ""), "{field}");
@@ -128,7 +128,7 @@ fn lone_surrogates_are_refused_wherever_they_stand() {
         assert_eq!(refused(&text).pointer, pointer, "{text}");
     }
     let pair = envelope(&data(r#"{"user_id":"\ud83d\ude00"}"#));
-    assert_eq!(pair.data_str("user_id"), Some("😀"), "a pair of them is a character");
+    assert_eq!(pair.data_str("user_id"), Some("😀"), "a surrogate pair is a character");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn counts_are_integers_and_nothing_else() {
         json!([28]),
         json!(9_223_372_036_854_775_808_u64),
         json!(9_223_372_036_854_775_808.0),
-        // As text it is -9223372036854775808 rounded, which is out of range.
+        // Serialized, it is -9223372036854775808 rounded, which is out of range.
         json!(-9_223_372_036_854_775_808.0),
         json!(1e300),
     ] {
@@ -281,7 +281,7 @@ fn a_ranking_field_of_another_type_is_as_good_as_absent() {
     assert_eq!(
         assessment_completed(&text).rankings[0],
         Ranking { rank: Some(-3), score: Some(2.0), ..nothing },
-        "numbers that are written in another way are numbers"
+        "numbers in another notation are numbers"
     );
 }
 
@@ -389,7 +389,7 @@ fn a_refusal_points_to_the_field_that_is_missing() {
             let malformed = refused(&without(sample, pointer));
             assert_eq!((malformed.outcome, malformed.pointer.as_str()), (Outcome::Malformed, *pointer));
             assert!(malformed.detail.starts_with("missing"), "{malformed}");
-            // The event is named as soon as its id could be read.
+            // The error names the event as soon as its id could be read.
             assert_eq!(malformed.event_id.is_some(), *pointer != "/event_id", "{pointer}");
         }
     }
@@ -454,7 +454,7 @@ fn the_subject_is_what_the_pointer_finds_or_the_next_best() {
         (Some("/owner/number"), "7.0"),
         (Some("/owner/a~1b"), "slash"),
         (Some("/list/0"), "first"),
-        // Nothing there, or neither text nor number: as if there were no pointer.
+        // No value there, or neither a string nor a number: the same as no pointer.
         (Some("/missing"), "anna"),
         (Some("/list/9"), "anna"),
         (Some("/flag"), "anna"),

@@ -1,4 +1,4 @@
-//! Events as they arrive: what is read from them, what is refused, and where the refusal points.
+//! Incoming events: what is read from them, which are refused, and where the error points.
 
 mod examples;
 mod properties;
@@ -13,10 +13,10 @@ const NO_RANKINGS: &str = include_str!("../samples/batch_assessment_completed.em
 const SAMPLES: [&str; 4] = [SUCCESS, FAILURES, ASSESSMENT, NO_RANKINGS];
 
 const EVENT_ID: &str = "a25fb85b-a5b0-523c-993b-2dc42602b95d";
-/// Half of a character beyond U+FFFF: JSON's grammar allows it, no text has it.
+/// An unpaired surrogate: JSON's grammar allows it, but no Unicode text contains it.
 const LONE_SURROGATE: &str = r"\ud800";
 
-/// Read a text as the service does.
+/// Parses a text as the service does.
 fn read(text: &str) -> Result<(Envelope, Event), Malformed> {
     let envelope = Envelope::parse(text.as_bytes())?;
     let event = Event::from_envelope(&envelope)?;
@@ -45,21 +45,21 @@ fn assessment_completed(text: &str) -> BatchAssessmentCompletedV1 {
     }
 }
 
-/// The smallest envelope around `data`, with `more` as its last fields; both are JSON text.
+/// Returns the smallest envelope around `data`, with `more` as its last fields; both are JSON text.
 fn wrapped(event_type: &str, data: &str, more: &str) -> String {
     format!(
         r#"{{"event_id":"{EVENT_ID}","event_type":"{event_type}","event_timestamp":"2026-03-02T09:15:01Z","source_service":"s","data":{data}{more}}}"#
     )
 }
 
-/// A sample with another value, or a new one, at `pointer`.
+/// Returns a sample in which the value at `pointer` is replaced or added.
 fn with(sample: &str, pointer: &str, value: impl Into<Value>) -> String {
     let (mut event, parent, name) = opened(sample, pointer);
     event.pointer_mut(parent).expect("the sample has the parent")[name] = value.into();
     event.to_string()
 }
 
-/// A sample that lacks what `pointer` points to.
+/// Returns a sample without the field at `pointer`.
 fn without(sample: &str, pointer: &str) -> String {
     let (mut event, parent, name) = opened(sample, pointer);
     let fields = event.pointer_mut(parent).and_then(Value::as_object_mut).expect("the sample has the parent");

@@ -1,4 +1,4 @@
-//! What holds for any event, and for any bytes.
+//! Properties of all events, and of arbitrary bytes.
 
 use belfry_model::{
     BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1, Envelope,
@@ -12,17 +12,17 @@ use serde_json::{Map, Value, json};
 
 use super::{SAMPLES, assessment_completed, results_ready, wrapped};
 
-/// Any text at all; `.` leaves out line feeds.
+/// Any text, line feeds included: without `(?s)`, `.` would exclude them.
 fn text() -> impl Strategy<Value = String> {
     "(?s).{0,12}"
 }
 
-/// Any text that an id may be.
+/// Any text that is a valid id.
 fn id() -> impl Strategy<Value = String> {
     "[^\0]{0,12}"
 }
 
-/// Numbers that JSON can write.
+/// Numbers that JSON can represent.
 fn number() -> impl Strategy<Value = f64> {
     float::POSITIVE | float::NEGATIVE | float::NORMAL | float::SUBNORMAL | float::ZERO
 }
@@ -79,7 +79,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     json_with(any::<i64>())
 }
 
-/// With integers that doubles have, too.
+/// JSON with integers that doubles represent exactly.
 fn any_short_json() -> impl Strategy<Value = Value> {
     json_with(-(1_i64 << 53)..=1 << 53)
 }
@@ -100,7 +100,7 @@ fn json_with(integer: impl Strategy<Value = i64> + 'static) -> impl Strategy<Val
     })
 }
 
-/// The same JSON with the fields of all objects in the opposite order.
+/// Returns the same JSON with the fields of all objects in reverse order.
 fn reversed(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields.iter().rev().map(|(name, value)| (name.clone(), reversed(value))).collect(),
@@ -109,7 +109,7 @@ fn reversed(value: &Value) -> Value {
     }
 }
 
-/// Whatever becomes of the bytes, it must become of them without a panic.
+/// Parses the bytes and uses the result. Must not panic, whatever the bytes are.
 fn exercise(bytes: &[u8]) {
     if let Ok(envelope) = Envelope::parse(bytes) {
         let _ = (Event::from_envelope(&envelope), content_hash(&envelope), envelope.subject(Some("/user_id")));
@@ -179,7 +179,7 @@ proptest! {
         prop_assert_eq!(hash(&data.to_string()), hash(&pretty));
     }
 
-    /// Hashes that are stored say the same as ever where RFC 8785 rounds nothing.
+    /// Stored hashes stay valid where RFC 8785 rounds nothing.
     #[test]
     fn the_canonical_form_is_that_of_rfc_8785(data in any_short_json()) {
         let text = serde_json::to_string_pretty(&reversed(&data)).expect("JSON");

@@ -1,5 +1,5 @@
-//! Requests that were denied, by address: they are logged and counted, and an address with too many of them is asked to
-//! wait. A token that was let in from an address before is let in all the same, since many clients may share an address.
+//! Counts denied requests by address, and throttles addresses with too many of them. Tokens that were accepted from an
+//! address before are still accepted, since many clients may share an address.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,16 +7,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time in which denials are counted.
+/// The period over which denials are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses that are remembered.
+/// Maximum number of addresses kept in memory.
 const ADDRESSES: usize = 4096;
-/// Tokens that are remembered for each of them.
+/// Maximum number of accepted tokens kept per address.
 const TOKENS: usize = 256;
 
-/// Requests that were denied, by address.
+/// The denied requests of each address.
 pub(crate) struct Denials {
-    /// In a window, for each address; 0: any number.
+    /// Number of denials allowed per address and window; 0 for no limit.
     allowed: u32,
     hasher: RandomState,
     addresses: Mutex<HashMap<IpAddr, Address>>,
@@ -25,7 +25,7 @@ pub(crate) struct Denials {
 struct Address {
     since: Instant,
     denied: u32,
-    /// Hashes of tokens that were let in.
+    /// Hashes of the tokens that were accepted.
     known: Vec<u64>,
 }
 
@@ -59,7 +59,8 @@ impl Denials {
         act(addresses.entry(network).or_insert_with(Address::new))
     }
 
-    /// Whether a request from there is to wait, whatever its token is: it is not one that was let in from there before.
+    /// Returns whether a request must be rejected without identifying its caller. This is so if the address has reached its
+    /// limit and the token was not accepted from it before.
     pub(crate) fn must_wait(&self, address: IpAddr, token: Option<&str>) -> bool {
         if self.allowed == 0 {
             return false;
@@ -70,7 +71,7 @@ impl Denials {
         })
     }
 
-    /// A token was let in.
+    /// Records that a token was accepted.
     pub(crate) fn let_in(&self, address: IpAddr, token: &str) {
         if self.allowed == 0 {
             return;
@@ -83,7 +84,7 @@ impl Denials {
         });
     }
 
-    /// A request was denied. Returns by how many that is more than are allowed.
+    /// Records a denied request. Returns the number of denials beyond the limit.
     pub(crate) fn denied(&self, address: IpAddr) -> u32 {
         self.with(address, |address| {
             address.denied = address.count().saturating_add(1);
@@ -92,7 +93,8 @@ impl Denials {
     }
 }
 
-/// A client that has one IPv6 address has 2⁶⁴ of them.
+/// Returns the key that denials are counted under. For IPv6 it is the /64 network, since a client usually controls a whole
+/// one.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
@@ -111,7 +113,7 @@ mod tests {
         denials.let_in(one, "good");
         assert_eq!((denials.denied(one), denials.denied(one)), (0, 0));
         assert!(denials.must_wait(one, None) && denials.must_wait(one, Some("guess")));
-        assert!(!denials.must_wait(one, Some("good")), "others share the address");
+        assert!(!denials.must_wait(one, Some("good")), "other clients share the address");
         assert!(!denials.must_wait(other, Some("guess")));
         assert_eq!(denials.denied(one), 1);
     }

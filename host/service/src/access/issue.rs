@@ -1,4 +1,4 @@
-//! Making and revoking tokens: through the API, or beside the service, on its database.
+//! Creates and revokes tokens, for the API and for commands that access the service's database directly.
 
 use std::time::Duration;
 
@@ -8,64 +8,68 @@ use super::{Role, Secret};
 use crate::clock::now_ms;
 
 const MAX_NAME_BYTES: usize = 63;
-/// The names under which Belfry itself, and requests without a token, are noted.
+/// Names that the audit log uses for requests without a token and for Belfry itself.
 const RESERVED: [&str; 2] = ["local", "belfry"];
-/// The longest time until a token expires.
+/// Maximum lifetime of a token.
 const MAX_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A token to be made.
+/// The properties of a new token.
 #[derive(Clone, Debug)]
 pub struct NewAccess {
-    /// Whose it is.
+    /// The name of its owner.
     pub name: String,
-    /// What it allows.
+    /// The role that it grants.
     pub role: Role,
-    /// How long it counts; until it is revoked if none.
+    /// The lifetime; without one, it is valid until it is revoked.
     pub life: Option<Duration>,
-    /// Who makes it.
+    /// The name of its creator.
     pub created_by: String,
 }
 
-/// A token that was made. This is the only time that its secret is known.
+/// A new token. Its secret is available only here.
 #[derive(Debug)]
 pub struct Issued {
-    /// What is kept of it.
+    /// The stored record.
     pub token: Token,
     /// The token itself.
     pub secret: Secret,
 }
 
-/// Why a token is not made or revoked.
+/// An error of creating or revoking a token.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The name cannot be one.
+    /// The name is invalid.
     #[error("name: must be 1 to 63 of the letters a-z and A-Z, digits and . _ @ -, and neither local nor belfry")]
     Name,
-    /// The time is none.
-    #[error("the time until it expires must be one second at least, and ten years at most")]
+    /// The lifetime is out of range.
+    #[error("the lifetime must be between one second and ten years")]
     Life,
-    /// Somebody has a token of this name.
-    #[error("{0} has a token that counts; revoke it first, or choose another name")]
+    /// A valid token has this name.
+    #[error("{0} already has a valid token; revoke it first, or choose another name")]
     Taken(String),
-    /// Nobody has.
-    #[error("there is no token of {0} that counts; see `belfry token list`")]
+    /// No valid token has this name.
+    #[error("{0} has no valid token; see `belfry token list`")]
     NotFound(String),
-    /// The system gives no randomness.
-    #[error("the system gives no randomness: {0}")]
+    /// The system's random number generator failed.
+    #[error("cannot get random bytes from the system: {0}")]
     Randomness(std::io::Error),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Whether a token may have this name: one that cannot be taken for another's in releases and in the audit log.
+/// Returns whether a token may have this name. Reserved names would be ambiguous in releases and in the audit log.
 pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._@-".contains(letter);
     let reserved = RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
     (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(allowed) && !reserved
 }
 
-/// Make a token.
+/// Creates a token.
+///
+/// # Errors
+///
+/// Returns an error if the name or the lifetime is invalid, the name is taken, or the system or the database fails.
 pub async fn issue(store: &Store, new: NewAccess) -> Result<Issued, IssueError> {
     let NewAccess { name, role, life, created_by } = new;
     if !is_name(&name) {
@@ -84,16 +88,24 @@ pub async fn issue(store: &Store, new: NewAccess) -> Result<Issued, IssueError> 
         expires_at_ms: life.map(|life| now_ms + i64::try_from(life.as_millis()).unwrap_or(i64::MAX - now_ms)),
     };
     let token = store.add_token(&new, now_ms).await?.ok_or(IssueError::Taken(name))?;
-    tracing::info!(token = token.name, role = token.role, by = token.created_by, "token made");
+    tracing::info!(token = token.name, role = token.role, by = token.created_by, "token created");
     Ok(Issued { token, secret })
 }
 
-/// Every token that was ever made, oldest first.
+/// Returns all tokens ever created, oldest first, including expired and revoked ones.
+///
+/// # Errors
+///
+/// Returns an error if the database cannot be read.
 pub async fn list(store: &Store) -> Result<Vec<Token>, StoreError> {
     store.tokens().await
 }
 
-/// Let a token not count any more.
+/// Revokes a token.
+///
+/// # Errors
+///
+/// Returns an error if no valid token has this name, or the database fails.
 pub async fn revoke(store: &Store, name: &str, by: &str) -> Result<(), IssueError> {
     if !store.revoke_token(name, by, now_ms()).await? {
         return Err(IssueError::NotFound(name.to_owned()));

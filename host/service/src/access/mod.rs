@@ -1,10 +1,9 @@
-//! Who may do what.
+//! Access control: tokens and their roles.
 //!
-//! There are two places for tokens. The file is for whoever configures the service, and read at the start. The database is
-//! for everything else: its tokens are made and revoked while the service runs, and count on every replica. A replica
-//! keeps those that count in memory. It reads them again when the heartbeat sees a change, and when a request brings a
-//! token and the last look is more than a moment ago; so a revocation takes effect within about a second, however the
-//! replica hears of it.
+//! Tokens come from two places. The tokens file belongs to the configuration and is read once, at the start. Tokens in the
+//! database are created and revoked while the service runs, and are valid on every replica. A replica caches the valid ones
+//! in memory. It reads them again when the heartbeat sees a change, and when a request has a token and the cache is older
+//! than 900 ms. A revocation therefore takes effect within about a second, even if the replica is not notified.
 
 mod denials;
 mod issue;
@@ -32,44 +31,44 @@ use crate::clock::now_ms;
 use crate::config::Tokens;
 use crate::heartbeat::Seen;
 
-/// How old the tokens in memory may be when one of them is used, and when one is not among them: it may be new.
+/// Maximum age of the cache to accept a token in it, and to reject a token that is not in it, which may be new.
 const FRESH: Duration = Duration::from_millis(900);
 const NEW: Duration = Duration::from_millis(200);
-/// How long they count while the database does not answer.
+/// Maximum age of the cache while the database does not answer.
 const STALE: Duration = Duration::from_secs(30);
-/// How long a request waits for the tokens to be read.
+/// Time limit for a request to wait for the tokens to be read.
 const WAIT: Duration = Duration::from_secs(2);
-/// A read that has taken this long is waited for by no further request, as long as older tokens count.
+/// Once a read has taken this long, requests no longer wait for it as long as the cache is younger than [`STALE`].
 const HANGS: Duration = Duration::from_millis(500);
-/// How long a read may take; then another is begun.
+/// Time limit of a read. After that, another is started.
 const READ: Duration = Duration::from_secs(10);
-/// How soon after a failed read another is begun.
+/// Minimum pause between a failed read and the next.
 const RETRY: Duration = Duration::from_millis(200);
-/// How often the use of a token is written down.
+/// Minimum interval between two records of a token's use.
 const USE_NOTED: Duration = Duration::from_secs(60);
 
-/// Who makes a request.
+/// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// As releases and audits name them.
+    /// The name in releases and in the audit log.
     pub(crate) name: String,
     pub(crate) role: Role,
-    /// The number of a token in the database; none for others.
+    /// The id of a token in the database; `None` for a token of the file, and without a token.
     token: Option<i64>,
 }
 
-/// Why a request is not known to be anybody's.
+/// Why the caller of a request cannot be identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// It has no token, and needs one.
+    /// The request has no token, but needs one.
     Missing,
-    /// Its token is nobody's, or does not count any more.
+    /// The token is unknown, expired or revoked.
     Unknown,
-    /// The database cannot say.
+    /// The tokens cannot be read, and the cache is too old.
     Unavailable,
 }
 
-/// The tokens that count. Cheap to clone.
+/// The valid tokens. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Access {
     shared: Arc<Shared>,
@@ -78,33 +77,33 @@ pub(crate) struct Access {
 struct Shared {
     store: Store,
     file: Option<Tokens>,
-    /// Whether a request without a token is anybody's.
+    /// Whether a request needs a token.
     required: bool,
     denials: Denials,
     kept: ArcSwap<Kept>,
     reading: StdMutex<Reading>,
-    /// Counts how many reads have ended, well or not.
+    /// Number of reads that have ended, successfully or not.
     ended: watch::Sender<u64>,
-    /// When the use of each token was written down last.
+    /// When the use of each token was last recorded.
     used: StdMutex<HashMap<i64, Instant>>,
-    /// Counts how often the tokens were read.
+    /// Number of successful reads.
     reads: watch::Sender<u64>,
 }
 
-/// One read is under way at most, and all who need it wait for the same one.
+/// The state of reading. At most one read is in progress, and all requests wait for the same one.
 #[derive(Default)]
 struct Reading {
-    /// Since when.
+    /// When the read in progress began.
     since: Option<Instant>,
     failed_at: Option<Instant>,
 }
 
-/// The tokens cannot be read now.
+/// The tokens cannot be read.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the database does not say which tokens count")]
+#[error("cannot read the tokens from the database")]
 pub(crate) struct NotRead;
 
-/// The tokens of the database that count, by their hashes.
+/// The cached valid tokens of the database, by their hashes.
 struct Kept {
     tokens: HashMap<[u8; 32], Granted>,
     read_at: Instant,
@@ -125,7 +124,7 @@ impl Granted {
 }
 
 impl Access {
-    /// Read the tokens of the database. With `required` or a tokens file no request is let in without one.
+    /// Reads the tokens of the database. With `required` or a tokens file, every request needs a token.
     pub(crate) async fn open(
         store: Store,
         file: Option<Tokens>,
@@ -148,17 +147,21 @@ impl Access {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Whether nobody is let in without a token.
+    /// Returns whether every request needs a token.
     pub(crate) fn required(&self) -> bool {
         self.shared.required
     }
 
-    /// Requests that were denied.
+    /// Returns the counts of denied requests.
     pub(crate) fn denials(&self) -> &Denials {
         &self.shared.denials
     }
 
-    /// Whose request it is that brings this token. Without one it is the machine's own user, where that is enough.
+    /// Identifies the caller that sent a token. Without a token, it is the admin `local` unless tokens are required.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the caller cannot be identified.
     pub(crate) async fn identify(&self, token: Option<&str>) -> Result<Caller, Denied> {
         let Some(token) = token else {
             return if self.shared.required {
@@ -170,7 +173,7 @@ impl Access {
         if let Some((name, role)) = self.shared.file.as_ref().and_then(|file| file.find(token)) {
             return Ok(Caller { name: name.to_owned(), role, token: None });
         }
-        // What cannot be a token of the database costs it nothing.
+        // Anything without the prefix is not a token of the database, so do not read it.
         if !token.starts_with(TOKEN_PREFIX) {
             return Err(Denied::Unknown);
         }
@@ -185,26 +188,25 @@ impl Access {
         Ok(Caller { name: granted.name, role: granted.role, token: Some(granted.id) })
     }
 
-    /// The tokens as they were not longer ago than this, read again if need be; or older ones while the database does not
-    /// answer.
+    /// Returns the tokens, read at most `age` ago. While the database does not answer, they may be as old as [`STALE`].
     async fn fresh(&self, age: Duration) -> Result<Arc<Kept>, Denied> {
         let now = Instant::now();
         let since = now.checked_sub(age).unwrap_or(now);
         if self.read_since(since, now + WAIT, true).await.is_err() {
-            tracing::debug!("tokens cannot be read now");
+            tracing::debug!("cannot read the tokens");
         }
         let kept = self.shared.kept.load_full();
         if kept.read_at.elapsed() <= STALE { Ok(kept) } else { Err(Denied::Unavailable) }
     }
 
-    /// Read the tokens again, for somebody who changed them.
+    /// Reads the tokens again after a change.
     pub(crate) async fn refresh(&self) -> Result<(), NotRead> {
         let now = Instant::now();
         self.read_since(now, now + READ, false).await
     }
 
-    /// Wait for tokens that were read since then. Everybody waits for the same read, until it ends or time is over. With
-    /// `older_do` a read that hangs is not waited for.
+    /// Waits for a read that began at `since` or later, until the time `until`. All callers wait for the same read. With
+    /// `older_do`, the caller accepts older tokens and does not wait for a read that hangs.
     async fn read_since(&self, since: Instant, until: Instant, older_do: bool) -> Result<(), NotRead> {
         let shared = &self.shared;
         let mut ended = shared.ended.subscribe();
@@ -218,14 +220,14 @@ impl Access {
             if older_do && under_way.elapsed() > HANGS && kept.read_at.elapsed() <= STALE {
                 return Err(NotRead);
             }
-            // The service lives longer than its requests, so the other end is there.
+            // `self` holds the sender, so an error can only be the timeout.
             if timeout_at(until.into(), ended.changed()).await.is_err() {
                 return Err(NotRead);
             }
         }
     }
 
-    /// Begin to read, unless a read is under way. Returns since when it is; none if the last one failed just now.
+    /// Starts a read unless one is in progress. Returns when it began, or `None` if the last read has just failed.
     fn begin_read(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut reading = self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,7 +252,7 @@ impl Access {
             };
             if let Some(error) = &error {
                 let seconds = shared.kept.load().read_at.elapsed().as_secs();
-                tracing::warn!(error, seconds, "tokens cannot be read; those that were read so many seconds ago count");
+                tracing::warn!(error, seconds, "cannot read the tokens; using those read this number of seconds ago");
             }
             let failed_at = error.map(|_| Instant::now());
             *shared.reading.lock().unwrap_or_else(PoisonError::into_inner) = Reading { since: None, failed_at };
@@ -259,7 +261,7 @@ impl Access {
         Some(now)
     }
 
-    /// Write down that a token was used, in the background and not every time.
+    /// Records the use of a token, in the background and at most once per [`USE_NOTED`].
     fn note_use(&self, id: i64) {
         let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.get(&id).is_some_and(|at| at.elapsed() < USE_NOTED) {
@@ -271,13 +273,13 @@ impl Access {
         tokio::spawn(async move {
             match timeout(READ, store.note_token_used(id, now_ms())).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "the use of a token is not noted"),
-                Err(_) => tracing::debug!("the use of a token is not noted in time"),
+                Ok(Err(error)) => tracing::debug!(%error, "cannot record the use of a token"),
+                Err(_) => tracing::debug!("recording the use of a token timed out"),
             }
         });
     }
 
-    /// Wait until the caller's token does not count any more. For ever, if it is none of the database's.
+    /// Waits until the caller's token expires or is revoked. Never returns if it is not a token of the database.
     pub(crate) async fn ended(self, caller: Caller) {
         let Some(id) = caller.token else { return std::future::pending().await };
         let mut reads = self.shared.reads.subscribe();
@@ -297,16 +299,16 @@ impl Access {
         }
     }
 
-    /// Read the tokens again whenever the heartbeat sees a change, until the service stops.
+    /// Reads the tokens again whenever the heartbeat sees a change, until the service stops.
     pub(crate) async fn follow(self, mut seen: watch::Receiver<Seen>, mut stopping: watch::Receiver<bool>) {
-        // They may have changed between the first look and the first read: once too often does no harm.
+        // Always read once: the tokens may have changed between the first heartbeat and the first read.
         let mut known = None;
         loop {
             let changes = seen.borrow_and_update().beat.access;
             if known != Some(changes) {
                 match self.refresh().await {
                     Ok(()) => known = Some(changes),
-                    Err(error) => tracing::warn!(%error, "tokens changed and cannot be read; it is tried again"),
+                    Err(error) => tracing::warn!(%error, "cannot read the changed tokens; retrying"),
                 }
             }
             tokio::select! {
@@ -319,7 +321,7 @@ impl Access {
 }
 
 async fn read(store: &Store) -> Result<Kept, StoreError> {
-    // From before the look: what changes meanwhile must not count as seen.
+    // Taken before the query, so that changes made during the query do not count as seen.
     let read_at = Instant::now();
     let tokens = store.tokens().await?.into_iter().filter(|token| token.revoked_at_ms.is_none());
     let granted = tokens.filter_map(|token| {

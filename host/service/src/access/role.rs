@@ -3,32 +3,32 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What somebody may do. From viewer on, each role may also do what those before it may.
+/// The permissions of a caller. From viewer on, each role includes the permissions of the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Post events, and read nothing.
+    /// Posts events, and reads nothing.
     Producer,
-    /// Read events, notifications and feeds.
+    /// Reads events, notifications and feeds.
     Viewer,
-    /// Post events, and read.
+    /// Also posts events.
     Publisher,
-    /// Change what serves and what is sent.
+    /// Also changes which releases are active and which notifications are sent.
     Operator,
-    /// Say who may do what.
+    /// Also creates and revokes tokens.
     Admin,
 }
 
-/// A word that is no role.
+/// The text is not the name of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be producer, viewer, publisher, operator or admin")]
 pub struct UnknownRole;
 
 impl Role {
-    /// All of them, the least first.
+    /// All roles, from the lowest to the highest.
     pub const ALL: [Self; 5] = [Self::Producer, Self::Viewer, Self::Publisher, Self::Operator, Self::Admin];
 
-    /// The word for it.
+    /// Returns the name of the role, as in requests and in the tokens file.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Producer => "producer",
@@ -41,7 +41,7 @@ impl Role {
 }
 
 impl Role {
-    /// Whether it may do what needs at least that role.
+    /// Returns whether this role permits an operation that requires `needed`.
     pub fn may(self, needed: Self) -> bool {
         match self {
             Self::Producer => matches!(needed, Self::Producer | Self::Publisher),

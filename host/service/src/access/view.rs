@@ -3,29 +3,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::rfc3339;
 
-/// A token as people see it: everything but what it is.
+/// A token in lists and responses: its properties without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenView {
-    /// Whose it is.
+    /// The name of its owner.
     pub name: String,
-    /// What it allows.
+    /// The role that it grants.
     pub role: String,
-    /// Who made it.
+    /// The name of its creator.
     pub created_by: String,
-    /// When.
+    /// When it was created.
     pub created_at: String,
-    /// It does not count after this.
+    /// When it expires; `None` if it does not.
     pub expires_at: Option<String>,
-    /// When it was used last, to a minute.
+    /// When it was last used, accurate to a minute; `None` if never.
     pub last_used_at: Option<String>,
-    /// Since when it does not count any more.
+    /// When it was revoked; `None` if it was not.
     pub revoked_at: Option<String>,
-    /// Who saw to that.
+    /// The name of the caller that revoked it.
     pub revoked_by: Option<String>,
 }
 
 impl TokenView {
-    /// Of a token.
+    /// Creates the view of a token.
     pub fn of(token: Token) -> Self {
         Self {
             name: token.name,

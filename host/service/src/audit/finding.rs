@@ -3,27 +3,27 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// Findings of one kind that are told one by one; beyond that they are only counted.
+/// Number of findings of one kind that are listed; any beyond that are only counted.
 const MAX_TOLD: u64 = 1000;
 
-/// What is wrong.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// It stands in the log, its sink is past it, and it is not on its topic.
+    /// The entry is in the log and its sink is past it, but it is not on its topic.
     Missing,
-    /// One effect under two ids, or one id at two positions of the log.
+    /// The same effect under two ids, or one id at two positions in the log.
     Doubled,
-    /// Its first appearance comes after that of a later entry of its key.
+    /// The entry's first appearance on the topic follows that of a later entry with the same key.
     Inversion,
-    /// It is on the topic, it is belfry's, and the log does not know it.
+    /// The record is on the topic and was made by Belfry, but is not in the log.
     Unknown,
-    /// It is not where its key belongs, or has another key than in the log.
+    /// The record is not in its key's partition, or has another key than in the log.
     WrongPartition,
 }
 
 impl FindingKind {
-    /// The word for it.
+    /// Returns the kind's name in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -35,66 +35,66 @@ impl FindingKind {
     }
 }
 
-/// One thing that is wrong.
+/// One discrepancy between the log and a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What.
+    /// The kind of discrepancy.
     #[serde(rename = "finding")]
     pub kind: FindingKind,
-    /// On which topic.
+    /// The topic.
     pub topic: String,
-    /// Which event or notification.
+    /// The id of the event or notification.
     pub event_id: Uuid,
-    /// Where in the log, if it stands there.
+    /// The position in the log, if it is there.
     pub position: Option<i64>,
-    /// Where on the topic, if it stands there.
+    /// The partition of the topic, if it is there.
     pub partition: Option<i32>,
-    /// Where in the partition.
+    /// The offset in the partition, if it is on the topic.
     pub offset: Option<i64>,
-    /// In words.
+    /// A description for people.
     pub detail: String,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// The first position of the range.
+    /// The first position of the audited range.
     pub from: i64,
-    /// The last.
+    /// The last position of the range.
     pub to: i64,
-    /// Entries of the range that are published.
+    /// Entries in the range that have a topic.
     pub entries: u64,
-    /// Keys of theirs.
+    /// Distinct keys of these entries.
     pub keys: u64,
-    /// Keys with something missing, out of order or in a wrong place.
+    /// Keys with a missing, out-of-order or misplaced entry.
     pub keys_with_findings: u64,
-    /// Records read.
+    /// Records read from the topics.
     pub records: u64,
-    /// Records that repeat an id seen before: allowed, consumers tell them by their id.
+    /// Records that repeat an id seen before. They are allowed: consumers recognize them by their id.
     pub repeats: u64,
-    /// Entries that wait, as their sink refused them or one before them.
+    /// Entries that are parked, because their sink refused them or one before them.
     pub parked: u64,
-    /// Entries that somebody decided never to send.
+    /// Entries that an operator discarded: they are never sent.
     pub discarded: u64,
-    /// Entries that were not sent as their time had passed.
+    /// Entries that were not sent because they had expired.
     pub expired: u64,
-    /// Entries that the sink has still to send, and those from before it began.
+    /// Entries that the sink has yet to send, and those from before it began.
     pub not_due: u64,
-    /// Entries of which the topic cannot tell any more: deleted or compacted away.
+    /// Entries whose records the topic may have deleted or compacted away.
     pub deleted: u64,
-    /// Records of entries outside of the range.
+    /// Records of entries outside the range.
     pub outside: u64,
-    /// Records that are not belfry's.
+    /// Records that Belfry did not make.
     pub foreign: u64,
-    /// How many findings there are of each kind.
+    /// The number of findings of each kind.
     pub counts: BTreeMap<FindingKind, u64>,
-    /// The findings, not more than a thousand of each kind.
+    /// The findings, at most 1000 of each kind.
     #[serde(skip)]
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// Nothing is wrong.
+    /// Returns whether there are no findings.
     pub fn is_clean(&self) -> bool {
         self.counts.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The log's entries, small: a million of them in less than a hundred megabytes.
+//! The log's entries in compact form: one million take less than 100 MB.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,21 +8,21 @@ use uuid::Uuid;
 
 use super::partitioner::key_hash;
 
-/// An entry, and where it was met first.
+/// An entry of the log, and where its record was found first.
 #[derive(Clone, Debug)]
 pub(super) struct Logged {
     pub(super) event_id: Uuid,
     pub(super) position: i64,
     /// A hash of topic and key; 0 without a key.
     pub(super) key: u64,
-    /// A hash of what it does to whom, once it was met: of notifications.
+    /// A hash of a notification's source event, recipient and type; 0 for other entries, and until its record is found.
     pub(super) effect: u64,
     pub(super) offset: i64,
     pub(super) partition: i32,
-    /// What decides its partition.
+    /// The hash of the key that determines the partition.
     pub(super) key_hash: u32,
     pub(super) topic: u16,
-    /// How often it was met.
+    /// The number of its records that were found.
     pub(super) copies: u16,
     pub(super) excuse: Excuse,
 }
@@ -36,18 +36,18 @@ pub(super) enum Excuse {
     Expired,
 }
 
-/// Entries by position, found by id and topic.
+/// Entries in order of position, with an index by id and topic.
 pub(super) struct Ledger {
     pub(super) entries: Vec<Logged>,
     topics: Vec<String>,
-    /// Numbers of entries in the order of id and topic.
+    /// Indexes into `entries`, in the order of id and topic.
     by_id: Vec<u32>,
-    /// Keys with records in a wrong place.
+    /// Hashes of keys with misplaced records.
     pub(super) bad_keys: HashSet<u64>,
 }
 
 impl Ledger {
-    /// Room that is not used costs nothing.
+    /// Reserves capacity for this number of entries. Unused capacity costs no memory.
     pub(super) fn new(entries: usize) -> Self {
         Self { entries: Vec::with_capacity(entries), topics: Vec::new(), by_id: Vec::new(), bad_keys: HashSet::new() }
     }
@@ -68,7 +68,7 @@ impl Ledger {
         self.topics.iter().position(|topic| topic == name).and_then(|number| u16::try_from(number).ok())
     }
 
-    /// Give a topic its number.
+    /// Returns the topic's number, and assigns one to a topic that has none.
     pub(super) fn know_topic(&mut self, name: &str) -> u16 {
         self.topic_number(name).unwrap_or_else(|| {
             self.topics.push(name.to_owned());
@@ -101,7 +101,7 @@ impl Ledger {
         });
     }
 
-    /// Make entries findable.
+    /// Builds the index for `find` and `twins`.
     pub(super) fn sort(&mut self) {
         self.by_id = (0..self.entries.len() as u32).collect();
         let entries = &self.entries;
@@ -111,7 +111,7 @@ impl Ledger {
         });
     }
 
-    /// The first entry with this id and topic.
+    /// Returns the first entry with this id and topic.
     pub(super) fn find(&mut self, event_id: Uuid, topic: u16) -> Option<&mut Logged> {
         let entries = &self.entries;
         let order = |number: &u32| {
@@ -123,7 +123,7 @@ impl Ledger {
         self.entries.get_mut(number as usize)
     }
 
-    /// Pairs of entries with the same id and topic.
+    /// Returns pairs of entries with the same id and topic.
     pub(super) fn twins(&self) -> impl Iterator<Item = (&Logged, &Logged)> {
         let entry = |number: &u32| &self.entries[*number as usize];
         self.by_id.windows(2).filter_map(move |pair| {
@@ -133,7 +133,7 @@ impl Ledger {
     }
 }
 
-/// Topic and key in short; 0 without a key.
+/// Returns a hash of topic and key; 0 without a key.
 pub(super) fn key_of(topic: &str, key: &[u8]) -> u64 {
     if key.is_empty() {
         return 0;
@@ -141,7 +141,7 @@ pub(super) fn key_of(topic: &str, key: &[u8]) -> u64 {
     short(&(topic, key)).max(1)
 }
 
-/// A hash that is the same in every run.
+/// Returns a hash that is the same in every run.
 pub(super) fn short(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);

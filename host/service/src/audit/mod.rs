@@ -1,9 +1,9 @@
-//! Does what stands in the log stand on the topics: all of it, once in effect, in order? For each key by itself, as
+//! Checks that every entry of the log is on its topic, once in effect and in order. Each key is checked separately, as
 //! consumers see it.
 //!
-//! The **ledger** holds the log's entries of a range, a few dozen bytes each. The **reader** goes through the topics and
-//! marks in the ledger what it meets. What is left over on either side, or out of order, is a **finding**. Nothing that
-//! cannot be known is guessed: what a topic has already deleted is not missed.
+//! The **ledger** holds the log's entries in a range, a few dozen bytes each. The **reader** scans the topics and marks in
+//! the ledger the records that it finds. Whatever is left over on either side, or out of order, is a **finding**. The audit
+//! does not guess: an entry that its topic may have deleted is not reported as missing.
 
 mod finding;
 mod ledger;
@@ -27,75 +27,75 @@ use crate::kafka::{Client, KafkaConfigError, Refusal};
 use ledger::Ledger;
 use reader::Reader;
 
-/// The sink whose work is looked at.
+/// The sink that is audited.
 const SINK: &str = "kafka";
-/// Entries read from the log at once.
+/// Entries read from the log per query.
 const PAGE: u32 = 5000;
-/// Ids that are looked up at once.
+/// Ids looked up per query.
 const LOOKUP: usize = 1000;
-/// How long Kafka may take to answer.
+/// Time limit for an answer from Kafka.
 const ANSWER: Duration = Duration::from_secs(10);
-/// What fits into memory: about a gigabyte and a half.
+/// Limit on the positions in a range, so that they fit into memory: about 1.5 GB.
 const MAX_ENTRIES: i64 = 20_000_000;
 
-/// Where a range begins or ends.
+/// One end of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// At this position.
+    /// This position, included.
     Position(i64),
-    /// With what was recorded at this time, in milliseconds since 1970.
+    /// The entries recorded at this time, included; in milliseconds since 1970.
     Time(i64),
 }
 
-/// What is looked at.
+/// The scope of an audit.
 #[derive(Clone, Debug, Default)]
 pub struct AuditSettings {
-    /// From here; otherwise from the log's beginning.
+    /// The beginning of the range; by default, the beginning of the log.
     pub from: Option<Bound>,
-    /// Up to here; otherwise up to the log's end.
+    /// The end of the range; by default, the end of the log.
     pub to: Option<Bound>,
-    /// This topic only; otherwise all that the log names.
+    /// The only topic to audit; by default, all topics that the log names.
     pub topic: Option<String>,
 }
 
-/// How far an audit has come.
+/// The progress of an audit.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress {
-    /// Entries of the log that were read.
+    /// Entries read from the log so far.
     Log(u64),
-    /// Records of the topics that were read, of about so many.
+    /// Records read from the topics so far, and their approximate total.
     Topics(u64, u64),
 }
 
-/// Why there is no audit.
+/// Why an audit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Kafka's clients cannot be made.
+    /// Kafka's clients cannot be created.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
     /// Kafka cannot be read.
     #[error("Kafka: {0}; check kafka.brokers with `belfry doctor`")]
     Kafka(#[from] KafkaError),
-    /// It does not let us in.
+    /// Authentication failed, or no encrypted connection can be established.
     #[error("Kafka: {0}")]
     Refused(Refusal),
-    /// It stopped answering.
-    #[error("Kafka: nothing was read for {0} seconds; try again, or look with `belfry doctor`")]
+    /// Kafka stopped answering.
+    #[error("Kafka: nothing was read for {0} seconds; try again, or run `belfry doctor`")]
     Stalled(u64),
     /// Nothing was ever sent.
     #[error(
         "nothing was ever sent to Kafka from this log: the sink kafka has no position; enable sink.kafka and start belfry"
     )]
     NoSink,
-    /// More than fits into memory.
+    /// The range does not fit into memory.
     #[error("{0} positions are too many at once; narrow the range with --from and --to")]
     TooMany(i64),
 }
 
-/// Compare the log with the topics.
+/// Compares the log with the topics.
 pub async fn audit(
     config: &Config,
     store: &Store,
@@ -103,7 +103,7 @@ pub async fn audit(
     progress: impl Fn(Progress) + Send + 'static,
 ) -> Result<Report, AuditError> {
     let client = Client::new(&config.kafka, None)?;
-    // Before the topics are read: all up to here must be there.
+    // Read before the topics: every entry up to this position must be on them.
     let reach = store.sink_reach(SINK).await?.ok_or(AuditError::NoSink)?;
     let (lowest, highest) = store.log_bounds().await?;
     let after = match settings.from {
@@ -143,7 +143,7 @@ pub async fn audit(
     Ok(verdict::judge(met, &compacted, reach, after + 1, up_to))
 }
 
-/// Topics that keep only the last record of each key.
+/// Returns the topics that keep only the last record of each key.
 async fn compacted(client: &Client, topics: &[String]) -> Result<HashSet<String>, AuditError> {
     let admin: AdminClient<DefaultClientContext> = client.base().create()?;
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
@@ -157,12 +157,12 @@ async fn compacted(client: &Client, topics: &[String]) -> Result<HashSet<String>
             compacted.insert(topic.clone());
         }
     }
-    // Its end is waited for.
+    // Dropping the client waits until it has ended.
     tokio::task::spawn_blocking(move || drop(admin)).await.map_err(|_| KafkaError::Canceled)?;
     Ok(compacted)
 }
 
-/// Read the log's range into the ledger; gives when its first entry was recorded.
+/// Reads the log's range into the ledger. Returns when its first entry was recorded, in milliseconds since 1970.
 async fn load(
     store: &Store,
     ledger: &mut Ledger,
@@ -188,7 +188,7 @@ async fn load(
     Ok(since_ms)
 }
 
-/// What is on a topic and not in the range may still be in the log, or may have been.
+/// Marks the records from outside the range that are in the log, or were there and are still known.
 async fn known_elsewhere(store: &Store, met: &mut reader::Met) -> Result<(), AuditError> {
     for strangers in met.strangers.chunks_mut(LOOKUP) {
         let ids: Vec<_> = strangers.iter().map(|stranger| stranger.event_id).collect();

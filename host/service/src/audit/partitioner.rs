@@ -1,6 +1,6 @@
-//! Which partition a key belongs to, as Java's and Python's clients have it, and as belfry's producer is told.
+//! Maps keys to partitions in the same way as the Java and Python clients, and as Belfry's producer is configured.
 
-/// The key's hash: murmur2, made positive. The partition is the remainder by their number.
+/// Returns the key's hash: murmur2, made positive. The partition is the hash modulo the number of partitions.
 pub(super) fn key_hash(key: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c ^ key.len() as u32;
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn keys_hash_as_with_javas_client() {
-        // From the tests of Kafka's own client, with the sign taken off.
+        // From the tests of Kafka's own client; the sign bit is cleared below.
         for (key, hash) in [
             ("21", -973_932_308_i32),
             ("foobar", -790_332_482),

@@ -1,4 +1,4 @@
-//! Reads the topics with a consumer that has no group and leaves no trace.
+//! Reads the topics with a consumer that joins no group and commits no offsets.
 
 use std::collections::HashMap;
 
@@ -15,30 +15,30 @@ use super::partitioner::key_hash;
 use super::{AuditError, Progress};
 use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, headers, scan};
 
-/// Clocks of the database and of replicas may differ by so much when a time tells where to begin.
+/// Tolerated difference between the clocks of the database and the replicas when a time determines where to begin.
 const CLOCKS_MS: i64 = 600_000;
-/// Records that are belfry's and not in the range, kept to be looked up.
+/// Limit on Belfry's records outside the range that are kept to be looked up.
 const MAX_STRANGERS: usize = 1_000_000;
-/// How often progress is told.
+/// Records between two progress reports.
 const TELL_EVERY: u64 = 10_000;
 
 pub(super) struct Reader {
     pub(super) client: Client,
     pub(super) topics: Vec<String>,
-    /// Nothing recorded before this is looked for.
+    /// When the first entry of the range was recorded, if the range has a beginning: earlier records are skipped.
     pub(super) since_ms: Option<i64>,
-    /// The source that belfry names for its notifications, if it names its own.
+    /// The configured source service of Belfry's notifications, if any.
     pub(super) our_source: Option<String>,
 }
 
-/// What was met on the topics.
+/// What the reader found on the topics.
 pub(super) struct Met {
     pub(super) ledger: Ledger,
-    /// What is belfry's and not in the ledger.
+    /// Belfry's records that are not in the ledger.
     pub(super) strangers: Vec<Stranger>,
-    /// The partitions of each topic; those whose beginning the topic has deleted are cut.
+    /// The partitions of each topic. Those whose beginning the topic has deleted are marked as cut.
     pub(super) partitions: HashMap<String, Vec<Partition>>,
-    /// What is clear already.
+    /// The findings and counts that result from reading alone.
     pub(super) report: Report,
 }
 
@@ -50,18 +50,18 @@ pub(super) struct Partition {
     pub(super) cut: bool,
 }
 
-/// A record that is belfry's and not in the ledger.
+/// A record that Belfry made and that is not in the ledger.
 pub(super) struct Stranger {
     pub(super) event_id: Uuid,
     pub(super) topic: u16,
     pub(super) partition: i32,
     pub(super) offset: i64,
     pub(super) effect: u64,
-    /// Whether the log knows it, outside of the range.
+    /// Whether the log has it outside the range.
     pub(super) known: bool,
 }
 
-/// As much of an envelope as matters here.
+/// The parts of an envelope that an audit needs.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     event_id: Option<Uuid>,
@@ -91,7 +91,7 @@ struct Provenance {
 }
 
 impl Reader {
-    /// Go through all topics, up to where they end now.
+    /// Reads all topics up to their current ends.
     pub(super) fn read(self, mut ledger: Ledger, progress: &impl Fn(Progress)) -> Result<Met, AuditError> {
         let consumer = self.client.scanner("belfry-audit")?;
         let partitions = self.partitions(&consumer)?;
@@ -199,7 +199,7 @@ impl Reader {
     }
 }
 
-/// Begin where the records of this time are.
+/// Moves the start of each partition to its first record of this time or later.
 fn skip_before(
     consumer: &BaseConsumer,
     found: &mut HashMap<String, Vec<Partition>>,
@@ -217,7 +217,7 @@ fn skip_before(
             let offset = offsets.find_partition(topic, partition.id).map(|element| element.offset());
             let start = match offset {
                 Some(Offset::Offset(offset)) if offset >= 0 => offset,
-                // Nothing is that young.
+                // No record is that recent.
                 _ => partition.high,
             };
             partition.cut &= start <= partition.start;
@@ -232,7 +232,7 @@ fn header_id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
     Uuid::try_parse_ascii(value?).ok()
 }
 
-/// What a notification does to whom; none of a record that belfry did not make.
+/// Returns a hash of a notification's source event, recipient and type; `None` for a record that Belfry did not make.
 fn effect(envelope: &Envelope<'_>) -> Option<u64> {
     let source = envelope.metadata.as_ref()?.belfry.as_ref()?.source_event_id;
     let data = envelope.data.as_ref()?;

@@ -1,4 +1,4 @@
-//! What follows from what was met.
+//! Derives the findings from the ledger and the records that were found.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ pub(super) fn judge(met: Met, compacted: &HashSet<String>, reach: SinkReach, fro
     let Met { ledger, strangers, partitions, mut report } = met;
     (report.from, report.to, report.entries) = (from, to, ledger.len() as u64);
     let mut keys = ledger.bad_keys.clone();
-    // In the order in which they stand in each partition, key by key.
+    // Key by key, in the order of each partition.
     let mut order: Vec<u32> = (0..ledger.len() as u32).collect();
     order.sort_unstable_by_key(|number| {
         let entry = &ledger.entries[*number as usize];
@@ -54,13 +54,13 @@ fn missing(
     report: &mut Report,
     keys: &mut HashSet<u64>,
 ) {
-    // What a topic has deleted was there before what it still has.
+    // The records that a topic has deleted precede those that it still has.
     let mut first_seen: HashMap<(u16, i32), i64> = HashMap::new();
     for entry in ledger.entries.iter().filter(|entry| entry.copies > 0) {
         let first = first_seen.entry((entry.topic, entry.partition)).or_insert(i64::MAX);
         *first = entry.position.min(*first);
     }
-    // A compacted topic keeps the last of each key.
+    // A compacted topic keeps the last record of each key.
     let is_compacted = |topic| compacted.contains(ledger.topic(topic));
     let mut last_of_key: HashMap<u64, i64> = HashMap::new();
     for entry in ledger.entries.iter().filter(|entry| entry.copies > 0 && entry.key != 0 && is_compacted(entry.topic)) {
@@ -90,7 +90,7 @@ fn missing(
             Excuse::None if entry.position > reach.position || entry.position <= reach.began_at => report.not_due += 1,
             Excuse::None if deleted(entry) => report.deleted += 1,
             Excuse::None => {
-                let detail = "the sink is past it, and it is not on the topic";
+                let detail = "the sink is past it, but it is not on the topic";
                 report.add(finding(ledger, entry, FindingKind::Missing, detail.to_owned()));
                 keys.insert(entry.key);
             }
@@ -101,12 +101,12 @@ fn missing(
 
 fn doubled_in_the_log(ledger: &Ledger, report: &mut Report) {
     for (first, second) in ledger.twins() {
-        let detail = format!("the log has it twice, first at position {}", first.position);
+        let detail = format!("the log has this id twice, first at position {}", first.position);
         report.add(finding(ledger, second, FindingKind::Doubled, detail));
     }
 }
 
-/// What is belfry's and not in the log: does it repeat an effect under another id, or is it simply not known?
+/// Reports Belfry's records that are not in the log: they repeat an effect under another id, or are unknown.
 fn strangers_of(ledger: &Ledger, strangers: &[Stranger], report: &mut Report) {
     let unknown = || strangers.iter().filter(|stranger| !stranger.known);
     report.outside = (strangers.len() - unknown().count()) as u64;
@@ -128,10 +128,10 @@ fn strangers_of(ledger: &Ledger, strangers: &[Stranger], report: &mut Report) {
             effect => Some(*effects.entry(effect).or_insert(stranger.event_id)),
         };
         let (kind, detail) = match twin.filter(|twin| *twin != stranger.event_id) {
-            Some(twin) => (FindingKind::Doubled, format!("the same event tells the same recipient the same as {twin}")),
+            Some(twin) => (FindingKind::Doubled, format!("it has the same source event, recipient and type as {twin}")),
             None => (
                 FindingKind::Unknown,
-                "belfry made it, and this log does not know it; was it published and then lost in a failover or a restore?"
+                "belfry made it, but it is not in this log; was it published and then lost in a failover or a restore?"
                     .to_owned(),
             ),
         };

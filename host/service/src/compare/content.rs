@@ -1,4 +1,5 @@
-//! What a notification tells whom, in so few bytes that a million of them fit into memory, and no more of it than that.
+//! A notification's recipient and content as hashes: small enough that a million notifications fit into memory, and
+//! nothing else of them is kept.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,11 +9,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// Names of fields that are told apart; those beyond count as one.
+/// Limit on distinct names; any additional name counts as [`OTHER`].
 const MAX_NAMES: usize = 4096;
 const OTHER: &str = "payload.(others)";
 
-/// As much of a message as matters here.
+/// The parts of a message that a comparison needs.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     event_id: Option<Uuid>,
@@ -47,7 +48,7 @@ struct Metadata {
     belfry: Option<serde::de::IgnoredAny>,
 }
 
-/// Tells field names and types by numbers.
+/// Numbers for the names of fields and types.
 #[derive(Default)]
 pub(super) struct Names {
     names: Vec<String>,
@@ -66,35 +67,35 @@ impl Names {
         number
     }
 
-    /// The name with this number.
+    /// Returns the name with this number; empty if there is none.
     pub(super) fn name(&self, number: u16) -> &str {
         self.names.get(usize::from(number)).map_or("", String::as_str)
     }
 }
 
-/// A notification, but for who made it and when.
+/// A notification without its producer and its time.
 pub(super) struct Content {
-    /// Of the message.
+    /// The id of the message.
     pub(super) event_id: Option<Uuid>,
     /// Whether Belfry made it.
     pub(super) by_belfry: bool,
-    /// A hash of what it follows from, whom it tells, and its type.
+    /// A hash of correlation id, recipient and type.
     pub(super) key: u64,
-    /// What it follows from: events carry it through.
+    /// The correlation id, which events pass on unchanged.
     pub(super) correlation_id: Option<Uuid>,
     /// The number of its type.
     pub(super) kind: u16,
-    /// Its fields by number, with a hash of what stands there.
+    /// The numbers of its fields, with a hash of each value.
     pub(super) fields: Box<[(u16, u64)]>,
 }
 
 impl Content {
-    /// Of a message; none if it tells nobody anything.
+    /// Reads a message; `None` if it is not a notification.
     pub(super) fn of(message: &[u8], names: &mut Names) -> Option<Self> {
         let Envelope { event_id, data, metadata } = serde_json::from_slice(message).ok()?;
         let correlation_id = data.correlation_id.to_ascii_lowercase();
         let key = hash(&(&correlation_id, &data.teacher_id, &data.notification_type));
-        // An instant may be written in several ways.
+        // The same instant can be written in several ways.
         let deadline = data.deadline_timestamp.map(|text| parse_instant_ms(&text).map_err(|_| text));
         let mut fields = vec![
             (names.number("category"), canonical(data.category)),
@@ -124,7 +125,7 @@ impl Content {
         })
     }
 
-    /// The names of the fields in which two differ.
+    /// Returns the names of the fields in which two notifications differ.
     pub(super) fn differences(&self, other: &Self, names: &Names) -> Vec<String> {
         let only = |one: &Self, another: &Self| {
             let missing = one.fields.iter().filter(|field| !another.fields.contains(field));
@@ -139,7 +140,7 @@ impl Content {
     }
 }
 
-/// The same for values that say the same: 12.5 and 12.50, fields in whatever order. Nothing is rounded.
+/// Returns the same hash for equal values: 12.5 and 12.50, or fields in any order. Nothing is rounded.
 fn canonical(value: Option<&RawValue>) -> u64 {
     hash(&value.map(|json| canonical_json(json).unwrap_or_else(|_| json.get().to_owned())))
 }

@@ -1,10 +1,9 @@
-//! Does Belfry tell what another notifier tells? Compares the notifications in the log with those that the other one has
-//! published to a topic.
+//! Compares the notifications in the log with those that another notifier has published to a topic.
 //!
-//! The other's ids are its own, and it names no source event. But the correlation id goes unchanged from the event into
-//! both, so two notifications belong together if they have the same one, tell the same recipient, and are of the same
-//! type; and they are the same if everything else is too, but for ids, times and the envelope. Of all that only hashes
-//! are kept: nothing of what is told to whom can be printed.
+//! The other notifier assigns its own ids and names no source event. But the correlation id passes unchanged from the
+//! event into both notifications, so two notifications match if correlation id, recipient and type are the same. They are
+//! equal if everything else is too, except for ids, times and the envelope. Only hashes are kept, so neither content nor
+//! recipients can be printed.
 
 mod content;
 mod side;
@@ -22,50 +21,50 @@ use crate::config::Config;
 use crate::kafka::{Client, KafkaConfigError};
 use content::Names;
 
-/// Notifications of each side that fit into memory.
+/// Limit on the notifications of each side, so that they fit into memory.
 const MAX_NOTIFICATIONS: usize = 2_000_000;
 
-/// What is compared.
+/// The scope of a comparison.
 #[derive(Clone, Debug)]
 pub struct CompareSettings {
-    /// Where the other notifier publishes; otherwise to `notification.topic`, too.
+    /// The topic to which the other notifier publishes; by default `notification.topic`, as for Belfry.
     pub topic: Option<String>,
-    /// From this time on, in milliseconds since 1970; otherwise from soon after the log begins.
+    /// The beginning, in milliseconds since 1970; by default, `grace` after the first notification in the log.
     pub from_ms: Option<i64>,
-    /// Up to this time; otherwise up to a moment ago.
+    /// The end, in milliseconds since 1970; by default, `grace` before now.
     pub to_ms: Option<i64>,
-    /// How much earlier or later the other one may tell the same.
+    /// How much earlier or later the other notifier may publish the same notification.
     pub grace: Duration,
 }
 
-/// Why nothing can be compared.
+/// Why a comparison failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Kafka's clients cannot be made.
+    /// Kafka's clients cannot be created.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
     /// Kafka cannot be read.
     #[error("Kafka: {0}; check kafka.brokers with `belfry doctor`")]
     Kafka(#[from] KafkaError),
-    /// It stopped answering.
-    #[error("Kafka: nothing was read for {0} seconds; try again, or look with `belfry doctor`")]
+    /// Kafka stopped answering.
+    #[error("Kafka: nothing was read for {0} seconds; try again, or run `belfry doctor`")]
     Stalled(u64),
     /// There is no such topic.
-    #[error("there is no topic {0}; say with --topic where the other notifier publishes")]
+    #[error("there is no topic {0}; pass the topic of the other notifier with --topic")]
     NoTopic(String),
-    /// More than fits into memory.
+    /// The notifications do not fit into memory.
     #[error("more than {MAX_NOTIFICATIONS} notifications at once; narrow the range with --from and --to")]
     TooMany,
 }
 
-/// Compare them.
+/// Compares the notifications of both sides.
 pub async fn compare(config: &Config, store: &Store, settings: &CompareSettings) -> Result<Comparison, CompareError> {
     let client = Client::new(&config.kafka, None)?;
     let grace_ms = settings.grace.as_millis() as i64;
-    // What is newer may still be told by the other side.
+    // The other side may still publish newer notifications.
     let to_ms = settings.to_ms.unwrap_or_else(|| now_ms() - grace_ms);
     let mut names = Names::default();
     let widest = side::Range { from_ms: settings.from_ms.map(|from_ms| from_ms - grace_ms), to_ms: to_ms + grace_ms };
@@ -76,7 +75,7 @@ pub async fn compare(config: &Config, store: &Store, settings: &CompareSettings)
     let widest = side::Range { from_ms: Some(from_ms - grace_ms), ..widest };
     let read = tokio::task::spawn_blocking(move || side::read_topic(&client, topic, widest, names));
     let (others, names) = read.await.map_err(|_| KafkaError::Canceled)??;
-    // What the topic has deleted cannot be compared.
+    // Records that the topic has deleted cannot be compared.
     let from_ms = others.complete_since_ms.map_or(from_ms, |since_ms| from_ms.max(since_ms + grace_ms));
     Ok(verdict::judge(log, others, from_ms, to_ms, &names))
 }

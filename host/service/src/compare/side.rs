@@ -1,4 +1,4 @@
-//! Reads both sides.
+//! Reads the notifications of both sides.
 
 use belfry_store::Store;
 use rdkafka::Message;
@@ -9,19 +9,19 @@ use super::content::{Content, Names};
 use super::{CompareError, MAX_NOTIFICATIONS};
 use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, offsets_at, scan};
 
-/// Notifications read from the log at once.
+/// Notifications read from the log per query.
 const PAGE: u32 = 2000;
-/// Clocks of the database and of those who write to the topic may differ by so much when a time tells where to begin.
+/// Tolerated difference between the clocks of the database and the topic's producers when a time determines where to begin.
 const CLOCKS_MS: i64 = 60_000;
 
-/// A range of times.
+/// A period of time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub(super) from_ms: Option<i64>,
     pub(super) to_ms: i64,
 }
 
-/// A notification and where it stands.
+/// A notification and its place.
 pub(super) struct Notice<P> {
     pub(super) at_ms: i64,
     pub(super) place: P,
@@ -32,7 +32,7 @@ pub(super) struct Notice<P> {
 pub(super) struct Logged {
     pub(super) event_id: Uuid,
     pub(super) position: i64,
-    /// Whether it is to be sent, and was not recorded for comparing only.
+    /// Whether it is to be sent; false if it was recorded for comparison only.
     pub(super) sent: bool,
 }
 
@@ -43,19 +43,19 @@ pub(super) struct Recorded {
     pub(super) offset: i64,
 }
 
-/// What the other notifier published.
+/// The notifications that the other notifier published.
 pub(super) struct Others {
     pub(super) topic: String,
     pub(super) notices: Vec<Notice<Recorded>>,
-    /// Records that Belfry made.
+    /// The number of records that Belfry made.
     pub(super) by_belfry: u64,
-    /// Records that tell nobody anything.
+    /// The number of records that are not notifications.
     pub(super) unreadable: u64,
-    /// The topic has deleted some of what is older.
+    /// Set if the topic has deleted some of the older records.
     pub(super) complete_since_ms: Option<i64>,
 }
 
-/// The log's notifications.
+/// Reads the log's notifications.
 pub(super) async fn read_log(
     store: &Store,
     event_type: &str,
@@ -84,7 +84,7 @@ pub(super) async fn read_log(
     }
 }
 
-/// What stands on the topic, but for what Belfry made. On a thread that may wait.
+/// Reads the topic's notifications, except for those that Belfry made. Blocks the thread.
 pub(super) fn read_topic(
     client: &Client,
     topic: String,

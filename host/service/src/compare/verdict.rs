@@ -1,4 +1,4 @@
-//! Finds pairs, and says of what is left over where it is missing.
+//! Pairs the notifications of both sides, and reports pairs that differ and notifications without a counterpart.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,25 +8,25 @@ use uuid::Uuid;
 use super::content::Names;
 use super::side::{Logged, Notice, Others, Recorded};
 
-/// Differences of one kind that are told one by one; beyond that they are only counted.
+/// Number of differences of one kind that are listed; any beyond that are only counted.
 const MAX_TOLD: u64 = 100;
 
-/// In what the two sides differ.
+/// How the two sides differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DifferenceKind {
-    /// The other one told it, and Belfry sends it too.
+    /// The other notifier published it, and Belfry sends it too.
     ToldTwice,
-    /// Both tell the recipient of it, and not the same.
+    /// Both sides have it, with different content.
     Changed,
-    /// The other one told it, and the log does not have it.
+    /// The other notifier published it, and it is not in the log.
     OnlyOther,
-    /// The log has it, and the other one did not tell it.
+    /// It is in the log, and the other notifier did not publish it.
     OnlyBelfry,
 }
 
 impl DifferenceKind {
-    /// The word for it.
+    /// Returns the kind's name in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ToldTwice => "told-twice",
@@ -53,66 +53,66 @@ pub struct OnTopic {
     pub event_id: Option<Uuid>,
     /// Its partition.
     pub partition: i32,
-    /// Its place there.
+    /// Its offset there.
     pub offset: i64,
 }
 
-/// One difference. It names what differs, and shows nothing of it.
+/// One difference. It names the fields that differ, without their values.
 #[derive(Clone, Debug, Serialize)]
 pub struct Difference {
-    /// Of which kind.
+    /// The kind of difference.
     #[serde(rename = "difference")]
     pub kind: DifferenceKind,
     /// The notification's type.
     pub notification_type: String,
-    /// What the notification follows from.
+    /// The correlation id, passed on from the event.
     pub correlation_id: Option<Uuid>,
-    /// The other's.
+    /// The other notifier's notification, if there is one.
     pub other: Option<OnTopic>,
-    /// Belfry's.
+    /// Belfry's notification, if there is one.
     pub belfry: Option<InLog>,
-    /// The names of the fields in which they differ.
+    /// The names of the fields in which the two differ.
     pub fields: Vec<String>,
 }
 
-/// What was compared, and what came of it.
+/// The result of a comparison.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// The other's topic.
+    /// The other notifier's topic.
     pub topic: String,
-    /// The first moment.
+    /// The beginning of the period.
     pub from: String,
-    /// The last.
+    /// The end of the period.
     pub to: String,
-    /// Belfry's notifications in that time.
+    /// The number of Belfry's notifications in the period.
     pub belfry: u64,
-    /// The other's.
+    /// The number of the other notifier's notifications in the period.
     pub other: u64,
-    /// Pairs of which both say the same.
+    /// Pairs with equal content.
     pub same: u64,
-    /// What the other told again.
+    /// Notifications that the other notifier published again.
     pub repeated: u64,
-    /// What Belfry alone sent, as it is meant to once it sends.
+    /// Notifications that only Belfry sent, as intended once it sends.
     pub sent: u64,
     /// Records on the topic that Belfry made.
     pub of_belfry: u64,
-    /// Records on the topic that tell nobody anything.
+    /// Records on the topic that are not notifications.
     pub unreadable: u64,
-    /// How many differences there are of each kind.
+    /// The number of differences of each kind.
     pub counts: BTreeMap<DifferenceKind, u64>,
-    /// The differences, not more than a hundred of each kind.
+    /// The differences, at most 100 of each kind.
     #[serde(skip)]
     pub differences: Vec<Difference>,
 }
 
 impl Comparison {
-    /// Both sides tell the same.
+    /// Returns whether there are no differences.
     pub fn is_clean(&self) -> bool {
         self.counts.is_empty()
     }
 }
 
-/// What belongs together, by place in the sides' lists.
+/// Notifications with the same key, as indexes into the sides' lists.
 #[derive(Default)]
 struct Group {
     log: Vec<usize>,
@@ -128,7 +128,7 @@ struct Judge<'a> {
     comparison: Comparison,
 }
 
-/// Only what lies between the two times counts; what lies around it is there to be a partner.
+/// Compares both sides. Only notifications between the two times count; those around them serve as counterparts only.
 pub(super) fn judge(log: Vec<Notice<Logged>>, others: Others, from_ms: i64, to_ms: i64, names: &Names) -> Comparison {
     let mut groups: HashMap<u64, Group> = HashMap::new();
     log.iter().enumerate().for_each(|(place, one)| groups.entry(one.content.key).or_default().log.push(place));

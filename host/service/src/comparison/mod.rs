@@ -1,4 +1,4 @@
-//! What two releases make of the same event, side by side: in replays, of a shadow, and when an event is looked at again.
+//! Compares what two releases make of the same event: in replays, for shadows, and in reruns of an event.
 
 mod told;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use told::{FieldChange, Made, Told, project};
 
-/// A notification that one side tells or both do. Those of the same id belong together.
+/// A notification that one side or both sides make. Notifications with the same id form a pair.
 pub(crate) enum Pair<'a> {
     Same(&'a Told),
     Changed { before: &'a Told, after: &'a Told, fields: Vec<FieldChange> },
@@ -24,18 +24,18 @@ pub(crate) enum Difference {
     Removed,
 }
 
-/// In a word what came of an event.
+/// Returns the outcome for an event.
 pub(crate) fn outcome(made: &Made) -> Outcome {
     made.as_ref().err().copied().unwrap_or(Outcome::Notifications)
 }
 
-/// Whether an outcome follows from the rule and the event alone. How long a call takes depends on what else the machine does,
-/// and how much a topic takes on the broker.
+/// Returns whether an outcome follows from the rule and the event alone. The duration of a call depends on the machine's
+/// load, and the size that a topic accepts on the broker.
 pub(crate) fn is_its_own(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::TimedOut | Outcome::OutputLimit)
 }
 
-/// Both sides' notifications: what stands before in its order, then what is new.
+/// Pairs both sides' notifications: those of `before` in their order, then the new ones of `after`.
 pub(crate) fn pairs<'a>(before: &'a [Told], after: &'a [Told]) -> impl Iterator<Item = Pair<'a>> {
     let known = before.iter().map(|told| match after.iter().find(|other| other.id == told.id) {
         None => Pair::Removed(told),

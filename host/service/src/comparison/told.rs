@@ -1,4 +1,5 @@
-//! What a rule tells of an event, in a form in which two releases can be compared, or a release with the log.
+//! The notifications that a rule makes of an event, in a form in which two releases can be compared with each other, or a
+//! release with the log.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +17,8 @@ use uuid::Uuid;
 
 use crate::releases::Active;
 
-/// One notification. Its id follows from event, projector, recipient, type and key, so two that have the same id are the
-/// same notification, however it reads.
+/// One notification. Its id is derived from event, projector, recipient, type and key, so two with the same id are the same
+/// notification, whatever their content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) id: Uuid,
@@ -25,7 +26,7 @@ pub(crate) struct Told {
     pub(crate) notification_type: String,
     pub(crate) category: String,
     pub(crate) priority: String,
-    /// The text of a JSON object.
+    /// A JSON object, as text.
     pub(crate) payload: String,
     pub(crate) action_required: bool,
     pub(crate) deadline: Option<String>,
@@ -34,29 +35,29 @@ pub(crate) struct Told {
     pub(crate) expires_at_ms: Option<i64>,
 }
 
-/// What came of an event: notifications, or why there are none.
+/// The result for an event: notifications, or why there are none.
 pub(crate) type Made = Result<Vec<Told>, Outcome>;
 
-/// One that tells two notifications of the same id apart.
+/// A field in which two notifications with the same id differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct FieldChange {
-    /// The field's name; of the payload `payload.NAME`.
+    /// The field's name; within the payload, `payload.NAME`.
     pub(crate) field: String,
     pub(crate) before: Value,
     pub(crate) after: Value,
 }
 
 impl FieldChange {
-    /// The field without what is within a payload.
+    /// Returns the field's name, or `payload` for any field within the payload.
     pub(crate) fn field_of_notification(self) -> String {
         if self.field.starts_with("payload.") { "payload".to_owned() } else { self.field }
     }
 }
 
-/// Let a release project an event. Nothing is recorded, sent or counted as the release's doing.
+/// Projects an event with a release. Records and sends nothing, and does not count towards the release's health.
 pub(crate) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
     let Some(projector) = &active.projector else { return Err(Outcome::Suspended) };
-    // A fault of ours around a rule counts as one of its own.
+    // A fault of the host around a rule counts as a fault of the rule.
     let call = || projector.project_for(Caller::Beside, &active.configuration, envelope, event);
     let Ok(projection) = catch_unwind(AssertUnwindSafe(call)) else { return Err(Outcome::Trapped) };
     let notifications = match projection.answer {
@@ -108,7 +109,7 @@ struct RecordedData {
 }
 
 impl Told {
-    /// As it stands in the log.
+    /// Returns the notification as recorded in the log; `None` if its message cannot be parsed.
     pub(crate) fn recorded(entry: &LogEntry) -> Option<Self> {
         let RecordedMessage { data } = serde_json::from_slice(&entry.payload).ok()?;
         Some(Self {
@@ -126,7 +127,7 @@ impl Told {
         })
     }
 
-    /// In what another that has the same id differs.
+    /// Returns the fields in which another notification with the same id differs.
     pub(crate) fn changes(&self, after: &Self) -> Vec<FieldChange> {
         if self == after {
             return Vec::new();
@@ -154,12 +155,12 @@ impl Told {
     }
 }
 
-/// Numbers are compared by their exact value, as in the cases of rules: `28` and `28.0` tell the same.
+/// Compares payloads. Numbers are compared by their exact value, as in the test cases of rules: `28` equals `28.0`.
 fn payload_changes(before: &str, after: &str) -> Vec<FieldChange> {
     if before == after {
         return Vec::new();
     }
-    // Payloads are objects when they are accepted.
+    // A payload is checked to be an object when it is accepted.
     let names = |text: &str| serde_json::from_str::<serde_json::Map<String, Value>>(text).unwrap_or_default();
     let fields = |text| serde_json::from_str::<HashMap<String, &RawValue>>(text).unwrap_or_default();
     let (mut names, added) = (names(before), names(after));
@@ -178,7 +179,7 @@ fn canonical(json: &RawValue) -> String {
     canonical_json(json).unwrap_or_else(|_| json.get().to_owned())
 }
 
-/// What would be rounded is shown as text, so that two that differ look different.
+/// Returns a value for display. A number that would be rounded becomes text, so that different values look different.
 fn shown(json: Option<&RawValue>) -> Value {
     let Some(json) = json else { return Value::Null };
     let value: Value = serde_json::from_str(json.get()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Settings from the environment and from flags, where everything is written as text.
+//! Settings from the environment and from flags, where every value is text.
 
 use std::ffi::OsString;
 
@@ -8,23 +8,23 @@ use figment::{Error, Metadata, Profile, Provider, util};
 use super::ConfigError;
 
 const PREFIX: &str = "BELFRY__";
-/// Settings whose default is a word, and which take a list instead.
+/// Settings whose default is a string, but which also accept a list.
 const WORD_OR_LIST: [&str; 2] = ["kafka.topics", "publish.topics"];
 
-/// One setting. Its value has the type of its default; what has no default, such as a property of Kafka's, is a text.
+/// One setting. Its value has the type of its default. Settings without a default, such as Kafka properties, are strings.
 pub(super) struct Assigned {
     metadata: Metadata,
     settings: Dict,
 }
 
 impl Assigned {
-    /// From a flag, such as `("http.listen", "127.0.0.1:0")`.
+    /// Creates a setting from a flag, such as `("http.listen", "127.0.0.1:0")`.
     pub(super) fn flag(name: &str, written: &str, defaults: &Dict) -> Self {
         let metadata = Metadata::named("flag").interpolater(|_, keys| format!("--set {}", keys.join(".")));
         Self { metadata, settings: settings(name, written, defaults) }
     }
 
-    /// From the variables that begin with `BELFRY__`.
+    /// Creates settings from the environment variables that begin with `BELFRY__`.
     pub(super) fn environment(
         variables: impl Iterator<Item = (OsString, OsString)>,
         defaults: &Dict,
@@ -38,7 +38,7 @@ impl Assigned {
                 continue;
             }
             let Ok(written) = written.into_string() else {
-                return Err(ConfigError::Invalid(format!("the variable {variable} is not text in UTF-8")));
+                return Err(ConfigError::Invalid(format!("the environment variable {variable} is not valid UTF-8")));
             };
             let metadata = Metadata::named("environment").interpolater(|_, keys| variable_of(keys));
             all.push(Self { metadata, settings: settings(&name, &written, defaults) });
@@ -46,12 +46,12 @@ impl Assigned {
         Ok(all)
     }
 
-    /// Where the settings come from that [`Self::flag`] made, as [`Metadata`] calls it.
+    /// Returns whether the metadata is that of a setting from [`Self::flag`].
     pub(super) fn is_flag(metadata: &Metadata) -> bool {
         metadata.name == "flag"
     }
 
-    /// Whether the settings come from [`Self::environment`].
+    /// Returns whether the metadata is that of a setting from [`Self::environment`].
     pub(super) fn is_variable(metadata: &Metadata) -> bool {
         metadata.name == "environment"
     }
@@ -67,7 +67,7 @@ impl Provider for Assigned {
     }
 }
 
-/// The variable that sets what these keys lead to.
+/// Returns the environment variable for the setting at these keys.
 pub(super) fn variable_of(keys: &[&str]) -> String {
     format!("{PREFIX}{}", keys.join("__").to_uppercase().replace('.', "__"))
 }
@@ -94,13 +94,13 @@ fn default<'a>(name: &str, defaults: &'a Dict) -> Option<&'a Value> {
     }
 }
 
-/// A number, a truth or a section.
+/// Parses a number, a boolean or a section.
 fn parsed(written: &str) -> Value {
     let Ok(value) = written.parse();
     value
 }
 
-/// A list of texts, with or without quotes; or of sections.
+/// Parses a list of strings, with or without quotes, or a list of sections.
 fn texts(written: &str) -> Value {
     let inside = written.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let Some(mut rest) = inside.filter(|inside| !inside.trim_start().starts_with('{')) else { return parsed(written) };
@@ -115,7 +115,7 @@ fn texts(written: &str) -> Value {
     texts.into()
 }
 
-/// Where the text ends whose first character is a quote.
+/// Returns the end of the quoted string that a text begins with, just after the closing quote.
 fn quoted(text: &str) -> Option<usize> {
     let mut escaped = false;
     let closing = text.char_indices().skip(1).find(|(_, character)| {
@@ -142,7 +142,7 @@ mod tests {
 
     fn texts_of(written: &str) -> Vec<String> {
         let values = texts(written).into_array().expect("a list");
-        values.iter().map(|value| value.as_str().expect("a text").to_owned()).collect()
+        values.iter().map(|value| value.as_str().expect("a string").to_owned()).collect()
     }
 
     #[test]
@@ -174,12 +174,12 @@ mod tests {
         assert!(matches!(refused, Err(ConfigError::Invalid(why)) if why.contains("BELFRY__REPLICA__NAME")));
     }
 
-    /// What has no default is taken as a text, so it must be one.
+    /// A value without a default is read as a string, so the setting must be a string.
     #[test]
     fn settings_without_a_default_are_texts() {
         let commented = DEFAULT_TOML.lines().filter_map(|line| line.strip_prefix("# ")?.split_once(" = "));
         for (name, value) in commented.filter(|(name, _)| name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_'))) {
-            assert!(value.starts_with('"'), "{name} = {value}: give it a default, or make it a text");
+            assert!(value.starts_with('"'), "{name} = {value}: give it a default, or make it a string");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a service refuses at its start before it asks any server.
+//! The checks of a configuration that need no server.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,8 +12,12 @@ use crate::redis;
 use crate::telemetry::log_filter;
 
 impl Config {
-    /// Check what [`load`](super::load) cannot see: files that settings name, addresses in them, and what the clients of
-    /// Kafka and Redis refuse. No server is asked, and nothing is created.
+    /// Checks what [`load`](super::load) does not: the files that settings refer to, the URLs in them, and whether the
+    /// clients of Kafka and Redis accept their settings. Connects to no server, and creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for the first problem found.
     pub fn check(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         log_filter(&self.log)?;
         if let Some(path) = &self.http.tokens_file {
@@ -29,7 +33,7 @@ impl Config {
         self.source.postgres.iter().try_for_each(|source| self.check_source(source))
     }
 
-    /// The directory of compiled rules is created at the start, along with those above it.
+    /// Checks that the directory of compiled rules can be created at the start, along with its parents.
     fn check_cache(&self) -> Result<(), String> {
         let Some(directory) = self.cache_directory() else { return Ok(()) };
         match directory.ancestors().find(|directory| directory.exists()) {
@@ -51,15 +55,15 @@ impl Config {
         settings.check().map_err(|error| format!("source.postgres {}: {error}", source.name).into())
     }
 
-    /// Both addresses are listened on, so they may not be the same.
+    /// Returns a problem if both listeners would use the same address.
     pub(super) fn listen_problem(&self) -> Option<String> {
         let (http, ops) = (self.http.listen, self.ops.listen);
         let overlap = http.ip() == ops.ip() || http.ip().is_unspecified() || ops.ip().is_unspecified();
         (http.port() != 0 && http.port() == ops.port() && overlap)
-            .then(|| format!("ops.listen: {ops} is where http.listen listens; choose another port"))
+            .then(|| format!("ops.listen: {ops} conflicts with http.listen; choose another port"))
     }
 
-    /// A text that is required and blank would be refused late, or mean something else.
+    /// Returns a problem if a setting that must not be blank is. It would be rejected late, or have another meaning.
     pub(super) fn blank_problem(&self) -> Option<String> {
         let path = |path: &Option<std::path::PathBuf>| path.as_deref().map(Path::as_os_str).map(|path| path.is_empty());
         let blank = |text: &Option<String>| text.as_deref().map(|text| text.trim().is_empty());

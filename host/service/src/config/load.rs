@@ -9,41 +9,45 @@ use serde::Serialize;
 use super::assigned::{Assigned, variable_of};
 use super::{Config, DEFAULT_TOML, is_secret, preset, without_secrets};
 
-/// A configuration and where each of its values comes from.
+/// A configuration, and the origin of each of its values.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Every value that is set, by name.
+    /// All values, with secrets hidden.
     pub settings: Vec<Setting>,
 }
 
-/// One value.
+/// The value of a setting.
 #[derive(Debug, Serialize)]
 pub struct Setting {
-    /// Such as `http.listen`.
+    /// The name, such as `http.listen`.
     pub name: String,
-    /// As JSON.
+    /// The value as JSON; `(hidden)` if it is a secret.
     pub value: serde_json::Value,
-    /// Where it comes from.
+    /// The origin: `default`, the path of the file, `environment VARIABLE` or `flag`.
     pub origin: String,
 }
 
-/// Why there is no configuration. Nothing was started.
+/// An error in the configuration. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A value is of the wrong type, or has a name that does not exist.
+    /// A value has the wrong type, or a setting does not exist.
     #[error("configuration: {0}; `belfry config show` lists every setting")]
     Invalid(String),
-    /// A value makes no sense.
+    /// A value is out of bounds, or contradicts another.
     #[error("configuration: {0}")]
     Problem(String),
-    /// The file is not there.
+    /// The configuration file does not exist.
     #[error("cannot read the configuration file {0}; check --config")]
     NoFile(String),
 }
 
-/// Load a configuration. `flags` are pairs such as `("http.listen", "127.0.0.1:0")`.
+/// Loads a configuration. `flags` are pairs such as `("http.listen", "127.0.0.1:0")`.
+///
+/// # Errors
+///
+/// Returns an error if the file is missing or the configuration is invalid.
 pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, ConfigError> {
     let defaults = Figment::from(Toml::string(DEFAULT_TOML));
     let types: Dict = defaults.extract().map_err(|error| ConfigError::Invalid(describe(&error)))?;
@@ -73,7 +77,7 @@ pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Loaded, C
     Ok(Loaded { config, settings })
 }
 
-/// A value as it may be shown: passwords stay hidden.
+/// Converts a value to JSON for display, with secrets hidden.
 fn shown(name: &str, value: &Value) -> serde_json::Value {
     match value {
         _ if is_secret(name) => "(hidden)".into(),
@@ -87,9 +91,9 @@ fn shown(name: &str, value: &Value) -> serde_json::Value {
 }
 
 fn describe(error: &figment::Error) -> String {
-    // Only the first is told: the others often follow from it.
+    // Only the first error is reported, since the others often follow from it.
     let mut first = error.clone().into_iter().next().unwrap_or_else(|| error.clone());
-    // It quotes the value, which may be an address with a password.
+    // The error quotes the value, which may be a URL with a password.
     if let Kind::InvalidType(Actual::Str(text), _) | Kind::InvalidValue(Actual::Str(text), _) = &mut first.kind {
         *text = if is_secret(&first.path.join(".")) { "(hidden)".into() } else { without_secrets(text) };
     }

@@ -1,4 +1,4 @@
-//! What an operator decides: defaults < file < environment < flags.
+//! The configuration. In ascending order of precedence: defaults, file, environment, flags.
 
 mod assigned;
 mod check;
@@ -27,7 +27,7 @@ pub use transport::{
     Subscribed, is_secret, without_secrets,
 };
 
-/// The commented defaults; the documentation of every setting.
+/// The commented defaults, which document every setting.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// A whole configuration. The fields are documented in [`DEFAULT_TOML`].
@@ -128,7 +128,7 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// How long ago a release must have been replayed at most; none: it need not.
+    /// Returns the maximum age of a replay that an activation requires, or `None` if it requires no replay.
     pub(crate) fn replay_within(&self) -> Option<Duration> {
         (self.require_replay_hours > 0).then(|| Duration::from_secs(u64::from(self.require_replay_hours) * 3600))
     }
@@ -143,7 +143,7 @@ pub struct Notification {
     pub categories: Vec<String>,
 }
 
-/// Which events are published.
+/// The events to publish.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents the settings")]
@@ -177,13 +177,13 @@ pub struct RedisSink {
     pub resume: Option<Resume>,
 }
 
-/// Where a sink goes on that was off while entries were recorded for it.
+/// Where a sink continues that was disabled while entries were recorded for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resume {
-    /// Where it was: it is sent what it missed.
+    /// At its last position: it is sent the entries that it missed.
     Position,
-    /// At the log's end: it never gets what it missed.
+    /// At the end of the log: it never gets the entries that it missed.
     End,
 }
 
@@ -203,13 +203,13 @@ pub struct Delivery {
     pub backoff_max_ms: u64,
 }
 
-/// Whether what is recorded is sent.
+/// Whether recorded entries are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryMode {
-    /// It is.
+    /// Entries are sent.
     Send,
-    /// It is recorded and projected only.
+    /// Events are recorded and projected, and nothing is sent.
     Observe,
 }
 
@@ -229,22 +229,22 @@ pub struct Log {
     pub level: String,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text, for people.
     Text,
-    /// For machines, an object a line.
+    /// JSON, one object per line.
     Json,
 }
 
 impl Config {
-    /// What cannot be true at the same time, or not at all.
+    /// Returns the first value that is out of bounds or contradicts another.
     fn problem(&self) -> Option<String> {
         if !self.http.listen.ip().is_loopback() && self.http.tokens_file.is_none() && !self.http.require_token {
             return Some(format!(
-                "http.listen: {} can be reached from other machines, so tokens are needed; set http.require_token or \
+                "http.listen: {} can be reached from other machines, so tokens are required; set http.require_token or \
                  http.tokens_file, or listen on 127.0.0.1",
                 self.http.listen
             ));
@@ -298,7 +298,8 @@ impl Config {
         }
         if self.retention.inbox_days < self.retention.log_days {
             return Some(
-                "retention.inbox_days: must be log_days at least; ids in the log are found by the inbox".into(),
+                "retention.inbox_days: must be at least log_days; event ids in the log are looked up in the inbox"
+                    .into(),
             );
         }
         if let Some(problem) = self.publish_problem() {
@@ -318,7 +319,7 @@ impl Config {
         let by_content = self.kafka.identity.values().any(|identity| *identity == EventIdentity::Content);
         if by_content && 2 * window_days > u64::from(self.retention.inbox_days) {
             return Some(
-                "kafka.identity_window_seconds: ids must be known for twice that time; use a shorter one, or more \
+                "kafka.identity_window_seconds: event ids must be kept for twice this time; decrease it, or increase \
                  retention.inbox_days"
                     .into(),
             );
@@ -334,8 +335,9 @@ impl Config {
         }
         if self.sink.redis.enabled && self.sink.kafka.enabled && !self.sink.redis.beside_kafka {
             return Some(
-                "sink.redis: the platform's WebSocket service already tells Redis what sink.kafka publishes, so teachers \
-                 would be told twice; disable one, or set sink.redis.beside_kafka = true if no such service runs"
+                "sink.redis: the platform's WebSocket service already publishes to Redis what sink.kafka sends, so \
+                 teachers would be notified twice; disable one, or set sink.redis.beside_kafka = true if that service \
+                 does not run"
                     .into(),
             );
         }
@@ -343,7 +345,7 @@ impl Config {
         for source in &self.source.postgres {
             if source.name.is_empty() || !names.insert(&source.name) {
                 return Some(format!(
-                    "source.postgres: the name {:?} is empty or taken; give each its own",
+                    "source.postgres: the name {:?} is empty or taken; give each source a unique name",
                     source.name
                 ));
             }
@@ -359,7 +361,7 @@ impl Config {
         let is_wrong = |named: &&String| *named != "*" && !is_topic_name(named.strip_suffix('*').unwrap_or(named));
         let wrong = topics.iter().find(is_wrong)?;
         Some(format!(
-            "publish.topics: no topic can be named {wrong:?}; write a topic, the beginning of topics with * behind it, or *"
+            "publish.topics: {wrong:?} is not a valid topic; use the name of a topic, a prefix of names followed by *, or *"
         ))
     }
 
@@ -367,15 +369,15 @@ impl Config {
         let observing = self.delivery.mode == DeliveryMode::Observe;
         if observing && !self.source.postgres.is_empty() {
             return Some(
-                "source.postgres: what services submitted would be taken from their databases and never be published while \
-                 delivery.mode is observe; take the sources out until it is send"
+                "source.postgres: while delivery.mode is observe, submitted events would be removed from the services' \
+                 databases and never be published; remove the sources until delivery.mode is send"
                     .into(),
             );
         }
         match &self.kafka.behind {
             Some(_) if !observing => Some(
-                "kafka.behind: an observer follows another group; before events are sent, take it out, once `belfry position \
-                 show --beside GROUP` finds both in the same place"
+                "kafka.behind: applies only while delivery.mode is observe; remove it before events are sent, once `belfry \
+                 position show --beside GROUP` shows both groups at the same positions"
                     .into(),
             ),
             Some(group) if *group == self.kafka.group => {
@@ -385,7 +387,7 @@ impl Config {
         }
     }
 
-    /// Topics that are read whatever releases want.
+    /// Returns the topics that are read regardless of the subscriptions of releases.
     pub fn source_topics(&self) -> &[String] {
         match &self.kafka.topics {
             SourceTopics::Subscribed(_) => &[],
@@ -393,13 +395,13 @@ impl Config {
         }
     }
 
-    /// Whether events are read from Kafka.
+    /// Returns whether events are read from Kafka.
     pub fn reads_kafka(&self) -> bool {
         !self.kafka.brokers.is_empty() && self.kafka.topics != SourceTopics::These(Vec::new())
     }
 
-    /// The directory of compiled rules: beside an SQLite store, else among the user's caches. Nowhere else: what lies in
-    /// it is run, so nobody else may write there.
+    /// Returns the directory of compiled rules. Default: next to an SQLite store, otherwise in the user's cache directory.
+    /// There is no other fallback: its files are executed, so no other user may be able to write there.
     fn cache_directory(&self) -> Option<PathBuf> {
         if self.sandbox.cache_directory.is_some() {
             return self.sandbox.cache_directory.clone();
@@ -412,7 +414,7 @@ impl Config {
         caches.map(|caches| caches.join("belfry/compiled"))
     }
 
-    /// The file of an SQLite store; files that belong to it stand beside it.
+    /// Returns the directory of an SQLite store's file and the files that belong to it.
     fn data_directory(&self) -> PathBuf {
         let path = self.store.url.split_once(':').map_or("", |(_, path)| path.trim_start_matches("//"));
         match PathBuf::from(path).parent() {
@@ -421,7 +423,7 @@ impl Config {
         }
     }
 
-    /// Threads for guests: as configured, or one for each processor, two at least.
+    /// Returns the number of guest threads: as configured, or by default one per processor but at least two.
     pub fn guest_threads(&self) -> usize {
         match self.sandbox.threads {
             0 => std::thread::available_parallelism().map_or(2, |count| count.get()).max(2),
@@ -429,12 +431,12 @@ impl Config {
         }
     }
 
-    /// Whose signatures count.
+    /// Returns the keys whose signatures are trusted.
     pub(crate) fn trusted_keys(&self) -> Result<TrustedKeys, String> {
         TrustedKeys::new(self.releases.require_signature, &self.releases.trusted_keys)
     }
 
-    /// What the sandbox needs to know, given the program that compiles.
+    /// Returns the settings of the sandbox, given the program that compiles components.
     pub fn sandbox_settings(&self, compiler: PathBuf) -> SandboxSettings {
         let limits = |class: Class, configured: &GuestClass| Limits {
             memory_bytes: configured.memory_mib << 20,

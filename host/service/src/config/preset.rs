@@ -2,20 +2,20 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use serde::{Deserialize, Serialize};
 
-/// What a service is for; decides defaults.
+/// The purpose of a service, which determines some defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// On somebody's own machine.
+    /// Development on a local machine.
     Development,
-    /// In a test: it waits less.
+    /// Tests, with shorter waits.
     Testing,
-    /// For real.
+    /// Production use.
     Production,
 }
 
 impl Preset {
-    /// What differs from the usual defaults.
+    /// Returns the defaults that differ from the usual ones, as TOML.
     const fn defaults(self) -> &'static str {
         match self {
             Self::Development => "",
@@ -27,10 +27,10 @@ impl Preset {
     }
 }
 
-/// Put the preset that is asked for between the defaults and everything that was set.
+/// Merges the requested preset between the defaults and the values that were set.
 pub(super) fn below(defaults: Figment, set: Figment) -> Figment {
     let asked = defaults.clone().merge(set.clone()).extract_inner::<Preset>("preset");
-    // A preset that does not exist is told of when the whole is read.
+    // An unknown preset is reported later, when the whole configuration is extracted.
     let preset = asked.map(Preset::defaults).unwrap_or_default();
     defaults.merge(Toml::string(preset)).merge(set)
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::access::{Role, is_name};
 
-/// Who may do what.
+/// The tokens of the tokens file.
 #[derive(Debug, Clone)]
 pub struct Tokens(Vec<Token>);
 
@@ -16,13 +16,13 @@ struct Token {
     sha256: String,
 }
 
-/// Why the tokens cannot be used.
+/// An error in the tokens file.
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
     /// The file cannot be read.
     #[error("http.tokens_file: cannot read {0}: {1}")]
     File(PathBuf, std::io::Error),
-    /// A line is not understood.
+    /// A line is malformed.
     #[error(
         "http.tokens_file: {0} line {1}: must be NAME ROLE SHA256; the name has 1 to 63 of the letters a-z and A-Z, digits and \
          . _ @ -, and is neither local nor belfry; the role is producer, viewer, publisher, operator or admin; the hash has 64 \
@@ -32,7 +32,11 @@ pub enum TokensError {
 }
 
 impl Tokens {
-    /// Read a file of lines `NAME ROLE SHA256`; empty lines and those that begin with `#` do not count.
+    /// Reads a file of lines `NAME ROLE SHA256`. Empty lines and lines that begin with `#` are ignored.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file cannot be read or a line is malformed.
     pub fn read(path: &Path) -> Result<Self, TokensError> {
         let text = fs::read_to_string(path).map_err(|error| TokensError::File(path.to_owned(), error))?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
@@ -42,10 +46,10 @@ impl Tokens {
             .map(Self)
     }
 
-    /// Whose token it is, and what they may do.
+    /// Returns the name and the role of a token's owner, or `None` if the token is unknown.
     pub fn find(&self, token: &str) -> Option<(&str, Role)> {
         let hash = hex::encode(Sha256::digest(token.as_bytes()));
-        // What is compared is a hash of the secret, so the time it takes tells nothing of use.
+        // The comparison is of hashes, so its duration reveals nothing useful about the secret.
         self.0.iter().find(|known| known.sha256 == hash).map(|known| (known.name.as_str(), known.role))
     }
 }

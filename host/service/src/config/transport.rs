@@ -1,4 +1,4 @@
-//! The settings of what is around us: database, Kafka, Redis.
+//! The settings of external systems: database, Kafka and Redis.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,13 +40,13 @@ pub struct Kafka {
     pub declared: BTreeMap<String, DeclaredTopic>,
 }
 
-/// Which topics are read.
+/// A choice of topics.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum SourceTopics {
-    /// Those that the rolled-out releases subscribe to.
+    /// The topics that the active releases subscribe to.
     Subscribed(Subscribed),
-    /// These.
+    /// A fixed list of topics.
     These(Vec<String>),
 }
 
@@ -54,7 +54,7 @@ pub enum SourceTopics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Subscribed {
-    /// The only one there is.
+    /// The only value.
     Subscribed,
 }
 
@@ -62,15 +62,15 @@ pub enum Subscribed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventIdentity {
-    /// `event_id` of the envelope, whatever the headers say.
+    /// `event_id` of the envelope; the headers are ignored.
     Envelope,
-    /// The record's header `event_id`, whatever the envelope says.
+    /// The record's header `event_id`; the envelope's id is ignored.
     Header,
-    /// Type and data, as they are hashed.
+    /// The hash of type and data.
     Content,
 }
 
-/// A value of librdkafka's, however it is written.
+/// The value of a librdkafka property, in any notation.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(untagged)]
 #[expect(missing_docs, reason = "the types of JSON and TOML")]
@@ -81,7 +81,8 @@ pub enum Property {
     Text(String),
 }
 
-/// librdkafka's names have dots in them. In variables, flags and unquoted in a file these look like sections.
+/// A property as it is written. The names of librdkafka contain dots, which in variables, flags and unquoted TOML keys look
+/// like sections.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -115,7 +116,8 @@ fn flatten(prefix: &str, written: BTreeMap<String, Written>, properties: &mut BT
             Written::Section(section) => sections.push((name, section)),
         }
     }
-    // Last, since variables and flags stand above a file, where names are mostly quoted.
+    // Sections come last so that they win: variables and flags, which have precedence over a file, are written as sections,
+    // and names in a file are mostly quoted.
     for (name, section) in sections {
         flatten(&format!("{name}."), section, properties);
     }
@@ -152,7 +154,7 @@ pub struct Redis {
     pub prefix: String,
 }
 
-/// The databases of other services.
+/// The databases in which other services submit events.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents the settings")]
@@ -180,7 +182,7 @@ pub struct SecretError {
     error: std::io::Error,
 }
 
-/// The content of a secret's file, without the newline that editors leave at its end.
+/// Reads a secret from its file, without the newline that editors add at the end.
 pub(crate) fn secret(name: &str, path: &Path) -> Result<String, SecretError> {
     let text = fs::read_to_string(path);
     let text = text.map_err(|error| SecretError { name: name.to_owned(), path: path.to_owned(), error })?;
@@ -188,7 +190,11 @@ pub(crate) fn secret(name: &str, path: &Path) -> Result<String, SecretError> {
 }
 
 impl Store {
-    /// What the store needs to know.
+    /// Returns the settings of the store.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file with the URL cannot be read.
     pub fn settings(&self) -> Result<StoreSettings, SecretError> {
         let url = match &self.url_file {
             Some(path) => secret("store.url_file", path)?,
@@ -205,14 +211,18 @@ impl Store {
         })
     }
 
-    /// Whether the store is a file of this process alone.
+    /// Returns whether the store is an SQLite file, which only one process can use.
     pub fn is_embedded(&self) -> bool {
         self.url_file.is_none() && self.url.starts_with("sqlite:")
     }
 }
 
 impl Redis {
-    /// Where it is; none if there is none.
+    /// Returns the URL, or `None` if Redis is not configured.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file with the URL cannot be read.
     pub fn address(&self) -> Result<Option<String>, SecretError> {
         match &self.url_file {
             Some(path) => secret("redis.url_file", path).map(Some),
@@ -222,7 +232,11 @@ impl Redis {
 }
 
 impl PostgresSource {
-    /// Where the database is.
+    /// Returns the URL of the database.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file with the URL cannot be read.
     pub fn address(&self) -> Result<String, SecretError> {
         match &self.url_file {
             Some(path) => secret("source.postgres.url_file", path),
@@ -231,7 +245,7 @@ impl PostgresSource {
     }
 }
 
-/// What librdkafka 2.12 marks as sensitive, and so does not show itself.
+/// The properties that librdkafka 2.12 marks as sensitive and does not show either.
 const SENSITIVE: [&str; 14] = [
     "sasl.oauthbearer.assertion.private.key.file",
     "sasl.oauthbearer.assertion.private.key.passphrase",
@@ -249,16 +263,16 @@ const SENSITIVE: [&str; 14] = [
     "ssl_key",
 ];
 
-/// Whether a setting's value is not shown. The name of a file that holds the value is.
+/// Returns whether the value of a setting is a secret and must be hidden. The path of a file that contains it is not.
 pub fn is_secret(name: &str) -> bool {
-    // What a later librdkafka may call a secret, and names that are mistyped.
+    // For secrets of later versions of librdkafka, and for mistyped names.
     const WORDS: [&str; 6] = ["password", "passphrase", "secret", "jaas", "key.pem", "oauthbearer.config"];
     let name = name.to_ascii_lowercase();
     let property = name.strip_prefix("kafka.properties.").unwrap_or(&name);
     !name.ends_with("_file") && (SENSITIVE.contains(&property) || WORDS.iter().any(|word| property.contains(word)))
 }
 
-/// An address as it may be shown: without what could be a password.
+/// Returns a URL without the parts that may contain a password: credentials and query.
 pub fn without_secrets(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let rest = rest.rsplit_once('@').map_or(rest, |(_, after)| after);

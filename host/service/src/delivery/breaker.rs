@@ -1,4 +1,4 @@
-//! Whether a sink is well: closed, open, half-open. An outage is waited out; no entry is given up for it.
+//! The health of a sink: closed, open or half-open. An outage is waited out; no entry is abandoned because of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// The first pause after a failure.
+/// The initial backoff after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A sink's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// It acknowledges.
+    /// The sink acknowledges entries.
     Closed,
-    /// It failed; nothing is tried for a while.
+    /// The sink failed; it is left alone for a time.
     Open,
-    /// It is tried again.
+    /// The sink is tried again.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// The word for it.
+    /// Returns its name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -30,7 +30,7 @@ impl BreakerState {
         }
     }
 
-    /// The number for it in metrics.
+    /// Returns its value in metrics.
     pub(crate) const fn number(self) -> f64 {
         match self {
             Self::Closed => 0.0,
@@ -40,18 +40,18 @@ impl BreakerState {
     }
 }
 
-/// A sink's health, and what is wrong with it.
+/// A sink's health, and its errors.
 #[derive(Clone, Debug)]
 pub(crate) struct SinkHealth {
     pub(crate) breaker: BreakerState,
-    /// Why it failed last, until it acknowledges again.
+    /// The reason for the last failure, until the sink acknowledges again.
     pub(crate) error: Option<String>,
-    /// Topics of which it takes nothing, with the reason, if this replica serves it.
+    /// Topics of which the sink accepts nothing, with the reason. Empty unless this replica serves the sink.
     pub(crate) held: BTreeMap<String, String>,
 }
 
 impl SinkHealth {
-    /// That of a sink nobody has tried yet.
+    /// The health of a sink that has not been tried yet.
     pub(crate) const UNTRIED: Self = Self { breaker: BreakerState::Closed, error: None, held: BTreeMap::new() };
 }
 
@@ -71,18 +71,18 @@ impl Breaker {
         breaker
     }
 
-    /// It acknowledged something.
+    /// Notes that the sink acknowledged an entry.
     pub(crate) fn succeeded(&mut self) {
         if self.failures > 0 {
-            tracing::info!(sink = self.sink, "the sink is well again");
+            tracing::info!(sink = self.sink, "the sink has recovered");
             self.failures = 0;
             self.health.send_modify(|health| health.error = None);
             self.show(BreakerState::Closed);
         }
     }
 
-    /// It failed. Returns how long to leave it alone: a random time, so that replicas do not come back together, of a span
-    /// that doubles with each failure.
+    /// Notes that the sink failed. Returns how long to leave it alone: a random part of a span that doubles with each
+    /// failure, so that replicas do not retry at the same time.
     pub(crate) fn failed(&mut self, error: &impl Display) -> Duration {
         self.failures = self.failures.saturating_add(1);
         self.health.send_modify(|health| health.error = Some(error.to_string()));
@@ -91,12 +91,12 @@ impl Breaker {
         span.mul_f64(0.1 + 0.9 * fastrand::f64())
     }
 
-    /// How often it failed in a row.
+    /// Returns the number of consecutive failures.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// It is tried again.
+    /// Notes that the sink is tried again.
     pub(crate) fn try_again(&self) {
         if self.failures > 0 {
             self.show(BreakerState::HalfOpen);

@@ -1,4 +1,4 @@
-//! The live feed: each reader has a position of its own in the log.
+//! The live feed: each reader has its own position in the log.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,44 +13,44 @@ use uuid::Uuid;
 use crate::clock::now_ms;
 use crate::releases::Registry;
 
-/// Entries read at once, at most and at first.
+/// Maximum number of entries in a page, and in the first page.
 const PAGE: u32 = 100;
 const FIRST_PAGE: u32 = 10;
-/// Bytes of messages that are read at once and wait for one reader, unless one message alone has more.
+/// Maximum size of the messages in a page that waits for one reader, in bytes. A larger message passes alone.
 const PAGE_BYTES: usize = 64 << 10;
-/// Feeds that read a page at the same time.
+/// Maximum number of feeds that read a page at the same time.
 const READING: usize = 8;
-/// Positions looked at for one page: a filter that leaves out nearly all must not keep the database busy.
+/// Positions examined for one page: a filter that excludes nearly everything must not keep the database busy.
 const WINDOW: i64 = 10_000;
-/// Pages ready to be sent to one reader, beside the one that is being sent.
+/// Pages ready to be sent to one reader, in addition to the one that is being sent.
 const BUFFER: usize = 1;
-/// How long a reader may take no page while there are some.
+/// How long a page may wait for its reader.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A feed that could not read the log tries again after this.
+/// The delay before a feed that could not read the log retries.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What a reader wants to see.
+/// The notifications that a reader requests.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Notifications to this teacher only.
+    /// Only notifications to this teacher.
     pub recipient: Option<String>,
-    /// Notifications of this projector only.
+    /// Only notifications of this projector.
     pub projector: Option<String>,
 }
 
 /// Why a feed ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The reader took too long; it may resume where it was.
+    /// The reader took too long; it may resume at its position.
     SlowReader,
     /// The service stops; the reader may resume with another replica, or later.
     Shutdown,
-    /// The log ends before where it was: a standby took over, or a backup was restored.
+    /// The log ends before a position that it had reached: a standby took over, or a backup was restored.
     Restored,
 }
 
 impl Closed {
-    /// The word for it on the wire.
+    /// Returns its name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SlowReader => "slow-reader",
@@ -60,7 +60,7 @@ impl Closed {
     }
 }
 
-/// What a feed shows.
+/// An item of a feed.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// A notification at its position in the log.
@@ -70,20 +70,20 @@ pub enum Item {
         /// The message.
         message: String,
     },
-    /// A notification whose time has passed, so it is not shown.
+    /// A notification that has expired, so it is not shown.
     Expired {
         /// Its position.
         position: i64,
         /// Its id.
         event_id: Uuid,
-        /// Until when it would have been shown.
+        /// The time at which it expired, in milliseconds since the epoch.
         expires_at_ms: i64,
     },
-    /// The end, and why.
+    /// The end of the feed, and its reason.
     Closed(Closed),
 }
 
-/// Where feeds come from. Cheap to clone.
+/// Opens feeds. Cheap to clone.
 #[derive(Clone)]
 pub struct Feeds {
     pub(crate) store: Store,
@@ -103,16 +103,16 @@ impl Feeds {
         Self { store, registry, log_end, stopping, reading: Arc::new(Semaphore::new(READING)) }
     }
 
-    /// The highest position that is committed.
+    /// Returns the highest committed position.
     pub fn end(&self) -> i64 {
         *self.log_end.borrow()
     }
 
-    /// Show what stands in the log after a position, and all that comes.
+    /// Opens a feed of the notifications after a position, including those that are yet to be recorded.
     pub fn open(&self, after: i64, filter: Filter) -> impl Stream<Item = Item> + use<> {
         let (sender, receiver) = mpsc::channel(BUFFER);
         let closed = Arc::new(OnceLock::new());
-        // The channel ends with the last of its senders: the reason must be there by then.
+        // The channel ends when the last of its senders is dropped: the reason must be set by then.
         let until_told = sender.clone();
         let reader =
             Reader { feeds: self.clone(), filter, sender, position: after, page: FIRST_PAGE, opened_ms: now_ms() };
@@ -135,12 +135,12 @@ struct Reader {
     filter: Filter,
     sender: mpsc::Sender<Vec<Item>>,
     position: i64,
-    /// Entries that the next page may have.
+    /// Maximum number of entries in the next page.
     page: u32,
     opened_ms: i64,
 }
 
-/// Why a reader's task ends: the service ends it, or the reader is gone and nobody is left to tell.
+/// Why a reader's task ends. `None` if the reader is gone, so no reason is sent.
 type End = Option<Closed>;
 
 impl Reader {
@@ -163,14 +163,14 @@ impl Reader {
                     Ok(None) => {}
                     Ok(Some(closed)) => return closed,
                     Err(error) => {
-                        tracing::warn!(%error, "a feed cannot read the log and tries again");
+                        tracing::warn!(%error, "a feed cannot read the log; retrying");
                         failed = true;
                         break;
                     }
                 }
             }
             tokio::select! {
-                // The heartbeat sees to it that nothing is missed.
+                // The heartbeat ensures that nothing is missed.
                 _ = committed.changed() => {}
                 () = tokio::time::sleep(RETRY), if failed => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return Some(Closed::Shutdown),
@@ -179,7 +179,8 @@ impl Reader {
         }
     }
 
-    /// Send one page. Where it had fewer entries than asked for, all of its window are seen, whatever the filter left out.
+    /// Sends one page. If it had fewer entries than requested, its whole window was read, including what the filter
+    /// excludes.
     async fn send_page(&mut self, end: i64) -> Result<Option<End>, StoreError> {
         let up_to = end.min(self.position + WINDOW);
         let (page, complete) = self.read_page(up_to).await?;
@@ -192,7 +193,7 @@ impl Reader {
             if !self.shows(&entry) {
                 continue;
             }
-            // What was there before the reader was tells nothing of the feed's speed.
+            // Entries that are older than the feed do not show its speed.
             if entry.created_at_ms >= self.opened_ms {
                 metrics::histogram!("belfry_accept_to_ack_seconds", "sink" => "feed")
                     .record((now_ms() - entry.created_at_ms).max(0) as f64 / 1000.0);
@@ -216,10 +217,10 @@ impl Reader {
         Ok(None)
     }
 
-    /// The next entries, as many as may wait for one reader; and whether these are all up to there.
+    /// Reads the next entries, limited to what may wait for one reader. Also returns whether these are all up to `up_to`.
     async fn read_page(&mut self, up_to: i64) -> Result<(Vec<LogEntry>, bool), StoreError> {
         let recipient = self.filter.recipient.as_deref();
-        // Nothing closes it.
+        // The semaphore is never closed.
         let _turn = self.feeds.reading.acquire().await;
         let mut page = self.feeds.store.read_notifications(self.position, up_to, self.page, recipient).await?;
         let read = page.len();
@@ -232,7 +233,7 @@ impl Reader {
         let fitting = fitting.count().max(1);
         let complete = read < self.page as usize && read_bytes < NOTIFICATION_PAGE_BYTES && fitting >= read;
         page.truncate(fitting);
-        // As many as were good this time, or twice as many if more would have been.
+        // The number that fit this time, or twice the number that was read if all of them fit.
         let next = if fitting < read { fitting } else { read.max(FIRST_PAGE as usize) * 2 };
         self.page = u32::try_from(next).unwrap_or(PAGE).min(PAGE);
         Ok((page, complete))

@@ -1,5 +1,5 @@
-//! From the log to those who listen. The log is the only truth: sinks read it from a position, and a wake is just a hint
-//! that there is something to read.
+//! Delivery from the log to sinks and feeds. The log alone is authoritative: sinks read it from a position, and a wake is
+//! only a hint that there is something to read.
 
 mod breaker;
 pub mod feed;

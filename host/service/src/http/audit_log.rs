@@ -1,4 +1,4 @@
-//! Who changed what, and when.
+//! `GET /v1/audit-log`: the changes that were made, when and by whom.
 
 use axum::Json;
 use axum::extract::State;
@@ -23,16 +23,16 @@ pub(crate) struct Parameters {
     action: Option<String>,
     subject: Option<String>,
     since: Option<String>,
-    /// Only changes with a lower number.
+    /// Lists only changes with a lower number.
     before: Option<i64>,
     limit: Option<u32>,
 }
 
 #[derive(Serialize)]
 pub(crate) struct Changes {
-    /// The latest first.
+    /// Latest first.
     changes: Vec<ChangeView>,
-    /// Where to go on, if there may be more.
+    /// `before` of the next request; `None` if there are no more changes.
     next_before: Option<i64>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) async fn list(State(api): State<Api>, parameters: Query<Parameters>) 
     let since_ms = since_ms.map_err(|error| Problem::bad_request(format!("since: {error}")))?;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; go on with before")));
+        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; use before to read on")));
     }
     let filter = ChangeFilter { by, action, subject, since_ms };
     let changes = api.store.changes(&filter, before.unwrap_or(i64::MAX), limit).await?;

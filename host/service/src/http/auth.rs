@@ -1,5 +1,5 @@
-//! Lets in requests whose token has the role that a route asks for. Where no tokens are required the listener is on the
-//! loopback interface only, and every program of this machine may do everything.
+//! Authenticates requests and checks that their role allows the route. If no tokens are required, the listener is on the
+//! loopback interface only, and every program on this machine may do everything.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -34,7 +34,8 @@ pub(crate) async fn authorize(State((api, needed)): State<(Api, Role)>, mut requ
                 return next.run(request).await;
             }
             let role = caller.role;
-            let detail = format!("this token's role is {role}, and this needs {needed}; ask an admin for another");
+            let detail =
+                format!("the role of this token is {role}, but {needed} is required; ask an admin for another token");
             let problem = Problem::forbidden(detail);
             return denied(&api, &request, address, Some(&caller.name), problem);
         }
@@ -43,24 +44,24 @@ pub(crate) async fn authorize(State((api, needed)): State<(Api, Role)>, mut requ
     denied(&api, &request, address, None, problem)
 }
 
-/// Whose request it is.
+/// Identifies the caller of a request.
 async fn admit(api: &Api, needed: Role, local: bool, token: Option<&str>) -> Result<Caller, Problem> {
     if token.is_none() && !api.access.required() && !local {
-        let detail = "without tokens only programs on this machine are served, not web pages; \
-                      send Host: localhost and no Origin, or configure http.require_token";
+        let detail = "without tokens, only programs on this machine are served, not web pages; \
+                      send Host: localhost and no Origin, or set http.require_token";
         return Err(Problem::forbidden(detail));
     }
     api.access.identify(token).await.map_err(|denied| match denied {
         Denied::Missing => Problem::unauthorized(format!(
-            "this needs a token whose role is {needed}; send it as Authorization: Bearer TOKEN; admins make tokens with \
+            "a token with the role {needed} is required; send it as Authorization: Bearer TOKEN; admins create tokens with \
              `belfry token create`"
         )),
-        Denied::Unknown => Problem::unauthorized("the token is not known, or does not count: it expired or was revoked"),
+        Denied::Unknown => Problem::unauthorized("the token is unknown, expired or revoked"),
         Denied::Unavailable => Problem::overloaded("tokens cannot be checked now; try again"),
     })
 }
 
-/// The answer to a request that is not let in.
+/// Returns the response to a denied request, and counts and logs the denial.
 fn denied(api: &Api, request: &Request, address: IpAddr, caller: Option<&str>, problem: Problem) -> Response {
     let status = problem.status();
     if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -69,16 +70,16 @@ fn denied(api: &Api, request: &Request, address: IpAddr, caller: Option<&str>, p
     let too_many = api.access.denials().denied(address);
     if too_many > 0 {
         if too_many == 1 {
-            tracing::warn!(%address, "too many requests of this address are denied; it is asked to wait for a minute");
+            tracing::warn!(%address, "too many denied requests from this address; it is throttled for a minute");
         }
         count_denied(StatusCode::TOO_MANY_REQUESTS);
         return Problem::too_many_denials().into_response();
     }
     count_denied(status);
-    // The path may name a person; the route does not.
+    // The route only: the path may contain a person's name.
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let (status, method) = (status.as_u16(), request.method());
-    tracing::warn!(%address, status, %method, route, caller, "a request is denied");
+    tracing::warn!(%address, status, %method, route, caller, "request denied");
     problem.into_response()
 }
 
@@ -91,7 +92,7 @@ fn count_denied(status: StatusCode) {
     metrics::counter!("belfry_denied_total", "status" => status).increment(1);
 }
 
-/// The token of a request. One that cannot be read is no token of ours.
+/// Returns the bearer token of a request. A malformed header yields an empty token, which matches none.
 fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?;
     let token = value.to_str().ok().and_then(|text| {
@@ -101,12 +102,12 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     Some(token.unwrap_or_default())
 }
 
-/// A browser on this machine may be made to send requests by any page that it shows: it names the page's origin, and where
-/// a foreign name was made to lead here, it names that.
+/// Returns whether a request comes from a program on this machine and not from a web page. Any page can make a browser send
+/// requests here. The browser then sends the page's `Origin`, and after DNS rebinding the foreign name as `Host`.
 fn is_local(request: &Request) -> bool {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    // A request may name the host in its first line too, and that is what counts then.
+    // The request line may name the host too, and takes precedence over the header.
     let named = [request.uri().authority(), host.as_ref()];
     let names_us = named.iter().flatten().all(|authority| is_this_machine(authority.host()));
     !headers.contains_key(header::ORIGIN) && named.iter().any(Option::is_some) && names_us

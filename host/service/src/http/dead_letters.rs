@@ -1,4 +1,4 @@
-//! What rules could not project: looked at, tried again, or discarded.
+//! Events that rules could not project: list, redrive and discard them.
 
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -19,23 +19,23 @@ use crate::dead_letters::Summary;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
-/// Dead letters that one request tries again; the answer says how to go on.
+/// Number of dead letters that one request redrives. The response contains the position to continue from.
 const REDRIVEN_AT_ONCE: u64 = 1000;
 
-/// Which are meant. Those that wait only.
+/// A filter for unsettled dead letters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Which {
     id: Option<i64>,
     projector: Option<String>,
-    /// The release that failed.
+    /// Id of the release that failed.
     release_id: Option<i64>,
     cause: Option<String>,
-    /// Of those rejected.
+    /// The code that the rule rejected the event with.
     code: Option<String>,
-    /// Recorded since.
+    /// Time of recording: this or later.
     since: Option<String>,
-    /// Of a list or a redrive: only those with a higher number.
+    /// Selects dead letters with a higher number; for a list or a redrive.
     after: Option<i64>,
     limit: Option<u32>,
 }
@@ -62,19 +62,19 @@ impl Which {
     }
 }
 
-/// What is to be done with which.
+/// A request to redrive or discard dead letters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
     #[serde(default)]
     which: Which,
-    /// Those of every rule.
+    /// Selects the dead letters of every rule.
     #[serde(default)]
     all: bool,
-    /// Only say how many are meant.
+    /// Only counts the dead letters that match.
     #[serde(default)]
     dry_run: bool,
-    /// Why they are discarded.
+    /// Reason for a discard.
     reason: Option<String>,
 }
 
@@ -108,16 +108,16 @@ pub(crate) struct DeadLetterView {
     event_id: Option<Uuid>,
     projector: Option<String>,
     release: Option<String>,
-    /// Of a record: where it was read.
+    /// Where the record was read, as `TOPIC/PARTITION@OFFSET`.
     source: Option<String>,
     cause: String,
     detail: String,
     recorded_at: String,
     settled: Option<SettledView>,
-    /// The event, if it was one; else the record's bytes.
+    /// The event, if a rule saw it.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<Box<RawValue>>,
-    /// In hexadecimal.
+    /// The value of a record, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<String>,
 }
@@ -131,7 +131,7 @@ struct SettledView {
     notifications: u32,
 }
 
-/// How many dead letters were meant, or discarded.
+/// The number of dead letters that were discarded, or that match in a dry run.
 #[derive(Serialize)]
 pub(crate) struct Count {
     dead_letters: u64,
@@ -159,7 +159,7 @@ pub(crate) async fn list(State(api): State<Api>, which: Query<Which>) -> Result<
     let Query(which) = which;
     let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; go on with after instead")));
+        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_LIMIT}; use after to read on")));
     }
     let letters = api.store.dead_letters(&which.filter()?, which.after.unwrap_or(0), limit).await?;
     api.registry.learn(letters.iter().filter_map(|letter| letter.release_id).collect::<Vec<_>>()).await?;
@@ -169,7 +169,7 @@ pub(crate) async fn list(State(api): State<Api>, which: Query<Which>) -> Result<
 pub(crate) async fn one(State(api): State<Api>, id: Path<i64>) -> Result<Json<DeadLetterView>, Problem> {
     let Path(id) = id;
     let letter = api.store.dead_letter(id).await?;
-    let letter = letter.ok_or_else(|| Problem::not_found(format!("there is no dead letter {id}")))?;
+    let letter = letter.ok_or_else(|| Problem::not_found(format!("dead letter {id} does not exist")))?;
     api.registry.learn(letter.release_id.into_iter().collect::<Vec<_>>()).await?;
     let event = match (letter.event_id, &letter.projector) {
         (Some(event_id), Some(_)) => api.store.event(event_id).await?,
@@ -180,7 +180,7 @@ pub(crate) async fn one(State(api): State<Api>, id: Path<i64>) -> Result<Json<De
     Ok(Json(DeadLetterView { event, bytes, ..view(letter, &api) }))
 }
 
-/// Try events again with the release that serves now.
+/// Tries events again with the active release.
 pub(crate) async fn redrive(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
@@ -188,7 +188,7 @@ pub(crate) async fn redrive(
 ) -> Result<Json<Summary>, Problem> {
     let Document(request) = request;
     if request.reason.is_some() {
-        return Err(Problem::bad_request("reason: only discarding has one; leave it out"));
+        return Err(Problem::bad_request("reason: applies to a discard only; leave it out"));
     }
     let filter = chosen(&request)?;
     if request.dry_run {
@@ -202,12 +202,13 @@ pub(crate) async fn redrive(
     let letters = api.dead_letters.clone();
     let after = request.which.after.unwrap_or(0);
     let summary = tokio::spawn(async move { letters.redrive(&filter, after, REDRIVEN_AT_ONCE, &by).await });
-    let summary = summary.await.map_err(|_| Problem::overloaded("the redrive was cut off; ask again"))??;
-    tracing::info!(?summary, "dead letters were tried again");
+    let summary =
+        summary.await.map_err(|_| Problem::overloaded("the redrive was aborted; send the request again"))??;
+    tracing::info!(?summary, "dead letters redriven");
     Ok(Json(summary))
 }
 
-/// Settle dead letters without another try.
+/// Settles dead letters without trying them again.
 pub(crate) async fn discard(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
@@ -217,7 +218,7 @@ pub(crate) async fn discard(
     let reason = request.reason.as_deref().unwrap_or_default();
     if !request.dry_run && !is_reason(reason) {
         return Err(Problem::bad_request(format!(
-            "reason: discarding needs one, a line of at most {MAX_REASON_BYTES} bytes; it is kept with the dead letters"
+            "reason: required, one line of at most {MAX_REASON_BYTES} bytes; it is stored with the dead letters"
         )));
     }
     let filter = chosen(&request)?;
@@ -226,13 +227,14 @@ pub(crate) async fn discard(
         return Ok(Json(Count { dead_letters: groups.iter().map(|group| group.count.unsigned_abs()).sum() }));
     }
     let dead_letters = api.store.discard_dead_letters(&filter, &by, reason, crate::clock::now_ms()).await?;
-    tracing::info!(dead_letters, by, reason, "dead letters are discarded");
+    tracing::info!(dead_letters, by, reason, "dead letters discarded");
     Ok(Json(Count { dead_letters }))
 }
 
 fn chosen(request: &Request) -> Result<DeadLetterFilter, Problem> {
     if request.which.names_some() == request.all {
-        let detail = "say which: at least one of id, projector, release_id, cause and since, or else \"all\": true";
+        let detail =
+            "select dead letters: at least one of id, projector, release_id, cause and since, or \"all\": true";
         return Err(Problem::bad_request(detail));
     }
     request.which.filter()

@@ -1,4 +1,4 @@
-//! `POST /v1/events`: one envelope, or one a line.
+//! `POST /v1/events`: one envelope, or NDJSON with one envelope per line.
 
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ use crate::ingest::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::Taken;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// What bodies of one envelope a line are called.
+/// Media types of bodies with one envelope per line.
 const LINES: [&str; 4] = [NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonl"];
-/// Answers up to this size are sent as a whole, with their length; larger ones as they come.
+/// Responses up to this size are sent in one piece, with their length; larger ones are streamed.
 const WHOLE_BYTES: usize = 4 << 20;
-/// How long a sender waits for its turn before it is asked to come back.
+/// Time that a request waits for permits before it is rejected as overloaded.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// An event counts as one more for each of these: what becomes of it takes many times its size in memory.
+/// An event takes one more permit for this many bytes, since its processing needs many times its size in memory.
 const EVENT_BYTES: usize = 8 << 10;
 
 pub(crate) async fn post(
@@ -39,7 +39,7 @@ pub(crate) async fn post(
 ) -> Result<Response, Problem> {
     let is_lines = LINES.contains(&media_type(request.headers()).as_str());
     let body = read(request.into_body(), MAX_BODY_BYTES, "send at most 16 MiB at once").await?;
-    // Producers learn nothing of what follows from an event.
+    // Producers do not see the notifications and dead letters of an event.
     let silent = caller.role == Role::Producer;
     if is_lines { many(api, body, silent).await } else { one(&api, body, silent).await }
 }
@@ -49,7 +49,7 @@ async fn one(api: &Api, body: Bytes, silent: bool) -> Result<Response, Problem> 
     let incoming = Incoming::read(body, api.max_event_bytes, Arrival::Posted).inspect_err(count_refused)?;
     let event_id = incoming.envelope.event_id;
     let taken = timeout(ANSWER, api.pipeline.take(vec![incoming])).await;
-    let mut taken = taken.map_err(|_| Problem::overloaded("the event is not committed in time; send it again"))??;
+    let mut taken = taken.map_err(|_| Problem::overloaded("the event was not committed in time; send it again"))??;
     let taken = taken.pop().expect("one fate for one event");
     count_taken(&taken);
     match taken {
@@ -68,14 +68,14 @@ async fn one(api: &Api, body: Bytes, silent: bool) -> Result<Response, Problem> 
     }
 }
 
-/// What is good in a batch is kept; every line has an answer of its own, in order.
+/// Handles a batch. Valid lines are committed even if others are rejected; every line has its own answer, in order.
 async fn many(api: Api, body: Bytes, silent: bool) -> Result<Response, Problem> {
     let lines = lines(&body);
     if lines.len() > MAX_LINES {
         return Err(Problem::too_large(format!("too many lines; send at most {MAX_LINES} at once")));
     }
     let mut answers = Answers::new(api, lines, silent);
-    // As long as no line is answered, the whole can be refused.
+    // The whole request can be rejected as long as no line has been answered.
     let (mut text, problem) = answers.next().await;
     if let Some(problem) = problem {
         return Err(problem);
@@ -87,21 +87,21 @@ async fn many(api: Api, body: Bytes, silent: bool) -> Result<Response, Problem> 
     Ok(([(header::CONTENT_TYPE, NDJSON)], body).into_response())
 }
 
-/// Wait until so many events may be under way.
+/// Waits for the permits of `events` events in flight.
 pub(super) async fn turn(api: &Api, events: usize) -> Result<OwnedSemaphorePermit, Problem> {
     match timeout(PATIENCE, api.in_flight.clone().acquire_many_owned(permits(api, events))).await {
         Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) => Err(Problem::overloaded("the service is stopping; send it again in a moment")),
-        Err(_) => Err(Problem::overloaded("too many events are waiting; send it again in a moment")),
+        Ok(Err(_)) => Err(Problem::overloaded("the service is stopping; retry in a moment")),
+        Err(_) => Err(Problem::overloaded("too many events are in flight; retry in a moment")),
     }
 }
 
-/// More than there are would never be granted.
+/// Returns the number of permits to acquire. It never exceeds the total, which would wait forever.
 pub(super) fn permits(api: &Api, events: usize) -> u32 {
     events.clamp(1, api.max_in_flight) as u32
 }
 
-/// As how many events one counts.
+/// Returns the number of events that an event counts as, by its size.
 pub(super) fn weight(event: &[u8]) -> usize {
     1 + event.len() / EVENT_BYTES
 }

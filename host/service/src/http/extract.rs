@@ -1,4 +1,4 @@
-//! What handlers take from requests. All that cannot be read is refused in the same form.
+//! Extractors for request parts. All rejections have the same form, a [`Problem`].
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -13,12 +13,12 @@ use serde::de::DeserializeOwned;
 use super::listener::NoBody;
 use super::problem::Problem;
 
-/// The largest JSON document that asks for a change, in bytes.
+/// Maximum size of a JSON request body, in bytes.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 64 << 10;
-/// How deep objects and lists of such a document may be nested.
+/// Maximum nesting depth of objects and arrays in a JSON request body.
 const MAX_DEPTH: usize = 100;
 
-/// The parts of a path that have a name.
+/// The path parameters.
 pub(crate) struct Path<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -30,7 +30,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The parameters of a query.
+/// The query parameters.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -58,13 +58,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Document<T> {
     }
 }
 
-/// A JSON document, whose texts can be stored.
+/// Parses a JSON document, and rejects strings that cannot be stored.
 pub(super) fn document<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     check(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| Problem::bad_request(error.to_string()))
 }
 
-/// Refuse what is nested too deeply, and U+0000, which the database cannot store. Whether it is JSON, the parser says.
+/// Rejects documents that are nested too deeply, and U+0000, which the database cannot store. The parser checks the syntax.
 fn check(bytes: &[u8]) -> Result<(), Problem> {
     let (mut depth, mut quoted) = (0_usize, false);
     let mut rest = bytes;
@@ -73,7 +73,7 @@ fn check(bytes: &[u8]) -> Result<(), Problem> {
         match byte {
             b'\\' if quoted => {
                 if rest.starts_with(b"u0000") {
-                    return Err(Problem::bad_request("texts must not have the character U+0000"));
+                    return Err(Problem::bad_request("strings must not contain the character U+0000"));
                 }
                 rest = rest.get(1..).unwrap_or_default();
             }
@@ -83,14 +83,14 @@ fn check(bytes: &[u8]) -> Result<(), Problem> {
             _ => {}
         }
         if depth > MAX_DEPTH {
-            let detail = format!("nested too deeply; objects and lists may stand {MAX_DEPTH} deep in one another");
+            let detail = format!("nested too deeply; objects and arrays may be nested {MAX_DEPTH} levels deep");
             return Err(Problem::bad_request(detail));
         }
     }
     Ok(())
 }
 
-/// A whole body, up to a limit in bytes.
+/// Reads a whole body, up to a limit in bytes. `advice` is the error's detail.
 pub(super) async fn read(body: Body, limit: usize, advice: &str) -> Result<Bytes, Problem> {
     let hint = body.size_hint();
     if hint.lower() > limit as u64 {
@@ -108,43 +108,43 @@ pub(super) async fn read(body: Body, limit: usize, advice: &str) -> Result<Bytes
     Ok(whole.freeze())
 }
 
-/// Why a body cannot be read to its end.
+/// Returns the problem for a body that cannot be read to its end.
 pub(super) fn broken(error: &(dyn std::error::Error + 'static), detail: String) -> Problem {
     match NoBody::of(error) {
         Some(NoBody::TooSlow) => Problem::slow_body(),
         Some(NoBody::NoMemory) => {
-            Problem::overloaded("the bodies of other requests take all memory; send it again in a moment")
+            Problem::overloaded("the bodies of other requests use all available memory; retry in a moment")
         }
         None => Problem::bad_request(format!("the body: {detail}")),
     }
 }
 
-/// What a body is, in lower case and without parameters; empty if that is not said.
+/// Returns the media type of a body in lower case and without parameters; empty if the request has none.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// What no route takes, whatever it is for.
+/// Rejects requests that no route accepts.
 pub(super) fn check_request(request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
     for name in [header::HOST, header::AUTHORIZATION, header::CONTENT_TYPE] {
         if headers.get_all(&name).iter().count() > 1 {
-            return Err(Problem::bad_request(format!("{name}: is there more than once; send it once")));
+            return Err(Problem::bad_request(format!("{name}: occurs more than once; send it once")));
         }
     }
     let coded = |value: &header::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(header::CONTENT_ENCODING).iter().any(coded) {
-        return Err(Problem::media_type("content-encoding: bodies are taken as they are; send it without a coding"));
+        return Err(Problem::media_type("content-encoding: not supported; send the body unencoded"));
     }
-    // It has one spelling in an address, and nothing that is stored has it.
+    // U+0000 has only one encoding in a URL, and no stored value contains it.
     if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
-        return Err(Problem::bad_request("the address must not have the character U+0000"));
+        return Err(Problem::bad_request("the URL must not contain the character U+0000"));
     }
     Ok(())
 }
 
-/// Refuse a body that says itself that it is too large, before any of it is read.
+/// Rejects a body whose announced length exceeds the limit, before any of it is read.
 pub(super) fn check_length(request: &Request, limit: usize) -> Result<(), Problem> {
     if request.body().size_hint().lower() <= limit as u64 {
         return Ok(());
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn limits_are_called_limits() {
         let refused = |text: &str| document::<Value>(text.as_bytes()).err().map(|problem| format!("{problem:?}"));
-        assert_eq!(refused(r#"{"a": "[[[[\"\\u0000"}"#), None, "what is quoted is a text");
+        assert_eq!(refused(r#"{"a": "[[[[\"\\u0000"}"#), None, "brackets and escaped backslashes in a string are text");
         assert!(refused(r#"{"a": "\u0000"}"#).is_some_and(|problem| problem.contains("U+0000")));
         assert!(refused(&"[".repeat(101)).is_some_and(|problem| problem.contains("nested too deeply")));
         assert!(refused("{").is_some_and(|problem| problem.contains("EOF")));

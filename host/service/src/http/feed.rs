@@ -28,12 +28,12 @@ pub(crate) struct Parameters {
     recipient: Option<String>,
     projector: Option<String>,
     from: Option<String>,
-    /// As clients of event sources that cannot send a header say where they were.
+    /// The last event id, from event source clients that cannot send it as a header.
     #[serde(rename = "lastEventId")]
     last_event_id: Option<String>,
 }
 
-/// Proxies that know it pass the stream on as it comes.
+/// Disables response buffering in proxies that support this header.
 const NOT_BUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
 pub(crate) async fn get(
@@ -44,10 +44,10 @@ pub(crate) async fn get(
 ) -> Result<([(HeaderName, &'static str); 1], Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>), Problem> {
     let Query(Parameters { recipient, projector, from, last_event_id }) = parameters;
     let place = api.feed_places.clone().try_acquire_owned().map_err(|_| {
-        Problem::overloaded("as many feeds are open as may be (http.max_feeds); close one, or try again in a moment")
+        Problem::overloaded("the limit on open feeds is reached (http.max_feeds); close one, or retry in a moment")
     })?;
-    // A client that resumes sends the last id it saw beside the address it was first given. One that saw none sends
-    // nothing, or an empty text.
+    // A client that resumes sends the last id it saw along with the original URL. A client that saw none sends no id or an
+    // empty one.
     let header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?").to_owned());
     let seen = |id: &String| !id.is_empty();
     let last_event_id = header.filter(seen).or(last_event_id.filter(seen));
@@ -70,7 +70,7 @@ pub(crate) async fn get(
             Item::Closed(why) => Event::default().event("closed").data(format!(r#"{{"reason":"{}"}}"#, why.as_str())),
         })
     });
-    // Whoever is not let in any more gets nothing more.
+    // The feed ends when the caller's token is revoked or expires.
     let revoked = Arc::new(AtomicBool::new(false));
     let (noted, ended) = (revoked.clone(), api.access.clone().ended(caller));
     let until_revoked = async move {
@@ -83,29 +83,33 @@ pub(crate) async fn get(
     };
     let last = futures_util::StreamExt::filter_map(futures_util::stream::iter([()]), told);
     let events = futures_util::StreamExt::take_until(events, Box::pin(until_revoked)).chain(last);
-    // Whoever loses the connection before anything arrived resumes from here all the same.
+    // The first event has only an id, so that a client that is disconnected before the first entry can resume from here.
     let start = futures_util::stream::iter([Ok(Event::default().id(after.to_string()))]);
     let events = start.chain(events).map(move |event| {
-        // It has its place as long as it is read.
+        // Holds the permit until the stream is dropped.
         let _ = &place;
         event
     });
     Ok(([NOT_BUFFERED], Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))))
 }
 
-/// A position after which nothing was retired, so that the reader misses nothing.
+/// Parses a position, and rejects it if entries after it were retired or if it is beyond the end of the log.
 async fn kept(api: &Api, position: &str) -> Result<i64, Problem> {
     let position: i64 = position.parse().ok().filter(|position| *position >= 0).ok_or_else(|| {
-        Problem::bad_request("from, Last-Event-ID and lastEventId: must be a position, or from=beginning or from=now")
+        Problem::bad_request(
+            "from, Last-Event-ID and lastEventId: must be a position; from may also be beginning or now",
+        )
     })?;
     let (lowest, highest) = api.store.log_bounds().await?;
     if position < highest && position + 1 < lowest {
-        let detail = format!("the log begins at {lowest}, entries after {position} were retired; read from=beginning");
+        let detail =
+            format!("the log begins at {lowest}, and entries after {position} were retired; use from=beginning");
         return Err(Problem::retired(detail));
     }
     if position > highest {
-        let detail =
-            format!("the log ends at {highest}, before {position}: was it restored? read from=beginning or from=now");
+        let detail = format!(
+            "the log ends at {highest}, before {position}; it may have been restored; use from=beginning or from=now"
+        );
         return Err(Problem::retired(detail));
     }
     Ok(position)

@@ -1,4 +1,4 @@
-//! What became of an event, and where a notification comes from.
+//! The history of an event, the origin of a notification, and the rerun of an event.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,14 +15,14 @@ use super::wire::{HistoryDeadLetter, HistoryNotification, HistoryWithheld, raw};
 use crate::clock::rfc3339;
 use crate::rerun::{NotRerun, Rerun, rerun};
 
-/// An event and everything that came of it.
+/// An event with its projections, notifications and dead letters.
 #[derive(Serialize)]
 pub(crate) struct EventView {
     event_id: Uuid,
     event_type: String,
     position: i64,
     recorded_at: String,
-    /// Where it was read, if it was not posted.
+    /// Where the event was read; `None` if it was posted.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     event: Option<Box<RawValue>>,
@@ -35,7 +35,7 @@ pub(crate) struct EventView {
 pub(crate) async fn event(State(api): State<Api>, Path(event_id): Path<String>) -> Result<Json<EventView>, Problem> {
     let event_id = id(&event_id)?;
     let history = api.store.event(event_id).await?;
-    let history = history.ok_or_else(|| Problem::not_found(format!("no event {event_id} in the log")))?;
+    let history = history.ok_or_else(|| Problem::not_found(format!("event {event_id} is not in the log")))?;
     let event = history.event;
     let registry = &api.registry;
     let of_notifications = history.notifications.iter().filter_map(|entry| entry.release_id);
@@ -73,7 +73,7 @@ pub(crate) async fn notification(
     }
     let (source_event_id, at_ms, view) = match history {
         Some(NotificationHistory::Issued(entry)) => {
-            // What stands without a topic, nobody sends.
+            // Entries without a topic are not sent.
             let sent = entry.topic.is_some();
             let deliveries = if sent { api.store.deliveries(entry.position).await? } else { Vec::new() };
             let deliveries = deliveries.into_iter().map(DeliveryView::of).collect();
@@ -84,7 +84,7 @@ pub(crate) async fn notification(
             let (source, at_ms) = (Some(withheld.source_event_id), withheld.created_at_ms);
             (source, at_ms, NotificationView::withheld(withheld, &api.registry))
         }
-        None => return Err(Problem::not_found(format!("no notification {notification_id} was made"))),
+        None => return Err(Problem::not_found(format!("notification {notification_id} does not exist"))),
     };
     let source = match source_event_id {
         Some(event_id) => api.store.event(event_id).await?,
@@ -104,7 +104,7 @@ pub(crate) struct Reruns {
     reruns: Vec<Rerun>,
 }
 
-/// Project an event once more, and say whether the same comes of it.
+/// Projects an event again, and reports whether the result is the same.
 pub(crate) async fn run_again(State(api): State<Api>, Path(event_id): Path<String>) -> Result<Json<Reruns>, Problem> {
     let event_id = id(&event_id)?;
     let reruns = rerun(&api.pipeline, event_id).await?;

@@ -1,4 +1,4 @@
-//! Bodies with one envelope a line: they go through the pipeline in chunks, and their answers leave as they come.
+//! Bodies with one envelope per line: they go through the pipeline in chunks, and the answers are streamed.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -19,22 +19,22 @@ use super::{ANSWER, Api};
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::{InFlight, Taken};
 
-/// The most lines of one body.
+/// Maximum number of lines of one body.
 pub(super) const MAX_LINES: usize = 10_000;
-/// Lines that go through the pipeline together, and their bytes unless one line alone has more.
+/// Maximum size of a chunk, in lines and in bytes. A longer line is a separate chunk.
 const CHUNK: usize = 250;
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks of one request between arrival and commit: one is projected while the one before is committed.
+/// Maximum number of chunks of one request in flight: one is projected while the previous one is committed.
 const CHUNKS_AHEAD: usize = 3;
 
-/// A line that is not empty, with its number from 1.
+/// A nonempty line with its number, counted from 1.
 type Line = (usize, Bytes);
 
-/// The lines that are not empty.
+/// Returns the nonempty lines of a body.
 pub(super) fn lines(body: &Bytes) -> Vec<Line> {
     let numbered = body.split(|byte| *byte == b'\n').enumerate();
     let not_empty = numbered.filter(|(_, line)| !line.trim_ascii().is_empty());
-    // One more than are taken is enough to refuse them.
+    // One line more than allowed is enough to reject the body.
     not_empty.take(MAX_LINES + 1).map(|(number, line)| (number + 1, body.slice_ref(line.trim_ascii()))).collect()
 }
 
@@ -54,16 +54,16 @@ fn chunks(lines: Vec<Line>) -> Vec<Vec<Line>> {
     chunks
 }
 
-/// The lines of one body that have no answer yet.
+/// The lines of one body that have not been answered yet.
 pub(super) struct Answers {
     api: Api,
-    /// Whether the answers keep back what follows from an event.
+    /// Whether the answers omit the notifications and dead letters.
     silent: bool,
     chunks: IntoIter<Vec<Line>>,
-    /// The chunks are taken in order, or those behind a failed one are not.
+    /// Keeps the chunks in order: after a failed chunk, none is committed.
     run: Run,
     under_way: VecDeque<Chunk>,
-    /// Why a chunk is not taken; no line behind it is.
+    /// Why a chunk failed. All lines after it fail too.
     failed: Option<Problem>,
 }
 
@@ -80,12 +80,12 @@ impl Answers {
         Self { api, silent, chunks, run: Run::default(), under_way: VecDeque::new(), failed: None }
     }
 
-    /// Whether every line has its answer.
+    /// Returns whether every line has been answered.
     pub(super) fn are_complete(&self) -> bool {
         self.under_way.is_empty() && self.chunks.len() == 0
     }
 
-    /// The answers to the next chunk, and why it is not taken, if it is not.
+    /// Returns the answers to the next chunk, and the problem if the chunk failed.
     pub(super) async fn next(&mut self) -> (Vec<u8>, Option<Problem>) {
         self.fill().await;
         if !self.under_way.is_empty() {
@@ -99,13 +99,13 @@ impl Answers {
         (text, Some(problem))
     }
 
-    /// The answers so far and all that come. Where lines are not taken, each of them is answered with that.
+    /// Returns a stream of the first answers and all remaining ones. Lines of a failed chunk are answered with the problem.
     pub(super) fn rest(mut self, first: Vec<u8>) -> impl Stream<Item = Result<Vec<u8>, Infallible>> + use<> {
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let mut text = first;
             loop {
-                // A client that does not read must not hold what others wait for.
+                // A client that does not read must not hold permits that other requests wait for.
                 while sender.capacity() == 0 && !self.under_way.is_empty() {
                     text.append(&mut self.finish_first().await.0);
                 }
@@ -118,7 +118,8 @@ impl Answers {
         ReceiverStream::new(receiver).map(Ok)
     }
 
-    /// Begin chunks as long as there is room. The chunks before one may be what it waits for, so only the first waits.
+    /// Starts chunks while permits are available. Only the first chunk waits for permits: later ones could wait for permits
+    /// that earlier chunks of the same request hold.
     async fn fill(&mut self) {
         while self.failed.is_none() && self.under_way.len() < CHUNKS_AHEAD {
             let Some(chunk) = self.chunks.as_slice().first() else { return };
@@ -193,7 +194,7 @@ impl Answers {
         (text, None)
     }
 
-    /// Where the events that were taken before stand.
+    /// Returns the positions of the duplicates.
     async fn positions(&self, lines: &[(usize, Result<Uuid, NotAnEvent>)], fates: &[Taken]) -> HashMap<Uuid, i64> {
         let ids = lines.iter().filter_map(|(_, line)| line.as_ref().ok());
         let known = ids.zip(fates).filter(|(_, fate)| matches!(fate, Taken::Duplicate)).map(|(id, _)| *id);
@@ -202,8 +203,8 @@ impl Answers {
             return HashMap::new();
         }
         self.api.store.positions_of(&known).await.unwrap_or_else(|error| {
-            // That they are known is answer enough.
-            tracing::warn!(%error, "the positions of repeated events cannot be read");
+            // The answer is complete without the position.
+            tracing::warn!(%error, "cannot read the positions of duplicate events");
             HashMap::new()
         })
     }
@@ -211,12 +212,12 @@ impl Answers {
 
 fn write(text: &mut Vec<u8>, number: usize, posted: Posted) {
     let posted = Posted { line: Some(number), ..posted };
-    serde_json::to_writer(&mut *text, &posted).expect("texts and numbers are always JSON");
+    serde_json::to_writer(&mut *text, &posted).expect("strings and numbers serialize to JSON");
     text.push(b'\n');
 }
 
 fn late() -> Problem {
-    Problem::overloaded("the events are not committed in time; send them again, that is harmless")
+    Problem::overloaded("the events were not committed in time; send them again, retrying is safe")
 }
 
 fn not_taken(event_id: Option<Uuid>, problem: &Problem) -> Posted {

@@ -1,4 +1,4 @@
-//! The HTTP API, on two listeners: `[http]` for those who post and read, `[ops]` for those who watch.
+//! The HTTP API, on two listeners: `[http]` for clients that post and read, `[ops]` for monitoring.
 
 mod audit_log;
 mod auth;
@@ -46,13 +46,13 @@ use crate::redis::Others;
 use crate::releases::Registry;
 use crate::replay::Replays;
 
-/// The API's description, as it is served at `/openapi.json`.
+/// The OpenAPI document of the API, as served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// How long the commit of posted events may take.
+/// Time limit to commit posted events.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What handlers need. Every request clones it several times, so it is one pointer.
+/// The state shared by all handlers. Every request clones it several times, so it is a single pointer.
 #[derive(Clone)]
 pub(crate) struct Api(Arc<ApiParts>);
 
@@ -80,7 +80,7 @@ pub(crate) struct ApiParts {
     pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) others: Others,
-    /// A permit for each event between arrival and commit, and several for a large one.
+    /// Permits for events in flight, that is, between arrival and commit. A large event takes several.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) max_in_flight: usize,
     pub(crate) max_event_bytes: usize,

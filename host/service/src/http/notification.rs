@@ -1,4 +1,4 @@
-//! One notification with everything that explains it.
+//! `GET /v1/notifications/{event_id}`: a notification with its cause, its release and its deliveries.
 
 use belfry_sandbox::AdmissionReport;
 use belfry_store::{Activation, Delivery, LogEntry, Release, Withheld};
@@ -18,7 +18,7 @@ pub(crate) struct NotificationView {
     pub(crate) reason: Option<String>,
     pub(crate) position: Option<i64>,
     pub(crate) recorded_at: String,
-    /// Not sent after this; null if it does not expire, or was not issued.
+    /// The notification is not sent after this time; null if it does not expire or was not issued.
     pub(crate) expires_at: Option<String>,
     pub(crate) projector: String,
     pub(crate) release: String,
@@ -26,23 +26,23 @@ pub(crate) struct NotificationView {
     pub(crate) recipient: String,
     pub(crate) message: Option<Box<RawValue>>,
     pub(crate) cause: Option<CauseView>,
-    /// The release that made it; null if it is not kept.
+    /// The release that made it; null if the release is no longer stored.
     pub(crate) made_by: Option<MakerView>,
-    /// How far each sink came with it; none if it was not issued.
+    /// The state of the delivery at each sink; empty if it was not issued.
     pub(crate) deliveries: Vec<DeliveryView>,
 }
 
-/// A release, as far as it explains what it made.
+/// The release that made a notification.
 #[derive(Serialize)]
 pub(crate) struct MakerView {
     digest: String,
     config: Option<Box<RawValue>>,
-    /// The contract that it was built against; null if it was made by a version that did not note it.
+    /// The contract that it was built against; null if a version of Belfry that did not record it made the release.
     contract: Option<String>,
     note: String,
     pushed_by: String,
     pushed_at: String,
-    /// Who let it serve then: all, or as a canary a share. Null for a release that was never activated.
+    /// Who had activated it at that time, fully or as a canary; null if it was never activated.
     activated_by: Option<String>,
     activated_at: Option<String>,
     canary: bool,
@@ -66,12 +66,12 @@ impl MakerView {
     }
 }
 
-/// How far a sink came with a notification.
+/// The state of a notification's delivery at one sink.
 #[derive(Serialize)]
 pub(crate) struct DeliveryView {
     sink: String,
     state: &'static str,
-    /// By when the sink had it, or when it was left out or discarded.
+    /// When the sink had acknowledged it at the latest, or when it was left out or discarded.
     at: Option<String>,
     detail: Option<String>,
 }
@@ -83,7 +83,7 @@ impl DeliveryView {
     }
 }
 
-/// The event behind a notification.
+/// The event that caused a notification.
 #[derive(Serialize)]
 pub(crate) struct CauseView {
     pub(crate) event_id: Uuid,
@@ -91,7 +91,7 @@ pub(crate) struct CauseView {
     pub(crate) event_timestamp: String,
     pub(crate) source_service: String,
     pub(crate) correlation_id: Uuid,
-    /// The producer's trace, as W3C writes it, if it named one.
+    /// The producer's trace in W3C Trace Context format, if it sent one.
     pub(crate) traceparent: Option<String>,
     pub(crate) position: i64,
     pub(crate) recorded_at: String,
@@ -103,7 +103,7 @@ impl NotificationView {
         let (projector, release) = named(registry, release_id);
         Self {
             event_id: entry.event_id,
-            // What was recorded while Belfry observed has no topic.
+            // Entries recorded while `delivery.mode` was `observe` have no topic.
             status: if entry.topic.is_some() { "issued" } else { "observed" },
             reason: None,
             position: Some(entry.position),

@@ -1,4 +1,4 @@
-//! What operators' machines ask: is it alive, is it ready, what did it count?
+//! The operators' listener: liveness, readiness and metrics.
 
 use axum::Router;
 use axum::extract::State;
@@ -18,19 +18,19 @@ pub(crate) struct Ops {
     pub(crate) metrics: Metrics,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) heartbeat: Heartbeat,
-    /// How far the writer has committed; it ends with the writer.
+    /// The position up to which the writer has committed. The sender is dropped when the writer ends.
     pub(crate) committed: watch::Receiver<i64>,
-    /// Why the writer cannot commit, if so.
+    /// Why the writer cannot commit; `None` if it can.
     pub(crate) write_failure: watch::Receiver<Option<String>>,
-    /// How the sinks are.
+    /// The health of each sink.
     pub(crate) health: Vec<(&'static str, watch::Receiver<SinkHealth>)>,
-    /// Whether Redis is connected, if it is used.
+    /// Whether Redis is connected; `None` if it is not used.
     pub(crate) redis: Option<watch::Receiver<bool>>,
-    /// What is not read from Kafka until an operator does something.
+    /// The Kafka partitions and topics that are not read until an operator intervenes.
     pub(crate) stopped: Stopped,
 }
 
-/// Everything that is served here.
+/// Returns all routes of this listener.
 pub(super) fn routes() -> [(&'static str, MethodRouter<Ops>); 3] {
     [("/livez", get(|| async { "ok\n" })), ("/readyz", get(readiness::ready)), ("/metrics", get(metrics))]
 }

@@ -1,4 +1,4 @@
-//! Entries that a sink refused: which they are, and what is to become of them. The holder of the sink's lease does it,
+//! Parked entries: list them, and request to unpark or discard them. The holder of the sink's lease carries out a request
 //! between two reads of the log.
 
 use axum::extract::State;
@@ -32,7 +32,7 @@ pub(crate) struct ParkedEntries {
     parked: Vec<ParkedView>,
 }
 
-/// What an operator asks for, and for which entries.
+/// A request to unpark or discard entries.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
@@ -45,7 +45,7 @@ pub(crate) struct Request {
     reason: Option<String>,
 }
 
-/// How many entries are meant.
+/// The number of parked entries that match a request.
 #[derive(Serialize)]
 pub(crate) struct Requested {
     entries: u64,
@@ -65,7 +65,7 @@ pub(crate) async fn list(
     Ok(Json(ParkedEntries { parked: parked.into_iter().map(ParkedView::of).collect() }))
 }
 
-/// Send entries again, and with them all of their keys.
+/// Requests that entries and all other parked entries of their keys are sent again.
 pub(crate) async fn unpark(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
@@ -73,12 +73,12 @@ pub(crate) async fn unpark(
 ) -> Result<Json<Requested>, Problem> {
     let Document(request) = request;
     if request.reason.is_some() {
-        return Err(Problem::bad_request("reason: only discarding has one; leave it out"));
+        return Err(Problem::bad_request("reason: applies to a discard only; leave it out"));
     }
     ask(&api, request, ParkedRequest::Unpark, &by).await
 }
 
-/// Never send entries. What stands behind them in their keys is sent.
+/// Requests that entries are never sent. Entries parked behind them in their keys are sent.
 pub(crate) async fn discard(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
@@ -88,7 +88,7 @@ pub(crate) async fn discard(
     let reason = request.reason.as_deref().unwrap_or_default();
     if !is_reason(reason) {
         return Err(Problem::bad_request(format!(
-            "reason: discarding needs one, a line of at most {MAX_REASON_BYTES} bytes; it is kept with the entry"
+            "reason: required, one line of at most {MAX_REASON_BYTES} bytes; it is stored with the entry"
         )));
     }
     ask(&api, request, ParkedRequest::Discard, &by).await
@@ -100,12 +100,12 @@ async fn ask(api: &Api, request: Request, wanted: ParkedRequest, by: &str) -> Re
     let ParkedFilter { sink, topic, event_key, position } = &filter;
     let chosen = sink.is_some() || topic.is_some() || event_key.is_some() || position.is_some();
     if chosen == all {
-        let detail = "say which entries: at least one of sink, topic, key and position, or else \"all\": true";
+        let detail = "select entries: at least one of sink, topic, key and position, or \"all\": true";
         return Err(Problem::bad_request(detail));
     }
     let asked = NewParkedRequest { request: wanted, by, reason: reason.as_deref() };
     let entries = api.store.request_parked(&filter, &asked, now_ms()).await?;
-    // The key of a notification is its recipient, so it is not told here.
+    // The key of a notification is its recipient, so it is not logged.
     tracing::info!(
         request = wanted.as_str(),
         by,
@@ -115,7 +115,7 @@ async fn ask(api: &Api, request: Request, wanted: ParkedRequest, by: &str) -> Re
         position,
         by_key = event_key.is_some(),
         entries,
-        "parked entries are asked for"
+        "request for parked entries"
     );
     api.heartbeat.look();
     api.others.parked_are_asked_for();

@@ -1,4 +1,4 @@
-//! What people bring to a halt: a rule, a sink, or all notifications. Each with a reason, which goes to the log as well.
+//! Pauses of a rule, a sink or all notifications. Each has a reason, which is also logged.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,14 +14,14 @@ use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::releases::to_its_end;
 use crate::clock::rfc3339;
 
-/// What can be paused has two names in a path: what it is, and which.
+/// The path parameters that identify what to pause: its kind and its name.
 #[derive(Deserialize)]
 pub(crate) struct What {
     kind: String,
     name: String,
 }
 
-/// Why.
+/// The reason for a change.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Why {
@@ -67,7 +67,7 @@ pub(crate) async fn pause(
 ) -> Result<StatusCode, Problem> {
     let Document(Why { reason }) = why;
     if !is_reason(&reason) {
-        let detail = format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log");
+        let detail = format!("reason: required, one line of at most {MAX_REASON_BYTES} bytes; it is also logged");
         return Err(Problem::bad_request(detail));
     }
     change(api, what, Some(reason), by).await
@@ -89,7 +89,7 @@ async fn change(api: Api, what: What, reason: Option<String>, by: String) -> Res
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What has that name. A name that nobody has would be paused to no effect.
+/// Checks that the target of a pause exists. Pausing an unknown name would have no effect.
 async fn known(api: &Api, What { kind, name }: What) -> Result<Paused, Problem> {
     match kind.as_str() {
         "projector" if api.store.rollouts().await?.iter().any(|rollout| rollout.projector == name) => {
@@ -97,7 +97,7 @@ async fn known(api: &Api, What { kind, name }: What) -> Result<Paused, Problem> 
         }
         "sink" if api.heartbeat.seen().borrow().lease(&name).is_some() => Ok(Paused::Sink(name)),
         "notifications" if name == "all" => Ok(Paused::Notifications),
-        "projector" | "sink" | "notifications" => Err(Problem::not_found(format!("there is no {kind} {name}"))),
-        _ => Err(Problem::not_found("what can be paused is a projector, a sink, or notifications/all")),
+        "projector" | "sink" | "notifications" => Err(Problem::not_found(format!("{kind} {name} does not exist"))),
+        _ => Err(Problem::not_found("only a projector, a sink or notifications/all can be paused")),
     }
 }

@@ -1,4 +1,4 @@
-//! Refusals as RFC 9457 problem details: what happened, to what, and what to do.
+//! Error responses as RFC 9457 problem details: what happened, to what, and what to do.
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -14,12 +14,12 @@ use crate::kafka::Unsendable;
 use crate::pipeline::NotTaken;
 use crate::releases::ReleaseError;
 
-/// How long a sender that met a full queue should wait.
+/// `Retry-After` for an overloaded service, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
-/// How long a client should wait whose requests were denied too often.
+/// `Retry-After` for a client with too many denied requests, in seconds.
 const DENIED_SECONDS: &str = "60";
 
-/// A refusal.
+/// An error response.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Problem {
     #[serde(rename = "type")]
@@ -66,7 +66,7 @@ impl Problem {
 
     pub(crate) fn too_many_denials() -> Self {
         let detail =
-            "too many requests of this address were denied in the last minute; check the token, and wait a minute";
+            "too many requests from this address were denied in the last minute; check the token, and wait a minute";
         Self::new("unauthorized", "Too many denied requests", StatusCode::TOO_MANY_REQUESTS, detail)
     }
 
@@ -79,7 +79,7 @@ impl Problem {
     }
 
     pub(crate) fn slow_body() -> Self {
-        let detail = "the body came too slowly; send it again, at 64 KiB a second at least (http.body_timeout_ms)";
+        let detail = "the body arrived too slowly; send it again at 64 KiB per second or faster (http.body_timeout_ms)";
         Self::new("bad-request", "Request timeout", StatusCode::REQUEST_TIMEOUT, detail)
     }
 
@@ -91,7 +91,7 @@ impl Problem {
         Self::new("position-retired", "Position not in the log", StatusCode::GONE, detail)
     }
 
-    /// The same, with the words before it that say what it is about.
+    /// Prefixes the detail with what it is about.
     pub(crate) fn about(self, what: &str) -> Self {
         Self { detail: format!("{what}: {}", self.detail), ..self }
     }
@@ -114,7 +114,7 @@ impl Problem {
     }
 
     pub(crate) fn unstorable(event_id: Uuid, reason: &str) -> Self {
-        let detail = format!("the database cannot hold this event: {reason}; correct it, and send it again");
+        let detail = format!("the database cannot store this event: {reason}; correct it, and send it again");
         Self {
             event_id: Some(event_id),
             ..Self::new("malformed-event", "Malformed event", StatusCode::BAD_REQUEST, detail)
@@ -123,13 +123,13 @@ impl Problem {
 
     pub(crate) fn failed(event_id: Uuid) -> Self {
         let detail =
-            "belfry failed on this event, which is a fault of belfry's; it is not recorded; report it, with the event";
+            "this event caused an internal error in belfry and is not recorded; please report this bug with the event";
         let problem = Self::new("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR, detail);
         Self { event_id: Some(event_id), ..problem }
     }
 
     pub(crate) fn conflict(event_id: Uuid) -> Self {
-        let detail = "an event with this id and other content was taken before; give a new event a new id";
+        let detail = "an event with this id and different content already exists; give a new event a new id";
         let problem = Self::new("conflicting-event", "Conflicting event", StatusCode::CONFLICT, detail);
         Self { event_id: Some(event_id), ..problem }
     }
@@ -154,7 +154,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Requests that the framework cannot read are refused in the same form as all others.
+/// Implements the conversion of rejections by the framework, so that they have the same form as all others.
 macro_rules! bad_request {
     ($($rejection:ty),*) => {
         $(impl From<$rejection> for Problem {
@@ -186,14 +186,14 @@ impl From<NotAnEvent> for Problem {
 
 impl From<NotTaken> for Problem {
     fn from(error: NotTaken) -> Self {
-        Self::overloaded(format!("{error}; send it again, that is harmless"))
+        Self::overloaded(format!("{error}; send it again, retrying is safe"))
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if let StoreError::Refused(reason) = error {
-            return Self::bad_request(format!("the database refuses a value of this request: {reason}"));
+            return Self::bad_request(format!("the database rejects a value of this request: {reason}"));
         }
         tracing::error!(%error, "a request failed");
         Self::overloaded("the database cannot be read; try again")
@@ -215,8 +215,8 @@ impl From<ReleaseError> for Problem {
                     Reason::NotCompiled => ("not-compiled", "Not compiled"),
                     Reason::NotDeterministic => ("not-deterministic", "Not deterministic"),
                     Reason::NoCompiler => {
-                        tracing::error!(error = detail, "nothing can be compiled");
-                        return Self::overloaded("components cannot be compiled now; look at the service's log");
+                        tracing::error!(error = detail, "cannot compile components");
+                        return Self::overloaded("components cannot be compiled now; see the service's log");
                     }
                 };
                 Self::new(name, title, StatusCode::UNPROCESSABLE_ENTITY, detail)
@@ -239,10 +239,10 @@ impl From<ReleaseError> for Problem {
 }
 
 pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{} does not take {method}; see /openapi.json", uri.path());
+    let detail = format!("{} does not support {method}; see /openapi.json", uri.path());
     Problem::new("bad-request", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
 pub(crate) async fn no_such_page(uri: Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {}; see /openapi.json", uri.path()))
+    Problem::not_found(format!("{} does not exist; see /openapi.json", uri.path()))
 }

@@ -1,4 +1,4 @@
-//! Is this replica able to take events, and how are its parts?
+//! `/readyz`: whether this replica can accept events, and the state of its parts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -18,12 +18,12 @@ use uuid::Uuid;
 
 use super::ops::Ops;
 
-/// How long the database may take to answer.
+/// Time limit for the database to answer.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long an answer of it counts: however often this is asked, the database is asked no more often.
+/// How long a result is cached. The database is queried no more often than this, regardless of the number of requests.
 const COUNTS: Duration = Duration::from_secs(1);
 
-/// How the database was when it was asked last. Cheap to clone.
+/// The cached state of the database. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Looked {
     store: Store,
@@ -35,10 +35,10 @@ impl Looked {
         Self { store, last: Arc::default() }
     }
 
-    /// `ok`, or what is wrong, as of a second ago at most.
+    /// Returns `ok` or what is wrong. The result is at most one second old.
     async fn store(&self) -> &'static str {
         let Self { store, last } = self.clone();
-        // To its end, though the one who asked may be gone by then: else each would ask anew.
+        // A separate task completes even if the client disconnects. Otherwise each request would query the database again.
         let looked = tokio::spawn(async move {
             let mut last = last.lock().await;
             match *last {
@@ -58,12 +58,12 @@ impl Looked {
     }
 }
 
-/// The parts of a replica. Only what keeps it from taking events makes it unready: a sink that is away is waited for, and
-/// without Redis all goes on.
+/// The state of a replica. Only parts without which it cannot accept events make it unready: the service, the store and the
+/// writer. Sinks are retried, and Redis is optional.
 #[derive(Debug, Serialize)]
 struct Readiness {
     ready: bool,
-    /// Under which name it takes leases.
+    /// The id under which it takes leases.
     replica: Uuid,
     /// `ok` or `stopping`.
     service: &'static str,
@@ -75,7 +75,7 @@ struct Readiness {
     /// `connected`, `disconnected` or `unused`.
     redis: &'static str,
     heartbeat: Heartbeat,
-    /// What an operator has to do something about. This replica takes events all the same.
+    /// Conditions that an operator has to resolve. This replica accepts events nevertheless.
     degraded: Vec<String>,
 }
 
@@ -84,14 +84,14 @@ struct SinkState {
     sink: &'static str,
     /// `closed`, `open` or `half-open`, as this replica sees it.
     breaker: &'static str,
-    /// Why this replica could not serve it last, until it can.
+    /// The last error of this replica at the sink; cleared once it succeeds.
     error: Option<String>,
-    /// Topics of which it takes nothing, with the reason: their entries are parked until it does. Known to the replica that
-    /// serves it.
+    /// Topics of which the sink accepts nothing, with the reason. Their entries are parked until it does. Only the replica
+    /// that serves the sink has this information.
     held_topics: BTreeMap<String, String>,
-    /// Who serves it: `this-replica`, `another-replica` or `nobody`.
+    /// Which replica serves it: `this-replica`, `another-replica` or `nobody`.
     served_by: &'static str,
-    /// The one who holds the lease.
+    /// The replica that holds the lease.
     replica: Option<Uuid>,
     epoch: i64,
     position: i64,
@@ -125,7 +125,7 @@ impl Readiness {
     async fn of(ops: &Ops) -> Self {
         let service = if *ops.stopping.borrow() { "stopping" } else { "ok" };
         let store = ops.looked.store().await;
-        // The writer's end of it goes with the writer.
+        // The channel is closed once the writer has ended.
         let writer: Cow<'static, str> = match &*ops.write_failure.borrow() {
             _ if ops.committed.has_changed().is_err() => "stopped".into(),
             Some(failure) => failure.clone().into(),
@@ -173,7 +173,7 @@ impl Readiness {
         }
     }
 
-    /// The first thing that is wrong.
+    /// Returns `ok` or the first problem, in one line.
     fn in_a_word(&self) -> String {
         match (self.service, self.store, &*self.writer) {
             ("ok", "ok", "ok") => match self.degraded.first() {
@@ -186,11 +186,11 @@ impl Readiness {
         }
     }
 
-    /// A line for each part.
+    /// Returns one line per part.
     fn as_text(&self) -> String {
         let mut text = format!("{}\n", if self.ready { "ready" } else { "not ready" });
         let mut line = |part: &str, state: String| {
-            // Writing to a text does not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{part}: {state}");
         };
         line("replica", self.replica.to_string());
@@ -201,7 +201,7 @@ impl Readiness {
             let holder = match sink.replica {
                 Some(replica) if replica != self.replica => format!("another replica, {replica}"),
                 Some(_) => "this replica".into(),
-                None => "nobody".into(),
+                None => "no replica".into(),
             };
             let (breaker, epoch, position) = (sink.breaker, sink.epoch, sink.position);
             let error = sink.error.as_deref().map(|error| format!(", {error}")).unwrap_or_default();

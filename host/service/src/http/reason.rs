@@ -1,9 +1,9 @@
-//! Why somebody does something, in a line.
+//! Reasons that operators give for a change.
 
-/// The longest reason.
+/// Maximum length of a reason, in bytes.
 pub(super) const MAX_REASON_BYTES: usize = 500;
 
-/// Whether a text is a reason: a line that says something, as the log can have it.
+/// Returns whether a text is a valid reason: one nonblank line without control characters, so that it can be logged.
 pub(super) fn is_reason(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_REASON_BYTES && !text.contains(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! Releases: upload, list, activate, roll back.
+//! Releases: upload, list, activate, roll back and retire.
 
 use std::collections::HashMap;
 
@@ -19,12 +19,12 @@ use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::{Activation, Activations, HaltView, ProjectorView, ReleaseView};
 use crate::releases::{ReleaseError, RolledOut, Upload};
 
-/// What the parts of an upload may have, in bytes.
+/// Maximum sizes of the parts of an upload, in bytes.
 const MAX_COMPONENT_BYTES: usize = 64 << 20;
 const MAX_CONFIG_BYTES: usize = 64 << 10;
 const MAX_NOTE_BYTES: usize = 4096;
 const MAX_SIGNATURE_BYTES: usize = 4096;
-/// Releases that are switched together.
+/// Maximum number of releases that are activated together.
 const MAX_ACTIVATIONS: usize = 100;
 
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ pub(crate) async fn one(State(api): State<Api>, release_id: Path<i64>) -> Result
     let Path(release_id) = release_id;
     let release = api.store.release(release_id).await?;
     let unknown =
-        || Problem::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, "there is no such release");
+        || Problem::new("unknown-release", "Unknown release", StatusCode::NOT_FOUND, "the release does not exist");
     Ok(Json(ReleaseView::of(release.ok_or_else(unknown)?, &api.registry, &api.registry.signers().await?)))
 }
 
@@ -97,7 +97,7 @@ pub(crate) async fn upload(
         let name = field.name().unwrap_or_default().to_owned();
         if seen.contains(&name) {
             return Err(Problem::bad_request(
-                "a part is there twice; send component, config, note and signature once each",
+                "a part occurs twice; send component, config, note and signature once each",
             ));
         }
         add(&mut upload, &name, field).await?;
@@ -131,7 +131,7 @@ async fn add(upload: &mut Upload, name: &str, field: Field<'_>) -> Result<(), Pr
     Ok(())
 }
 
-/// A part, up to a limit in bytes.
+/// Reads a part, up to a limit in bytes.
 async fn part(mut field: Field<'_>, name: &str, limit: usize) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
     while let Some(chunk) = field.chunk().await.map_err(not_a_form)? {
@@ -171,7 +171,7 @@ pub(crate) async fn activate(
     view(name, to_its_end(change).await?, &api).await
 }
 
-/// Let several releases serve from the same event on.
+/// Activates several releases, starting with the same event.
 pub(crate) async fn activate_all(
     State(api): State<Api>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
@@ -207,7 +207,7 @@ pub(crate) async fn roll_back(
     view(name, to_its_end(change).await?, &api).await
 }
 
-/// Take a projector out for good.
+/// Retires a projector: removes it from service permanently.
 pub(crate) async fn retire(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -215,7 +215,7 @@ pub(crate) async fn retire(
     Document(Why { reason }): Document<Why>,
 ) -> Result<StatusCode, Problem> {
     if !is_reason(&reason) {
-        let detail = format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it goes to the log");
+        let detail = format!("reason: required, one line of at most {MAX_REASON_BYTES} bytes; it is also logged");
         return Err(Problem::bad_request(detail));
     }
     let registry = api.registry.clone();
@@ -224,13 +224,14 @@ pub(crate) async fn retire(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A client that goes away must not leave a change half done: in the database, but not in what serves.
+/// Runs a change to completion in a task. If the client disconnects, the change must not remain half done, that is, applied
+/// in the database but not to the loaded releases.
 pub(super) async fn to_its_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ReleaseError>> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::spawn(change).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(Problem::overloaded("the change was cut off; look at the releases and try again")),
+        Err(_) => Err(Problem::overloaded("the change was aborted; check the releases and try again")),
     }
 }
 
@@ -251,12 +252,12 @@ async fn view(name: String, changed: RolledOut, api: &Api) -> Result<Json<Projec
     }))
 }
 
-/// What is tried beside a release that serves, if anything is.
+/// Returns the label of the release in trial, if there is one.
 fn candidate(api: &Api, projector: &str) -> Option<String> {
     api.registry.serving().candidate(projector).map(|candidate| candidate.release.label.clone())
 }
 
-/// Why a projector is not asked now, if it is not.
+/// Returns why a projector is halted, or `None` if it is not.
 fn halted(api: &Api, projector: &str) -> Option<HaltView> {
     let halt = api.registry.serving().of(projector)?.halt.clone()?;
     Some(HaltView { cause: halt.cause.as_str(), detail: halt.detail })

@@ -1,4 +1,4 @@
-//! What a release would have made of recorded events.
+//! Replays: what a release would have made of recorded events.
 
 use std::convert::Infallible;
 
@@ -20,13 +20,13 @@ use super::problem::Problem;
 use crate::replay::{Baseline, Progress, Replay, ReplayError, Report, Wanted};
 use crate::stopping::stopped;
 
-/// Lines that wait for a slow reader.
+/// Number of lines buffered for a slow reader.
 const LINES: usize = 4;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Parameters {
-    /// The release.
+    /// Id of the candidate release.
     candidate: i64,
     #[serde(default)]
     baseline: BaselineName,
@@ -62,7 +62,7 @@ impl From<BaselineName> for Baseline {
     }
 }
 
-/// A line of the answer. The last one is the report, or why there is none.
+/// A line of the response. The last one is the report, or the problem if there is no report.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
@@ -83,21 +83,21 @@ pub(crate) async fn run(
     };
     let (from_ms, to_ms) = (instant("from", &from)?, instant("to", &to)?);
     let wanted = Wanted { projector, candidate, baseline: baseline.into(), from_ms, to_ms, sample, subject };
-    // The subject may be a person.
-    tracing::info!(projector = wanted.projector, candidate, baseline = ?wanted.baseline, from, to, by, "a replay begins");
+    // The subject is not logged, since it may be a person.
+    tracing::info!(projector = wanted.projector, candidate, baseline = ?wanted.baseline, from, to, by, "replay begins");
     let replay = api.replays.prepare(wanted, by).await?;
     let (lines, receiver) = mpsc::channel(LINES);
     let stopping = api.feeds.stopping.clone();
     tokio::spawn(async move {
         tokio::select! {
-            // Whoever goes away cancels it.
-            () = lines.closed() => tracing::info!("a replay is cancelled"),
+            // A client that disconnects cancels the replay.
+            () = lines.closed() => tracing::info!("replay cancelled"),
             () = stopped(&stopping) => {}
             () = tell(replay, &lines) => {}
         }
     });
     let lines = ReceiverStream::new(receiver).map(|line: Line| {
-        let mut text = serde_json::to_string(&line).expect("a line is texts and numbers");
+        let mut text = serde_json::to_string(&line).expect("a line serializes to JSON");
         text.push('\n');
         Ok::<_, Infallible>(text)
     });
@@ -105,7 +105,7 @@ pub(crate) async fn run(
 }
 
 async fn tell(replay: Replay, lines: &mpsc::Sender<Line>) {
-    // A slow reader does not have to see each step.
+    // A slow reader may miss some steps.
     let progress = |step| drop(lines.try_send(Line::Progress(step)));
     let last = match replay.run(progress).await {
         Ok(report) => Line::Report(Box::new(report)),

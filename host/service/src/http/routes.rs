@@ -1,4 +1,4 @@
-//! Every way into the API, and who may take it. The router is made of this list, so there is no other way.
+//! The routes of the API with the role that each requires. The router is built from this list alone.
 
 use std::time::Duration;
 
@@ -20,23 +20,24 @@ use super::{
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
 
-/// The largest body of a request that posts events, in bytes.
+/// Maximum body of a request that posts events, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
-/// The largest upload: a component of 64 MiB and what is around it.
+/// Maximum upload, in bytes: a component of 64 MiB and the rest of the form.
 const MAX_UPLOAD_BYTES: usize = 65 << 20;
 
-/// A way into the API.
+/// A route of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The method. What takes GET also takes HEAD.
+    /// The method. Routes for GET also accept HEAD.
     pub method: Method,
     /// The path, with its parameters in braces.
     pub path: &'static str,
-    /// The least role that may take it; none: everybody may.
+    /// The lowest role that may use it; `None` if no token is needed.
     pub role: Option<Role>,
 }
 
-/// How long reading may take, and changing: uploads and activations compile, with a limit of their own.
+/// Time limits of requests that read and of requests that change something. Uploads and activations compile components, and
+/// compilation has its own limit.
 const READ: Duration = Duration::from_secs(30);
 const CHANGE: Duration = Duration::from_secs(1200);
 
@@ -106,12 +107,12 @@ fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Every way into the API.
+/// Returns all routes of the API.
 pub fn routes() -> Vec<Route> {
     endpoints().into_iter().map(|endpoint| endpoint.route).collect()
 }
 
-/// The paths that the API serves, and those that the operators' listener does.
+/// Returns the paths of the API's listener and those of the operators' listener.
 pub fn paths() -> (Vec<&'static str>, Vec<&'static str>) {
     let mut api: Vec<&'static str> = routes().iter().map(|route| route.path).collect();
     api.sort_unstable();
@@ -134,7 +135,7 @@ pub(crate) fn api(api: Api) -> Router {
     router.layer(from_fn(readable)).layer(from_fn(panics::caught)).with_state(api)
 }
 
-/// Refuse what no route takes.
+/// Rejects requests that no route accepts.
 async fn readable(request: Request, next: Next) -> Response {
     match check_request(&request) {
         Ok(()) => next.run(request).await,
@@ -142,7 +143,7 @@ async fn readable(request: Request, next: Next) -> Response {
     }
 }
 
-/// Refuse a body that is too large before it is read.
+/// Rejects a body whose announced length exceeds the limit, before it is read.
 async fn short_enough(State(max_bytes): State<usize>, request: Request, next: Next) -> Response {
     match check_length(&request, max_bytes) {
         Ok(()) => next.run(request).await,
@@ -150,8 +151,8 @@ async fn short_enough(State(max_bytes): State<usize>, request: Request, next: Ne
     }
 }
 
-/// No request is answered later than this, whatever its handler waits for.
+/// Answers 503 if the handler exceeds the time limit.
 async fn in_time(State(time): State<Duration>, request: Request, next: Next) -> Response {
-    let late = || Problem::overloaded("there is no answer in time; try again").into_response();
+    let late = || Problem::overloaded("the request timed out; try again").into_response();
     timeout(time, next.run(request)).await.unwrap_or_else(|_| late())
 }

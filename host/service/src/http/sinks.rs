@@ -1,4 +1,4 @@
-//! The sinks that are known, and what retention keeps for them.
+//! The known sinks and their backlog, which retention keeps.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -25,9 +25,9 @@ struct SinkView {
     position: i64,
     /// Whether a replica serves it now.
     served: bool,
-    /// Age of the oldest entry that it has not read.
+    /// Age of the oldest entry that it has not read, in seconds; null if it has read all.
     unread_seconds: Option<f64>,
-    /// Entries that it has not read and that are no longer in the log.
+    /// Number of entries that it has not read and that are no longer in the log.
     missing: i64,
     parked: i64,
 }
@@ -40,7 +40,7 @@ impl SinkView {
     }
 }
 
-/// Where a sink goes on.
+/// Where a sink continues.
 #[derive(Serialize)]
 pub(crate) struct Resumed {
     position: i64,
@@ -61,7 +61,7 @@ fn is_served(api: &Api, name: &str) -> bool {
     seen.lease(name).is_some_and(|(lease, _)| !lease.remaining.is_zero())
 }
 
-/// Keep nothing for a sink any more.
+/// Forgets a sink: retention no longer keeps entries for it.
 pub(crate) async fn forget(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -75,18 +75,18 @@ pub(crate) async fn forget(
     };
     match forgotten {
         ForgetSink::Forgotten => {
-            tracing::warn!(sink = name, by, reason, "a sink is forgotten; nothing is kept for it");
+            tracing::warn!(sink = name, by, reason, "sink forgotten; no entries are kept for it");
             Ok(StatusCode::NO_CONTENT)
         }
         ForgetSink::Unknown => Err(unknown(&name)),
         ForgetSink::Served => {
-            let detail = format!("a replica serves {name}; switch it off in the configuration of every replica first");
+            let detail = format!("a replica serves {name}; disable it in the configuration of every replica first");
             Err(Problem::new("refused", "Refused", StatusCode::CONFLICT, detail))
         }
     }
 }
 
-/// Go on behind entries that are gone.
+/// Continues after entries that are no longer in the log.
 pub(crate) async fn resume(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -96,13 +96,13 @@ pub(crate) async fn resume(
     check(&reason)?;
     match api.store.skip_gap(&name, &by, &reason, now_ms()).await? {
         SkipGap::Skipped { position, missing } => {
-            tracing::warn!(sink = name, by, reason, position, missing, "a sink goes on behind entries that are gone");
+            tracing::warn!(sink = name, by, reason, position, missing, "sink resumed after missing entries");
             api.heartbeat.look();
             Ok(Json(Resumed { position, missing }))
         }
         SkipGap::Unknown => Err(unknown(&name)),
         SkipGap::NoGap => {
-            let detail = format!("nothing that {name} has not read is gone; it goes on by itself");
+            let detail = format!("{name} has no missing entries; it continues automatically");
             Err(Problem::new("refused", "Refused", StatusCode::CONFLICT, detail))
         }
     }
@@ -113,10 +113,10 @@ fn check(reason: &str) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::bad_request(format!(
-        "reason: needed, a line of at most {MAX_REASON_BYTES} bytes; it is kept in the audit log"
+        "reason: required, one line of at most {MAX_REASON_BYTES} bytes; it is stored in the audit log"
     )))
 }
 
 fn unknown(name: &str) -> Problem {
-    Problem::not_found(format!("there is no sink {name}; `belfry sink list` shows the sinks that are known"))
+    Problem::not_found(format!("sink {name} does not exist; `belfry sink list` shows the known sinks"))
 }

@@ -1,4 +1,4 @@
-//! Tokens: make, list, revoke. A token itself is in the answer to the request that makes it, and nowhere else.
+//! Tokens: create, list and revoke. Only the response to the request that creates a token contains the token itself.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::extract::{Document, Path};
 use super::problem::Problem;
 use crate::access::{self, IssueError, Issued, NewAccess, Role, TokenView};
 
-/// A token to be made.
+/// A request to create a token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
@@ -27,7 +27,7 @@ pub(crate) struct Tokens {
     tokens: Vec<TokenView>,
 }
 
-/// What was made.
+/// A token that was created.
 #[derive(Serialize)]
 pub(crate) struct Made {
     /// The token itself.
@@ -64,10 +64,10 @@ pub(crate) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Here it counts at once; other replicas look.
+/// Applies a change to this replica at once, and wakes the other replicas.
 async fn changed(api: &Api) {
     if let Err(error) = api.access.refresh().await {
-        tracing::warn!(%error, "a token was changed and cannot be read again at once; the next look does");
+        tracing::warn!(%error, "cannot reload the tokens after a change; the next check will");
     }
     api.others.access_changed();
 }

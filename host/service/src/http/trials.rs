@@ -1,4 +1,4 @@
-//! Releases that are tried beside the one that serves.
+//! Trials: releases that run as a shadow or canary alongside the active release.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use crate::clock::rfc3339;
 use crate::comparison::Difference;
 use crate::releases::trial::{Limits, MaskedField, Mode, Plan, Sample, Side, Step, Tally, mode};
 
-/// What is to be tried, and how.
+/// A request to begin a trial.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     release_id: i64,
     mode: ModeName,
-    /// Of a canary.
+    /// For a canary.
     steps: Option<Vec<Step>>,
     limits: Option<Limits>,
 }
@@ -37,30 +37,31 @@ enum ModeName {
     Canary,
 }
 
-/// Why a trial is to end.
+/// A request to end a trial.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct End {
     reason: String,
 }
 
-/// A trial, under way or over.
+/// A trial, running or ended.
 #[derive(Serialize)]
 pub(crate) struct TrialView {
     projector: String,
     candidate: String,
-    /// What it is tried beside.
+    /// The label of the active release.
     beside: String,
     mode: ModeName,
     status: Status,
-    /// Of the subjects; of a canary.
+    /// Percentage of the subjects that a canary serves.
     percent: Option<f64>,
-    /// Of a canary: all of its steps, and at which it is, from 1.
+    /// All steps of a canary.
     steps: Vec<Step>,
+    /// The current step of a canary, counted from 1.
     step: Option<usize>,
     limits: Option<Limits>,
     began_at: String,
-    /// Since when it has been as it is.
+    /// When the current state began.
     since: String,
     begun_by: String,
     ended_at: Option<String>,
@@ -69,7 +70,7 @@ pub(crate) struct TrialView {
     reason: Option<String>,
     active: SideView,
     tried: SideView,
-    /// Of a shadow.
+    /// The comparison of a shadow.
     compared: ComparedView,
 }
 
@@ -77,14 +78,14 @@ pub(crate) struct TrialView {
 #[serde(rename_all = "snake_case")]
 enum Status {
     Running,
-    /// The candidate serves all.
+    /// The candidate is the active release now.
     Promoted,
-    /// It went beyond a limit, or failed again and again.
+    /// The candidate was rolled back because it exceeded a limit or failed repeatedly.
     TakenBack,
     Ended,
 }
 
-/// What a release did during the trial.
+/// The results of a release during the trial.
 #[derive(Serialize)]
 struct SideView {
     events: u64,
@@ -93,9 +94,9 @@ struct SideView {
     failed: u64,
     outcomes: BTreeMap<String, u64>,
     notifications_per_event: f64,
-    /// Within which half of the events were projected, in microseconds.
+    /// Median of the time to project an event, in microseconds.
     median_us: f64,
-    /// The same of 99 of 100.
+    /// 99th percentile of that time.
     p99_us: f64,
 }
 
@@ -111,7 +112,7 @@ struct ComparedView {
     samples: Vec<SampleView>,
 }
 
-/// An example of a difference. Texts are masked.
+/// An example of a difference. Strings are masked.
 #[derive(Serialize)]
 struct SampleView {
     difference: Difference,
@@ -133,9 +134,9 @@ pub(crate) async fn begin(
     let Document(Wanted { release_id, mode, steps, limits }) = wanted;
     let plan = match (mode, steps, limits) {
         (ModeName::Shadow, None, None) => None,
-        (ModeName::Shadow, ..) => return Err(Problem::bad_request("steps and limits are those of a canary")),
+        (ModeName::Shadow, ..) => return Err(Problem::bad_request("steps and limits apply to a canary only")),
         (ModeName::Canary, Some(steps), limits) => Some(Plan { steps, limits: limits.unwrap_or_default() }),
-        (ModeName::Canary, None, _) => return Err(Problem::bad_request("steps: a canary needs them")),
+        (ModeName::Canary, None, _) => return Err(Problem::bad_request("steps: required for a canary")),
     };
     if let Some(fault) = plan.as_ref().and_then(Plan::fault) {
         return Err(Problem::bad_request(fault));
@@ -154,7 +155,7 @@ pub(crate) async fn end(
 ) -> Result<Json<TrialView>, Problem> {
     let Document(End { reason }) = end;
     if !is_reason(&reason) {
-        return Err(Problem::bad_request(format!("reason: needed, a line of at most {MAX_REASON_BYTES} bytes")));
+        return Err(Problem::bad_request(format!("reason: required, one line of at most {MAX_REASON_BYTES} bytes")));
     }
     let (registry, name) = (api.registry.clone(), projector.clone());
     to_its_end(async move { registry.end_trial(&name, &reason, &by).await }).await?;
@@ -168,13 +169,13 @@ pub(crate) async fn show(State(api): State<Api>, Path(projector): Path<String>) 
 
 async fn view(api: &Api, projector: &str) -> Result<Json<TrialView>, Problem> {
     let trial = api.store.trial(projector).await?;
-    let trial = trial.ok_or_else(|| Problem::not_found(format!("nothing was ever tried for {projector}")))?;
+    let trial = trial.ok_or_else(|| Problem::not_found(format!("{projector} has never had a trial")))?;
     let ids: Vec<i64> =
         trial.steps.iter().flat_map(|step| [Some(step.rollout.release_id), candidate_id(step)]).flatten().collect();
     api.registry.learn(ids).await?;
     TrialView::of(&trial, |release_id| named(&api.registry, release_id).1)
         .map(Json)
-        .ok_or_else(|| Problem::overloaded("how this is tried was written by another version of belfry"))
+        .ok_or_else(|| Problem::overloaded("the plan of this trial was written by another version of belfry"))
 }
 
 fn candidate_id(step: &TrialStep) -> Option<i64> {
@@ -182,7 +183,7 @@ fn candidate_id(step: &TrialStep) -> Option<i64> {
 }
 
 impl TrialView {
-    /// None if its plan was written by another version.
+    /// Returns `None` if another version of Belfry wrote the trial's plan in a form that this one cannot read.
     fn of(trial: &Trial, label: impl Fn(i64) -> String) -> Option<Self> {
         let (first, last) = (trial.steps.first()?, trial.steps.last()?);
         let candidate_id = candidate_id(last)?;

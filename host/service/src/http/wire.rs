@@ -1,4 +1,4 @@
-//! What the API says, as JSON.
+//! The JSON documents of the API.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::clock::rfc3339;
 use crate::pipeline::Accepted;
 use crate::releases::Registry;
 
-/// What became of one posted event.
+/// The result for one posted event.
 #[derive(Serialize)]
 pub(crate) struct Posted {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,7 @@ pub(crate) struct Posted {
     pub(crate) event_id: Option<Uuid>,
     pub(crate) status: &'static str,
     pub(crate) position: Option<i64>,
-    /// Of an event that was taken now: whether it is published, or recorded and offered to rules only.
+    /// Of an accepted event: whether it is published, or recorded and offered to rules only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) published: Option<bool>,
     pub(crate) notifications: Vec<PostedNotification>,
@@ -64,7 +64,7 @@ impl Posted {
         }
     }
 
-    /// The same without what follows from the event.
+    /// Returns the result without notifications and dead letters.
     pub(crate) fn silent(self) -> Self {
         Self { notifications: Vec::new(), dead_letters: Vec::new(), ..self }
     }
@@ -83,17 +83,17 @@ impl Posted {
     }
 }
 
-/// A text from the log that is JSON already.
+/// Wraps a payload from the log that is already JSON; `None` if it is not.
 pub(crate) fn raw(payload: Vec<u8>) -> Option<Box<RawValue>> {
     String::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text).ok())
 }
 
-/// Where a record was read.
+/// Formats where a record was read.
 pub(crate) fn source(origin: Origin) -> String {
     origin.to_string()
 }
 
-/// The projector of a release and what the release is called.
+/// Returns the projector and the label of a release. If the release is unknown, the projector is empty.
 pub(crate) fn named(registry: &Registry, release_id: i64) -> (String, String) {
     match registry.name(release_id) {
         Some(named) => (named.projector, named.label),
@@ -126,7 +126,7 @@ impl HistoryNotification {
     }
 }
 
-/// A notification that was not sent, in an event's history.
+/// A withheld notification in an event's history.
 #[derive(Serialize)]
 pub(crate) struct HistoryWithheld {
     event_id: Uuid,
@@ -155,10 +155,10 @@ impl HistoryWithheld {
 #[derive(Serialize)]
 pub(crate) struct HistoryDeadLetter {
     id: i64,
-    /// None if no projector saw it.
+    /// `None` if no projector saw it.
     projector: Option<String>,
     release: Option<String>,
-    /// Of a record: where it was read.
+    /// Where a record was read.
     source: Option<String>,
     cause: String,
     detail: String,
@@ -179,7 +179,7 @@ impl HistoryDeadLetter {
     }
 }
 
-/// An entry that a sink refused, or that stands behind one of its key.
+/// An entry that a sink refused, or that is behind such an entry of the same key.
 #[derive(Serialize)]
 pub(crate) struct ParkedView {
     sink: String,
@@ -187,10 +187,10 @@ pub(crate) struct ParkedView {
     topic: String,
     key: String,
     error: String,
-    /// What it blocks: `key`, or `topic` if the sink takes nothing of its topic.
+    /// What it blocks: `key`, or `topic` if the sink accepts nothing of its topic.
     scope: &'static str,
     parked_at: String,
-    /// What was asked for and is not done yet.
+    /// A request that has not been carried out yet.
     request: Option<&'static str>,
 }
 
@@ -223,14 +223,14 @@ pub(crate) struct ReleaseView {
     created_by: String,
     created_at: String,
     active: bool,
-    /// What was found out about it before it was taken.
+    /// The report of the checks at the upload.
     admission: Option<Box<RawValue>>,
-    /// Whose trusted key the component is signed with.
+    /// The owner of the trusted key that the component is signed with.
     signed_by: Option<String>,
 }
 
 impl ReleaseView {
-    /// `signers` are the owners of trusted keys by the digests of components.
+    /// Creates the view. `signers` maps the digests of components to the owners of the trusted keys that signed them.
     pub(crate) fn of(release: Release, registry: &Registry, signers: &HashMap<[u8; 32], String>) -> Self {
         Self {
             signed_by: signers.get(&release.digest).cloned(),
@@ -250,39 +250,39 @@ impl ReleaseView {
     }
 }
 
-/// Which release serves a projector.
+/// A projector with its active release.
 #[derive(Serialize)]
 pub(crate) struct ProjectorView {
     pub(crate) name: String,
     pub(crate) active: ReleaseView,
     pub(crate) previous_release_id: Option<i64>,
-    /// The one that was taken out by the last change. If it is the active one, none serves.
+    /// The release that the last change suspended. If it is the active one, no release serves.
     pub(crate) suspended_release_id: Option<i64>,
-    /// Why it was.
+    /// Why it was suspended.
     pub(crate) reason: Option<String>,
-    /// Why it is not asked now, if it is not.
+    /// Why the projector is halted; `None` if it is not.
     pub(crate) halted: Option<HaltView>,
-    /// The label of what is tried beside it.
+    /// The label of the release in trial.
     pub(crate) candidate: Option<String>,
-    /// Whether the projector is taken out for good: no release serves it.
+    /// Whether the projector is retired: no release serves it.
     pub(crate) retired: bool,
 }
 
-/// Why a projector is not asked: its events become dead letters of this cause.
+/// Why a projector is halted. Its events become dead letters with this cause.
 #[derive(Serialize)]
 pub(crate) struct HaltView {
     pub(crate) cause: &'static str,
     pub(crate) detail: String,
 }
 
-/// Let these releases serve, from the same event on.
+/// A request to activate releases, starting with the same event.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Activations {
     pub(crate) release_ids: Vec<i64>,
 }
 
-/// Let this release serve.
+/// A request to activate a release.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Activation {

@@ -1,4 +1,4 @@
-//! From bytes to events that the pipeline can take.
+//! Turns bytes into events that the pipeline can take.
 
 pub mod kafka;
 pub(crate) mod postgres;
@@ -10,43 +10,43 @@ use belfry_store::Origin;
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// An event that keeps the wire contract, ready for the pipeline.
+/// An event that conforms to the wire contract, ready for the pipeline.
 #[derive(Clone, Debug)]
 pub struct Incoming {
-    /// What is known of it.
+    /// Its envelope.
     pub envelope: Arc<Envelope>,
-    /// Its data as the contract types it.
+    /// Its data, typed according to the contract.
     pub event: Arc<Event>,
-    /// Exactly the bytes received.
+    /// The bytes exactly as received.
     pub payload: Bytes,
-    /// Tells a repetition from a conflict.
+    /// Distinguishes a duplicate from a conflict.
     pub content_hash: ContentHash,
-    /// How it came.
+    /// How it arrived.
     pub arrival: Arrival,
-    /// Where its content is its identity: other ids under which the same content may be known.
+    /// Other ids under which the same content may be recorded. Empty unless the event is identified by its content.
     pub aliases: Vec<Uuid>,
 }
 
-/// How an event came to us, which decides whether we publish it.
+/// How an event arrived. This decides whether Belfry publishes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Somebody posted it and waits for an answer. It is published to the topic of its type.
+    /// A client posted it and waits for the response. It is published to the topic of its type.
     Posted,
-    /// It was read from its own topic, so it is recorded and not published there again.
+    /// It was read from its own topic, so it is recorded but not published there again.
     Consumed(Origin),
-    /// A service submitted it within a transaction of its own. It is published.
+    /// A service submitted it within its own transaction. It is published.
     Submitted {
         /// Its row.
         origin: Origin,
         /// The partition key, if the service chose one.
         event_key: Option<String>,
-        /// The topic, if the service chose another than that of the event's type.
+        /// The topic, if the service chose a different one than that of the event's type.
         topic: Option<String>,
     },
 }
 
 impl Arrival {
-    /// Where it was read, if nobody waits for an answer.
+    /// Returns where the event was read, or `None` if a client waits for the response.
     pub fn origin(&self) -> Option<&Origin> {
         match self {
             Self::Posted => None,
@@ -55,24 +55,24 @@ impl Arrival {
     }
 }
 
-/// Why bytes are no event.
+/// Why bytes are not an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEvent {
-    /// They break the wire contract.
+    /// They violate the wire contract.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// They are too many.
+    /// There are too many of them.
     #[error("{bytes} bytes, at most {limit} are taken; put large data into storage and send a reference")]
     TooLarge {
-        /// How many there are.
+        /// The number of bytes.
         bytes: usize,
-        /// How many are taken.
+        /// The maximum.
         limit: usize,
     },
 }
 
 impl NotAnEvent {
-    /// The event's id, if that much could be read.
+    /// Returns the event's id, if it could be read.
     pub fn event_id(&self) -> Option<Uuid> {
         match self {
             Self::Malformed(malformed) => malformed.event_id,
@@ -82,7 +82,7 @@ impl NotAnEvent {
 }
 
 impl Incoming {
-    /// Read an event of at most `max_bytes`.
+    /// Reads an event of at most `max_bytes`.
     pub fn read(payload: Bytes, max_bytes: usize, arrival: Arrival) -> Result<Self, NotAnEvent> {
         if payload.len() > max_bytes {
             return Err(NotAnEvent::TooLarge { bytes: payload.len(), limit: max_bytes });
@@ -94,13 +94,13 @@ impl Incoming {
         Ok(Self { envelope, event, payload, content_hash, arrival, aliases: Vec::new() })
     }
 
-    /// The same event under another id than its envelope's own.
+    /// Returns the same event under an id other than that of its envelope.
     pub fn known_as(self, event_id: Uuid) -> Self {
         let envelope = Arc::new(Arc::unwrap_or_clone(self.envelope).known_as(event_id));
         Self { envelope, ..self }
     }
 
-    /// The topic to which it is published, if it is.
+    /// Returns the topic to which the event is published, if it is published.
     pub fn topic(&self) -> &str {
         match &self.arrival {
             Arrival::Submitted { topic: Some(topic), .. } => topic,

@@ -1,11 +1,12 @@
-//! Events that other services submitted within their own transactions, in databases of their own.
+//! Events that other services submitted within their own transactions, in their own databases.
 //!
-//! One replica at a time reads a service's database, under a lease: read the lowest rows → commit them to the log → delete
-//! them there → again. Whatever happens between two of these steps, the rows are read again, and the inbox knows what it
-//! has. So the lease is not what keeps events from being taken twice; it keeps replicas from doing the same work.
+//! One replica at a time reads a service's database, under a lease. It repeats three steps: read the lowest rows, commit
+//! them to the log, delete them from the service's database. After any failure between two steps the rows are read again,
+//! and the inbox deduplicates them. So the lease is not what prevents duplicates; it keeps replicas from doing the same
+//! work.
 //!
-//! Nobody tells us that something was submitted: PostgreSQL's NOTIFY makes all transactions of a server that use it
-//! commit one after the other. So we look, often while there is something, and less and less while there is nothing.
+//! Submissions are not announced: PostgreSQL's NOTIFY serializes the commits of all transactions of a server that use it.
+//! Instead, the source polls frequently while there are rows, and backs off while there are none.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -23,34 +24,34 @@ use crate::pipeline::{NotTaken, Pipeline, Reading};
 use crate::redis::Others;
 use crate::stopping::stopped;
 
-/// Rows read at once, and what their envelopes may have together.
+/// Maximum number of rows per read, and maximum total size of their envelopes in bytes.
 const READ_ROWS: u32 = 500;
 const READ_BYTES: u32 = 4 << 20;
-/// The bounds of the pause between two looks at a table where nothing was.
+/// The bounds of the pause after a poll that found no rows.
 const QUICKEST: Duration = Duration::from_millis(25);
 const SLOWEST: Duration = Duration::from_secs(1);
-/// The first pause after a failure.
+/// The initial backoff after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A service's database cannot be read from, whatever it holds.
+/// Why a service's database cannot be read, regardless of its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Its address.
+    /// Its address is invalid.
     #[error("source.postgres {name}: {error}")]
     Address {
-        /// The source.
+        /// The name of the source.
         name: String,
         /// What is wrong with it.
         error: SubmittedError,
     },
-    /// The file with its address.
+    /// The file with its address cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
 
 /// One service's database.
 pub(crate) struct PostgresSource {
-    /// Names its lease, and where dead letters come from: `postgres:NAME`.
+    /// `postgres:NAME`: the name of its lease, and the origin of its dead letters.
     name: String,
     settings: SubmittedSettings,
     pipeline: Pipeline,
@@ -66,7 +67,7 @@ enum End {
     LeaseLost,
 }
 
-/// Why a session failed. Nothing is lost by it: the rows are still there.
+/// Why a session failed. Nothing is lost: the rows are still in the service's database.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("the service's database: {0}")]
@@ -76,7 +77,7 @@ enum Failure {
 }
 
 impl PostgresSource {
-    /// All that are configured.
+    /// Returns a source for each configured database.
     pub(crate) fn all(
         config: &Config,
         pipeline: &Pipeline,
@@ -103,7 +104,7 @@ impl PostgresSource {
         config.source.postgres.iter().map(of).collect()
     }
 
-    /// Make its lease known. A position it has not: rows are deleted, not passed.
+    /// Registers its lease. The lease has no position, because rows are deleted rather than passed.
     pub(crate) async fn register(&self) -> Result<(), belfry_store::StoreError> {
         if self.pipeline.store.register_sink(&self.name, 0).await? {
             self.heartbeat.look();
@@ -111,7 +112,7 @@ impl PostgresSource {
         Ok(())
     }
 
-    /// Read whenever the lease is to be had, until the service stops.
+    /// Reads whenever the lease is available, until the service stops.
     pub(crate) async fn run(&self, mut stopping: watch::Receiver<bool>) {
         let held = metrics::gauge!("belfry_lease_held", "sink" => self.name.clone());
         let mut failures = 0;
@@ -139,11 +140,11 @@ impl PostgresSource {
                     tracing::warn!(
                         source = self.name,
                         epoch = lease.epoch,
-                        "the lease is lost; somebody else reads it"
+                        "the lease is lost; another replica reads the source"
                     );
                 }
                 Err(error) => {
-                    // Somebody else may reach what we do not.
+                    // Another replica may be able to reach the database.
                     self.give_back(&lease).await;
                     failures += 1;
                     self.pause(failures, &error, &mut stopping).await;
@@ -156,23 +157,23 @@ impl PostgresSource {
         match self.pipeline.store.release_lease(&self.name, lease.epoch).await {
             Ok(()) => self.others.lease_is_free(),
             Err(error) => {
-                tracing::warn!(source = self.name, %error, "the lease could not be given back; it ends by itself");
+                tracing::warn!(source = self.name, %error, "cannot release the lease; it expires automatically");
             }
         }
     }
 
-    /// A random time, so that replicas do not come back together, of a span that doubles with each failure.
+    /// Waits for a random part of a span that doubles with each failure, so that replicas do not retry at the same time.
     async fn pause(&self, failures: u32, error: &impl std::fmt::Display, stopping: &mut watch::Receiver<bool>) {
         let span = (FIRST_PAUSE * 2u32.saturating_pow(failures.min(16))).min(self.longest_pause);
         let pause = span.mul_f64(0.1 + 0.9 * fastrand::f64());
-        tracing::warn!(source = self.name, %error, pause_ms = pause.as_millis() as u64, "the source waits and is tried again");
+        tracing::warn!(source = self.name, %error, pause_ms = pause.as_millis() as u64, "the source failed; retrying after a pause");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopped(stopping) => {}
         }
     }
 
-    /// What a row holds is an event, or becomes a dead letter.
+    /// Turns rows into events. A row that is not an event becomes a dead letter.
     fn reading(&self, rows: Vec<SubmittedEvent>) -> Reading {
         let mut reading = Reading::default();
         for SubmittedEvent { id, event_id, event_key, topic, envelope } in rows {
@@ -195,7 +196,7 @@ impl PostgresSource {
                         payload: envelope,
                     });
                 }
-                // A fault of ours costs that event only, which would be read again for ever otherwise.
+                // A bug in Belfry costs only this event. Uncaught, it would make the row be read again for ever.
                 Err(_) => reading.unreadable.push(Unreadable::fault(&origin, Some(event_id), envelope)),
             }
         }
@@ -203,12 +204,12 @@ impl PostgresSource {
     }
 }
 
-/// One run under one lease, over one connection.
+/// One session: one lease, one connection.
 struct Session<'a> {
     source: &'a PostgresSource,
     lease: &'a Lease,
     deadline: Instant,
-    /// In a row, before this session and in it.
+    /// Consecutive failures, including those before this session.
     failures: u32,
 }
 

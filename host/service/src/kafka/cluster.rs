@@ -1,4 +1,4 @@
-//! A look at the cluster from outside of any group.
+//! Queries to the cluster that join no group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,48 +10,48 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::native::{TopicId, topic_ids};
 use super::{Client, Logged, StartAt};
 
-/// How long the cluster may take to answer.
+/// Time limit for the cluster to answer.
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// Where a partition begins and ends.
+/// The offsets at which a partition begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
-    /// The oldest offset that is still there.
+    /// The oldest offset that still exists.
     pub low: i64,
-    /// The offset that the next record gets.
+    /// The offset that the next record will get.
     pub high: i64,
 }
 
-/// A topic as the cluster has it.
+/// A topic of the cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
     /// The partitions' numbers.
     pub(crate) partitions: Vec<i32>,
-    /// Copies of the partition that has the fewest.
+    /// The number of replicas of the partition that has the fewest.
     pub(crate) replication_factor: i32,
 }
 
-/// A client for a few questions. Its calls block, so it belongs where that holds up nobody.
+/// A client for a few queries. Its calls block, so it belongs on a thread that may be blocked.
 pub(crate) struct Cluster {
     consumer: BaseConsumer<Logged>,
 }
 
 impl Client {
-    /// Look at the cluster; no connection is made before the first question.
+    /// Returns a client for queries. It connects at the first query.
     pub(crate) fn cluster(&self) -> KafkaResult<Cluster> {
         Ok(Cluster { consumer: self.base().create_with_context(Logged)? })
     }
 
-    /// Look at what a group committed.
+    /// Returns a client for queries about a group's committed offsets.
     pub(crate) fn cluster_as_group(&self, group: &str) -> KafkaResult<Cluster> {
         Ok(Cluster { consumer: self.base().set("group.id", group).create_with_context(Logged)? })
     }
 }
 
 impl Cluster {
-    /// All topics.
+    /// Returns all topics.
     pub(crate) fn topics(&self) -> KafkaResult<BTreeMap<String, Topic>> {
-        // Asking for one topic by its name could create it.
+        // A request for a single topic by name could create it.
         let metadata = self.consumer.fetch_metadata(None, REQUEST)?;
         let topics = metadata.topics().iter().map(|topic| {
             let copies = topic.partitions().iter().map(|partition| partition.replicas().len());
@@ -64,26 +64,26 @@ impl Cluster {
         Ok(topics.filter(|(_, topic)| !topic.partitions.is_empty()).collect())
     }
 
-    /// The ids of these topics, as far as they are there and the brokers give topics an id, as Kafka does since 2.8.
+    /// Returns the ids of those topics that exist and have one. Brokers assign topic ids since Kafka 2.8.
     pub(crate) fn topic_ids(&self, topics: &BTreeSet<String>) -> KafkaResult<BTreeMap<String, TopicId>> {
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
-        // What went wrong meanwhile is kept until the client is polled.
+        // Errors are kept until the client is polled.
         while self.consumer.poll(Duration::ZERO).is_some() {}
-        // While no broker can be reached, two of librdkafka's threads wake each other without a pause for as long as a request
-        // like the one below waits. This one waits at rest.
+        // While no broker is reachable, two of librdkafka's threads wake each other without pause for as long as a request
+        // like the one for ids is pending. The request for metadata waits without consuming CPU time.
         self.consumer.fetch_metadata(topics.first().map(String::as_str), REQUEST)?;
         topic_ids(self.consumer.client(), topics, REQUEST)
     }
 
-    /// Where a partition begins and ends.
+    /// Returns the watermarks of a partition.
     pub(crate) fn watermarks(&self, topic: &str, partition: i32) -> KafkaResult<Watermarks> {
         let (low, high) = self.consumer.fetch_watermarks(topic, partition, REQUEST)?;
         Ok(Watermarks { low, high })
     }
 
-    /// Where partitions would be read from.
+    /// Returns the offsets from which partitions would be read.
     pub(crate) fn starts(&self, topic: &str, partitions: &[i32], at: StartAt) -> KafkaResult<Vec<(i32, i64)>> {
         if let StartAt::Time(time_ms) = at {
             return self.starts_by_time(topic, partitions, time_ms);
@@ -106,7 +106,7 @@ impl Cluster {
             element.error()?;
             let start = match element.offset() {
                 Offset::Offset(offset) => offset,
-                // No record is that young.
+                // No record is that recent.
                 _ => self.watermarks(topic, element.partition())?.high,
             };
             starts.push((element.partition(), start));
@@ -114,13 +114,13 @@ impl Cluster {
         Ok(starts)
     }
 
-    /// How many members a group has now.
+    /// Returns the number of members that a group has now.
     pub(crate) fn members(&self, group: &str) -> KafkaResult<usize> {
         let groups = self.consumer.fetch_group_list(Some(group), REQUEST)?;
         Ok(groups.groups().iter().map(|group| group.members().len()).sum())
     }
 
-    /// What the group committed for these partitions, as far as it did.
+    /// Returns the group's committed offsets of those partitions that have one.
     pub(crate) fn committed(&self, partitions: &[(String, i32)]) -> KafkaResult<Vec<(String, i32, i64)>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for (topic, partition) in partitions {

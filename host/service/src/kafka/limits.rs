@@ -1,8 +1,8 @@
-//! What the cluster's topics take, as far as it is known. What the broker would never take is then refused before it is
-//! recorded, and the sender is told; otherwise it would be parked later, and the sender long gone.
+//! The limits of the cluster's topics, as far as they are known. An event that the broker would never accept is refused
+//! before it is recorded, and its sender gets the reason. Otherwise it would be parked later, with the sender long gone.
 //!
-//! The view is renewed in the background, and at once when it speaks against something: a topic that was just made, or
-//! whose limit was just raised, need not wait. While nothing is known, nothing is refused.
+//! The view is renewed in the background, and also before it leads to a refusal: a topic that was just created, or whose
+//! limit was just raised, need not wait. While nothing is known, nothing is refused.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
@@ -17,38 +17,38 @@ use tokio::time::{sleep, timeout};
 
 use super::Client;
 
-/// How often the view is renewed anyway.
+/// The interval at which the view is renewed in the background.
 const RENEW_EVERY: Duration = Duration::from_secs(30);
-/// A view is believed for so long when it speaks against something; this bounds how often the cluster is asked.
+/// The maximum age of a view that leads to a refusal. It bounds how often the cluster is queried.
 const FRESH: Duration = Duration::from_secs(1);
-/// After a cluster did not answer, it is left alone for so long.
+/// How long a cluster that did not answer is left alone.
 const AWAY: Duration = Duration::from_secs(5);
-/// How long something that the view speaks against waits for a newer one.
+/// How long a refusal waits for a newer view, and the start for the first one.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long an administrative request may take.
+/// Time limit for an administrative request.
 const REQUEST: Duration = Duration::from_secs(5);
-/// What a record's framing costs beside value, key and headers, at most; RecordBatch header and varints.
+/// Maximum framing of a record in bytes, in addition to value, key and headers: RecordBatch header and varints.
 pub(crate) const FRAMING_BYTES: usize = 512;
-/// The longest name of a topic.
+/// Maximum length of a topic's name, in bytes.
 const MAX_NAME_BYTES: usize = 249;
-/// The bounds of a producer's batch.
+/// The bounds of a producer's batch size, in bytes.
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 1024..=1_000_000;
 
-/// Why the broker would never take a record.
+/// Why the broker would never accept a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsendable {
-    /// There is no such topic, or it is not ours to see.
+    /// The topic does not exist, or Belfry may not see it.
     #[error(
-        "topic {topic}: the broker does not have it or does not let belfry see it; create it, such as with \
+        "topic {topic}: it does not exist, or belfry may not see it; create it, for example with \
          `belfry topics apply`, or allow DESCRIBE and WRITE on it, and send the event again"
     )]
     UnknownTopic {
         /// The topic.
         topic: String,
     },
-    /// The topic takes smaller records only.
+    /// The topic accepts only smaller records.
     #[error(
-        "{bytes} bytes as a record, topic {topic} takes {limit} (max.message.bytes); put large data into storage and \
+        "{bytes} bytes as a record, topic {topic} accepts {limit} (max.message.bytes); put large data into storage and \
          send a reference, or raise the topic's limit"
     )]
     TooLarge {
@@ -74,7 +74,7 @@ pub enum Unsendable {
 }
 
 impl Unsendable {
-    /// The word for it in answers and metrics.
+    /// Returns its name in responses and metrics.
     pub const fn outcome(&self) -> &'static str {
         match self {
             Self::UnknownTopic { .. } => "unknown-topic",
@@ -84,37 +84,38 @@ impl Unsendable {
     }
 }
 
-/// Whether a topic can have this name.
+/// Returns whether a topic can have this name.
 pub(crate) fn is_topic_name(name: &str) -> bool {
     let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_taken) && name != "." && name != ".."
 }
 
-/// The size of a record as the topic's limit counts it, compression left out.
+/// Returns the size of a record in bytes as the topic's limit counts it, without compression.
 pub(crate) fn record_bytes(payload: usize, headers: usize, key: usize) -> usize {
     payload + headers + key + FRAMING_BYTES
 }
 
-/// A view of the cluster's topics. Cheap to clone; all clones see the same.
+/// A view of the cluster's topics. Cheap to clone; all clones share the view.
 #[derive(Clone)]
 pub(crate) struct TopicLimits {
     client: Client,
     admin: Arc<AdminClient<DefaultClientContext>>,
     view: Arc<ArcSwapOption<View>>,
-    /// The topics that entries are published to.
+    /// The topics to which entries are published.
     ours: Arc<std::sync::Mutex<BTreeSet<String>>>,
-    /// Held by whoever asks the cluster; says when it last did not answer, and what was told of it.
+    /// Locked while a task queries the cluster. Holds the time and the error of the last query if it failed.
     asking: Arc<Mutex<Option<(Instant, KafkaError)>>>,
 }
 
 struct View {
     asked_at: Instant,
-    /// The largest record of each topic; none where its settings are not ours to see.
+    /// The largest record of each topic, in bytes. `None` if Belfry may not read the topic's settings.
     largest: HashMap<String, Option<usize>>,
 }
 
 impl View {
-    /// The largest batch that all of these topics take, framing left out: the broker refuses a larger one as a whole.
+    /// Returns the largest batch that all of these topics accept, without framing: the broker rejects a larger one as a
+    /// whole.
     fn batch_bytes(&self, topics: &BTreeSet<String>) -> usize {
         let limits = topics.iter().filter_map(|topic| *self.largest.get(topic)?);
         let smallest = limits.min().map_or(usize::MAX, |limit| limit.saturating_sub(FRAMING_BYTES));
@@ -133,26 +134,26 @@ impl View {
 }
 
 impl TopicLimits {
-    /// A view of nothing yet. Notifications are published to one topic, events to those of their types.
+    /// Creates an empty view. All notifications are published to one topic, events to those of their types.
     pub(crate) fn new(client: &Client, notifications: &str) -> Result<Self, KafkaError> {
         let admin = Arc::new(client.base().create()?);
         let ours = Arc::new(std::sync::Mutex::new(BTreeSet::from([notifications.to_owned()])));
         Ok(Self { client: client.clone(), admin, view: Arc::default(), ours, asking: Arc::default() })
     }
 
-    /// Renew the view until the service stops.
+    /// Renews the view until the service stops.
     pub(crate) async fn keep_up(self, mut stopping: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 () = sleep(RENEW_EVERY) => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
-            // Whether Kafka is there is the sinks' and sources' business.
+            // Kafka's availability is checked by the sinks and sources.
             let _ = self.renew(Instant::now()).await;
         }
     }
 
-    /// Why a record would never be taken; asks the cluster again before it is refused.
+    /// Returns why a record would never be accepted. Queries the cluster again before the refusal.
     pub(crate) async fn refuse(&self, topic: &str, bytes: usize) -> Option<Unsendable> {
         let refused = self.refused(topic, bytes)?;
         match timeout(PATIENCE, self.renew(fresh_enough())).await {
@@ -161,8 +162,8 @@ impl TopicLimits {
         }
     }
 
-    /// Whether the cluster names any topic at all. One that has just come up, or lets us see nothing, may name none; what
-    /// is said of a topic then is not believed.
+    /// Returns whether the cluster lists any topic at all. A cluster that has just started, or that hides everything from
+    /// Belfry, may list none. That a topic is missing is not trusted then.
     pub(crate) fn names_any(&self) -> bool {
         self.view.load().as_ref().is_some_and(|view| !view.largest.is_empty())
     }
@@ -171,12 +172,13 @@ impl TopicLimits {
         self.view.load().as_ref()?.refuses(topic, bytes)
     }
 
-    /// The largest record of one topic, if that is known.
+    /// Returns the largest record of one topic in bytes, if it is known.
     pub(crate) fn largest(&self, topic: &str) -> Option<usize> {
         *self.view.load().as_ref()?.largest.get(topic)?
     }
 
-    /// The largest batch of a producer, now that it publishes to this topic as well. Topics of others do not matter.
+    /// Returns the largest batch of a producer that also publishes to this topic from now on. Only topics to which Belfry
+    /// publishes count.
     pub(crate) fn batch_bytes_with(&self, topic: &str) -> usize {
         let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         if !ours.contains(topic) {
@@ -185,33 +187,33 @@ impl TopicLimits {
         self.view.load().as_ref().map_or(*BATCH_BYTES.end(), |view| view.batch_bytes(&ours))
     }
 
-    /// The same for all topics so far.
+    /// Returns the largest batch for all topics so far.
     pub(crate) fn batch_bytes(&self) -> usize {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         self.view.load().as_ref().map_or(*BATCH_BYTES.end(), |view| view.batch_bytes(&ours))
     }
 
-    /// Look at the cluster for the first time, for a while only: a service starts without Kafka as well.
+    /// Queries the cluster for the first time, within a time limit: a service also starts without Kafka.
     pub(crate) async fn learn(&self) {
         if matches!(timeout(PATIENCE, self.renew(Instant::now())).await, Ok(Ok(()))) {
             return;
         }
         match self.client.why_refused().await {
-            Some(refusal) => tracing::error!(%refusal, "nothing is sent to Kafka until somebody mends this"),
-            None => tracing::warn!("Kafka does not answer; until it does, events are taken whatever their topic"),
+            Some(refusal) => tracing::error!(%refusal, "nothing is sent to Kafka until this is corrected"),
+            None => tracing::warn!("Kafka does not answer; until it does, events of any topic are accepted"),
         }
     }
 
-    /// Have a view that was asked for at this time or later.
+    /// Ensures that there is a view that was requested at `since` or later.
     pub(crate) async fn renew(&self, since: Instant) -> Result<(), KafkaError> {
         let mut away = self.asking.lock().await;
         if self.view.load().as_ref().is_some_and(|view| view.asked_at >= since) {
             return Ok(());
         }
         if let Some((at, error)) = &*away {
-            // Somebody asked while this one waited.
+            // Another task queried the cluster while this one waited.
             let is_answered = *at >= since;
-            // Whoever wants a view of right now insists; others leave a cluster alone that is away.
+            // A caller that requires a current view insists. Others leave an unavailable cluster alone.
             if is_answered || (at.elapsed() < AWAY && since + FRESH <= Instant::now()) {
                 return Err(error.clone());
             }
@@ -235,7 +237,7 @@ fn fresh_enough() -> Instant {
     Instant::now().checked_sub(FRESH).unwrap_or_else(Instant::now)
 }
 
-/// The largest record that each topic takes, in bytes, of all topics that may be seen.
+/// Returns the largest record that each visible topic accepts, in bytes.
 async fn largest_records(
     admin: Arc<AdminClient<DefaultClientContext>>,
 ) -> Result<HashMap<String, Option<usize>>, KafkaError> {
@@ -254,7 +256,7 @@ async fn largest_records(
     let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST));
     for described in admin.describe_configs(&resources, &options).await? {
-        // Where we may not look at a topic's settings, the broker tells when an entry is too large.
+        // If Belfry may not read a topic's settings, the broker reports entries that are too large.
         let Ok(described) = described else { continue };
         let limit = described.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse().ok());
         if let OwnedResourceSpecifier::Topic(name) = described.specifier {
@@ -275,7 +277,7 @@ mod tests {
         let view = View { asked_at: Instant::now(), largest };
         let batch = |topics: &[&str]| view.batch_bytes(&topics.iter().map(|topic| (*topic).to_owned()).collect());
         assert_eq!(batch(&["ours", "hidden", "missing"]), 50_000 - FRAMING_BYTES);
-        assert_eq!(batch(&["ours", "small"]), 1024, "a batch of one record is none");
+        assert_eq!(batch(&["ours", "small"]), 1024, "a batch holds more than one record");
         assert_eq!(batch(&["large"]), 1_000_000);
         assert_eq!(batch(&[]), 1_000_000);
     }

@@ -3,9 +3,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
-/// What librdkafka tells goes to our log.
+/// Writes librdkafka's messages to Belfry's log.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    // kafka.properties are for all clients, and each warns of those that are for the others.
+    // kafka.properties apply to all clients, and each client warns about those that are for other kinds of client.
     let level = if facility == "CONFWARN" { RDKafkaLogLevel::Debug } else { level };
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -19,7 +19,7 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// A client that does nothing but log. Whoever calls it is told of errors by its answers.
+/// A context that only logs. Callers of its client get errors as results.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Logged;
 
@@ -29,7 +29,7 @@ impl ClientContext for Logged {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "a client of Kafka reports");
+        tracing::debug!(%error, reason, "a Kafka client reports an error");
     }
 }
 

@@ -1,4 +1,4 @@
-//! How Kafka is reached: the settings of its clients, what its topics take, where their partitions begin and end.
+//! Access to Kafka: the settings of its clients, the limits of its topics, the watermarks of their partitions.
 
 mod client;
 mod cluster;

@@ -1,5 +1,5 @@
-//! What librdkafka offers and `rdkafka` does not: headers whatever their names are, and the ids of topics. The only
-//! unsafe code that has to do with Kafka; each call's borrows end within its function.
+//! Features of librdkafka that `rdkafka` does not offer: headers with any names, and the ids of topics. This is the only
+//! unsafe code for Kafka. Each call's borrows end within its function.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_int, c_void};
@@ -13,22 +13,22 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 
-/// Which topic of a name it is, as Kafka's own tools write it. A topic that is deleted and made anew gets another.
+/// The unique id of a topic, as Kafka's own tools write it. A topic that is deleted and recreated gets a different one.
 pub(crate) type TopicId = String;
 
-/// The id of topics on brokers that have none, which are older than 2.8: zero.
+/// Zero, the id of topics on brokers before 2.8, which have no topic ids.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
-/// A record's headers, in order. Their names are bytes: Kafka takes any, and `rdkafka` panics where one is not UTF-8.
+/// Returns a record's headers, in order. Names are bytes: Kafka accepts any, and `rdkafka` panics at one that is not UTF-8.
 #[expect(unsafe_code, reason = "rdkafka's safe headers panic at a name that is not UTF-8, and anyone can write one")]
 pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m [u8], Option<&'m [u8]>)> {
     let mut native = ptr::null_mut();
-    // SAFETY: the message is alive, and nothing else uses it meanwhile: a borrowed message is not shared by threads.
+    // SAFETY: the message is alive, and nothing else uses it during the call: threads do not share a borrowed message.
     if unsafe { librdkafka::rd_kafka_message_headers(message.ptr(), &mut native) } != NO_ERROR {
-        // It has none, or they cannot be read.
+        // The message has no headers, or they cannot be read.
         return Vec::new();
     }
-    // SAFETY: the headers were just given, and belong to the message.
+    // SAFETY: the headers were just returned, and belong to the message.
     let count = unsafe { librdkafka::rd_kafka_header_cnt(native) };
     let mut headers = Vec::with_capacity(count);
     for index in 0..count {
@@ -38,8 +38,8 @@ pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m [u8], Op
         if found != NO_ERROR {
             break;
         }
-        // SAFETY: a name ends with a zero, a value has `size` bytes; both belong to the message, which outlives 'm, and are
-        // never written to.
+        // SAFETY: a name is NUL-terminated, a value has `size` bytes; both belong to the message, which outlives 'm, and
+        // are never written to.
         headers.push(unsafe {
             let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
             (CStr::from_ptr(name).to_bytes(), value)
@@ -48,21 +48,21 @@ pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m [u8], Op
     headers
 }
 
-/// The ids of those topics that are there and have one. Blocks until the broker answers.
+/// Returns the ids of those topics that exist and have one. Blocks until the broker answers, or the request times out.
 #[expect(unsafe_code, reason = "rdkafka has no DescribeTopics")]
 pub(crate) fn topic_ids<C: ClientContext>(
     client: &Client<C>,
     topics: &BTreeSet<String>,
     patience: Duration,
 ) -> KafkaResult<BTreeMap<String, TopicId>> {
-    // A name with a zero in it is no topic's.
+    // No topic has a name that contains a NUL.
     let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(topic.as_str()).ok()).collect();
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let patience_ms = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
     let operation = librdkafka::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    // SAFETY: the client is alive until the end of this function. Each of the others is made here, is not null unless
-    // memory is exhausted, is used by this thread only, and is destroyed once by its guard, the last first; the names are
-    // copied. The texts of the result are copied before the event that holds them is destroyed.
+    // SAFETY: the client is alive until the end of this function. Each of the other objects is created here, is not null
+    // unless memory is exhausted, is used by this thread only, and is destroyed once by its guard, in reverse order; the
+    // names are copied. The strings of the result are copied before the event that holds them is destroyed.
     unsafe {
         let native = client.native_ptr();
         let queue = Owned(librdkafka::rd_kafka_queue_new(native), librdkafka::rd_kafka_queue_destroy);
@@ -72,7 +72,7 @@ pub(crate) fn topic_ids<C: ClientContext>(
         let named = librdkafka::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let named = Owned(named, librdkafka::rd_kafka_TopicCollection_destroy);
         librdkafka::rd_kafka_DescribeTopics(native, named.0, options.0, queue.0);
-        // The request itself ends in time; this is only to be sure.
+        // The request itself times out before this; the limit is only a safeguard.
         let event = librdkafka::rd_kafka_queue_poll(queue.0, patience_ms.saturating_add(1000));
         if event.is_null() {
             return Err(KafkaError::AdminOp(RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT.into()));
@@ -80,7 +80,7 @@ pub(crate) fn topic_ids<C: ClientContext>(
         let event = Owned(event, librdkafka::rd_kafka_event_destroy);
         match librdkafka::rd_kafka_event_error(event.0) {
             NO_ERROR => Ok(described(event.0)),
-            // Such a broker has no ids either.
+            // A broker that does not support the request has no ids either.
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
             | RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION => Ok(BTreeMap::new()),
             code => Err(KafkaError::AdminOp(code.into())),
@@ -88,15 +88,15 @@ pub(crate) fn topic_ids<C: ClientContext>(
     }
 }
 
-/// The ids that an answer brings.
+/// Returns the ids in a response.
 ///
 /// # Safety
 /// The event must be alive.
 #[expect(unsafe_code, reason = "rdkafka has no DescribeTopics")]
 unsafe fn described(event: *mut librdkafka::rd_kafka_event_t) -> BTreeMap<String, TopicId> {
     let mut ids = BTreeMap::new();
-    // SAFETY: the result and all that it points to live as long as the event; it has `count` descriptions, and each has a
-    // name and an id, which are texts that end with a zero.
+    // SAFETY: the result and everything to which it points live as long as the event; it has `count` descriptions, and each
+    // has a name and an id, which are NUL-terminated strings.
     unsafe {
         let result = librdkafka::rd_kafka_event_DescribeTopics_result(event);
         if result.is_null() {
@@ -108,14 +108,14 @@ unsafe fn described(event: *mut librdkafka::rd_kafka_event_t) -> BTreeMap<String
             let description = *descriptions.add(index);
             let error = librdkafka::rd_kafka_TopicDescription_error(description);
             let id = librdkafka::rd_kafka_TopicDescription_topic_id(description);
-            // A topic that is not there, or is not ours to see.
+            // The topic does not exist, or Belfry may not see it.
             if librdkafka::rd_kafka_error_code(error) != NO_ERROR || id.is_null() {
                 continue;
             }
             let name = CStr::from_ptr(librdkafka::rd_kafka_TopicDescription_name(description));
             let id = CStr::from_ptr(librdkafka::rd_kafka_Uuid_base64str(id)).to_string_lossy();
             if id != NO_ID {
-                // Kafka's tools use the alphabet for addresses.
+                // Kafka's tools use the URL-safe alphabet.
                 ids.insert(name.to_string_lossy().into_owned(), id.replace('+', "-").replace('/', "_"));
             }
         }
@@ -125,13 +125,13 @@ unsafe fn described(event: *mut librdkafka::rd_kafka_event_t) -> BTreeMap<String
 
 const NO_ERROR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 
-/// Something of librdkafka's that is destroyed when it is dropped.
+/// An object of librdkafka that is destroyed when it is dropped.
 struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Owned<T> {
     #[expect(unsafe_code, reason = "it belongs to librdkafka")]
     fn drop(&mut self) {
-        // SAFETY: it was made by librdkafka for its owner, who destroys it once, and nothing borrows it any more.
+        // SAFETY: librdkafka created it for its owner, which destroys it once, and nothing borrows it any longer.
         unsafe { self.1(self.0) };
     }
 }

@@ -1,7 +1,8 @@
-//! Why a cluster that is there does not let us in.
+//! Why a cluster that is available denies access.
 //!
-//! Whoever waits for an answer is only told that no broker gave one: librdkafka goes on trying, whatever the reason, and
-//! tells it to those alone who poll. So a client is made that listens, when somebody wants to know.
+//! A caller that waits for a response only learns that no broker gave one: librdkafka keeps trying, regardless of the
+//! reason, and reports it only to clients that poll. So when the reason is needed, a separate client is created that polls
+//! for it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,31 +14,31 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Client;
 
-/// How long a reason is listened for at most. A broker that refuses somebody does so at once, unless its machine is busy.
+/// Maximum time to wait for a reason. A broker refuses a client at once, unless its machine is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long each attempt to reach a broker may take.
+/// Time limit for each attempt to reach a broker.
 const ATTEMPT: Duration = Duration::from_millis(100);
 
-/// Why a cluster does not let us in. Somebody has to mend it.
+/// Why a cluster denies access. An operator has to correct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It does not believe us.
+    /// The broker rejects Belfry's credentials.
     #[error(
         "the broker refuses belfry's user or password ({0}); check sasl.mechanism, sasl.username and sasl.password, or \
          sasl.password_file, in [kafka.properties]"
     )]
     Authentication(String),
-    /// We do not believe it, or it does not encrypt.
+    /// Belfry does not trust the broker, or the broker does not encrypt.
     #[error(
-        "no encrypted connection comes about ({0}); check security.protocol and ssl.ca.location in [kafka.properties], \
-         and that kafka.brokers has the name that is in the broker's certificate"
+        "cannot establish an encrypted connection ({0}); check security.protocol and ssl.ca.location in \
+         [kafka.properties], and that kafka.brokers has the name that is in the broker's certificate"
     )]
     Encryption(String),
 }
 
 impl Refusal {
     fn of(error: &KafkaError, reason: &str) -> Option<Self> {
-        // Where and when it happened is told by whoever tells of it.
+        // Removes where and when it happened, which the caller reports.
         let reason = reason.split(" (after ").next().unwrap_or(reason).trim();
         let reason = reason.split_once("/bootstrap: ").map_or(reason, |(_, reason)| reason).to_owned();
         match error.rdkafka_error_code()? {
@@ -51,11 +52,12 @@ impl Refusal {
 }
 
 impl Client {
-    /// Why the cluster does not let us in; none if it does, or is away. Blocks for a moment.
+    /// Returns why the cluster denies access. `None` if it does not, or is unavailable. Blocks for up to 5 s.
     pub fn refusal(&self) -> Option<Refusal> {
         let heard = Heard::default();
         let mut config = self.base();
-        // What it logs, about each handshake and certificate, stands in one queue before the reason, and is taken one by one.
+        // Log messages about each handshake and certificate would precede the reason in the queue, and are taken one by
+        // one.
         config.set_log_level(RDKafkaLogLevel::Emerg);
         let consumer: BaseConsumer<Heard> = config.create_with_context(heard.clone()).ok()?;
         let began = Instant::now();
@@ -72,14 +74,14 @@ impl Client {
         None
     }
 
-    /// The same for those who must not block.
+    /// Does the same without blocking the caller.
     pub async fn why_refused(&self) -> Option<Refusal> {
         let client = self.clone();
         tokio::task::spawn_blocking(move || client.refusal()).await.ok().flatten()
     }
 }
 
-/// What was heard of attempts to connect.
+/// The errors reported for attempts to connect.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Reasons>>);
 
@@ -97,7 +99,7 @@ impl Heard {
 }
 
 impl ClientContext for Heard {
-    /// The client that failed has told its own log.
+    /// Discards the message: the client that failed has already logged its own.
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {

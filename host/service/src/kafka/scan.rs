@@ -1,4 +1,4 @@
-//! Reads stretches of partitions once, with a consumer that has no group and leaves no trace.
+//! Reads ranges of partitions once, with a consumer that joins no group and leaves no trace.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,25 +10,25 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::Client;
 
-/// How long Kafka may take to answer, or go without a record.
+/// Time limit for Kafka to answer, and for the time between two records.
 pub(crate) const SCAN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A stretch of a partition.
+/// A range of offsets in a partition.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     /// The first offset.
     pub(crate) start: i64,
-    /// The first offset that is not read any more.
+    /// The first offset after the range.
     pub(crate) high: i64,
 }
 
-/// Why a scan came to no end.
+/// Why a scan did not complete.
 #[derive(Debug)]
 pub(crate) enum ScanError {
     Kafka(KafkaError),
-    /// No record came for too long.
+    /// No record arrived in time.
     Stalled,
 }
 
@@ -39,20 +39,20 @@ impl From<KafkaError> for ScanError {
 }
 
 impl Client {
-    /// A consumer to scan with.
+    /// Returns a consumer for scans.
     pub(crate) fn scanner(&self, name: &str) -> KafkaResult<BaseConsumer> {
         let mut config = self.base();
-        // A client library wants one for any consumer; nothing is committed for it.
+        // The client library requires a group for any consumer. Nothing is committed for it.
         config.set("group.id", name);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
-        // What is fetched ahead counts as memory too.
+        // Records that are fetched ahead count as memory, too.
         config.set("queued.max.messages.kbytes", "16384").set("fetch.message.max.bytes", "524288");
         config.create()
     }
 }
 
-/// Hand over every record of the spans, in the order of each partition.
+/// Calls `each` for every record of the spans, in the order of each partition.
 pub(crate) fn scan(
     consumer: &BaseConsumer,
     spans: &[Span],
@@ -78,7 +78,7 @@ pub(crate) fn scan(
                     unfinished.remove(&place);
                 }
             }
-            // It does not say of which topic, so where each stands is looked at.
+            // The error does not name the topic, so the position in each is checked.
             Some(Err(KafkaError::PartitionEOF(_))) => drop_ended(consumer, &mut unfinished)?,
             Some(Err(error)) => return Err(error.into()),
             None if last.elapsed() > SCAN_PATIENCE => return Err(ScanError::Stalled),
@@ -92,7 +92,7 @@ pub(crate) fn scan(
     Ok(())
 }
 
-/// Where a span's records of this time begin; its end if none is that young.
+/// Returns for each span the offset of the first record at or after this time, or the end of the span if there is none.
 pub(crate) fn offsets_at(consumer: &BaseConsumer, spans: &[Span], ms: i64) -> KafkaResult<Vec<i64>> {
     let mut times = TopicPartitionList::with_capacity(spans.len());
     for span in spans {
@@ -107,7 +107,8 @@ pub(crate) fn offsets_at(consumer: &BaseConsumer, spans: &[Span], ms: i64) -> Ka
     Ok(spans.iter().map(start).collect())
 }
 
-/// Transactions and deleted records leave offsets behind that no record has: where the consumer stands tells the end.
+/// Removes finished spans, according to the consumer's position: transactions and deleted records leave offsets that no
+/// record has.
 fn drop_ended(consumer: &BaseConsumer, unfinished: &mut BTreeMap<(String, i32), i64>) -> KafkaResult<()> {
     let positions = consumer.position()?;
     unfinished.retain(|(topic, partition), high| {

@@ -5,15 +5,15 @@ use belfry_model::parse_instant_ms;
 /// Where reading starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartAt {
-    /// At the oldest record that is there.
+    /// At the oldest record that exists.
     Earliest,
-    /// After the newest.
+    /// After the newest record.
     Latest,
-    /// At the first record that is not older, in milliseconds since the epoch.
+    /// At the first record that is not older than this time, in milliseconds since the epoch.
     Time(i64),
 }
 
-/// A text that names no start.
+/// The error for a text that is not a start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be earliest, latest or an RFC 3339 time such as 2026-03-02T09:15:01Z")]
 pub struct InvalidStart;

@@ -1,4 +1,4 @@
-//! What the topics should be, compared with what they are.
+//! Compares the declared topics with those of the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::{Client, KafkaConfigError, Logged, Refusal};
 use crate::config::{DeclaredTopic, Kafka};
 
-/// How long the cluster may take to do what is asked.
+/// Time limit for the cluster to carry out a request.
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// What is different about a topic.
+/// A difference in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDifference {
     /// The topic.
@@ -24,81 +24,81 @@ pub struct TopicDifference {
     pub difference: Difference,
 }
 
-/// How a topic differs from what is declared.
+/// How a topic differs from its declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It is not there.
+    /// The topic does not exist.
     Missing,
     /// It has too few partitions.
     Partitions {
-        /// How many there are.
+        /// The actual number.
         actual: usize,
-        /// How many there should be.
+        /// The declared number.
         declared: usize,
     },
-    /// Its partitions have too few copies. That is not for us to change.
+    /// Its partitions have too few replicas. Belfry does not change that.
     Copies {
-        /// How many there are.
+        /// The actual number.
         actual: i32,
-        /// How many there should be.
+        /// The declared number.
         declared: i32,
     },
     /// A setting has another value.
     Setting {
         /// The setting.
         name: String,
-        /// Its value; none if the broker does not know the setting.
+        /// Its actual value. `None` if the broker does not know the setting.
         actual: Option<String>,
-        /// What it should be.
+        /// Its declared value.
         declared: String,
     },
 }
 
 impl Difference {
-    /// Whether it can be done away with here.
+    /// Returns whether Belfry can remove the difference.
     pub fn can_be_applied(&self) -> bool {
         !matches!(self, Self::Copies { .. } | Self::Setting { actual: None, .. })
     }
 }
 
-/// Why topics can be neither compared nor changed.
+/// Why topics cannot be compared or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicsError {
-    /// There is no cluster.
-    #[error("kafka.brokers: not set; set it, such as kafka-1:9092")]
+    /// No cluster is configured.
+    #[error("kafka.brokers: not set; set it, for example to kafka-1:9092")]
     NoBrokers,
-    /// Kafka's clients cannot be made.
+    /// A Kafka client cannot be created.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
     /// The topic is not declared.
     #[error("topic {0} is not declared; add [kafka.declared.\"{0}\"] to the configuration")]
     NotDeclared(String),
     /// The cluster does not answer.
-    #[error("kafka: {0}; check kafka.brokers, and that the broker runs")]
+    #[error("kafka: {0}; check kafka.brokers, and that the broker is running")]
     Kafka(#[from] KafkaError),
-    /// The cluster does not let us in.
+    /// The cluster denies access.
     #[error("kafka: {0}")]
     Barred(Refusal),
-    /// The cluster refuses.
+    /// The cluster rejects a request.
     #[error("topic {topic}: {what}: {code}; nothing more was changed, see `belfry topics check`")]
     Refused {
         /// The topic.
         topic: String,
-        /// What was tried.
+        /// What failed.
         what: &'static str,
-        /// What the broker says.
+        /// The broker's error code.
         code: RDKafkaErrorCode,
     },
     /// A setting cannot be read, so it could not be written back.
-    #[error("topic {topic}: the broker hides the value of {name}, so that it would be lost; set the others by hand")]
+    #[error("topic {topic}: the broker hides the value of {name}, so it would be lost; set the other settings by hand")]
     Hidden {
         /// The topic.
         topic: String,
         /// The setting.
         name: String,
     },
-    /// The call was cut off.
-    #[error("the look at the cluster was cut off")]
+    /// The call was aborted.
+    #[error("the query of the cluster was aborted")]
     CutOff,
 }
 
@@ -110,7 +110,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// The declared topics, or those of them that are named.
+    /// Selects the declared topics, or only those in `named` if it is not empty.
     pub fn new(settings: &Kafka, named: &[String]) -> Result<Self, TopicsError> {
         if settings.brokers.is_empty() {
             return Err(TopicsError::NoBrokers);
@@ -125,12 +125,12 @@ impl Topics {
         Ok(Self { client, admin, declared })
     }
 
-    /// How many topics are looked at.
+    /// Returns the number of selected topics.
     pub fn count(&self) -> usize {
         self.declared.len()
     }
 
-    /// Every difference, by topic.
+    /// Returns every difference, by topic.
     pub async fn compare(&self) -> Result<Vec<TopicDifference>, TopicsError> {
         let client = self.client.clone();
         let there = tokio::task::spawn_blocking(move || client.cluster()?.topics());
@@ -161,7 +161,7 @@ impl Topics {
         Ok(differences)
     }
 
-    /// Do away with differences, as far as that can be done here.
+    /// Removes the differences that Belfry can remove.
     pub async fn apply(&self, differences: &[TopicDifference]) -> Result<(), TopicsError> {
         let mut with_settings = BTreeSet::new();
         for TopicDifference { topic, difference } in differences {
@@ -188,7 +188,7 @@ impl Topics {
             new = new.set(name, value);
         }
         let answers = self.admin.create_topics([&new], &options()).await?;
-        // Somebody else was faster: the next look compares it.
+        // Another process was faster: the next comparison checks the topic.
         let refused = answers.into_iter().filter_map(Result::err);
         let refused = refused.map(|(_, code)| code).find(|code| *code != RDKafkaErrorCode::TopicAlreadyExists);
         refuse(topic, "cannot create it", refused)
@@ -200,7 +200,7 @@ impl Topics {
         refuse(topic, "cannot add partitions", refused)
     }
 
-    /// The broker forgets each setting that is not named, so all that somebody set are named again.
+    /// Changes a topic's settings. The broker resets every setting that is not named, so all that were set are named again.
     async fn change_settings(&self, topic: &str, declared: &DeclaredTopic) -> Result<(), TopicsError> {
         let described = self.describe(topic).await?;
         let mut settings: BTreeMap<&str, &str> = BTreeMap::new();
@@ -240,7 +240,7 @@ fn different_settings(described: &ConfigResource, declared: &DeclaredTopic) -> V
     different
 }
 
-/// The order of a list such as `compact,delete` has no meaning.
+/// Returns whether two values are equal. The order of a list such as `compact,delete` has no meaning.
 fn same(actual: &str, declared: &str) -> bool {
     let parts = |text: &str| text.split(',').map(|part| part.trim().to_owned()).collect::<BTreeSet<_>>();
     parts(actual) == parts(declared)

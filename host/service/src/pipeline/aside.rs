@@ -1,6 +1,6 @@
-//! What is projected aside: events for a shadow, and a sample of all events once more, to see whether a release gives the
-//! same answer twice. On a thread of its own, with a bounded queue and a bounded share of time: what does not fit is passed
-//! over and counted, and nobody waits.
+//! Projects events aside from live traffic: for a shadow, and a sample of all events a second time, to check whether a
+//! release returns the same answer twice. This runs on a dedicated thread, with a bounded queue and a bounded share of
+//! processor time: events that do not fit are skipped and counted, and no sender waits.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,20 +20,20 @@ use crate::lot::lot;
 use crate::releases::Active;
 use crate::releases::trial::Candidate;
 
-/// Events that wait for their turn.
+/// Limit on queued events.
 const QUEUE: usize = 512;
-/// After each event it rests this many times as long as it worked: it takes a quarter of a processor at most.
+/// After each event the thread sleeps for this multiple of the time it worked, so it uses at most a quarter of a processor.
 const REST: u32 = 3;
-/// The longest rest.
+/// The longest sleep.
 const LONGEST_REST: Duration = Duration::from_secs(2);
-/// So often at most one replica notes of a release that it answers differently. The metric counts each time.
+/// Minimum interval at which one replica reports that a release answers differently. The metric counts each time.
 const NOTED_EVERY: Duration = Duration::from_secs(600);
 
 /// Hands events to the thread. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone)]
 pub(crate) struct Aside {
     queue: SyncSender<Task>,
-    /// Which events are projected once more: those with a lower lot.
+    /// Events with a lot up to this value are projected a second time.
     rechecked_below: u64,
 }
 
@@ -41,7 +41,7 @@ enum Task {
     Shadow {
         candidate: Arc<Candidate>,
         event: Incoming,
-        /// What the release made of it that serves.
+        /// The result of the serving release.
         made: Made,
         took: Duration,
     },
@@ -53,16 +53,16 @@ enum Task {
 }
 
 impl Aside {
-    /// `recheck_percent` of the events are projected once more.
+    /// Starts the thread. `recheck_percent` of the events are projected a second time.
     pub(crate) fn start(messages: Arc<MessageSettings>, store: Store, recheck_percent: f64) -> Self {
         let (queue, tasks) = sync_channel(QUEUE);
         let worker = Worker { messages, store, runtime: Handle::current(), noted: HashMap::new() };
         let thread = thread::Builder::new().name("aside".into());
-        thread.spawn(move || worker.work(&tasks)).expect("the system has threads to give");
+        thread.spawn(move || worker.work(&tasks)).expect("the system can start a thread");
         Self { queue, rechecked_below: (recheck_percent / 100.0 * u64::MAX as f64) as u64 }
     }
 
-    /// Let a shadow project the event as well, if there is time.
+    /// Queues the event to be projected by a shadow as well, unless the queue is full.
     pub(super) fn offer_to_shadow(&self, candidate: &Arc<Candidate>, event: &Incoming, made: Made, took: Duration) {
         let task = Task::Shadow { candidate: candidate.clone(), event: event.clone(), made, took };
         if self.queue.try_send(task).is_err() {
@@ -70,12 +70,12 @@ impl Aside {
         }
     }
 
-    /// Whether this event is one of the sample.
+    /// Returns whether this event belongs to the sample.
     pub(super) fn rechecks(&self, event: &Incoming) -> bool {
         self.rechecked_below > 0 && lot(&event.envelope.event_id) <= self.rechecked_below
     }
 
-    /// Let a release project the event once more, if there is time.
+    /// Queues the event to be projected a second time by a release, unless the queue is full.
     pub(super) fn recheck(&self, active: &Arc<Active>, event: &Incoming, made: Made) {
         let task = Task::Recheck { active: active.clone(), event: event.clone(), made };
         if self.queue.try_send(task).is_err() {
@@ -88,7 +88,7 @@ struct Worker {
     messages: Arc<MessageSettings>,
     store: Store,
     runtime: Handle,
-    /// When it was noted last of a release that it answers differently.
+    /// When a release was last reported to answer differently.
     noted: HashMap<i64, Instant>,
 }
 
@@ -96,7 +96,7 @@ impl Worker {
     fn work(mut self, tasks: &Receiver<Task>) {
         while let Ok(task) = tasks.recv() {
             let began = Instant::now();
-            // A fault of ours costs this event's comparison, not the thread.
+            // A fault of the host costs this event's comparison, not the thread.
             let _ = catch_unwind(AssertUnwindSafe(|| match task {
                 Task::Shadow { candidate, event, made, took } => self.shadow(&candidate, &event, &made, took),
                 Task::Recheck { active, event, made } => self.recheck(&active, &event, &made),
@@ -141,7 +141,7 @@ impl Worker {
             %event_id,
             then = %outcome(made),
             now = %outcome(&again),
-            "a release gives another answer to the same event"
+            "a release answered the same event differently"
         );
         let change = NewChange::answered_differently(
             &active.label,
@@ -152,19 +152,19 @@ impl Worker {
         let store = self.store.clone();
         self.runtime.spawn(async move {
             if let Err(error) = store.note_change(&change, now_ms()).await {
-                tracing::warn!(%error, "that a release gives another answer is not in the audit log");
+                tracing::warn!(%error, "cannot record in the audit log that a release answered differently");
             }
         });
     }
 }
 
-/// The names of what differs, without what it says.
+/// Returns the names of the fields that differ, without their values.
 fn differences(made: &Made, again: &Made) -> Vec<String> {
     let (Ok(made), Ok(again)) = (made, again) else { return Vec::new() };
     let mut fields: Vec<String> = pairs(made, again)
         .flat_map(|pair| match pair {
             Pair::Same(_) => Vec::new(),
-            // The names within a payload are the rule's own; they may name people.
+            // The rule chooses the names within a payload; they may identify people.
             Pair::Changed { fields, .. } => fields.into_iter().map(FieldChange::field_of_notification).collect(),
             Pair::Removed(_) | Pair::Added(_) => vec!["notification".to_owned()],
         })

@@ -1,8 +1,8 @@
-//! The story of an event: is it new? → project it with every projector that wants it → hand event, notifications and
-//! dead letters to the writer → answer once they are durable.
+//! The path of an event: check whether it is new → project it with every projector that subscribes to it → hand event,
+//! notifications and dead letters to the writer → answer once they are durable.
 //!
-//! The event never waits for a rule to be mended: where a projector fails, the event, the other projectors' notifications
-//! and a dead letter are committed together. No transaction is open while a rule runs.
+//! An event never waits for a rule to be fixed: if a projector fails, the event, the other projectors' notifications and a
+//! dead letter are committed together. No transaction is open while a rule runs.
 
 mod aside;
 mod project;
@@ -32,28 +32,28 @@ pub use reading::Reading;
 pub(crate) use reading::UNCOMMITTED_BYTES;
 pub(crate) use record::ProjectionRecord;
 
-/// Log entries that are handed to the writer at once.
+/// Limit on the log entries of a batch for the writer, unless a single event has more.
 const GROUP_ENTRIES: usize = 500;
 
-/// What an accepted event led to.
+/// The result for an event.
 #[derive(Clone, Debug)]
 pub enum Taken {
-    /// It is durable, and so is all that follows from it.
+    /// The event and everything that follows from it are durable.
     Accepted(Accepted),
-    /// The same event was taken before: no second effect.
+    /// The same event was accepted before. This one has no effect.
     Duplicate,
-    /// Another event was taken under this id before: no second effect, and the sender must know.
+    /// Another event was accepted under this id before. This one has no effect, and the sender must be notified.
     Conflict,
-    /// The database cannot hold it, for this reason, so it is not recorded, and the sender must know.
+    /// The database cannot store it, for this reason. It is not recorded, and the sender must be notified.
     Unstorable(String),
-    /// It could never be published, so it is not recorded, and the sender must know.
+    /// It could never be published. It is not recorded, and the sender must be notified.
     Unsendable(Unsendable),
-    /// The host itself failed on it, so it is not recorded as an event; one that was read from a source is a dead letter.
+    /// The host itself failed on it. It is not recorded as an event; one that was read from a source becomes a dead letter.
     Failed,
 }
 
 impl Taken {
-    /// The word for it in metrics.
+    /// Returns the name of the result in metrics.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Accepted(_) => "accepted",
@@ -66,7 +66,7 @@ impl Taken {
     }
 }
 
-/// A new event's place in the log.
+/// A new event in the log.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// The event's position.
@@ -75,7 +75,7 @@ pub struct Accepted {
     pub published: bool,
     /// Its notifications in the log.
     pub notifications: Vec<Noted>,
-    /// What projectors could not project.
+    /// The dead letters of projectors that failed on it.
     pub dead_letters: Vec<Buried>,
 }
 
@@ -84,9 +84,9 @@ pub struct Accepted {
 pub struct Noted {
     /// Its derived id.
     pub notification_id: Uuid,
-    /// Which projector made it.
+    /// The projector that made it.
     pub projector: String,
-    /// Who is notified.
+    /// The recipient.
     pub recipient: String,
 }
 
@@ -95,21 +95,20 @@ pub struct Noted {
 pub struct Buried {
     /// Its number.
     pub id: i64,
-    /// Which projector failed.
+    /// The projector that failed.
     pub projector: String,
-    /// From the vocabulary of outcomes.
+    /// The cause, from the vocabulary of outcomes.
     pub cause: &'static str,
 }
 
-/// Why events are not taken. None of them had an effect, unless a commit's answer was lost; sending them again is
-/// harmless.
+/// Why events are not accepted. None of them had an effect, unless a commit's answer was lost. Retrying is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTaken {
-    /// Too much is waiting.
+    /// Too much work is queued.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
-    /// No rule came to an answer, and none had the processor for long enough: not the rules are at fault but this host.
-    #[error("this host is too busy: its rules ran out of time without having had the processor")]
+    /// No rule returned an answer, and none had the processor for long enough: this host is at fault, not the rules.
+    #[error("this host is too busy: its rules ran out of time without enough processor time")]
     Starved,
     /// The database failed.
     #[error(transparent)]
@@ -117,19 +116,19 @@ pub enum NotTaken {
     /// The service is stopping.
     #[error(transparent)]
     Stopping(#[from] WriterGone),
-    /// The source's position is elsewhere: somebody else reads it now, or it was set.
-    #[error("the source's position is not where its reader believed it to be")]
+    /// The source's position has changed: another replica reads the source now, or an operator set the position.
+    #[error("the source's position is not where its reader expected it")]
     Fenced,
 }
 
-/// Takes events. Cheap to clone.
+/// Accepts events. Cheap to clone.
 #[derive(Clone)]
 pub struct Pipeline {
     pub(crate) store: Store,
     pub(crate) writer: Writer,
     pub(crate) registry: Registry,
     pub(crate) executor: Executor,
-    /// Runs rules that no sender waits for: those of replays, and of events that are looked at again.
+    /// Runs rules that no sender waits for: in replays and in reruns of events.
     pub(crate) beside: Executor,
     pub(crate) aside: Aside,
     pub(crate) messages: Arc<MessageSettings>,
@@ -137,13 +136,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Take events in order; they stay together in the log. Gives their fates once all are durable.
+    /// Accepts events in order; they stay together in the log. Returns their results once all are durable.
     pub async fn take(&self, events: Vec<Incoming>) -> Result<Vec<Taken>, NotTaken> {
         self.begin(&Run::default(), events).await?.finish().await
     }
 
-    /// As [`take`](Self::take), but only until the writer has them: the next events may be begun before these are
-    /// durable. If one part of a run fails, those behind it do too.
+    /// Like [`take`](Self::take), but returns as soon as the writer has the events: the next events may begin before these
+    /// are durable. If one part of a run fails, all later parts fail too.
     pub async fn begin(&self, run: &Run, events: Vec<Incoming>) -> Result<InFlight, NotTaken> {
         let Prepared { fates, submissions, summaries } = self.prepare(events).await?;
         let mut receipts = Vec::new();
@@ -153,7 +152,7 @@ impl Pipeline {
         Ok(InFlight { fates, summaries, settled: Vec::new(), receipts, bytes: 0 })
     }
 
-    /// Leave out what is known, and project the rest.
+    /// Skips known events, and projects the others.
     async fn prepare(&self, events: Vec<Incoming>) -> Result<Prepared, NotTaken> {
         let Sorted { mut fates, new, conflicts: _ } = self.sort(events).await?;
         let mut projected = self.project_apart(new).await?.into_iter();
@@ -170,7 +169,7 @@ impl Pipeline {
         Ok(Prepared { fates, submissions, summaries })
     }
 
-    /// Tell what is known from what is new.
+    /// Separates known events from new ones.
     async fn sort(&self, events: Vec<Incoming>) -> Result<Sorted, NotTaken> {
         if events.is_empty() {
             return Ok(Sorted::default());
@@ -178,7 +177,7 @@ impl Pipeline {
         let own = events.iter().map(|event| event.envelope.event_id);
         let ids: Vec<Uuid> = own.chain(events.iter().flat_map(|event| event.aliases.iter().copied())).collect();
         let known = self.store.known(&ids).await?;
-        // Ids that the content of new events gives them: the writer tells which of those under one id comes first.
+        // Ids of new events that are identified by their content: the writer decides which event under one id comes first.
         let mut by_content = HashSet::new();
         let mut fates = Vec::with_capacity(events.len());
         let mut new = Vec::with_capacity(events.len());
@@ -223,7 +222,7 @@ impl Pipeline {
         Ok(Sorted { fates, new, conflicts })
     }
 
-    /// Project events that are new.
+    /// Projects new events.
     async fn project_new(&self, new: Vec<Incoming>) -> Result<Vec<(Submission, Summary)>, NotTaken> {
         if new.is_empty() {
             return Ok(Vec::new());
@@ -239,7 +238,7 @@ impl Pipeline {
         Ok(made.collect())
     }
 
-    /// What the release makes of an event that was taken long ago, and how urgent each of its notifications is.
+    /// Projects an event that was accepted earlier. Returns the outcome and the priorities of its notifications.
     pub(crate) async fn project_again(
         &self,
         active: Arc<Active>,
@@ -255,25 +254,25 @@ impl Pipeline {
     }
 }
 
-/// Events that are ready to be committed.
+/// Events that are ready to be committed, and the results for the others.
 struct Prepared {
     fates: Vec<Fate>,
     submissions: Vec<Submission>,
     summaries: Vec<Summary>,
 }
 
-/// What is known of events before they are projected.
+/// Known and new events, before the new ones are projected.
 #[derive(Default)]
 struct Sorted {
     fates: Vec<Fate>,
-    /// Those that are new, in order.
+    /// New events, in order.
     new: Vec<Incoming>,
-    /// Those that become dead letters as they are.
+    /// Events that become dead letters without being projected.
     conflicts: Vec<Unreadable>,
 }
 
-/// Split where more would have to be committed in one transaction than is good for those who wait. An event and what
-/// follows from it stay together.
+/// Splits submissions into batches, because a larger transaction would delay the waiting senders. An event and everything
+/// that follows from it stay together.
 fn groups(submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
     let mut groups: Vec<Vec<Submission>> = Vec::new();
     let mut entries = 0;
@@ -295,30 +294,30 @@ enum Fate {
     Submitted,
 }
 
-/// What is told about a submission once it is durable.
+/// The part of a submission that is reported once it is durable.
 struct Summary {
     published: bool,
     notifications: Vec<(Noted, &'static str)>,
     dead_letters: Vec<(String, &'static str)>,
 }
 
-/// Events that the writer has, and those that need not go there.
+/// Events that were handed to the writer, and those that need not be.
 pub struct InFlight {
     fates: Vec<Fate>,
     summaries: Vec<Summary>,
-    /// Of those that are durable already.
+    /// Receipts of events that are already durable.
     settled: Vec<Receipt>,
     receipts: Vec<PendingReceipt>,
     bytes: usize,
 }
 
 impl InFlight {
-    /// Bytes of what was read from a source and is with the writer.
+    /// Returns the bytes of records from a source that were handed to the writer and are not committed yet.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Wait until all are durable.
+    /// Waits until all events are durable.
     pub async fn finish(self) -> Result<Vec<Taken>, NotTaken> {
         let mut receipts = self.settled;
         for pending in self.receipts {
@@ -336,7 +335,7 @@ impl InFlight {
     }
 }
 
-/// Count what became durable, and tell it.
+/// Counts a durable submission, and returns its result.
 fn told(summary: Summary, receipt: Receipt) -> Taken {
     let (position, notifications, dead_letters) = match receipt {
         Receipt::Accepted { position, notifications, dead_letters } => (position, notifications, dead_letters),
@@ -344,7 +343,7 @@ fn told(summary: Summary, receipt: Receipt) -> Taken {
         Receipt::Conflict => return Taken::Conflict,
         Receipt::Unstorable(reason) => return Taken::Unstorable(reason),
     };
-    // Of a projector whose notifications the database refuses, the dead letter comes behind the others.
+    // If the database refuses a projector's notifications, its dead letter follows the others.
     let mut dead = summary.dead_letters;
     let mut noted = Vec::with_capacity(notifications.len());
     for ((note, priority), fate) in summary.notifications.into_iter().zip(notifications) {
@@ -367,7 +366,7 @@ fn told(summary: Summary, receipt: Receipt) -> Taken {
     Taken::Accepted(Accepted { position, published: summary.published, notifications: noted, dead_letters: buried })
 }
 
-/// Count a notification that is in the log, or why it is not.
+/// Counts a notification that is in the log, or the reason why it is not.
 pub(crate) fn count_notification(projector: &str, priority: &'static str, fate: Result<i64, &'static str>) {
     match fate {
         Ok(_) => {

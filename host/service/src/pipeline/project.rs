@@ -1,5 +1,5 @@
-//! Running the rules. Events are handed to the guests' threads in small lots: one at a time would cost more in handing
-//! over than in running.
+//! Runs the rules. Events are handed to the guests' threads in small lots: handing them over one at a time would cost more
+//! than running the rule.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,26 +18,26 @@ use crate::ingest::Incoming;
 use crate::releases::trial::{Candidate, Side};
 use crate::releases::{Active, Halt, ReleaseError};
 
-/// Events that one thread takes at once from one release.
+/// Number of events that a thread takes at once for one release.
 pub(super) const LOT: usize = 16;
 
-/// What one projector made of one event.
+/// The result of one projector for one event.
 pub(super) struct Projected {
     pub(super) active: Arc<Active>,
     pub(super) answer: Result<Vec<(Notification, Message)>, NotProjected>,
-    /// How long that took.
+    /// How long the projection took.
     took: Duration,
-    /// Whether the host is to blame that it failed.
+    /// Whether it failed because of the host.
     pub(super) starved: bool,
 }
 
 impl Projected {
-    /// Whether it failed; what the rule rejects it did not fail on.
+    /// Returns whether it failed. A rejection is not a failure.
     fn is_failure(&self) -> bool {
         !matches!(self.outcome(), Outcome::Notifications | Outcome::Rejected)
     }
 
-    /// What the host is to blame for says nothing of the release.
+    /// Adds the result to a tally, unless the host is to blame for it: then it does not reflect on the release.
     fn note(&self, side: &mut Side) {
         if self.starved {
             return;
@@ -45,7 +45,7 @@ impl Projected {
         side.note(self.outcome(), self.answer.as_ref().map_or(0, Vec::len), self.took);
     }
 
-    /// The same as a shadow's answer is compared with.
+    /// Returns the result in the form that a shadow's answer is compared with.
     fn told(&self) -> Made {
         match &self.answer {
             Ok(made) => Ok(made.iter().map(|(notification, _)| Told::from(notification.clone())).collect()),
@@ -61,25 +61,25 @@ impl Projected {
     }
 }
 
-/// Why a projector made nothing of an event, as its dead letter tells it.
+/// Why a projector made nothing of an event, as recorded in its dead letter.
 pub(super) struct NotProjected {
     pub(super) outcome: Outcome,
     pub(super) detail: String,
 }
 
-/// How often the events of one call are projected again because the release that they met was taken out.
+/// Limit on how often the events of one call are projected again because the release was suspended.
 const MAX_REPLACEMENTS: usize = 8;
 
-/// Projected events, by their places among those of the call.
+/// Projected events, with their indexes among the events of the call.
 type Places = Vec<(usize, Projected)>;
 
-/// Project each event with every projector that wants it, in the order of the projectors' names.
+/// Projects each event with every projector that subscribes to it, in the order of the projectors' names.
 pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, NotTaken> {
     let mut projected: Vec<Vec<Projected>> = events.iter().map(|_| Vec::new()).collect();
     let serving = pipeline.registry.serving();
     let starving = Arc::new(Starving::of(&serving.active, events));
     let of_each = serving.active.iter().map(|active| {
-        // What is at a halt has nothing that could be tried beside it.
+        // While a release is halted, its candidate is not tried.
         let candidate = serving.candidate(&active.name).filter(|_| active.halt.is_none());
         with_one(pipeline, active.clone(), candidate, events, &starving)
     });
@@ -94,16 +94,16 @@ pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<
     Ok(projected)
 }
 
-/// Whether all rules that were asked failed, and the host is to blame for each: it is in no state to take events.
+/// Returns whether all rules that were called failed, and the host is to blame for each: then it cannot accept events.
 fn is_starved(of_event: &[Projected]) -> bool {
     let mut asked = of_event.iter().filter(|made| made.active.halt.is_none()).peekable();
     asked.peek().is_some() && asked.all(|made| made.starved)
 }
 
-/// Finds out as early as can be that a call's events will be refused because the host is too busy: each that starves costs
-/// several deadlines, so the events behind the first are not tried.
+/// Detects as early as possible that a call's events will be refused because the host is too busy. Each starved event costs
+/// several deadlines, so the events after the first are not tried.
 struct Starving {
-    /// For each event, how many of the rules that want it have not starved.
+    /// For each event, the number of rules that subscribe to it and have not starved.
     hopes: Vec<AtomicUsize>,
     refused: AtomicBool,
 }
@@ -118,7 +118,7 @@ impl Starving {
         }
     }
 
-    /// A rule starved on an event.
+    /// Records that a rule starved on an event.
     fn note(&self, event: usize) {
         if self.hopes[event].fetch_sub(1, Ordering::Relaxed) == 1 {
             self.refused.store(true, Ordering::Relaxed);
@@ -130,7 +130,8 @@ impl Starving {
     }
 }
 
-/// Project the events that a projector wants: a canary's subjects with the canary, all others with the release that serves.
+/// Projects the events that a projector subscribes to: a canary's subjects with the canary, all others with the serving
+/// release.
 async fn with_one(
     pipeline: &Pipeline,
     active: Arc<Active>,
@@ -156,7 +157,8 @@ async fn with_one(
     Ok(made)
 }
 
-/// What the canary fails on, the release beside it projects: nobody misses a notification because something is tried.
+/// Projects events with the canary. The serving release projects those that the canary fails on, so that no recipient
+/// misses a notification because of a trial.
 async fn with_canary(
     pipeline: &Pipeline,
     active: &Arc<Active>,
@@ -171,7 +173,7 @@ async fn with_canary(
     let tried = run_lots(pipeline, &candidate.release, &wanted_by_it, events, None).await?;
     candidate.note(|tally| tried.iter().for_each(|(_, made)| made.note(&mut tally.candidate)));
     if let Some(finding) = candidate.release.health.finding() {
-        // Later events go to the release beside it at once, on this replica; those of this call below.
+        // From now on this replica projects later events with the serving release; those of this call follow below.
         pipeline.registry.take_back(candidate, &finding).await.map_err(not_replaced)?;
     }
     let (failed, mut made): (Places, Places) = tried.into_iter().partition(|(_, projected)| projected.is_failure());
@@ -180,7 +182,7 @@ async fn with_canary(
     Ok(made)
 }
 
-/// Let a shadow project what the release beside it was asked for, and what only the shadow wants.
+/// Offers a shadow the events that the serving release projected, and those that only the shadow subscribes to.
 fn offer_to_shadow(
     pipeline: &Pipeline,
     candidate: &Arc<Candidate>,
@@ -199,8 +201,8 @@ fn offer_to_shadow(
     }
 }
 
-/// Project events with the release that serves. If it turns out to fail again and again it is taken out, and what it failed
-/// on is projected with the one that serves then: the failures that nobody has written down yet never become dead letters.
+/// Projects events with the serving release. If it fails repeatedly it is suspended, and the events that it failed on are
+/// projected with the release that serves then: failures that are not recorded yet never become dead letters.
 async fn with_active(
     pipeline: &Pipeline,
     active: Arc<Active>,
@@ -218,7 +220,7 @@ async fn with_active(
         let failed: Vec<usize> =
             made.iter().filter(|(_, projected)| projected.is_failure()).map(|(event, _)| *event).collect();
         made.retain(|(_, projected)| !projected.is_failure());
-        // What the other release does not subscribe to is nobody's.
+        // Events that the other release does not subscribe to are left out.
         let again = wanted_by(&serving, failed, events);
         made.extend(run_lots(pipeline, &serving, &again, events, None).await?);
         failing = serving;
@@ -226,21 +228,21 @@ async fn with_active(
     Ok(made)
 }
 
-/// Of the events at these places, those that a release subscribes to.
+/// Returns those of the events at these indexes that a release subscribes to.
 fn wanted_by(active: &Active, places: impl IntoIterator<Item = usize>, events: &[Incoming]) -> Vec<usize> {
     places.into_iter().filter(|event| active.wants(&events[*event].envelope)).collect()
 }
 
-/// Project an event that stands in the log already. It counts for or against the release as any other.
+/// Projects an event that is already in the log. It counts towards the release's health like any other.
 pub(super) async fn one(pipeline: &Pipeline, active: Arc<Active>, event: &Incoming) -> Result<Projected, Overloaded> {
     let made = run_lot(pipeline, active, vec![0], std::slice::from_ref(event), None).await?;
-    Ok(made.into_iter().next().expect("one for one event").1)
+    Ok(made.into_iter().next().expect("one result for one event").1)
 }
 
 fn not_replaced(error: ReleaseError) -> NotTaken {
     match error {
         ReleaseError::Store(error) => NotTaken::Store(error),
-        error => NotTaken::Store(StoreError::Failed(format!("a release that fails cannot be taken out: {error}"))),
+        error => NotTaken::Store(StoreError::Failed(format!("cannot suspend a failing release: {error}"))),
     }
 }
 
@@ -256,7 +258,7 @@ async fn run_lots(
     if starving.is_some_and(|starving| starving.is_refused()) {
         return Err(NotTaken::Starved);
     }
-    // What is at a halt was not asked.
+    // A halted release was not called.
     let asked = made.iter().filter(|_| active.halt.is_none());
     for (event, made) in asked.filter(|(event, _)| pipeline.aside.rechecks(&events[*event])) {
         pipeline.aside.recheck(active, &events[*event], made.told());
@@ -274,7 +276,7 @@ async fn run_lot(
     let events: Vec<(usize, Incoming)> = lot.into_iter().map(|event| (event, events[event].clone())).collect();
     let starving = starving.cloned();
     let messages = pipeline.messages.clone();
-    // What the broker would never take, no sink has to refuse.
+    // A message that the broker would never accept is refused here, not at a sink.
     let limit = pipeline.publishing.topics.as_ref().and_then(|topics| topics.largest(&messages.topic));
     let release_id = active.release_id;
     let run = move || {
@@ -294,20 +296,23 @@ async fn run_lot(
     pipeline.executor.run(release_id, run).await
 }
 
-/// Run the rule on one event and finish its messages. On a guest's thread.
+/// Runs the rule on one event and finishes its messages. Called on a guest's thread.
 fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, limit: Option<usize>) -> Projected {
     if let Some(Halt { cause, detail }) = &active.halt {
         let answer = Err(NotProjected { outcome: *cause, detail: detail.clone() });
         return Projected { active: active.clone(), answer, took: Duration::ZERO, starved: false };
     }
-    // A fault of ours around a rule must cost that rule's notifications only, like one of its own. One that is not loaded
-    // is at a halt.
+    // A fault of the host around a rule must cost only that rule's notifications, like a fault of the rule. A release that
+    // is not loaded is halted.
     let call = || {
-        let projector = active.projector.as_ref().expect("a release that is asked is loaded");
+        let projector = active.projector.as_ref().expect("a release that is called is loaded");
         projector.project(&active.configuration, &event.envelope, &event.event)
     };
     let projection = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Projection {
-        answer: Answer::Failed(Failure { outcome: Outcome::Trapped, detail: "the host failed around the rule".into() }),
+        answer: Answer::Failed(Failure {
+            outcome: Outcome::Trapped,
+            detail: "the host failed while it ran the rule".into(),
+        }),
         log: Vec::new(),
         timings: Timings::default(),
         starved: false,
@@ -317,7 +322,7 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
         Answer::Notifications(notifications) => {
             let finish = || finish(active, event, notifications, messages, limit);
             catch_unwind(AssertUnwindSafe(finish)).unwrap_or_else(|_| {
-                let detail = "the host failed on what the rule answered".into();
+                let detail = "the host failed on the rule's answer".into();
                 Err(NotProjected { outcome: Outcome::Trapped, detail })
             })
         }
@@ -359,7 +364,7 @@ fn finish(
             Some(limit) => Err(NotProjected {
                 outcome: Outcome::OutputLimit,
                 detail: format!(
-                    "notification {place}: {bytes} bytes as a record, the topic of notifications takes {limit} \
+                    "notification {place}: {bytes} bytes as a record, but the topic of notifications accepts {limit} \
                      (max.message.bytes); make it smaller, or raise the topic's limit"
                 ),
             }),
@@ -368,7 +373,7 @@ fn finish(
     finished.collect()
 }
 
-/// What a rule writes to its log may quote the event, so only its amount is told.
+/// Records metrics and logs the result. A rule's log lines may quote the event, so only their number is logged.
 fn observe(projected: &Projected, log_lines: usize) {
     let outcome = projected.outcome().as_str();
     metrics::histogram!("belfry_project_seconds", "projector" => projected.active.name.clone(), "outcome" => outcome)

@@ -1,4 +1,4 @@
-//! Which events are published, beside being recorded and offered to rules.
+//! Decides which events are published, in addition to being recorded and offered to rules.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::releases::Serving;
 
 use super::record;
 
-/// What an operator decides about it. Cheap to clone.
+/// The operator's settings for publishing. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Publishing {
-    /// Whether what is recorded is to be sent.
+    /// Whether recorded entries are to be sent.
     pub(crate) mode: DeliveryMode,
     /// The topics that events are published to.
     pub(crate) chosen: Arc<SourceTopics>,
     /// The topic of notifications, which only rules write to.
     pub(crate) notifications: String,
-    /// What Kafka's topics take, if entries are published there.
+    /// The limits of Kafka's topics, if entries are published there.
     pub(crate) topics: Option<TopicLimits>,
 }
 
 impl Publishing {
-    /// Whether an event is published. One that was read from its own topic stands there already.
+    /// Returns whether an event is published. One that was read from its own topic is there already.
     pub(super) fn publishes(&self, event: &Incoming, serving: &Serving) -> bool {
         let event_type = event.envelope.event_type.as_str();
         match (self.mode, &event.arrival, &*self.chosen) {
@@ -41,10 +41,11 @@ impl Publishing {
         }
     }
 
-    /// Why an event is not taken: it could never be published, or its sender waits for an answer and learns that it cannot now.
+    /// Returns why an event is refused: it could never be published, or it cannot be published now and its sender waits for
+    /// an answer.
     ///
-    /// What a service submitted is committed already, and its sender long gone: as long as it is an event, it is recorded and
-    /// waits at its sink.
+    /// An event that a service submitted is already committed, and its sender no longer waits: unless its type or topic is
+    /// invalid, it is recorded and waits at its sink.
     pub(super) async fn refuses(&self, event: &Incoming, serving: &Serving) -> Option<Unsendable> {
         if let Arrival::Consumed(_) = event.arrival {
             return None;
@@ -67,7 +68,7 @@ impl Publishing {
     }
 }
 
-/// Whether a name of the setting, or what comes before its `*`, is that of a topic.
+/// Returns whether a configured name matches a topic. A trailing `*` matches any rest.
 fn covers(named: &str, topic: &str) -> bool {
     match named.strip_suffix('*') {
         Some(beginning) => topic.starts_with(beginning),

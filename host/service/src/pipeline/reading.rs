@@ -1,8 +1,9 @@
-//! Taking what was read from a source: all of it belongs to one run, yet never more of it is in memory than this host can
-//! bear, whatever the rules answer. Events are projected some at a time; what came of them goes to the writer in batches
-//! that are bounded in bytes; and a run that has too much with the writer waits for it.
+//! Accepts the records read from a source. All of them belong to one run, but the memory that they take is bounded,
+//! whatever the rules answer: events are projected in slices, the results go to the writer in batches of bounded size, and
+//! a run with too many uncommitted bytes waits for the writer.
 //!
-//! Each batch takes the source's position as far as it reaches, so that one that was not committed fences those behind it.
+//! Each batch advances the source's position as far as the batch reaches, so that a batch that was not committed fences
+//! those after it.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -16,38 +17,39 @@ use super::project::LOT;
 use super::{Fate, InFlight, NotTaken, Pipeline, Sorted, Summary, Taken};
 use crate::ingest::Incoming;
 
-/// What is committed at once, in bytes of events and of what follows from them. An event and that stay together.
+/// Limit on a batch, in bytes of events and of everything that follows from them. An event and what follows from it stay
+/// together.
 const BATCH_BYTES: usize = 4 << 20;
-/// What is with the writer and not committed yet. No more is begun beyond that.
+/// Limit on the bytes that were handed to the writer and are not committed yet. Beyond it, nothing new is begun.
 pub(crate) const UNCOMMITTED_BYTES: usize = 16 << 20;
 
 /// A run of records from one partition of a source.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// Those that are events, in order.
+    /// Records that are events, in order.
     pub events: Vec<Incoming>,
-    /// Those that are not.
+    /// Records that are not events.
     pub unreadable: Vec<Unreadable>,
-    /// How far the partition has been read with them.
+    /// How far the partition has been read with these records.
     pub advance: Option<Advance>,
 }
 
 impl Reading {
-    /// Whether the content of some of its events is their identity.
+    /// Returns whether some of its events are identified by their content.
     pub(crate) fn is_known_by_content(&self) -> bool {
         self.events.iter().any(|event| !event.aliases.is_empty())
     }
 }
 
 impl Pipeline {
-    /// As [`begin`](Self::begin) for what was read from a source: it is committed together with the source's position, or
-    /// not at all.
+    /// Like [`begin`](Self::begin), for records read from a source: they are committed together with the source's position,
+    /// or not at all.
     pub async fn begin_reading(&self, reading: Reading) -> Result<InFlight, NotTaken> {
         let Reading { events, unreadable, advance } = reading;
         let Sorted { mut fates, new, conflicts } = self.sort(events).await?;
         let mut run = HandOver::new(self, unreadable, advance);
         run.unreadable.extend(conflicts);
-        // Where the fates are of those that are projected.
+        // The indexes of the projected events' fates.
         let mut places =
             (0..fates.len()).filter(|place| matches!(fates[*place], Fate::Submitted)).collect::<VecDeque<_>>();
         let mut new = new.into_iter().peekable();
@@ -71,7 +73,7 @@ impl Pipeline {
         run.finish(fates).await
     }
 
-    /// Project events. One on which the host itself fails costs only itself.
+    /// Projects events. One on which the host itself fails does not affect the others.
     pub(super) async fn project_apart(&self, events: Vec<Incoming>) -> Result<Vec<Made>, NotTaken> {
         let together = AssertUnwindSafe(self.project_new(events.clone())).catch_unwind().await;
         if let Ok(made) = together {
@@ -82,7 +84,7 @@ impl Pipeline {
             match AssertUnwindSafe(self.project_new(vec![event.clone()])).catch_unwind().await {
                 Ok(made) => apart.extend(made?.into_iter().map(Made::of)),
                 Err(_) => {
-                    tracing::error!(event_id = %event.envelope.event_id, "belfry failed on an event, and not on those beside it");
+                    tracing::error!(event_id = %event.envelope.event_id, "belfry failed on this event, not on the others");
                     apart.push(Made::Failed(event));
                 }
             }
@@ -91,7 +93,7 @@ impl Pipeline {
     }
 }
 
-/// What came of an event that is new.
+/// The result of projecting a new event.
 pub(super) enum Made {
     Submission(Box<Submission>, Summary),
     /// The host itself failed on it.
@@ -104,19 +106,19 @@ impl Made {
     }
 }
 
-/// Events that are projected at once: as many as all threads take, each one lot. What they answer is in memory together.
+/// Returns the number of events that are projected at once: one lot for each thread. Their answers are in memory together.
 fn slice() -> usize {
     static SLICE: OnceLock<usize> = OnceLock::new();
     *SLICE.get_or_init(|| LOT * available_parallelism().map_or(2, usize::from).max(2))
 }
 
-/// A run on its way to the writer.
+/// A run that is being handed to the writer.
 struct HandOver<'a> {
     pipeline: &'a Pipeline,
     run: Run,
     unreadable: Vec<Unreadable>,
     advance: Option<Advance>,
-    /// What goes with the next batch.
+    /// The submissions of the next batch.
     submissions: Vec<Submission>,
     bytes: usize,
     summaries: Vec<Summary>,
@@ -150,7 +152,7 @@ impl<'a> HandOver<'a> {
         Ok(())
     }
 
-    /// Hand over what there is, and take the position along as far as that reaches.
+    /// Hands over the next batch, and advances the position as far as the batch reaches.
     async fn cut(&mut self) -> Result<(), NotTaken> {
         let last = self.submissions.last().and_then(|submission| submission.origin.as_ref());
         let Some(next) = last.map(|origin| origin.offset + 1) else { return Ok(()) };
@@ -180,7 +182,7 @@ impl<'a> HandOver<'a> {
         self.pending.iter().map(|(bytes, _)| bytes).sum()
     }
 
-    /// Hand over the rest.
+    /// Hands over the rest.
     async fn finish(mut self, fates: Vec<Fate>) -> Result<InFlight, NotTaken> {
         let (unreadable, advance) = (std::mem::take(&mut self.unreadable), self.advance.take());
         self.submit(unreadable, advance).await?;
@@ -190,7 +192,7 @@ impl<'a> HandOver<'a> {
     }
 }
 
-/// Wait until a batch is durable.
+/// Waits until a batch is durable.
 pub(super) async fn committed(receipt: PendingReceipt) -> Result<Vec<Receipt>, NotTaken> {
     match receipt.await.map_err(|_| WriterGone)?? {
         BatchReceipt::Committed(receipts) => Ok(receipts),

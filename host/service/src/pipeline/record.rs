@@ -1,4 +1,4 @@
-//! From an event and what came of it to the rows that are committed.
+//! Turns an event and its projections into the rows that are committed.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::config::DeliveryMode;
 use crate::ingest::{Arrival, Incoming};
 use crate::kafka::record_bytes;
 
-/// What one projector made of an event, as the event's row keeps it: silence is explained too.
+/// The result of one projector for an event, as kept in the event's row: it also explains why there are no notifications.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ProjectionRecord {
     pub(crate) projector: String,
@@ -25,7 +25,7 @@ pub(crate) struct ProjectionRecord {
     pub(crate) count: usize,
 }
 
-/// The headers that every message carries; consumers tell repetitions by the first two alone.
+/// The headers that every message carries. Consumers recognize repetitions by the first two alone.
 #[derive(Serialize)]
 struct Headers<'a> {
     event_id: Uuid,
@@ -41,7 +41,7 @@ struct Headers<'a> {
     tracestate: Option<&'a str>,
 }
 
-/// The size of an event's record; exact where it comes near the limit.
+/// Returns the size of an event's record; 0 without a limit. Below the limit it may be an upper bound.
 pub(super) fn event_bytes(incoming: &Incoming, limit: Option<usize>) -> usize {
     let Some(limit) = limit else { return 0 };
     let key = event_key(incoming);
@@ -52,7 +52,7 @@ pub(super) fn event_bytes(incoming: &Incoming, limit: Option<usize>) -> usize {
     record_bytes(incoming.payload.len(), event_headers(&incoming.envelope).len(), key.len())
 }
 
-/// The same of a notification.
+/// Returns the size of a notification's record. Below the limit it may be an upper bound.
 pub(super) fn notification_bytes(message: &Message, recipient: &str, cause: &Envelope, limit: usize) -> usize {
     let roughly = at_most(message.text.len(), recipient.len());
     if roughly <= limit {
@@ -62,12 +62,14 @@ pub(super) fn notification_bytes(message: &Message, recipient: &str, cause: &Env
     record_bytes(message.text.len(), headers.len(), recipient.len())
 }
 
-/// Headers repeat what stands in the payload, beside their names and an id that may be missing there.
+/// Returns an upper bound on a record's size: headers repeat values of the payload, and add their names and an id that the
+/// payload may lack.
 fn at_most(payload: usize, key: usize) -> usize {
     record_bytes(payload, payload + 512, key)
 }
 
-/// While Belfry observes, nothing gets a topic: no sink will ever send it, whatever the mode is later.
+/// Builds the rows of an event. While Belfry observes, no entry gets a topic, so no sink will ever send it, whatever the
+/// mode is later.
 pub(super) fn submission(
     incoming: Incoming,
     projected: Vec<Projected>,
@@ -129,7 +131,7 @@ fn new_notification(
     }
 }
 
-/// What came of another try.
+/// Builds the outcome of a redrive.
 pub(super) fn redriven(incoming: &Incoming, projected: Projected, mode: DeliveryMode, muted: bool) -> RedriveOutcome {
     let Projected { active, answer, .. } = projected;
     let release_id = active.release_id;
@@ -179,7 +181,7 @@ fn event(incoming: &Incoming, projections: &[ProjectionRecord], published: bool)
     }
 }
 
-/// What decides the event's partition; empty if nothing does.
+/// Returns the key that determines the event's partition; empty if there is none.
 fn event_key(incoming: &Incoming) -> Cow<'_, str> {
     let chosen = match &incoming.arrival {
         Arrival::Submitted { event_key, .. } => event_key.as_deref(),
@@ -209,5 +211,5 @@ fn headers(envelope: &Envelope, event_id: Uuid, event_type: &str, source_service
 }
 
 fn json(value: &impl Serialize) -> Bytes {
-    serde_json::to_vec(value).expect("texts and numbers are always JSON").into()
+    serde_json::to_vec(value).expect("strings and numbers are always valid JSON").into()
 }

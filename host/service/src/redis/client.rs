@@ -12,17 +12,17 @@ use tokio::time::timeout;
 use super::wake::Names;
 use crate::config::{Redis, SecretError};
 
-/// How long a connection may take to come about.
+/// Time limit to open a connection.
 const CONNECT: Duration = Duration::from_secs(1);
-/// The pauses between attempts to connect.
+/// The bounds of the backoff between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Why Redis' clients cannot be made. Never quotes the address, which may hold a password.
+/// Why a Redis client cannot be created. Never quotes the address, which may contain a password.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisConfigError {
-    /// The address cannot be read.
-    #[error("redis.url: not an address of Redis; use redis://HOST:6379 or rediss://USER:PASSWORD@HOST:6380")]
+    /// The address is invalid.
+    #[error("redis.url: not a Redis address; use redis://HOST:6379 or rediss://USER:PASSWORD@HOST:6380")]
     Address,
     /// Certificates for a connection that is not encrypted.
     #[error("redis.ca_file: the connection is not encrypted; use rediss:// in redis.url, or remove redis.ca_file")]
@@ -32,18 +32,18 @@ pub enum RedisConfigError {
     Certificates {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// There are none.
+    /// The file contains no certificates.
     #[error("redis.ca_file: {0} has no certificate in PEM format")]
     NoCertificate(PathBuf),
-    /// A secret's file.
+    /// A secret's file cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
 
-/// How connections are made. Cheap to clone.
+/// Opens connections. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Client {
     client: ::redis::Client,
@@ -51,11 +51,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// From the configuration; none if there is no Redis.
+    /// Creates a client from the configuration. `None` if no Redis is configured.
     pub(crate) fn new(settings: &Redis) -> Result<Option<Self>, RedisConfigError> {
         let Some(address) = settings.address()? else { return Ok(None) };
         let info = address.into_connection_info().map_err(|_| RedisConfigError::Address)?;
-        // On version 3 of the protocol one connection both listens and is asked whether it is alive.
+        // With version 3 of the protocol, a single connection both receives messages and answers PING.
         let protocol = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         let info = info.set_redis_settings(protocol).set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = match &settings.ca_file {
@@ -65,22 +65,22 @@ impl Client {
         Ok(Some(Self { client, names: Names::new(&settings.prefix) }))
     }
 
-    /// What the deployment calls its channels and lists.
+    /// Returns the names of the deployment's channels and lists.
     pub(super) fn names(&self) -> &Names {
         &self.names
     }
 
-    /// Host and port.
+    /// Returns host and port.
     pub(crate) fn address(&self) -> String {
         self.client.get_connection_info().addr().to_string()
     }
 
-    /// A connection on which each answer may take so long.
+    /// Opens a connection. `answer` is the time limit for each response.
     pub(crate) async fn connect(&self, answer: Duration) -> Result<MultiplexedConnection, RedisError> {
         self.connect_with(config(answer)).await
     }
 
-    /// The same, with somebody who hears what is published. It must not block.
+    /// Does the same, and passes published messages to `hear`, which must not block.
     pub(crate) async fn listen(
         &self,
         answer: Duration,
@@ -94,7 +94,7 @@ impl Client {
     }
 
     async fn connect_with(&self, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
-        // The handshake too: a Redis that stands still takes connections and says nothing.
+        // The limit includes the handshake: a Redis that hangs accepts connections and does not answer.
         match timeout(CONNECT, self.client.get_multiplexed_async_connection_with_config(&config)).await {
             Ok(connected) => connected,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
@@ -112,7 +112,7 @@ fn encrypted(info: ConnectionInfo, authorities: &PathBuf) -> Result<::redis::Cli
     }
     let certificates = std::fs::read(authorities)
         .map_err(|error| RedisConfigError::Certificates { path: authorities.clone(), error })?;
-    // None at all would be taken, and then no server trusted.
+    // A file without certificates would be accepted, and then no server would be trusted.
     if !certificates.windows(11).any(|word| word == b"CERTIFICATE") {
         return Err(RedisConfigError::NoCertificate(authorities.clone()));
     }
@@ -120,7 +120,7 @@ fn encrypted(info: ConnectionInfo, authorities: &PathBuf) -> Result<::redis::Cli
         .map_err(|_| RedisConfigError::NoCertificate(authorities.clone()))
 }
 
-/// What to do about an error.
+/// Returns what to do about an error.
 pub(super) fn remedy(error: &RedisError) -> &'static str {
     let told = error.to_string();
     match error.kind() {
@@ -131,11 +131,11 @@ pub(super) fn remedy(error: &RedisError) -> &'static str {
         _ if told.contains("certificate") => {
             "check redis.ca_file, and that redis.url has the name that is in the server's certificate"
         }
-        _ => "start it, or mend redis.url",
+        _ => "start it, or fix redis.url",
     }
 }
 
-/// Pauses between attempts: random, so that replicas do not come back together, of a span that doubles.
+/// Pauses between attempts: a random part of a span that doubles, so that replicas do not reconnect at the same time.
 pub(super) struct Backoff {
     span: Duration,
 }

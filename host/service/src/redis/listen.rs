@@ -1,4 +1,4 @@
-//! Hearing what other replicas did.
+//! Receives the announcements of other replicas.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use super::client::{Backoff, remedy};
 use super::wake::Names;
 use crate::heartbeat::Heartbeat;
 
-/// How often the subscription has to prove that it is alive, and how long that may take.
+/// How often the subscription is checked with PING, and the time limit for the response.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PONG: Duration = Duration::from_secs(1);
-/// How long a wake is waited for with one command. Its answer must be allowed to take longer than that.
+/// How long one command waits for a wake. The time limit for its response must be longer than that.
 const BLOCK: Duration = Duration::from_secs(5);
 const BLOCK_ANSWER: Duration = Duration::from_secs(7);
 
-/// Hears what other replicas tell.
+/// Receives the announcements of other replicas.
 #[derive(Clone)]
 pub(crate) struct Listener {
     pub(crate) client: Client,
     pub(crate) heartbeat: Heartbeat,
-    /// The sinks that are enabled.
+    /// The enabled sinks.
     pub(crate) sinks: Vec<&'static str>,
-    /// Whether whatever others tell is heard.
+    /// Whether the announcements of other replicas are received.
     pub(crate) told: watch::Sender<bool>,
 }
 
 impl Listener {
-    /// Listen until the service stops.
+    /// Listens until the service stops.
     pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
         tokio::select! {
             () = self.subscribe() => {}
@@ -40,7 +40,7 @@ impl Listener {
         self.is_told(false);
     }
 
-    /// Be subscribed, again and again.
+    /// Keeps a subscription, and subscribes again after each failure.
     async fn subscribe(&self) {
         let mut backoff = Backoff::new();
         let mut away = false;
@@ -55,13 +55,13 @@ impl Listener {
             if !away {
                 away = true;
                 let (redis, remedy) = (self.client.address(), remedy(&error));
-                tracing::warn!(redis, %error, remedy, "Redis is away; replicas look for themselves until it is back");
+                tracing::warn!(redis, %error, remedy, "Redis is unavailable; replicas poll the database until it is back");
             }
             tokio::time::sleep(backoff.next()).await;
         }
     }
 
-    /// Be subscribed until that fails.
+    /// Subscribes, and listens until that fails.
     async fn subscribed(&self, away: &mut bool) -> Result<std::convert::Infallible, RedisError> {
         let gone = Arc::new(Notify::new());
         let (heartbeat, leaves, names) = (self.heartbeat.clone(), gone.clone(), self.client.names().clone());
@@ -77,7 +77,7 @@ impl Listener {
             *away = false;
             tracing::info!(redis = self.client.address(), "Redis is back");
         }
-        // What was told before is found by the look that this leads to.
+        // Earlier announcements are covered by the poll that this triggers.
         self.is_told(true);
         loop {
             tokio::select! {
@@ -88,13 +88,13 @@ impl Listener {
         }
     }
 
-    /// Gives whether that is new.
+    /// Notes whether announcements are received. Returns whether that has changed.
     fn is_told(&self, told: bool) -> bool {
         metrics::gauge!("belfry_redis_connected").set(if told { 1.0 } else { 0.0 });
         self.told.send_if_modified(|before| std::mem::replace(before, told) != told)
     }
 
-    /// Take wakes from the lists of the sinks that are served here, again and again.
+    /// Takes wakes from the lists of the sinks that this replica serves, and retries after each failure.
     async fn take_wakes(&self) {
         let mut backoff = Backoff::new();
         let mut seen = self.heartbeat.seen();
@@ -102,21 +102,21 @@ impl Listener {
             let held = self.held();
             seen.borrow_and_update();
             if held.is_empty() {
-                // The heartbeat lives as long as its clones do.
+                // The sender lives as long as any clone of the heartbeat.
                 let _ = seen.changed().await;
                 continue;
             }
             match self.take_wakes_of(&held).await {
                 Ok(()) => backoff = Backoff::new(),
                 Err(error) => {
-                    tracing::debug!(%error, "no wakes can be taken from Redis");
+                    tracing::debug!(%error, "cannot take wakes from Redis");
                     tokio::time::sleep(backoff.next()).await;
                 }
             }
         }
     }
 
-    /// Until other sinks are served here, or that fails.
+    /// Takes wakes until this replica serves other sinks, or until that fails.
     async fn take_wakes_of(&self, held: &[&'static str]) -> Result<(), RedisError> {
         let mut connection = self.client.connect(BLOCK_ANSWER).await?;
         let lists: Vec<String> = held.iter().map(|sink| self.client.names().wakes_of(sink)).collect();
@@ -125,7 +125,7 @@ impl Listener {
         loop {
             let taken: Option<(String, Vec<u8>)> = tokio::select! {
                 taken = take.query_async(&mut connection) => taken?,
-                // The connection goes with its command: an answer that nobody waits for would be taken for the next.
+                // The connection is dropped with its command: an abandoned response would be taken for the next one.
                 () = self.held_are_not(held) => return Ok(()),
             };
             if let Some((_, position)) = taken {
@@ -141,7 +141,7 @@ impl Listener {
         }
     }
 
-    /// The sinks that are served here.
+    /// Returns the sinks that this replica serves.
     fn held(&self) -> Vec<&'static str> {
         let seen = self.heartbeat.seen().borrow().clone();
         let owner = Some(self.heartbeat.owner());
@@ -156,12 +156,12 @@ fn hear(heartbeat: &Heartbeat, names: &Names, push: PushInfo) {
     if channel == &*names.wake {
         hint(heartbeat, message.get_payload_bytes());
     } else if [&names.lease, &names.parked, &names.rollout].into_iter().any(|name| channel == &**name) {
-        // Whatever it says: the database knows who holds which lease, what is asked for, and what serves.
+        // The content is ignored: the leases, the requests and the active releases are read from the database.
         heartbeat.look();
     }
 }
 
-/// What is no position was not told by a replica.
+/// Passes a hint to the heartbeat. Ignores anything that is not a position, because no replica has sent it.
 fn hint(heartbeat: &Heartbeat, position: &[u8]) {
     if let Some(position) = std::str::from_utf8(position).ok().and_then(|position| position.parse().ok()) {
         heartbeat.hint(position);

@@ -1,8 +1,8 @@
-//! Redis, which may be there or not: what replicas tell each other through it, and how it is reached.
+//! Redis, which is optional: the announcements that replicas exchange through it, and its client.
 //!
-//! Nothing depends on it. What one replica tells another is a hint that there is something to look at in the database;
-//! a hint that is lost, late or forged costs time at most. The **teller** tells what this replica did, the **listener**
-//! hears what others did, and the heartbeat looks.
+//! Correctness does not depend on Redis. An announcement is a hint that there is something to read in the database; one
+//! that is lost, late or forged costs only time. The **teller** announces what this replica did, the **listener** receives
+//! the announcements of others, and the heartbeat polls the database.
 
 mod client;
 mod listen;

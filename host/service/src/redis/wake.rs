@@ -1,4 +1,4 @@
-//! Telling other replicas what this one did.
+//! Announces to other replicas what this one did.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use super::Client;
 use super::client::Backoff;
 use crate::heartbeat::Heartbeat;
 
-/// The channels and lists of one deployment, whose prefix stands before all of them. Cheap to clone.
+/// The channels and lists of one deployment, all of which begin with its prefix. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Names {
-    /// The channel on which a replica says how far the log goes. Each sink also has a list of this name with its own behind a colon, from which
-    /// its holder takes what it missed between two connections.
+    /// The channel on which replicas announce the end of the log. Each sink also has a list of this name, followed by a
+    /// colon and the sink's name. From it, the sink's holder takes wakes that it missed between two connections.
     pub(super) wake: Arc<str>,
-    /// The channel for leases that are free.
+    /// The channel for leases that were released.
     pub(super) lease: Arc<str>,
-    /// The channel for changes of what serves.
+    /// The channel for changes of the active releases.
     pub(super) rollout: Arc<str>,
-    /// The channel for requests for parked entries.
+    /// The channel for requests about parked entries.
     pub(super) parked: Arc<str>,
 }
 
@@ -31,57 +31,58 @@ impl Names {
         Self { wake: name("wake"), lease: name("lease"), rollout: name("rollout"), parked: name("parked") }
     }
 
-    /// The list of a sink's wakes.
+    /// Returns the name of the list of a sink's wakes.
     pub(super) fn wakes_of(&self, sink: &str) -> String {
         format!("{}:{sink}", self.wake)
     }
 }
 
-/// A Redis that takes longer is left alone for a moment. Nobody waits for it meanwhile.
+/// Time limit for a response. A slower Redis is left alone for a moment, while nothing waits for it.
 const ANSWER: Duration = Duration::from_millis(250);
-/// A wake that nobody takes is worth nothing after this.
+/// A wake that is not taken expires after this time.
 const LIST_SECONDS: i64 = 60;
 
-/// The other replicas, as those see them who have something to tell. Telling takes no time: it is noted here, and the
-/// teller passes it on if there is a Redis. Cheap to clone.
+/// Announces changes to the other replicas. The methods return at once: they only note the change, and the teller sends it
+/// if Redis is configured. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Others {
     news: watch::Sender<News>,
 }
 
 impl Others {
-    /// A lease was given back.
+    /// Announces that a lease was released.
     pub(crate) fn lease_is_free(&self) {
         self.news.send_modify(|news| news.leases += 1);
     }
 
-    /// An operator wants something done with parked entries, which the holder of the sink's lease does.
+    /// Announces an operator's request about parked entries, which the holder of the sink's lease carries out.
     pub(crate) fn parked_are_asked_for(&self) {
         self.news.send_modify(|news| news.parked += 1);
     }
 
-    /// Tokens were made or revoked: something that every replica looks up when it hears that anything else is so.
+    /// Announces that tokens were created or revoked. Any announcement makes a replica read them, so this one is not a
+    /// separate kind.
     pub(crate) fn access_changed(&self) {
         self.rollout_changed();
     }
 
-    /// Another release serves.
+    /// Announces that another release is active.
     pub(crate) fn rollout_changed(&self) {
         self.news.send_modify(|news| news.rollouts += 1);
     }
 }
 
-/// What there is to tell. Only the last state counts, however many there were.
+/// The state to announce. Only the last one counts; earlier ones are skipped.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct News {
-    /// How far this replica has committed.
+    /// The position up to which this replica has committed.
     position: i64,
     leases: u64,
     parked: u64,
     rollouts: u64,
 }
 
-/// Tells other replicas, in the background and one thing after another.
+/// Sends announcements to other replicas, in the background and one after another.
 pub(crate) struct Teller {
     client: Client,
     heartbeat: Heartbeat,
@@ -93,7 +94,8 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    /// Tell how far the writer has `committed`, and what is noted for `others`. `sinks` are those that are enabled.
+    /// Creates a teller for the position that the writer has `committed`, and for the changes noted in `others`. `sinks`
+    /// are the enabled sinks.
     pub(crate) fn new(
         client: Client,
         heartbeat: Heartbeat,
@@ -106,7 +108,7 @@ impl Teller {
         Self { client, heartbeat, sinks, committed, noted, told, backoff: Backoff::new() }
     }
 
-    /// Tell until the service rests; what is known by then is told first.
+    /// Sends announcements until `resting` is true. Those pending by then are sent first.
     pub(crate) async fn run(mut self, mut resting: watch::Receiver<bool>) {
         loop {
             let error = match self.client.connect(ANSWER).await {
@@ -116,7 +118,7 @@ impl Teller {
                 },
                 Err(error) => error,
             };
-            tracing::debug!(%error, "other replicas cannot be told; they look for themselves");
+            tracing::debug!(%error, "cannot notify other replicas; they poll the database");
             tokio::select! {
                 () = tokio::time::sleep(self.backoff.next()) => {}
                 _ = resting.wait_for(|resting| *resting) => return,
@@ -132,7 +134,7 @@ impl Teller {
         loop {
             let news = News { position: *self.committed.borrow_and_update(), ..*self.noted.borrow_and_update() };
             if news != self.told {
-                // Whoever spoils a list must not keep the rest from being told.
+                // A client that corrupts a list must not block the other announcements.
                 let answers: Vec<Result<Value, RedisError>> = self.messages(news).query_async(&mut connection).await?;
                 self.told = news;
                 if let Some(Err(error)) = answers.into_iter().next() {
@@ -145,7 +147,7 @@ impl Teller {
                 return Ok(());
             }
             tokio::select! {
-                // The writer ends before its service does.
+                // The writer ends before the service does.
                 Ok(()) = self.committed.changed() => {}
                 Ok(()) = self.noted.changed() => {}
                 _ = resting.wait_for(|resting| *resting) => {}
@@ -153,7 +155,7 @@ impl Teller {
         }
     }
 
-    /// What is new, most urgent first.
+    /// Returns the commands that announce the changes, most urgent first.
     fn messages(&self, news: News) -> Pipeline {
         let names = self.client.names().clone();
         let mut messages = ::redis::pipe();
@@ -180,7 +182,7 @@ impl Teller {
         messages
     }
 
-    /// A sink that this replica serves was woken without Redis.
+    /// Returns the sinks that this replica does not serve. Those that it serves were woken without Redis.
     fn sinks_of_others(&self) -> impl Iterator<Item = &'static str> + use<'_> {
         let seen = self.heartbeat.seen().borrow().clone();
         let owner = self.heartbeat.owner();

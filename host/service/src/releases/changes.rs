@@ -1,7 +1,7 @@
-//! Changes of what serves: each is a row, then every replica follows it.
+//! Changes to the serving releases. Each change is a row, which every replica then follows.
 //!
-//! What a change needs is loaded first, and only then the change waits for its turn. So a pause, a suspension or a rollback
-//! waits for no compiler.
+//! A change loads the releases that it needs before it waits for its turn. So a pause, a suspension or a rollback never
+//! waits for the compiler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::serving::Serving;
 use super::{Active, Registry, ReleaseError, RolledOut};
 use crate::clock::now_ms;
 
-/// How long events of a release that fails wait for the one before to be loaded. After that they become dead letters.
+/// How long events of a suspended release wait for the previous one to be loaded. After that they become dead letters.
 const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 
 impl Registry {
-    /// Let a release serve its projector from the next event on. `projector`, if given, must be the release's.
+    /// Activates a release for its projector, from the next event on. `projector`, if given, must be the release's.
     pub async fn activate(
         &self,
         release_id: i64,
@@ -32,7 +32,7 @@ impl Registry {
         self.serve(vec![release], by).await.map(|mut rolled_out| rolled_out.remove(0))
     }
 
-    /// Let several releases serve their projectors from the same event on: all of them, or none.
+    /// Activates several releases for their projectors from the same event on: all of them, or none.
     pub async fn activate_all(&self, release_ids: &[i64], by: &str) -> Result<Vec<RolledOut>, ReleaseError> {
         let mut releases: Vec<Release> = Vec::with_capacity(release_ids.len());
         for release_id in release_ids {
@@ -45,8 +45,8 @@ impl Registry {
         self.serve(releases, by).await
     }
 
-    /// Let the release serve again that served before. While a canary serves some, it is the canary that is taken back. A
-    /// projector that was retired gets its release back.
+    /// Activates the previous release again. While a canary is running, only the canary is rolled back. A retired projector
+    /// gets its release back.
     pub async fn roll_back(&self, projector: &str, by: &str) -> Result<RolledOut, ReleaseError> {
         let rollout = self.rollout(projector).await?;
         if rollout.candidate.as_ref().is_some_and(|candidate| candidate.plan.is_some()) {
@@ -58,7 +58,7 @@ impl Registry {
         let back_to = if rollout.retired { Some(rollout.release_id) } else { rollout.previous_release_id };
         let Some(back_to) = back_to else {
             return Err(ReleaseError::Unknown(format!(
-                "{projector} has had one release only: there is none to go back to"
+                "{projector} has had only one release: there is none to roll back to"
             )));
         };
         let releases = vec![self.release(back_to).await?];
@@ -85,7 +85,7 @@ impl Registry {
         self.follow_own(&before, releases, loaded, by).await
     }
 
-    /// Nothing is changed unless all of them can be loaded.
+    /// Loads the releases for a change. Fails if any of them cannot be loaded, before anything is changed.
     async fn load_all(&self, releases: &[Release], lane: Lane) -> Result<Vec<Arc<Active>>, ReleaseError> {
         let mut loaded = Vec::with_capacity(releases.len());
         for release in releases {
@@ -95,8 +95,8 @@ impl Registry {
         Ok(loaded)
     }
 
-    /// Refuse to go over what someone decided while the releases were loaded. That a release that fails was taken out
-    /// meanwhile is no reason to refuse another.
+    /// Refuses to override a decision that was made while the releases were loaded. If a failing release was suspended in
+    /// the meantime, that is no reason to refuse another.
     async fn ensure_unchanged(&self, known: &[Rollout], releases: &[Release]) -> Result<(), ReleaseError> {
         let of = |rollouts: &[Rollout], release: &Release| {
             rollouts.iter().find(|rollout| rollout.projector == release.projector).cloned()
@@ -111,7 +111,7 @@ impl Registry {
         }
         Ok(())
     }
-    /// Serve what was changed here.
+    /// Applies a change that was made by this replica.
     async fn follow_own(
         &self,
         before: &Serving,
@@ -130,7 +130,7 @@ impl Registry {
         Ok(releases.into_iter().map(rolled_out).collect())
     }
 
-    /// Take a release out that fails. Returns what serves its projector now. The second of two callers finds it done.
+    /// Suspends a failing release. Returns what serves its projector now. The second of two callers finds it done.
     pub(crate) async fn suspend(&self, failing: &Active) -> Result<Option<Arc<Active>>, ReleaseError> {
         let serving = || self.serving().of(&failing.name).cloned();
         {
@@ -154,22 +154,22 @@ impl Registry {
         if !alone && !is_loaded() && timeout(REPLACED_WITHIN, self.load_what_serves()).await.is_err() {
             tracing::error!(
                 projector = failing.name,
-                "the release before is not loaded yet; events become dead letters"
+                "the previous release is not loaded yet; events become dead letters"
             );
         }
         Ok(serving())
     }
 
-    /// Bring something to a halt with a reason, or let it go on.
+    /// Pauses a projector, a sink or all notifications if a reason is given, and resumes it otherwise.
     pub async fn pause(&self, what: &Paused, reason: Option<&str>, by: &str) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
         self.shared.store.pause(what, reason, by, now_ms()).await?;
-        tracing::info!(?what, reason, by, "{}", if reason.is_some() { "brought to a halt" } else { "goes on" });
+        tracing::info!(?what, reason, by, "{}", if reason.is_some() { "paused" } else { "resumed" });
         self.shared.others.rollout_changed();
         self.take_over(Vec::new()).await
     }
 }
 
 fn changed_meanwhile(projector: &str) -> ReleaseError {
-    ReleaseError::Refused(format!("what serves {projector} was changed meanwhile; look and try again"))
+    ReleaseError::Refused(format!("the rollout of {projector} was changed in the meantime; check it and try again"))
 }

@@ -1,4 +1,4 @@
-//! Serving what the database says, whichever replica changed it.
+//! Applies the rollouts in the database, whichever replica changed them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,10 +13,11 @@ use super::trial::Candidate;
 use super::{Active, Halt, Health, Registry, ReleaseError, Serving};
 use crate::heartbeat::Seen;
 
-/// How soon it is tried again.
+/// Time until a failed refresh is retried.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Follow the rollouts that the heartbeat sees until the service stops. `known` is the last that the registry knows.
+/// Follows the rollouts that the heartbeat reads until the service stops. `known` is the last state that the registry has
+/// applied.
 pub(crate) async fn follow(
     registry: Registry,
     mut known: (i64, i64),
@@ -29,7 +30,7 @@ pub(crate) async fn follow(
             match registry.refresh().await {
                 Ok(()) => known = rollout,
                 Err(error) => {
-                    tracing::error!(%error, "what serves cannot be read; what served before goes on, and it is tried again")
+                    tracing::error!(%error, "cannot read the rollouts; keeping the previous ones and retrying")
                 }
             }
         }
@@ -42,14 +43,15 @@ pub(crate) async fn follow(
 }
 
 impl Registry {
-    /// Serve what the database says, of what is loaded. What is not is loaded by `keep_loaded`.
+    /// Applies the rollouts in the database, as far as their releases are loaded. `keep_loaded` loads the others.
     pub async fn refresh(&self) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
         self.take_over(Vec::new()).await
     }
 
-    /// The same, with what was loaded for it before. Loads nothing, so it takes a few queries only: a release that is not
-    /// loaded leaves the one before of its projector in place, with every pause that holds now.
+    /// Like [`refresh`](Self::refresh), with releases that were loaded for it in advance. Loads nothing, so it takes only
+    /// a few queries: where a release is not loaded, the previous one of its projector stays in place, with every current
+    /// pause.
     pub(super) async fn take_over(&self, loaded: Vec<Arc<Active>>) -> Result<(), ReleaseError> {
         self.read_names().await?;
         let (current, store) = (self.serving(), &self.shared.store);
@@ -73,8 +75,8 @@ impl Registry {
         Ok(())
     }
 
-    /// What serves a projector here: the release that should, or what served until now, or if nothing did and the release
-    /// cannot be loaded, that one without its rule.
+    /// Returns what serves a projector on this replica: the release that should; or the one that served until now; or, if
+    /// none did and the release cannot be loaded, that release without its rule.
     async fn serve_one(
         &self,
         rollout: &Rollout,
@@ -94,12 +96,12 @@ impl Registry {
             return Ok(Some(halted(serving, halt)));
         }
         tracing::info!(release = found.label, "release serves");
-        // What it did before does not count.
+        // Its earlier results do not count towards its health.
         Ok(Some(Arc::new(found.with(halt))))
     }
 
-    /// A release that cannot be loaded: its events become dead letters, which are projected once it can. None while it was
-    /// not tried yet.
+    /// Returns a release that cannot be loaded: its events become dead letters, which can be redriven once it is loaded.
+    /// Returns `None` if loading was not tried yet.
     async fn out(&self, rollout: &Rollout, pauses: &[Pause]) -> Result<Option<Arc<Active>>, StoreError> {
         let Some(why) = self.why_not_loaded(rollout.release_id) else { return Ok(None) };
         let Some(release) = self.shared.store.release(rollout.release_id).await? else { return Ok(None) };
@@ -119,21 +121,21 @@ impl Registry {
     }
 }
 
-/// The releases that are loaded, now or for what comes.
+/// The loaded releases: those in use, and those loaded for the next change.
 struct Known<'a> {
     current: &'a Serving,
     loaded: &'a [Arc<Active>],
 }
 
 impl Known<'_> {
-    /// The one that serves is preferred: how it has done counts on.
+    /// Returns the release with this id. Prefers the one in use, so that its health is kept.
     fn release(&self, release_id: i64) -> Option<&Arc<Active>> {
         let loaded = || self.loaded.iter().find(|active| active.release_id == release_id);
         self.current.loaded(release_id).or_else(loaded)
     }
 }
 
-/// The same release with what holds it up now, if anything does.
+/// Returns the same release with its current halt, if any.
 fn halted(serving: &Arc<Active>, halt: Option<Halt>) -> Arc<Active> {
     if serving.halt == halt { serving.clone() } else { Arc::new(serving.with(halt)) }
 }
@@ -145,48 +147,46 @@ fn try_one(rollout: &Rollout, known: &Known<'_>) -> Option<Arc<Candidate>> {
         return Some(tried.clone());
     }
     let release = match tried.filter(|tried| tried.release.release_id == wanted.release_id) {
-        // Its failures count on from step to step.
+        // Its health is kept from step to step.
         Some(tried) => tried.release.clone(),
-        // Until it is loaded, its subjects are served by the release beside it.
+        // Until it is loaded, the serving release serves its subjects.
         None => Arc::new(known.release(wanted.release_id)?.with(None)),
     };
     let label = release.label.clone();
     let candidate = Candidate::of(rollout, release);
     match &candidate {
-        Some(candidate) => tracing::info!(release = label, mode = ?candidate.mode, "release is tried"),
-        None => tracing::error!(release = label, "how a release is to be tried was written by another version"),
+        Some(candidate) => tracing::info!(release = label, mode = ?candidate.mode, "release on trial"),
+        None => tracing::error!(release = label, "cannot read the release's trial: it was written by another version"),
     }
     candidate.map(Arc::new)
 }
 
-/// Why the release that is its projector's is not asked.
+/// Returns why the release of a projector is not called, if it is not.
 fn halt(rollout: &Rollout, pauses: &[Pause]) -> Option<Halt> {
     let paused = paused(rollout, pauses);
     if paused.is_some() || rollout.suspended_release_id != Some(rollout.release_id) {
         return paused;
     }
     let reason = rollout.reason.as_deref().unwrap_or("it failed");
-    let detail = format!("the release was suspended, and there is none to go back to: {reason}");
+    let detail = format!("the release was suspended, and there is none to roll back to: {reason}");
     Some(Halt { cause: Outcome::Suspended, detail })
 }
 
-/// The same of a release that goes on only because the one that should serve is not loaded yet.
+/// Like [`halt`], for a release that continues only because the one that should serve is not loaded yet.
 fn halt_of_replaced(rollout: &Rollout, serving: &Active, pauses: &[Pause]) -> Option<Halt> {
     let paused = paused(rollout, pauses);
     if paused.is_some() || rollout.suspended_release_id != Some(serving.release_id) {
         return paused;
     }
     let reason = rollout.reason.as_deref().unwrap_or("it failed");
-    let detail = format!("the release was suspended, and the one before is not loaded yet: {reason}");
+    let detail = format!("the release was suspended, and the previous one is not loaded yet: {reason}");
     Some(Halt { cause: Outcome::Suspended, detail })
 }
 
 fn paused(rollout: &Rollout, pauses: &[Pause]) -> Option<Halt> {
     let projector = Paused::Projector(rollout.projector.clone());
     let pause = pauses.iter().find(|pause| pause.what == projector)?;
-    let detail = format!(
-        "paused by {}: {}; it is not projected until somebody gives it another try",
-        pause.created_by, pause.reason
-    );
+    let detail =
+        format!("paused by {}: {}; the event is not projected until it is redriven", pause.created_by, pause.reason);
     Some(Halt { cause: Outcome::Paused, detail })
 }

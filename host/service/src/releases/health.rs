@@ -3,12 +3,12 @@ use std::sync::{Mutex, PoisonError};
 
 use belfry_model::Outcome;
 
-/// So many failures in a row, or so many of the last events, and a release is taken out.
+/// A release is suspended after this many failures in a row, or if `HALF` of the last `OF_THE_LAST` events failed.
 const IN_A_ROW: u32 = 20;
 const OF_THE_LAST: u32 = 100;
 const HALF: u32 = OF_THE_LAST / 2;
 
-/// How a release has done lately, on this replica. A rejection is no failure: it is what the rule says of an event.
+/// The recent results of a release on this replica. A rejection is not a failure: it is the rule's answer to an event.
 #[derive(Default)]
 pub(crate) struct Health {
     lately: Mutex<Lately>,
@@ -21,12 +21,12 @@ struct Lately {
     failed: u128,
     events: u32,
     in_a_row: u32,
-    /// What was found, once it was.
+    /// Why the release is failing, once that is established.
     finding: Option<String>,
 }
 
 impl Health {
-    /// Note what became of an event.
+    /// Records the outcome of an event.
     pub(crate) fn note(&self, outcome: Outcome) {
         let failed = !matches!(outcome, Outcome::Notifications | Outcome::Rejected);
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,12 +37,12 @@ impl Health {
         }
     }
 
-    /// Whether it has to be taken out.
+    /// Returns whether the release has to be suspended.
     pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Acquire)
     }
 
-    /// Why, in words.
+    /// Returns why the release has to be suspended.
     pub(crate) fn finding(&self) -> Option<String> {
         self.lately.lock().unwrap_or_else(PoisonError::into_inner).finding.clone()
     }
@@ -70,7 +70,7 @@ impl Lately {
 mod tests {
     use super::*;
 
-    /// After how many events it is found to fail, of those that this says of each whether it fails.
+    /// Returns after how many events the release is found to fail. `fails` decides whether it fails on the event.
     fn found_after(fails: impl Fn(u32) -> bool) -> Option<u32> {
         let health = Health::default();
         (1..=1000).find(|event| {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_release_that_fails_again_and_again_is_found() {
         assert_eq!(found_after(|_| true), Some(20));
-        assert_eq!(found_after(|event| event > 500), Some(520), "however long it did well before");
+        assert_eq!(found_after(|event| event > 500), Some(520), "however long it succeeded before");
         assert_eq!(found_after(|event| event % 2 == 0), Some(100));
         assert_eq!(found_after(|event| event % 20 != 0), Some(100), "never more than 19 in a row");
         assert_eq!(found_after(|event| event % 3 == 0), None);

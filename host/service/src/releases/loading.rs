@@ -1,4 +1,4 @@
-//! From a release's bytes to a projector that can be asked.
+//! Turns a release's bytes into a projector that can be called.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use tokio::sync::Semaphore;
 
 use super::{Active, Health, Registry, ReleaseError};
 
-/// What a component is loaded for. Compiling takes up to minutes, and one that is compiled in one lane holds up no other
-/// lane. Within a lane one is loaded after the other.
+/// What a component is loaded for. Compiling takes up to minutes, and a compilation in one lane does not delay the other
+/// lanes. Within a lane, components are loaded one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lane {
-    /// An upload, a replay, and what a rollback would go back to: whatever can wait.
+    /// An upload, a replay, or the target of a possible rollback: anything that can wait.
     Trying,
-    /// A release that is to serve, or to be tried beside one that does.
+    /// A release that is to serve, or to be tried next to the serving release.
     Serving,
     /// A release that served before and has to serve again.
     Back,
 }
 
-/// Room in each lane.
+/// One permit for each lane.
 pub(super) struct Lanes([Arc<Semaphore>; 3]);
 
 impl Default for Lanes {
@@ -37,7 +37,7 @@ impl Lanes {
 }
 
 impl Registry {
-    /// A release to try out: one that is loaded already, or any other of the projector, loaded beside it.
+    /// Returns a release of the projector to be tried, and loads it if it is not loaded yet.
     pub(crate) async fn loaded(&self, release_id: i64, projector: &str) -> Result<Arc<Active>, ReleaseError> {
         let active = match self.serving().loaded(release_id) {
             Some(loaded) => loaded.clone(),
@@ -49,7 +49,7 @@ impl Registry {
         Ok(active)
     }
 
-    /// One that is loaded already, or loaded now.
+    /// Returns a release, and loads it if it is not loaded yet.
     pub(super) async fn load_once(&self, release: &Release, lane: Lane) -> Result<Arc<Active>, ReleaseError> {
         match self.serving().loaded(release.id) {
             Some(loaded) => Ok(loaded.clone()),
@@ -64,7 +64,7 @@ impl Registry {
                 release.id
             ))
         })?;
-        // Digests are what people sign and compare, so the bytes must be those that were pushed.
+        // People sign and compare digests, so the bytes must be the ones that were pushed.
         let found = digest(&component);
         if found != Digest(release.digest) && !sabotaged("component-digest") {
             return Err(changed(release, &format!("its bytes have sha256 {found}, not {}", Digest(release.digest))));
@@ -95,8 +95,8 @@ impl Registry {
         })
     }
 
-    /// Compiling takes up to minutes, so it happens on a thread of its own. The lane is free again when that thread is done,
-    /// also if the caller is gone by then.
+    /// Runs work on a dedicated thread, because compiling takes up to minutes. The lane is free again when the work is
+    /// done, even if the caller is gone by then.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         lane: Lane,
@@ -111,14 +111,14 @@ impl Registry {
             done
         };
         let done = tokio::task::spawn_blocking(work).await;
-        Ok(done.map_err(|error| ReleaseError::Unknown(format!("loading the component was cut off: {error}")))??)
+        Ok(done.map_err(|error| ReleaseError::Unknown(format!("loading the component was aborted: {error}")))??)
     }
 }
 
 fn changed(release: &Release, how: &str) -> ReleaseError {
     ReleaseError::Changed(format!(
-        "release {} is not what was pushed: {how}; someone changed the database: restore it from a backup, or push the \
-         component again under a new version",
+        "release {} differs from what was pushed: {how}; the database was modified outside belfry: restore it from a \
+         backup, or push the component again under a new version",
         release.label()
     ))
 }

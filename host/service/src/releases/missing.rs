@@ -1,4 +1,4 @@
-//! Loading what should serve and is not loaded, beside everything else: no change of what serves waits for it.
+//! Loads the releases that should serve and are not loaded, in the background: no change to a rollout waits for it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -10,11 +10,12 @@ use tokio::sync::{Notify, watch};
 use super::loading::Lane;
 use super::{Active, Registry, ReleaseError};
 
-/// How soon what could not be loaded is tried again: at first, and after a while.
+/// Time until loading is retried: at first, and after repeated failures.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LATER_RETRY: Duration = Duration::from_secs(60);
 
-/// Keep loaded what serves and what rollbacks go back to, until the service stops. What serves does not wait for the other.
+/// Keeps the serving releases and the targets of rollbacks loaded until the service stops. The former do not wait for the
+/// latter.
 pub(crate) async fn keep_loaded(registry: Registry, stopping: watch::Receiver<bool>) {
     let Wanted { serving, before } = &registry.shared.wanted;
     tokio::join!(
@@ -23,16 +24,16 @@ pub(crate) async fn keep_loaded(registry: Registry, stopping: watch::Receiver<bo
     );
 }
 
-/// Raised when releases should be loaded and are not.
+/// Notified when releases should be loaded and are not.
 #[derive(Default)]
 pub(super) struct Wanted {
-    /// Those that should serve, or be tried.
+    /// For releases that should serve, or be tried.
     serving: Notify,
-    /// Those that rollbacks go back to.
+    /// For the targets of rollbacks.
     before: Notify,
 }
 
-/// Load whenever something is wanted, and again after a while if not all of it is there.
+/// Loads whenever a release is wanted, and retries with growing pauses until all of them are loaded.
 async fn keep<L: Future<Output = Result<bool, ReleaseError>>>(
     wanted: &Notify,
     load: impl Fn() -> L,
@@ -42,7 +43,7 @@ async fn keep<L: Future<Output = Result<bool, ReleaseError>>>(
     loop {
         let all_there = tokio::select! {
             loaded = load() => loaded.unwrap_or_else(|error| {
-                tracing::error!(%error, "what should be loaded cannot be read; it is tried again");
+                tracing::error!(%error, "cannot read which releases should be loaded; retrying");
                 false
             }),
             _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -56,7 +57,7 @@ async fn keep<L: Future<Output = Result<bool, ReleaseError>>>(
 }
 
 impl Registry {
-    /// Load each release that should serve, or be tried, and let it. Returns whether all of them are loaded.
+    /// Loads each release that should serve or be tried, and puts it into service. Returns whether all of them are loaded.
     pub(super) async fn load_what_serves(&self) -> Result<bool, ReleaseError> {
         let mut all_there = true;
         for rollout in self.shared.store.rollouts().await? {
@@ -67,12 +68,12 @@ impl Registry {
                         let _one_at_a_time = self.shared.change.lock().await;
                         self.take_over(vec![loaded]).await?;
                         if self.serving().loaded(release_id).is_none() {
-                            // Loading it again would not help. If it is not wanted any more, this is soon forgotten.
-                            let why = "how it is to be tried was written by another version";
+                            // Loading it again would not help. The entry is removed once the release is no longer wanted.
+                            let why = "its trial was written by another version";
                             self.not_loaded().insert(release_id, why.to_owned());
                         }
                     }
-                    // That says nothing of the release.
+                    // The database failed, not the release.
                     Err(error @ ReleaseError::Store(_)) => return Err(error),
                     Err(error) => {
                         all_there = false;
@@ -84,7 +85,8 @@ impl Registry {
         Ok(all_there)
     }
 
-    /// The same of what rollbacks would go back to: they must not wait for that.
+    /// Like [`load_what_serves`](Self::load_what_serves), for the targets of rollbacks: a rollback must not wait for
+    /// loading.
     async fn load_what_served(&self) -> Result<bool, ReleaseError> {
         let mut all_there = true;
         for rollout in self.shared.store.rollouts().await? {
@@ -100,7 +102,7 @@ impl Registry {
                     Err(error) => {
                         all_there = false;
                         let projector = &rollout.projector;
-                        tracing::warn!(projector, release_id, %error, "a rollback could not go back to this");
+                        tracing::warn!(projector, release_id, %error, "cannot load the target of a rollback");
                         self.not_loaded().insert(release_id, error.to_string());
                     }
                 }
@@ -109,7 +111,7 @@ impl Registry {
         Ok(all_there)
     }
 
-    /// None if it is loaded already.
+    /// Loads a release; returns `None` if it is loaded already.
     async fn load_missing(&self, release_id: i64, lane: Lane) -> Result<Option<Arc<Active>>, ReleaseError> {
         if self.serving().loaded(release_id).is_some() {
             return Ok(None);
@@ -118,7 +120,8 @@ impl Registry {
         self.load_once(&release, lane).await.map(Some)
     }
 
-    /// Raise the alarm, and let its events become dead letters unless another release serves its projector here.
+    /// Logs the failure, and turns the release's events into dead letters unless another release serves its projector on
+    /// this replica.
     async fn note_not_loaded(
         &self,
         release_id: i64,
@@ -134,13 +137,13 @@ impl Registry {
         self.take_over(Vec::new()).await
     }
 
-    /// Why a release that should serve could not be loaded, if it could not.
+    /// Returns why a release that should serve could not be loaded, if it could not.
     pub(crate) fn why_not_loaded(&self, release_id: i64) -> Option<String> {
         self.not_loaded().get(&release_id).cloned()
     }
 
-    /// Keep only the failures of releases that are wanted and not loaded, count those of releases in use, and have loaded
-    /// what was not tried yet.
+    /// Keeps only the failures of releases that are wanted and not loaded, counts those of releases in use, and triggers
+    /// the loading of releases that were not tried yet.
     pub(super) fn settle_failures(&self, rollouts: &[Rollout]) {
         let serving = self.serving();
         let is_missing = |release_id: &i64| serving.loaded(*release_id).is_none();

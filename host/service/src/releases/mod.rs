@@ -1,4 +1,4 @@
-//! Which release serves which projector, now and for the next event.
+//! The releases that serve the projectors, and how they are changed.
 
 mod changes;
 mod follow;
@@ -28,27 +28,27 @@ pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
 pub(crate) use serving::Serving;
 pub(crate) use signature::TrustedKeys;
 
-/// Who decides what no person decides.
+/// The author of changes that Belfry makes automatically.
 const BELFRY: &str = "belfry";
 
-/// A release that serves.
+/// A release that projects events.
 pub struct Active {
     /// Its number.
     pub release_id: i64,
     /// The projector's name.
     pub name: String,
-    /// As people know it: `name@version#id`.
+    /// The display name: `name@version#id`.
     pub label: String,
     pub(crate) description: Description,
-    /// None: it cannot be loaded, and is not asked.
+    /// `None` if it cannot be loaded; then it is not called.
     pub(crate) projector: Option<Projector>,
     pub(crate) configuration: Arc<Configuration>,
-    /// Why it is not asked, if it is not.
+    /// Why it is not called, if it is not.
     pub(crate) halt: Option<Halt>,
     pub(crate) health: Health,
 }
 
-/// Why a release is not asked although it is its projector's: events become dead letters of this cause.
+/// Why a release is not called although it is its projector's active one: events become dead letters with this cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Halt {
     pub(crate) cause: Outcome,
@@ -56,7 +56,7 @@ pub(crate) struct Halt {
 }
 
 impl Active {
-    /// The same release, brought to a halt or let go on.
+    /// Returns the same release, halted or resumed, with a new health.
     fn with(&self, halt: Option<Halt>) -> Self {
         Self {
             release_id: self.release_id,
@@ -70,29 +70,29 @@ impl Active {
         }
     }
 
-    /// Whether it subscribes to the event's type.
+    /// Returns whether it subscribes to the event's type.
     pub fn wants(&self, envelope: &Envelope) -> bool {
         self.description.subscriptions.iter().any(|wanted| wanted.event_type == envelope.event_type)
     }
 
-    /// Where the data of an event of this type says whom it is about, as RFC 6901.
+    /// Returns the JSON Pointer (RFC 6901) to the subject in the data of an event of this type.
     pub(crate) fn subject_pointer(&self, event_type: &str) -> Option<&str> {
         self.description.subscriptions.iter().find(|wanted| wanted.event_type == event_type)?.subject.as_deref()
     }
 
-    /// The event types that it subscribes to.
+    /// Returns the event types that it subscribes to.
     pub fn event_types(&self) -> impl Iterator<Item = &str> {
         self.description.subscriptions.iter().map(|wanted| wanted.event_type.as_str())
     }
 }
 
-/// Why a release cannot be made or serve.
+/// Why a release cannot be created or activated.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// The component or its configuration is refused.
+    /// The component or its configuration is rejected.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
-    /// Name and version are those of another component.
+    /// Name and version belong to another component.
     #[error("{name} {version} exists with another component (sha256 {digest}); a version names one build: raise it")]
     VersionTaken {
         /// The projector.
@@ -102,19 +102,19 @@ pub enum ReleaseError {
         /// The other component's digest.
         digest: String,
     },
-    /// Nobody who is trusted vouches for the component.
+    /// No trusted key has signed the component.
     #[error("{0}")]
     NotVouchedFor(String),
-    /// What the store has of a release is not what was pushed.
+    /// The stored release differs from what was pushed.
     #[error("{0}")]
     Changed(String),
     /// Two releases of one projector cannot both serve.
-    #[error("{0} and {1} are of one projector; name one release of each")]
+    #[error("{0} and {1} belong to the same projector; name one release for each projector")]
     Twice(String, String),
-    /// It does not go with what serves now.
+    /// It conflicts with the current rollout.
     #[error("{0}")]
     Refused(String),
-    /// There is no such release, or projector, or nothing to go back to.
+    /// The release, the projector, or a release to roll back to does not exist.
     #[error("{0}")]
     Unknown(String),
     /// The database failed.
@@ -124,6 +124,8 @@ pub enum ReleaseError {
 
 impl ReleaseError {
     fn of_another(release_id: i64, projector: &str, wanted: &str) -> Self {
-        Self::Unknown(format!("release {release_id} is one of {projector}, not of {wanted}; see `belfry release list`"))
+        Self::Unknown(format!(
+            "release {release_id} belongs to {projector}, not to {wanted}; see `belfry release list`"
+        ))
     }
 }

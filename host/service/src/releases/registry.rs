@@ -17,35 +17,35 @@ use super::{ReleaseError, Serving};
 use crate::clock::now_ms;
 use crate::redis::Others;
 
-/// A release to be made.
+/// A release to create.
 #[derive(Clone, Debug)]
 pub struct Upload {
     /// The component's bytes.
     pub component: Bytes,
     /// Its settings.
     pub config: JsonObject,
-    /// Why it is made.
+    /// Why it is created.
     pub note: String,
-    /// Who makes it.
+    /// Who creates it.
     pub created_by: String,
-    /// A signature of the component.
+    /// A signature of the component, if there is one.
     pub signature: Option<Signature>,
 }
 
-/// What the registry works with.
+/// The settings of a registry, and what it depends on.
 pub(crate) struct RegistrySettings {
     pub(crate) store: Store,
     pub(crate) sandbox: Sandbox,
-    /// Told of changes.
+    /// Notified of changes.
     pub(crate) others: Others,
     pub(crate) trusted: TrustedKeys,
-    /// A release must have been replayed so long ago at most; none: it need not.
+    /// Maximum age of the replay that a release needs before it serves; `None`: it needs none.
     pub(crate) replay_within: Option<Duration>,
-    /// The component that comes along: it serves an empty store, and nobody has to vouch for it.
+    /// The component that comes with Belfry: it serves an empty store, and needs no signature.
     pub(crate) default: &'static [u8],
 }
 
-/// A release that was made, or was there.
+/// A release that was created, or existed already.
 #[derive(Clone, Debug)]
 pub struct Pushed {
     /// The release.
@@ -54,26 +54,26 @@ pub struct Pushed {
     pub new: bool,
 }
 
-/// A change of the release that serves.
+/// A change of the serving release.
 #[derive(Clone, Debug)]
 pub struct RolledOut {
-    /// The one that serves now.
+    /// The release that serves now.
     pub release: Release,
-    /// The one before.
+    /// The release that served before, if there was one.
     pub previous_release_id: Option<i64>,
 }
 
-/// What a release is called.
+/// The names of a release.
 #[derive(Clone, Debug)]
 pub struct Named {
     /// The projector.
     pub projector: String,
-    /// As people know it.
+    /// The display name: `name@version#id`.
     pub label: String,
 }
 
-/// The releases. What serves is swapped as a whole, so each event sees one consistent set; events under way keep theirs.
-/// Cheap to clone.
+/// The releases. The serving set is swapped as a whole, so each event sees one consistent set; events in flight keep
+/// theirs. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
     pub(super) shared: Arc<Shared>,
@@ -85,15 +85,15 @@ pub(super) struct Shared {
     pub(super) others: Others,
     pub(super) trusted: TrustedKeys,
     pub(super) replay_within: Option<Duration>,
-    /// The digest of the component that comes along.
+    /// The digest of the component that comes with Belfry.
     pub(super) default: Digest,
     pub(super) serving: ArcSwap<Serving>,
     names: ArcSwap<HashMap<i64, Named>>,
     pub(super) muted: AtomicBool,
-    /// Changes come one after another. Nothing is loaded while this is held: a pause must not wait for a compiler.
+    /// Serializes changes. Nothing is loaded while this is held: a pause must not wait for the compiler.
     pub(super) change: Mutex<()>,
     pub(super) lanes: Lanes,
-    /// Why releases cannot be loaded that should be, by their numbers.
+    /// Why releases that should be loaded cannot be, by their ids.
     pub(super) not_loaded: StdMutex<HashMap<i64, String>>,
     pub(super) wanted: Wanted,
 }
@@ -102,8 +102,8 @@ pub(super) struct Shared {
 const MAX_CONFIG_BYTES: usize = 64 << 10;
 
 impl Registry {
-    /// Load what serves. On an empty store, the component that comes along becomes the first release. A release that cannot
-    /// be loaded keeps its projector out, and nothing else.
+    /// Loads the serving releases. On an empty store, the component that comes with Belfry becomes the first release. A
+    /// release that cannot be loaded disables its projector, and nothing else.
     pub(crate) async fn open(settings: RegistrySettings) -> Result<Self, ReleaseError> {
         let RegistrySettings { store, sandbox, others, trusted, replay_within, default } = settings;
         let shared = Shared {
@@ -131,7 +131,7 @@ impl Registry {
                 signature: None,
             };
             let pushed = registry.push(upload).await?;
-            // Another replica may have come first, and its operators may have changed it already.
+            // Another replica may have been first, and operators may have changed the rollout since.
             registry.shared.store.activate_first(&pushed.release, "belfry", now_ms()).await?;
         }
         registry.refresh().await?;
@@ -139,22 +139,22 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Whether all notifications are withheld.
+    /// Returns whether all notifications are withheld.
     pub(crate) fn is_muted(&self) -> bool {
         self.shared.muted.load(Ordering::Relaxed)
     }
 
-    /// What serves, and what is tried beside it.
+    /// Returns the serving releases, and those on trial.
     pub(crate) fn serving(&self) -> Arc<Serving> {
         self.shared.serving.load_full()
     }
 
-    /// What a release is called.
+    /// Returns the names of a release.
     pub fn name(&self, release_id: i64) -> Option<Named> {
         self.shared.names.load().get(&release_id).cloned()
     }
 
-    /// Learn what these releases are called; some may be new, and from another replica.
+    /// Reads the names of these releases if some are unknown: another replica may have created them.
     pub(crate) async fn learn(&self, release_ids: impl IntoIterator<Item = i64>) -> Result<(), StoreError> {
         let known = self.shared.names.load_full();
         if release_ids.into_iter().all(|release_id| known.contains_key(&release_id)) {
@@ -163,19 +163,19 @@ impl Registry {
         self.read_names().await
     }
 
-    /// Check a component and its configuration, and make a release of them. It does not serve yet.
+    /// Checks a component and its configuration, and creates a release of them. It does not serve yet.
     pub async fn push(&self, upload: Upload) -> Result<Pushed, ReleaseError> {
         let Upload { component, config, note, created_by, signature } = upload;
         let settings_text = config.as_str().to_owned();
         if settings_text.len() > MAX_CONFIG_BYTES {
             let detail = format!(
-                "config: {} bytes as JSON; a release's settings have at most {MAX_CONFIG_BYTES}",
+                "config: {} bytes as JSON; the limit for a release's settings is {MAX_CONFIG_BYTES}",
                 settings_text.len()
             );
             return Err(NotAdmitted { reason: Reason::OverLimit, detail }.into());
         }
         let component_digest = digest(&component);
-        // Before any time is spent on it.
+        // Checked first, before any time is spent on the component.
         let signature = match (component_digest == self.shared.default, &signature) {
             (true, None) => None,
             (_, signature) => {
@@ -197,18 +197,18 @@ impl Registry {
             version: description.version.clone(),
             digest: projector.digest().0,
             component,
-            // Two releases with the same settings in another order or spacing are the same.
+            // The text is canonical: the same settings in another order or spacing make the same release.
             config: settings_text,
-            description: serde_json::to_string(description).expect("a description is texts and lists"),
+            description: serde_json::to_string(description).expect("a description is always valid JSON"),
             note,
             created_by,
-            admission: serde_json::to_string(&report).expect("a report is texts and numbers"),
+            admission: serde_json::to_string(&report).expect("a report is always valid JSON"),
             signature,
         };
         match self.shared.store.add_release(&new, now_ms()).await? {
             AddRelease::There(added, release) => {
                 self.read_names().await?;
-                tracing::info!(release = release.label(), new = added == Added::New, "release made");
+                tracing::info!(release = release.label(), new = added == Added::New, "release created");
                 Ok(Pushed { release, new: added == Added::New })
             }
             AddRelease::OtherDigest(digest) => Err(ReleaseError::VersionTaken {

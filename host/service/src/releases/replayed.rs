@@ -1,16 +1,16 @@
-//! Whether somebody has looked at what a release would change, before it serves.
+//! Checks that the effect of a release was replayed before it serves.
 
 use belfry_store::{Release, Replayed};
 
 use super::{Registry, ReleaseError};
 use crate::clock::now_ms;
 
-/// So many replays are looked through.
+/// Limit on the replays that are checked.
 const REPLAYS: u32 = 100;
 
 impl Registry {
-    /// Refuse a release that was not replayed lately against the one that serves, if that is asked for. One that has served
-    /// before is known, and may have to serve again in a hurry.
+    /// Refuses a release that was not replayed recently against the serving one, if the configuration requires a replay.
+    /// One that has served before is exempt: it is known, and may have to serve again in a hurry.
     pub(super) async fn ensure_replayed(&self, release: &Release) -> Result<(), ReleaseError> {
         let Some(within) = self.shared.replay_within else { return Ok(()) };
         let serving = self.serving().of(&release.projector).map(|active| active.release_id);
@@ -27,7 +27,7 @@ impl Registry {
             return Ok(());
         }
         Err(ReleaseError::Refused(format!(
-            "{} was not replayed against the release that serves within {} hours (releases.require_replay_hours); see what it \
+            "{} was not replayed against the serving release within {} hours (releases.require_replay_hours); see what it \
              would change: belfry replay {} --candidate {} --from 7d",
             release.label(),
             within.as_secs() / 3600,

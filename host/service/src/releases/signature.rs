@@ -1,8 +1,9 @@
-//! Who vouches for a component: detached ed25519 signatures, and the keys that are trusted.
+//! Signatures of components: detached ed25519 signatures, and the trusted keys.
 //!
-//! All of it is text of one line: `ed25519:` and hexadecimal digits, 64 of a public key and 128 of a signature; a secret
-//! key is `ed25519-secret:` and 64. What is signed is `belfry.component.v1:` and the SHA-256 of the component's bytes in
-//! hexadecimal, so that a signature of anything else is none of a component, and other tools can make and check them.
+//! Keys and signatures are one line of text each: `ed25519:` and hexadecimal digits, 64 for a public key and 128 for a
+//! signature; a secret key is `ed25519-secret:` and 64 digits. The signed text is `belfry.component.v1:` and the SHA-256 of
+//! the component's bytes in hexadecimal, so a signature of anything else is not valid for a component, and other tools can
+//! create and check signatures.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,19 +16,19 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 const PUBLIC: &str = "ed25519:";
 const SECRET: &str = "ed25519-secret:";
 
-/// A text that is no key or no signature.
+/// A text that is not a key or not a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be {0}, as `belfry plugin {1}` writes it")]
 pub struct InvalidText(&'static str, &'static str);
 
-/// What components are signed with. Never shown by accident.
+/// The key that components are signed with. It has no `Debug` or `Display`, so it is never shown by accident.
 pub struct SecretKey {
     secret: [u8; 32],
     pair: Ed25519KeyPair,
 }
 
 impl SecretKey {
-    /// A new one, from the system's randomness.
+    /// Generates a key from the system's randomness.
     pub fn generate() -> std::io::Result<Self> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
@@ -39,19 +40,19 @@ impl SecretKey {
         Self { secret, pair }
     }
 
-    /// The key that others check with.
+    /// Returns the public key, which others check signatures with.
     pub fn public(&self) -> PublicKey {
         let bytes = self.pair.public_key().as_ref();
         PublicKey(bytes.try_into().expect("a public key has 32 bytes"))
     }
 
-    /// Vouch for a component.
+    /// Signs a component.
     pub fn sign(&self, digest: &Digest) -> Signature {
         let signature = self.pair.sign(signed(digest).as_bytes());
         Signature(signature.as_ref().try_into().expect("a signature has 64 bytes"))
     }
 
-    /// As the text that is kept in a file.
+    /// Returns the text that is kept in a file.
     pub fn to_text(&self) -> String {
         format!("{SECRET}{}", hex::encode(self.secret))
     }
@@ -66,7 +67,7 @@ impl FromStr for SecretKey {
     }
 }
 
-/// What signatures are checked with.
+/// The key that signatures are checked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
@@ -108,7 +109,7 @@ impl fmt::Display for Signature {
     }
 }
 
-/// The keys that are trusted, by their owners' names, and whether a component needs a signature by one of them.
+/// The trusted keys, by their owners' names, and whether a component needs a signature by one of them.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedKeys {
     required: bool,
@@ -116,7 +117,7 @@ pub struct TrustedKeys {
 }
 
 impl TrustedKeys {
-    /// As they are configured.
+    /// Parses the configured keys.
     pub fn new(required: bool, keys: &BTreeMap<String, String>) -> Result<Self, String> {
         let keys = keys.iter().map(|(name, text)| match text.parse() {
             Ok(key) => Ok((name.clone(), key)),
@@ -131,12 +132,12 @@ impl TrustedKeys {
         Ok(Self { required, keys })
     }
 
-    /// Whether a component must be signed.
+    /// Returns whether a component must be signed.
     pub(super) fn required(&self) -> bool {
         self.required
     }
 
-    /// Check the signature that comes with a component. None comes where none is needed.
+    /// Checks the signature that comes with a component. Returns `None` if there is none and none is required.
     pub(super) fn check(
         &self,
         digest: &Digest,
@@ -144,7 +145,7 @@ impl TrustedKeys {
     ) -> Result<Option<ComponentSignature>, String> {
         let Some(signature) = signature else {
             return if self.required {
-                Err("components must be signed here; sign it with `belfry plugin sign` and push it with --signature"
+                Err("a signature is required; sign the component with `belfry plugin sign` and push it with --signature"
                     .into())
             } else {
                 Ok(None)
@@ -152,15 +153,15 @@ impl TrustedKeys {
         };
         let Some((name, key)) = self.keys.iter().find(|(_, key)| key.vouches(digest, signature)) else {
             return Err(format!(
-                "the signature is by none of the trusted keys ({}), or for another component (this one has sha256 {digest}); \
-                 sign this very file with the secret key to one of them",
+                "the signature matches none of the trusted keys ({}), or is for another component (this one has \
+                 sha256 {digest}); sign this exact file with the secret key of one of them",
                 self.names()
             ));
         };
         Ok(Some(ComponentSignature { public_key: key.0, signature: signature.0, signer: name.clone() }))
     }
 
-    /// Who vouches for a component now, of those who did so once.
+    /// Returns the owner of a currently trusted key that made one of the component's signatures.
     pub(super) fn signer(&self, digest: &Digest, signatures: &[ComponentSignature]) -> Option<String> {
         signatures.iter().find_map(|kept| {
             self.check(digest, Some(&Signature(kept.signature))).ok().flatten().map(|checked| checked.signer)
@@ -201,13 +202,13 @@ mod tests {
         let (ours, theirs) = (SecretKey::generate().expect("a key"), SecretKey::generate().expect("a key"));
         let trusted = trusting(&[("ours", &ours)]);
         let (rule, other) = (digest(b"a rule"), digest(b"another"));
-        let checked = trusted.check(&rule, Some(&ours.sign(&rule))).expect("vouched for").expect("a signature");
+        let checked = trusted.check(&rule, Some(&ours.sign(&rule))).expect("a valid signature").expect("a signature");
         assert_eq!(checked.signer, "ours");
-        assert!(trusted.check(&rule, Some(&theirs.sign(&rule))).is_err(), "a key that nobody trusts");
-        assert!(trusted.check(&rule, Some(&ours.sign(&other))).is_err(), "of another component");
-        assert!(trusted.check(&rule, None).is_err(), "none, though one is required");
+        assert!(trusted.check(&rule, Some(&theirs.sign(&rule))).is_err(), "a key that is not trusted");
+        assert!(trusted.check(&rule, Some(&ours.sign(&other))).is_err(), "for another component");
+        assert!(trusted.check(&rule, None).is_err(), "no signature, though one is required");
         assert_eq!(trusted.signer(&rule, std::slice::from_ref(&checked)), Some("ours".into()));
-        assert_eq!(trusting(&[("new", &theirs)]).signer(&rule, &[checked]), None, "the key is trusted no more");
+        assert_eq!(trusting(&[("new", &theirs)]).signer(&rule, &[checked]), None, "the key is no longer trusted");
     }
 
     #[test]
@@ -218,11 +219,11 @@ mod tests {
         assert_eq!(key.public().to_string().parse(), Ok(key.public()));
         let signature = key.sign(&digest(b"a rule"));
         assert_eq!(signature.to_string().parse(), Ok(signature));
-        assert!(key.to_text().parse::<PublicKey>().is_err(), "a secret key is none to check with");
+        assert!(key.to_text().parse::<PublicKey>().is_err(), "a secret key is not a public key");
         assert!("ed25519:00".parse::<Signature>().is_err());
     }
 
-    /// Made with another implementation: `openssl pkeyutl -sign -rawin` with the secret key of 32 bytes 07.
+    /// Made with another implementation: `openssl pkeyutl -sign -rawin` with a secret key of 32 bytes 07.
     #[test]
     fn other_tools_make_the_same_signatures() {
         let key: SecretKey = format!("{SECRET}{}", "07".repeat(32)).parse().expect("a secret key");

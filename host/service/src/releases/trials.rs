@@ -1,4 +1,4 @@
-//! Changes of what is tried beside a release that serves.
+//! Starts, advances and ends the trials of releases.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::{Active, BELFRY, Registry, ReleaseError};
 use crate::clock::now_ms;
 
 impl Registry {
-    /// Try a release beside the one that serves its projector; in place of another that is tried. Without a plan its
-    /// notifications are compared and never issued; with one it serves a share of the subjects.
+    /// Starts the trial of a release next to the one that serves its projector, and replaces any other trial. Without a
+    /// plan its notifications are compared and never issued; with one it serves a share of the subjects.
     pub(crate) async fn begin_trial(
         &self,
         release_id: i64,
@@ -26,15 +26,16 @@ impl Registry {
         let rollout = self.rollout(projector).await?;
         if rollout.retired {
             let detail =
-                format!("{projector} is retired; let it serve again first: belfry release rollback {projector}");
+                format!("{projector} is retired; activate it again first: belfry release rollback {projector}");
             return Err(ReleaseError::Refused(detail));
         }
         if rollout.release_id == release_id {
-            let detail = format!("{} serves already; there is nothing to try beside it", release.label());
+            let detail = format!("{} already serves; try another release", release.label());
             return Err(ReleaseError::Refused(detail));
         }
         if rollout.suspended_release_id == Some(rollout.release_id) {
-            let detail = format!("what serves {projector} is suspended; activate a release that works instead");
+            let detail =
+                format!("the release that serves {projector} is suspended; activate a working release instead");
             return Err(ReleaseError::Refused(detail));
         }
         self.ensure_vouched_for(&release).await?;
@@ -47,18 +48,18 @@ impl Registry {
         let action = if plan.is_some() { "trial.canary" } else { "trial.shadow" };
         let change = TrialChange { candidate: Some(&candidate), created_by: by, action, ..unchanged(&rollout) };
         let _one_at_a_time = self.shared.change.lock().await;
-        // If what serves was changed since, this changes nothing and is refused.
+        // If the rollout was changed in the meantime, this changes nothing and is refused.
         self.change_trial(&change, vec![loaded]).await?;
-        tracing::info!(release = release.label(), by, "a trial begins");
+        tracing::info!(release = release.label(), by, "trial started");
         Ok(())
     }
 
-    /// End what is tried; the release beside it serves all again.
+    /// Ends a trial; the serving release serves all subjects again.
     pub(crate) async fn end_trial(&self, projector: &str, reason: &str, by: &str) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
         let rollout = self.rollout(projector).await?;
         if rollout.candidate.is_none() {
-            return Err(ReleaseError::Refused(format!("nothing is tried for {projector} now")));
+            return Err(ReleaseError::Refused(format!("no release of {projector} is on trial")));
         }
         self.end(&rollout, reason, by).await
     }
@@ -66,11 +67,11 @@ impl Registry {
     pub(super) async fn end(&self, rollout: &Rollout, reason: &str, by: &str) -> Result<(), ReleaseError> {
         let change = TrialChange { reason: Some(reason), created_by: by, ..unchanged(rollout) };
         self.change_trial(&change, Vec::new()).await?;
-        tracing::info!(projector = rollout.projector, reason, by, "a trial is ended");
+        tracing::info!(projector = rollout.projector, reason, by, "trial ended");
         Ok(())
     }
 
-    /// Take a canary back that is beyond its limits. Whoever comes second finds it done.
+    /// Rolls back a canary that exceeds its limits. The second of two callers finds it done.
     pub(crate) async fn take_back(&self, candidate: &Candidate, reason: &str) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
         let Some(rollout) = self.still(candidate).await? else { return Ok(()) };
@@ -80,12 +81,12 @@ impl Registry {
         let change = TrialChange { suspended_release_id, reason: Some(reason), action, ..unchanged(&rollout) };
         if self.change_trial(&change, Vec::new()).await? {
             metrics::counter!("belfry_rollbacks_total", "projector" => release.name.clone()).increment(1);
-            tracing::error!(release = release.label, reason, "canary taken back");
+            tracing::error!(release = release.label, reason, "canary rolled back");
         }
         Ok(())
     }
 
-    /// Let a canary go on: to a larger share, or to serve all. Whoever comes second finds it done.
+    /// Advances a canary to a larger share, or to serve all subjects. The second of two callers finds it done.
     pub(crate) async fn next_step(&self, candidate: &Candidate) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
         let Mode::Canary { plan, step } = &candidate.mode else { return Ok(()) };
@@ -95,20 +96,20 @@ impl Registry {
             let larger = row(release.release_id, plan, step + 1);
             let change = TrialChange { candidate: Some(&larger), action: "trial.grow", ..unchanged(&rollout) };
             if self.change_trial(&change, Vec::new()).await? {
-                tracing::info!(release = release.label, percent = next.percent, "canary grows");
+                tracing::info!(release = release.label, percent = next.percent, "canary advanced");
             }
         } else if plan.serves_all_in_the_end() {
-            let reason = Some("its canary came to its end");
+            let reason = Some("its canary is complete");
             let action = "trial.complete";
             let change = TrialChange { release_id: release.release_id, reason, action, ..unchanged(&rollout) };
             if self.change_trial(&change, Vec::new()).await? {
-                tracing::info!(release = release.label, "canary came to its end; the release serves all");
+                tracing::info!(release = release.label, "canary complete; the release serves all subjects");
             }
         }
         Ok(())
     }
 
-    /// What serves a projector.
+    /// Returns the rollout of a projector.
     pub(super) async fn rollout(&self, projector: &str) -> Result<Rollout, ReleaseError> {
         let rollouts = self.shared.store.rollouts().await?;
         rollouts.into_iter().find(|rollout| rollout.projector == projector).ok_or_else(|| {
@@ -116,7 +117,7 @@ impl Registry {
         })
     }
 
-    /// What serves, if nothing was changed since the candidate is tried in this way.
+    /// Returns the rollout, unless it was changed since the candidate entered its current step.
     async fn still(&self, candidate: &Candidate) -> Result<Option<Rollout>, ReleaseError> {
         let rollout = self.rollout(&candidate.release.name).await?;
         Ok((rollout.id == candidate.rollout_id).then_some(rollout))
@@ -129,14 +130,15 @@ impl Registry {
         }
         self.take_over(loaded).await?;
         if !done && change.created_by != BELFRY {
-            let detail = format!("what serves {} was changed meanwhile; look and try again", change.projector);
+            let detail =
+                format!("the rollout of {} was changed in the meantime; check it and try again", change.projector);
             return Err(ReleaseError::Refused(detail));
         }
         Ok(done)
     }
 }
 
-/// The same release as before, and nothing tried beside it any more.
+/// Returns a change that keeps the serving release and ends its trial.
 fn unchanged(rollout: &Rollout) -> TrialChange<'_> {
     TrialChange {
         projector: &rollout.projector,
@@ -154,7 +156,7 @@ fn row(release_id: i64, plan: &Plan, step: usize) -> CandidateRow {
     CandidateRow {
         release_id,
         share: Some(plan.steps[step].parts()),
-        plan: Some(serde_json::to_string(plan).expect("a plan is numbers")),
+        plan: Some(serde_json::to_string(plan).expect("a plan is always valid JSON")),
         step: Some(step as u32),
     }
 }

@@ -1,4 +1,4 @@
-//! Who vouches for a release's component.
+//! Checks that a release's component is signed by a trusted key.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,8 @@ use belfry_store::{ComponentSignature, Release, StoreError};
 use super::{Registry, ReleaseError};
 
 impl Registry {
-    /// Signatures are asked for at the upload, and again here: keys come and go.
+    /// Refuses a release whose component is not signed by a currently trusted key. The upload requires a signature too, but
+    /// keys may have been added or removed since.
     pub(super) async fn ensure_vouched_for(&self, release: &Release) -> Result<(), ReleaseError> {
         let component = Digest(release.digest);
         if !self.shared.trusted.required() || component == self.shared.default {
@@ -18,13 +19,13 @@ impl Registry {
             return Ok(());
         }
         Err(ReleaseError::NotVouchedFor(format!(
-            "nobody who is trusted now has signed the component of {}; sign it with `belfry plugin sign` and push it again \
+            "no currently trusted key has signed the component of {}; sign it with `belfry plugin sign` and push it again \
              with --signature",
             release.label()
         )))
     }
 
-    /// The owners of trusted keys that components were signed with, by the components' digests.
+    /// Returns the owners of the trusted keys that components were signed with, by the components' digests.
     pub(crate) async fn signers(&self) -> Result<HashMap<[u8; 32], String>, StoreError> {
         let mut kept: HashMap<[u8; 32], Vec<ComponentSignature>> = HashMap::new();
         for (component, signature) in self.shared.store.component_signatures().await? {

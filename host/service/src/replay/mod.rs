@@ -1,7 +1,8 @@
-//! What a release would have made of recorded events, beside what another makes of them, or what was recorded.
+//! Compares what a release would have made of recorded events with what another release makes of them, or with what was
+//! recorded.
 //!
-//! The **plan** says which events, and which two sides. Pages of the log are cut into lots, threads project each lot with
-//! both sides, and the **findings** take the lots in the order of the log. Nothing is recorded or sent.
+//! The **plan** selects the events and the two sides. Pages of the log are cut into lots, threads project each lot with
+//! both sides, and the **findings** take the lots in the order of the log. No result of a projection is recorded or sent.
 
 mod plan;
 mod report;
@@ -28,39 +29,40 @@ use crate::releases::{Active, ReleaseError};
 use plan::Against;
 use report::{Compared, Findings, Seen};
 
-/// Rows of the log that are read at once.
+/// Rows of the log read per query.
 const PAGE: u32 = 4000;
-/// Events that one thread projects at once.
+/// Number of events that a thread projects at once.
 const LOT: usize = 200;
-/// For which release the threads work then: a replay's lots are of no single one, and leave a thread to others.
+/// The release under which the executor runs a replay's lots: they belong to no single release, and leave a thread to
+/// others.
 const REPLAY: i64 = 0;
-/// How often the progress is told.
+/// Interval between two progress reports.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-/// Why there is no report.
+/// Why a replay failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayError {
-    /// A side is missing, or cannot be loaded.
+    /// A release does not exist or cannot be loaded.
     #[error(transparent)]
     Release(#[from] ReleaseError),
     /// The log cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What was asked for makes no sense.
+    /// The request is invalid.
     #[error("{0}")]
     Wrong(String),
-    /// One at a time.
-    #[error("another replay runs on this replica; wait for it, or cancel it")]
+    /// Another replay is running; only one may run at a time.
+    #[error("another replay is running on this replica; wait for it, or cancel it")]
     Busy,
-    /// A thread died.
-    #[error("the replay was cut off; look at the service's log")]
+    /// A thread ended early.
+    #[error("the replay was aborted; see the service's log")]
     CutOff,
 }
 
-/// How far a replay has come.
+/// The progress of a replay.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub(crate) struct Progress {
-    /// Events seen, and events in the span of time.
+    /// Events seen so far, and all events in the period.
     events: u64,
     of: u64,
     /// Differences found so far.
@@ -69,7 +71,7 @@ pub(crate) struct Progress {
     changed: u64,
 }
 
-/// Where replays come from. Cheap to clone.
+/// Prepares replays, one at a time. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Replays {
     pipeline: Pipeline,
@@ -77,7 +79,7 @@ pub(crate) struct Replays {
     threads: usize,
 }
 
-/// A replay that is about to run. Whoever drops it cancels it.
+/// A replay that is about to run. Dropping it cancels it.
 pub(crate) struct Replay {
     replays: Replays,
     plan: Arc<Plan>,
@@ -85,19 +87,19 @@ pub(crate) struct Replay {
     _turn: OwnedSemaphorePermit,
 }
 
-/// An event of the log, and what was issued for it.
+/// An event in the log, and the notifications issued for it.
 struct Recorded {
     entry: LogEntry,
     notifications: Vec<LogEntry>,
 }
 
 impl Replays {
-    /// A replay keeps `threads` of the threads busy that are beside those of live events.
+    /// Creates the source of replays. A replay keeps `threads` threads busy, of those that do not serve live events.
     pub(crate) fn new(pipeline: Pipeline, threads: usize) -> Self {
         Self { pipeline, turn: Arc::new(Semaphore::new(1)), threads }
     }
 
-    /// Load both sides and find the events' place in the log.
+    /// Loads both sides, and locates the events in the log.
     pub(crate) async fn prepare(&self, wanted: Wanted, by: String) -> Result<Replay, ReplayError> {
         let turn = self.turn.clone().try_acquire_owned().map_err(|_| ReplayError::Busy)?;
         let plan = Arc::new(Plan::make(wanted, &self.pipeline.store, &self.pipeline.registry).await?);
@@ -106,18 +108,18 @@ impl Replays {
 }
 
 impl Replay {
-    /// Go through the events. `progress` is told now and then.
+    /// Runs the replay. Calls `progress` from time to time.
     pub(crate) async fn run(self, progress: impl Fn(Progress)) -> Result<Report, ReplayError> {
         let Self { replays, plan, by, _turn } = &self;
         let (began, mut told_at) = (Instant::now(), Instant::now());
         let mut findings = Findings::new(plan.header.clone());
         let mut lots = VecDeque::new();
         let mut position = plan.after;
-        // In order, so that the same replay gives the same report.
+        // Results are taken in order, so that the same replay produces the same report.
         let mut under_way = FuturesOrdered::new();
         loop {
             while under_way.len() <= replays.threads {
-                // A page may hold nothing but notifications of an event before it.
+                // A page may hold only notifications of an event before it.
                 while lots.is_empty() && position < plan.up_to {
                     (lots, position) = replays.read_page(plan, position).await?;
                 }
@@ -140,9 +142,9 @@ impl Replay {
 }
 
 impl Replays {
-    /// The events after a position with their notifications, in lots, and where to go on.
+    /// Reads the events after a position with their notifications. Returns them in lots, and the position to continue from.
     async fn read_page(&self, plan: &Plan, position: i64) -> Result<(VecDeque<Vec<Recorded>>, i64), ReplayError> {
-        // An event's notifications stand right behind it, also those of the last event in the span.
+        // An event's notifications directly follow it. Those of the last event in the period may be beyond its end.
         let mut rows = self.pipeline.store.read_log(position, i64::MAX, PAGE).await?;
         let full = rows.len() == PAGE as usize;
         let last_event = rows.iter().rposition(|row| row.source_event_id.is_none());
@@ -150,7 +152,7 @@ impl Replays {
             // The rest of its notifications may be on the next page.
             rows.truncate(last_event);
         }
-        // What was retired meanwhile is not there any more.
+        // The page is empty if retention has deleted the remaining rows in the meantime.
         let next = rows.last().map_or(plan.up_to, |row| row.position);
         if matches!(plan.baseline, Against::Recorded) {
             self.pipeline.registry.learn(rows.iter().filter_map(|row| row.release_id)).await?;
@@ -168,7 +170,7 @@ impl Replays {
     }
 }
 
-/// Rows of the log as events with what came of them, up to a position.
+/// Groups rows of the log into events with their notifications, up to a position.
 fn events(rows: Vec<LogEntry>, up_to: i64) -> Vec<Recorded> {
     let mut events: Vec<Recorded> = Vec::new();
     let mut places: HashMap<Uuid, usize> = HashMap::new();
@@ -179,7 +181,7 @@ fn events(rows: Vec<LogEntry>, up_to: i64) -> Vec<Recorded> {
                 places.insert(entry.event_id, events.len());
                 events.push(Recorded { entry, notifications: Vec::new() });
             }
-            // One whose event stands before the span belongs to nobody here.
+            // A notification whose event precedes the page is left out.
             Some(source) => {
                 if let Some(place) = places.get(&source) {
                     events[*place].notifications.push(entry);
@@ -199,7 +201,7 @@ fn lots(events: Vec<Recorded>) -> VecDeque<Vec<Recorded>> {
     lots
 }
 
-/// Both sides of one event.
+/// Projects one event with both sides.
 fn see(
     plan: &Plan,
     recorded: Recorded,

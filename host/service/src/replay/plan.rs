@@ -1,4 +1,4 @@
-//! Which events are projected again, and with what.
+//! Selects the events that are projected again, and the releases that project them.
 
 use std::sync::Arc;
 
@@ -11,55 +11,55 @@ use super::report::Header;
 use crate::lot::lot;
 use crate::releases::{Active, Registry};
 
-/// What somebody wants to know.
+/// A request for a replay.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) projector: String,
-    /// The release.
+    /// The release's id.
     pub(crate) candidate: i64,
     pub(crate) baseline: Baseline,
-    /// The events recorded from this time on, and before that.
+    /// Events recorded from this time on, and before `to_ms`.
     pub(crate) from_ms: i64,
     pub(crate) to_ms: i64,
-    /// About so many of them only, the same ones each time.
+    /// The approximate number of events to take, the same ones each time; `None`: all of them.
     pub(crate) sample: Option<u64>,
-    /// Only what is about this subject.
+    /// If given, only events about this subject are replayed.
     pub(crate) subject: Option<String>,
 }
 
-/// With what the candidate is compared.
+/// What the candidate is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Baseline {
-    /// The release that serves, projected again.
+    /// The serving release, projected again.
     Active,
-    /// What was issued then, by whichever release.
+    /// The notifications that were issued then, by any release.
     Recorded,
     /// Another release, projected again.
     Release(i64),
 }
 
-/// The same, with all that it takes to run.
+/// A request with everything that it takes to run.
 pub(crate) struct Plan {
     pub(super) header: Header,
     pub(super) candidate: Arc<Active>,
     pub(super) baseline: Against,
-    /// Positions: after the one, up to the other.
+    /// The range of positions: after this one, up to `up_to`.
     pub(super) after: i64,
     pub(super) up_to: i64,
-    /// Events between them.
+    /// The number of events in the range.
     pub(super) events: u64,
     pub(super) choice: Choice,
     subject: Option<String>,
 }
 
-/// The side that is known.
+/// The baseline, loaded.
 pub(super) enum Against {
     Release(Arc<Active>),
     Recorded,
 }
 
 impl Against {
-    /// The release's number; none of what was recorded.
+    /// Returns the release's id; `None` for recorded notifications.
     pub(super) fn release_id(&self) -> Option<i64> {
         match self {
             Self::Release(active) => Some(active.release_id),
@@ -71,18 +71,18 @@ impl Against {
 /// Which events are chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
-    /// Of 2^64; none: all.
+    /// The share of the events, in units of 2^-64; `None`: all of them.
     share: Option<u64>,
 }
 
 impl Choice {
-    /// About `sample` of `events`.
+    /// Chooses about `sample` of `events`.
     fn of(sample: Option<u64>, events: u64) -> Self {
         let share = |sample: u64| (sample as f64 / events as f64 * u64::MAX as f64) as u64;
         Self { share: sample.filter(|sample| *sample < events).map(share) }
     }
 
-    /// By the event's lot alone, so a larger sample has all of a smaller one's events.
+    /// Returns whether an event is chosen. Only its lot decides, so a larger sample has all events of a smaller one.
     pub(super) fn takes(&self, event_id: &Uuid) -> bool {
         let Some(share) = self.share else { return true };
         lot(event_id) < share
@@ -96,7 +96,7 @@ impl Plan {
             return Err(ReplayError::Wrong("from: must be before to".into()));
         }
         if sample == Some(0) {
-            return Err(ReplayError::Wrong("sample: must be one event at least".into()));
+            return Err(ReplayError::Wrong("sample: must be at least one event".into()));
         }
         let candidate = registry.loaded(candidate, &projector).await?;
         let baseline = match baseline {
@@ -104,7 +104,9 @@ impl Plan {
             Baseline::Active => {
                 let serving = registry.serving().of(&projector).cloned();
                 Against::Release(serving.ok_or_else(|| {
-                    ReplayError::Wrong(format!("baseline: no release of {projector} serves; name one, or say recorded"))
+                    ReplayError::Wrong(format!(
+                        "baseline: no release of {projector} serves; name a release, or use recorded"
+                    ))
                 })?)
             }
             Baseline::Release(release_id) => Against::Release(registry.loaded(release_id, &projector).await?),
@@ -121,8 +123,8 @@ impl Plan {
         Ok(Self { header, candidate, baseline, after, up_to, events, choice, subject })
     }
 
-    /// Whether either side subscribes to a type. What was recorded came of what the candidate subscribes to, or of types
-    /// that it no longer wants: those count as well.
+    /// Returns whether either side subscribes to a type. Recorded notifications may also come from types that the candidate
+    /// no longer subscribes to, so with them every type counts.
     pub(super) fn wants(&self, event_type: &str) -> bool {
         let subscribes = |active: &Active| active.event_types().any(|wanted| wanted == event_type);
         match &self.baseline {
@@ -131,12 +133,12 @@ impl Plan {
         }
     }
 
-    /// Whether only what is about one subject is taken.
+    /// Returns whether only events about one subject are replayed.
     pub(super) fn is_of_one_subject(&self) -> bool {
         self.subject.is_some()
     }
 
-    /// Whether an event is about the subject that was asked for, if any was.
+    /// Returns whether an event is about the requested subject; true if none was requested.
     pub(super) fn is_about(&self, envelope: &Envelope) -> bool {
         let Some(wanted) = &self.subject else { return true };
         envelope.subject(self.candidate.subject_pointer(&envelope.event_type)) == *wanted

@@ -1,4 +1,4 @@
-//! What a replay found. The same events and the same releases give the same report, but for how long it took.
+//! The report of a replay. The same events and the same releases produce the same report, except for its duration.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,41 +11,41 @@ use uuid::Uuid;
 
 use crate::comparison::{Difference, FieldChange, Made, Pair, Told, pairs};
 
-/// Examples of each kind that are kept.
+/// Number of examples kept of each kind.
 const SAMPLES: usize = 20;
-/// Recipients that are listed, those with the most differences first.
+/// Number of recipients that are listed, those with the most differences first.
 const RECIPIENTS: usize = 20;
-/// Recipients that are counted one by one; what happens to others is only in the sums.
+/// Limit on the recipients that are counted individually; the differences of others are only in the sums.
 const RECIPIENTS_COUNTED: usize = 100_000;
-/// Spans of time into which the events are sorted.
+/// Number of spans of time into which the events are sorted.
 const SPANS: usize = 40;
-/// A longer value is cut in the samples.
+/// Longer values are truncated in the samples.
 const VALUE_BYTES: usize = 1000;
 
-/// The whole report, as it goes over the wire.
+/// The whole report, as sent over the wire.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     projector: String,
-    /// The labels; of the baseline also `recorded`.
+    /// The labels of the releases; the baseline may also be `recorded`.
     candidate: String,
     baseline: String,
-    /// The span of time that was asked for.
+    /// The requested period.
     from: String,
     to: String,
     events: Events,
     notifications: Sums,
-    /// How many events each side failed on or rejected, by outcome.
+    /// The number of events that each side failed on or rejected, by outcome.
     not_projected: NotProjected,
-    /// By category and type.
+    /// The sums by category and type.
     kinds: Vec<Kind>,
-    /// Of notifications that are on both sides.
+    /// Changes of priority of notifications that are on both sides.
     priority_moves: Vec<PriorityMove>,
-    /// Of notifications that are on both sides: how often each field differs, most often first.
+    /// How often each field of notifications on both sides differs, most frequent first.
     changed_fields: Vec<ChangedField>,
-    /// Those with the most differences.
+    /// The recipients with the most differences.
     recipients: Vec<Recipient>,
     recipients_affected: usize,
-    /// Equal spans of time, oldest first.
+    /// The notifications in equal spans of time, oldest first.
     volume: Vec<Span>,
     samples: Vec<Sample>,
     seconds: f64,
@@ -53,7 +53,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// What is kept of it.
+    /// Returns the part of the report that is stored.
     pub(super) fn summary(&self, baseline_id: Option<i64>, one_subject: bool) -> Replayed {
         let Sums { added, removed, changed, .. } = self.notifications;
         let (from, to, events) = (self.from.clone(), self.to.clone(), self.events.projected);
@@ -64,18 +64,18 @@ impl Report {
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Events {
-    /// In the span of time.
+    /// Events in the period.
     found: u64,
-    /// That neither side subscribes to, or that were not chosen.
+    /// Events that neither side subscribes to, or that were not chosen.
     passed_over: u64,
     projected: u64,
-    /// Recorded by another version of Belfry, and no events for this one.
+    /// Events recorded by another version of Belfry that are not events for this one.
     unreadable: u64,
-    /// About which the sides differ.
+    /// Events on which the sides differ.
     differing: u64,
 }
 
-/// Of notifications.
+/// Counts of notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct Sums {
     baseline: u64,
@@ -159,7 +159,7 @@ struct Sample {
     category: String,
     notification_type: String,
     priority: String,
-    /// Of a change.
+    /// For a change only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<SampleField>,
 }
@@ -171,7 +171,7 @@ struct SampleField {
     after: Value,
 }
 
-/// What is compared with what, and over which time.
+/// What is compared, and over which period.
 #[derive(Clone, Debug)]
 pub(super) struct Header {
     pub(super) projector: String,
@@ -181,7 +181,7 @@ pub(super) struct Header {
     pub(super) to_ms: i64,
 }
 
-/// What both sides make of one event.
+/// The results of both sides for one event.
 pub(super) struct Compared {
     pub(super) event_id: Uuid,
     pub(super) position: i64,
@@ -190,14 +190,14 @@ pub(super) struct Compared {
     pub(super) candidate: Made,
 }
 
-/// What became of an event that was read.
+/// The result for an event that was read.
 pub(super) enum Seen {
     PassedOver,
     Unreadable,
     Compared(Compared),
 }
 
-/// The report while it grows.
+/// The report under construction.
 pub(super) struct Findings {
     header: Header,
     events: Events,
@@ -227,7 +227,7 @@ impl Findings {
         }
     }
 
-    /// Events that were seen until now.
+    /// Returns the number of events seen so far.
     pub(super) fn seen(&self) -> u64 {
         self.events.found
     }
@@ -264,7 +264,7 @@ impl Findings {
         let none = Vec::new();
         let before = compared.baseline.as_ref().unwrap_or(&none);
         let after = compared.candidate.as_ref().unwrap_or(&none);
-        // Two sides that fail in different ways differ as well.
+        // Sides that fail in different ways differ as well.
         let mut differs = compared.baseline.as_ref().err() != compared.candidate.as_ref().err();
         for pair in pairs(before, after) {
             differs |= !matches!(pair, Pair::Same(_));
@@ -398,7 +398,7 @@ impl Findings {
     }
 }
 
-/// A value that is short enough to be read.
+/// Truncates a value that is too long to be read.
 fn cut(value: Value) -> Value {
     let text = match &value {
         Value::String(text) => text.clone(),

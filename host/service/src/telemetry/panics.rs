@@ -3,8 +3,8 @@ use std::sync::Once;
 
 use crate::task;
 
-/// Count and log each panic of this process from now on, in whatever task or thread: where it happened, and not what it
-/// says, for that may quote an event.
+/// Installs a hook that counts and logs each panic of this process, in any task or thread. It logs the location but not the
+/// message, which may quote an event.
 pub(super) fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| std::panic::set_hook(Box::new(note)));
@@ -14,10 +14,11 @@ fn note(panic: &PanicHookInfo<'_>) {
     let task = task();
     metrics::counter!("belfry_task_panics_total", "task" => task.clone()).increment(1);
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(task, place, "a part of belfry panicked, which is a fault of belfry's; report it, with this line");
+    tracing::error!(task, place, "a task of belfry panicked; please report this bug with this line");
 }
 
-/// The task, else the thread; threads of one kind are one.
+/// Returns the name of the current task, or else of the thread without its number, so that threads of one kind are counted
+/// together.
 fn task() -> String {
     if let Some(name) = task::current() {
         return name.to_owned();

@@ -1,4 +1,5 @@
-//! What a doctor learns of other sessions: who holds the order lock, and what keeps the database from cleaning up.
+//! Checks of other sessions for `belfry doctor`: who holds the order lock, and what prevents the database from cleaning
+//! up.
 
 use std::time::Duration;
 
@@ -7,35 +8,36 @@ use sqlx::Row;
 use super::doctor::DatabaseDoctor;
 use crate::StoreError;
 
-/// A transaction that idles longer than the service lets its own idle is somebody's mistake.
+/// Seconds that a transaction may idle. The service does not let its own transactions idle longer, so another one is a
+/// mistake.
 const IDLE_SECONDS: f64 = 5.0;
-/// One that works for longer holds back what the database can clean up.
+/// Seconds after which an active transaction holds back what the database can clean up.
 const LONG_SECONDS: f64 = 300.0;
 
 /// A session that holds the order lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
-    /// Its process; none if the transaction is prepared and has none.
+    /// Its process id; `None` if the transaction is prepared and has no process.
     pub pid: Option<i32>,
-    /// What it calls itself.
+    /// Its application name.
     pub application: String,
-    /// Since when its transaction is open.
+    /// When its transaction began.
     pub since: String,
-    /// Which transaction.
+    /// The virtual id of its transaction.
     transaction: String,
 }
 
-/// Something that keeps the database from cleaning up.
+/// Something that prevents the database from cleaning up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// What it is and since when.
+    /// What it is, and since when.
     pub what: String,
-    /// What ends it.
+    /// How to end it.
     pub remedy: String,
 }
 
 impl DatabaseDoctor {
-    /// Who holds the order lock for longer than `patience`, in one and the same transaction.
+    /// Returns the sessions that hold the order lock for longer than `patience`, in one and the same transaction.
     pub async fn order_lock(&mut self, patience: Duration) -> Result<Vec<LockHolder>, StoreError> {
         let before = self.lock_holders().await?;
         if before.is_empty() {
@@ -72,7 +74,8 @@ impl DatabaseDoctor {
             .collect()
     }
 
-    /// What keeps the database from cleaning up: transactions that idle or last, prepared ones, and slots.
+    /// Returns what prevents the database from cleaning up: idle and long transactions, prepared ones, and replication
+    /// slots.
     pub async fn horizon(&mut self) -> Result<Vec<Activity>, StoreError> {
         let mut found = Vec::new();
         let sessions = sqlx::query(
@@ -90,10 +93,10 @@ impl DatabaseDoctor {
         for row in sessions {
             let (pid, application): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
             let (active, seconds): (bool, f64) = (row.try_get(2)?, row.try_get(3)?);
-            let doing = if active { "has a transaction that works" } else { "idles in a transaction" };
+            let doing = if active { "has had a transaction active" } else { "has been idle in a transaction" };
             found.push(Activity {
                 what: format!("pid {pid} ({application}) {doing} for {seconds:.0} s"),
-                remedy: format!("mend that application, or end the session: SELECT pg_terminate_backend({pid})"),
+                remedy: format!("fix that application, or end the session: SELECT pg_terminate_backend({pid})"),
             });
         }
         let prepared: Vec<(String, String)> = sqlx::query_as(
@@ -103,7 +106,7 @@ impl DatabaseDoctor {
         .fetch_all(&mut self.connection)
         .await?;
         found.extend(prepared.into_iter().map(|(gid, since)| Activity {
-            what: format!("transaction {gid:?} is prepared since {since}"),
+            what: format!("transaction {gid:?} has been prepared since {since}"),
             remedy: "finish it with COMMIT PREPARED or ROLLBACK PREPARED; belfry never prepares one".into(),
         }));
         let slots: Vec<(String, bool)> = sqlx::query_as(
@@ -113,8 +116,8 @@ impl DatabaseDoctor {
         .fetch_all(&mut self.connection)
         .await?;
         found.extend(slots.into_iter().map(|(name, active)| Activity {
-            what: format!("replication slot {name} {}", if active { "is falling behind" } else { "has no reader" }),
-            remedy: format!("start its reader, or drop it: SELECT pg_drop_replication_slot('{name}')"),
+            what: format!("replication slot {name} {}", if active { "is falling behind" } else { "has no consumer" }),
+            remedy: format!("start its consumer, or drop it: SELECT pg_drop_replication_slot('{name}')"),
         }));
         Ok(found)
     }

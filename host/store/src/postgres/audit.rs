@@ -1,4 +1,4 @@
-//! What an audit reads. Only indexes and ranges: it runs beside the service.
+//! Reads for an audit. They use only indexes and ranges, because an audit runs alongside the service.
 
 use sqlx::Row;
 use uuid::Uuid;

@@ -48,7 +48,7 @@ impl Postgres {
     }
 }
 
-/// Note a change within the transaction that makes it.
+/// Records a change in the transaction that makes it.
 pub(super) async fn note(connection: &mut Session, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO belfry.audit_log (changed_at, changed_by, action, subject, detail) \

@@ -1,7 +1,7 @@
-//! The one transaction in which a group of events and all that follows from them become durable.
+//! The transaction in which a group of events and everything that results from them become durable.
 //!
-//! Locks are taken in one order everywhere: positions → inbox → issued → order lock → log. Rows are inserted sorted by
-//! their ids, so that two replicas that bring the same ids wait for each other instead of deadlocking.
+//! All transactions take locks in the same order: positions → inbox → issued → order lock → log. Rows are inserted
+//! sorted by their ids, so that two replicas with the same ids wait for each other instead of deadlocking.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use super::entries;
 use crate::plan::{LogRow, Plan, Verdicts, advances, fenced};
 use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, failure_point};
 
-/// A group is tried again after a deadlock or a lost race; more often would hide a fault.
+/// Maximum number of attempts to commit a group after deadlocks and lost races; more would hide a bug.
 const ATTEMPTS: u32 = 5;
-/// How long to look for a group whose commit was not answered, while the server cannot be reached.
+/// How long to look for a group whose commit was not acknowledged, while the server cannot be reached.
 const RESOLVE: Duration = Duration::from_secs(10);
 
 impl Postgres {
@@ -31,7 +31,7 @@ impl Postgres {
                     return Ok(receipts);
                 }
                 Err(Failed::Transient(error)) if attempt < ATTEMPTS => {
-                    tracing::debug!(error, attempt, "a group is tried again");
+                    tracing::debug!(error, attempt, "retrying a group");
                     attempt += 1;
                 }
                 Err(Failed::NoRange) if attempt < ATTEMPTS => {
@@ -63,18 +63,18 @@ impl Postgres {
 
     pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin().await?;
-        // What gets an id is written to the log of the server.
+        // The server writes a transaction that has an id to its WAL.
         sqlx::query("SELECT pg_current_xact_id()").execute(&mut *transaction).await?;
         Ok(transaction.commit().await?)
     }
 
-    /// The answer to COMMIT was lost: look for the group in the log. Repeating the group instead would be harmless, but its
-    /// senders would hear of duplicates where they brought something new.
+    /// Looks for a group in the log after the response to its COMMIT was lost. Retrying the group would be safe, but
+    /// its senders would receive duplicates as the answer to new events.
     ///
-    /// The status of the transaction says nothing: a server that crashed before it flushed the commit, or a standby that
-    /// took over, gives the same transaction id to another transaction.
+    /// The status of the transaction proves nothing: a server that crashed before it flushed the commit, or a standby
+    /// that took over, assigns the same transaction id to another transaction.
     async fn resolve(&self, rows: &[LogRow<'_>], positions: &[i64], error: sqlx::Error) -> Result<(), Failed> {
-        tracing::warn!(%error, "the answer to a commit was lost; looking for the group in the log");
+        tracing::warn!(%error, "the response to a commit was lost; looking for the group in the log");
         if sabotaged("look-in-the-log") {
             return Ok(());
         }
@@ -82,20 +82,20 @@ impl Postgres {
         loop {
             match self.is_in_log(rows, positions).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => return Err(Failed::Transient("the commit did not take place".into())),
+                Ok(false) => return Err(Failed::Transient("the transaction was not committed".into())),
                 Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(200)).await,
                 Err(_) => break,
             }
         }
-        Err(Failed::Other(StoreError::Failed(format!("what became of a commit is not known: {error}"))))
+        Err(Failed::Other(StoreError::Failed(format!("the outcome of a commit is unknown: {error}"))))
     }
 
-    /// Whether all of a group's rows are in the log at these positions. A group without rows is not: repeating it is
-    /// harmless, for it brings nothing new.
+    /// Returns whether all rows of a group are in the log at these positions. Returns false for a group without rows:
+    /// retrying it is safe, because it adds nothing new.
     async fn is_in_log(&self, rows: &[LogRow<'_>], positions: &[i64]) -> Result<bool, StoreError> {
         let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(false) };
         let mut transaction = self.writer.begin().await?;
-        // Its transaction holds the order lock until it is decided.
+        // The group's transaction holds the order lock until its outcome is decided.
         lock_order(&mut transaction).await?;
         let there: Vec<(i64, Uuid)> =
             sqlx::query_as("SELECT id, event_id FROM belfry.outbox WHERE id BETWEEN $1 AND $2 ORDER BY id")
@@ -111,7 +111,7 @@ impl Postgres {
 
 /// Why a group was not committed.
 enum Failed {
-    /// It may succeed at once.
+    /// It may succeed if retried at once.
     Transient(String),
     /// The log's next range is missing.
     NoRange,
@@ -142,14 +142,14 @@ impl From<Failed> for StoreError {
         match failed {
             Failed::Transient(error) => Self::Failed(error),
             Failed::NoRange => {
-                Self::Failed("the log has no range for the next position, and none could be made".into())
+                Self::Failed("the log has no range for the next position, and none could be created".into())
             }
             Failed::Other(error) => error,
         }
     }
 }
 
-/// Everything of a commit but its end.
+/// Performs all steps of a commit except the COMMIT itself.
 async fn stage<'a>(transaction: &mut Session, group: &'a [Batch], now_ms: i64) -> Result<Staged<'a>, Failed> {
     let moved = move_positions(transaction, group).await?;
     let fenced = fenced(group, &moved);
@@ -171,7 +171,7 @@ async fn stage<'a>(transaction: &mut Session, group: &'a [Batch], now_ms: i64) -
     Ok(Staged { fenced, verdicts, plan, positions, dead_letters })
 }
 
-/// What a transaction holds that is yet to be committed.
+/// The state of a transaction that is ready to commit.
 struct Staged<'a> {
     fenced: Vec<bool>,
     verdicts: Verdicts,
@@ -186,7 +186,7 @@ impl Staged<'_> {
     }
 }
 
-/// Move the positions of sources by compare-and-set; gives the partitions that moved.
+/// Moves the positions of sources by compare-and-set. Returns the partitions that moved.
 async fn move_positions(
     transaction: &mut Session,
     group: &[Batch],
@@ -220,7 +220,7 @@ async fn move_positions(
         .collect()
 }
 
-/// Take the events' ids. Who brings one that another transaction is just taking waits for that one's end.
+/// Records the events' ids in the inbox. If another transaction is just recording the same id, waits for its end.
 async fn take_into_inbox(transaction: &mut Session, submissions: &[&Submission]) -> Result<Verdicts, StoreError> {
     let mut first: HashMap<Uuid, ContentHash> = HashMap::new();
     for submission in submissions {
@@ -249,7 +249,7 @@ async fn take_into_inbox(transaction: &mut Session, submissions: &[&Submission])
     Ok(Verdicts::of(submissions, before))
 }
 
-/// Of these events, those in the inbox, with the hash of their content.
+/// Returns those of these events that are in the inbox, with the hashes of their content.
 pub(super) async fn known(
     connection: &mut Session,
     event_ids: &[Uuid],
@@ -268,7 +268,7 @@ pub(super) async fn known(
     Ok(known)
 }
 
-/// Issue the notifications' identities; gives those that were issued before.
+/// Issues the notifications' identities. Returns those that were issued before.
 async fn issue(transaction: &mut Session, new: &[&Submission], now_ms: i64) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut ids: Vec<Uuid> = Vec::new();
     for submission in new.iter().filter(|submission| !submission.muted) {
@@ -278,7 +278,7 @@ async fn issue(transaction: &mut Session, new: &[&Submission], now_ms: i64) -> R
     issue_ids(transaction, ids).await
 }
 
-/// The same of these.
+/// Issues these identities. Returns those that were issued before.
 pub(super) async fn issue_ids(transaction: &mut Session, mut ids: Vec<Uuid>) -> Result<HashSet<Uuid>, sqlx::Error> {
     if !sabotaged("sorted-inserts") {
         ids.sort_unstable();
@@ -301,7 +301,7 @@ pub(super) async fn issue_ids(transaction: &mut Session, mut ids: Vec<Uuid>) -> 
     Ok(if sabotaged("issued") { HashSet::new() } else { before })
 }
 
-/// Wait for the order lock: a statement of its own, so that the next one sees what its last holder committed.
+/// Waits for the order lock. This is a separate statement, so that the next one sees what the last holder committed.
 pub(super) async fn lock_order(transaction: &mut Session) -> Result<(), sqlx::Error> {
     if !sabotaged("order-lock") {
         sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)")

@@ -1,8 +1,8 @@
-//! Connections to the server, each statement with a time limit on this side. The server's own limits do not help when the
-//! network swallows everything, or when the server's machine is gone.
+//! Connections to the server, with a client-side time limit for each statement. The server's own limits do not help
+//! when the network drops all packets, or when the server's machine is gone.
 //!
-//! The driver's own pool tests a connection whenever one comes back, without a limit: on a silent network that test never
-//! ends, and its place in the pool is lost. Here a connection whose last use did not end well is closed instead.
+//! The driver's own pool tests each connection that is returned, without a time limit: on a silent network that test
+//! never ends, and its slot in the pool is lost. Here a connection whose last use failed is closed instead.
 
 use std::fmt;
 use std::io;
@@ -19,26 +19,26 @@ use sqlx::{ConnectOptions, Either, Error, Execute, Executor, PgConnection, Postg
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-/// Connections of one kind of use. Cheap to clone.
+/// A pool of connections for one kind of use. Cheap to clone.
 ///
-/// Used as an [`Executor`], it lends a connection for one statement.
+/// As an [`Executor`], it lends a connection for each statement.
 #[derive(Clone)]
 pub(super) struct Connections {
     pool: Pool<Connector>,
     limits: Limits,
 }
 
-/// What a use of a connection may take.
+/// Time limits for the use of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// To get one that is free, or a new one.
+    /// To get a free connection, or to open a new one.
     pub(super) connect: Duration,
     /// For each statement. Longer than the server's own limit, which leaves the connection intact.
     pub(super) statement: Duration,
 }
 
-/// Counts what broke connections, over all that lead to one server: those that were opened before are not used again, for
-/// what broke one of them has most likely broken the others.
+/// A counter of connection failures across all pools of one server. Connections that were opened before the last
+/// failure are not used again, because what broke one of them has most likely broken the others.
 #[derive(Clone, Default)]
 pub(super) struct Breakages(Arc<AtomicU64>);
 
@@ -57,7 +57,7 @@ struct Connector {
     breakages: Breakages,
 }
 
-/// A connection, and what had been broken when it was opened.
+/// A connection, and the number of failures at the time it was opened.
 struct Opened {
     connection: PgConnection,
     breakages: u64,
@@ -72,12 +72,12 @@ impl Manager for Connector {
         Ok(Opened { connection: self.options.connect().await?, breakages })
     }
 
-    /// A connection that broke by itself while it was idle is noticed by the statement that uses it.
+    /// A connection that broke while it was idle is detected by the statement that uses it.
     async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<Error> {
         if opened.breakages == self.breakages.count() {
             return Ok(());
         }
-        Err(RecycleError::message("opened before the last breakage"))
+        Err(RecycleError::message("opened before the last connection failure"))
     }
 }
 
@@ -85,11 +85,11 @@ impl Connections {
     pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits, breakages: Breakages) -> Self {
         let connector = Connector { options, breakages };
         let pool = Pool::builder(connector).max_size(size as usize).build();
-        // Only a pool with time limits of its own can fail to build.
+        // Only a pool with its own timeouts can fail to build.
         Self { pool: pool.expect("a pool without a runtime"), limits }
     }
 
-    /// Lend a connection. Waits for a free one or a new one within the limit.
+    /// Lends a connection. Waits within the time limit for a free or a new one.
     pub(super) async fn lend(&self) -> Result<Session, Error> {
         let lent = timeout(self.limits.connect, self.pool.get()).await.map_err(|_| Error::PoolTimedOut)?;
         let object = lent.map_err(|error| match error {
@@ -100,7 +100,7 @@ impl Connections {
         Ok(Session { object: Some(object), limit: self.limits.statement, sound: true })
     }
 
-    /// Begin a transaction.
+    /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
         let mut session = self.lend().await?;
         sqlx::raw_sql("BEGIN").execute(&mut session).await?;
@@ -118,20 +118,20 @@ impl fmt::Debug for Connections {
     }
 }
 
-/// A connection that is lent. It goes back to the others only if its last use ended well.
+/// A connection that is lent. It returns to the pool only if its last use left it intact.
 pub(super) struct Session {
     /// Absent only while it is dropped.
     object: Option<Object<Connector>>,
     limit: Duration,
-    /// False while a statement is under way, so that one that is cancelled closes the connection.
+    /// False while a statement is running, so that cancelling the statement closes the connection.
     sound: bool,
 }
 
 impl Session {
-    /// The connection itself, for a use that has a limit of its own.
+    /// Returns the connection itself, for a use with its own time limit.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         self.sound = false;
-        &mut self.object.as_mut().expect("present until it is dropped").connection
+        &mut self.object.as_mut().expect("present until the session is dropped").connection
     }
 
     fn settle<T>(&mut self, outcome: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
@@ -172,7 +172,7 @@ impl Session {
     }
 }
 
-/// Whether an error leaves the connection unusable, or leaves open whether it is.
+/// Returns whether an error leaves the connection unusable, or in an unknown state.
 fn is_fatal(error: &Error) -> bool {
     match error {
         Error::Database(error) => error
@@ -188,7 +188,7 @@ impl Drop for Session {
         if !self.sound
             && let Some(object) = self.object.take()
         {
-            // The server rolls back whatever was open.
+            // The server rolls back the open transaction, if any.
             drop(Object::take(object));
         }
     }
@@ -200,7 +200,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// A transaction. Unless it is committed or rolled back, its connection is closed, and the server undoes it.
+/// A transaction. Unless it is committed or rolled back, its connection is closed, and the server rolls it back.
 #[derive(Debug)]
 pub(super) struct Transaction {
     session: Session,
@@ -241,7 +241,7 @@ impl DerefMut for Transaction {
     }
 }
 
-/// All steps of a statement, once the last one is there: the limit is for the whole statement.
+/// All steps of a statement, once the last one has arrived: the time limit applies to the whole statement.
 type Steps<'e> = BoxStream<'e, Result<Either<PgQueryResult, PgRow>, Error>>;
 
 fn steps<'e>(run: impl Future<Output = Result<Vec<Either<PgQueryResult, PgRow>>, Error>> + Send + 'e) -> Steps<'e> {

@@ -1,4 +1,4 @@
-//! What waits as a dead letter, and what becomes of it.
+//! Pending dead letters, and how they are settled.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -13,7 +13,7 @@ use crate::{
     StoreError,
 };
 
-/// A query for dead letters; [`dead_letter`] reads the columns. The payload is another expression.
+/// A query for dead letters; [`dead_letter`] reads the columns. The caller supplies the expression for the payload.
 macro_rules! select_dead_letters {
     ($payload:literal, $condition:literal) => {
         concat!(
@@ -28,14 +28,14 @@ macro_rules! select_dead_letters {
 }
 pub(super) use select_dead_letters;
 
-/// What a rule says at the beginning of a rejection's detail.
+/// The code that a rule puts at the beginning of a rejection's detail.
 macro_rules! code {
     () => {
         "CASE WHEN cause = 'rejected' THEN split_part(detail, ':', 1) END"
     };
 }
 
-/// Those that wait and that a filter means; its values are the parameters 1 to 6.
+/// The condition for pending dead letters that match a filter. The filter's values are parameters 1 to 6.
 macro_rules! waiting {
     () => {
         concat!(
@@ -48,7 +48,7 @@ macro_rules! waiting {
     };
 }
 
-/// Bind a filter's values as the parameters 1 to 6.
+/// Binds a filter's values as parameters 1 to 6.
 macro_rules! bind_filter {
     ($query:expr, $filter:expr) => {
         $query
@@ -117,7 +117,7 @@ impl Postgres {
 
     pub(crate) async fn redrive(&self, redrive: &Redrive, now_ms: i64) -> Result<Redriven, StoreError> {
         let mut transaction = self.readers.begin().await?;
-        // Whoever comes second waits here, and finds it settled.
+        // A concurrent redrive waits here, and then finds the dead letter settled.
         let waits = sqlx::query("SELECT id FROM belfry.dead_letter WHERE id = $1 AND settled IS NULL FOR UPDATE")
             .bind(redrive.id)
             .fetch_optional(&mut *transaction)

@@ -1,5 +1,5 @@
-//! What a doctor learns of a database. It only looks: each examination is a statement or two on a connection of its own,
-//! set up as the service's are.
+//! Checks of a database for `belfry doctor`. They only read: each check consists of one or two statements on a
+//! dedicated connection, which is set up like the service's connections.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection, Row};
 use super::{connect, migrate};
 use crate::{OpenError, StoreError, StoreSettings};
 
-/// What belfry needs to do with which table.
+/// The privileges that Belfry needs on each table.
 const NEEDED: [(&str, &str); 23] = [
     ("outbox", "SELECT INSERT"),
     ("component", "SELECT INSERT"),
@@ -35,69 +35,69 @@ const NEEDED: [(&str, &str); 23] = [
     ("_sqlx_migrations", "SELECT"),
 ];
 
-/// Looks at one database.
+/// A connection that examines one database.
 pub struct DatabaseDoctor {
     pub(super) connection: PgConnection,
 }
 
-/// The server, as belfry's connections see it.
+/// The server, as Belfry's connections see it.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Such as 150004.
+    /// The version number, such as 150004.
     pub version_number: i32,
-    /// Such as 15.4.
+    /// The version, such as 15.4.
     pub version: String,
-    /// As whom we are connected.
+    /// The role of the session.
     pub role: String,
     /// Whether it is a standby.
     pub in_recovery: bool,
-    /// Settings that durability depends on, by name.
+    /// Settings that affect durability, by name.
     pub settings: Vec<(String, String)>,
-    /// Its clock less ours, in milliseconds, and by how much that may be wrong.
+    /// How far the server's clock is ahead of the local clock, and the uncertainty of this value, both in milliseconds.
     pub clock_ahead_ms: (i64, i64),
-    /// Standbys that are attached: how many, and how many of them a commit waits for; none where we may not see it.
+    /// Number of attached standbys, and number of those that a commit waits for; `None` if the role may not see them.
     pub standbys: Option<(i64, i64)>,
 }
 
-/// Connections.
+/// The server's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Headroom {
-    /// That anybody but a superuser may have.
+    /// Maximum number of connections for roles other than superusers.
     pub most: i64,
-    /// That there are.
+    /// Number of connections in use.
     pub used: i64,
 }
 
-/// The schema, and what the role may do with it.
+/// The schema, and the role's privileges on it.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The schema's version, and the one that this program needs.
+    /// The schema's version, and the version that this program requires.
     pub version: (i64, i64),
-    /// Rights that the role lacks, such as `INSERT on belfry.outbox`.
+    /// Privileges that the role lacks, such as `INSERT on belfry.outbox`.
     pub missing: Vec<String>,
-    /// How many ids a session of the log's sequence caches.
+    /// Number of ids that a session caches of the log's sequence.
     pub cache: Option<i64>,
-    /// Positions for which a partition is ready.
+    /// Number of unused positions for which a partition is ready.
     pub positions_ahead: Option<i64>,
 }
 
 /// A database in which another service submits events.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceState {
-    /// Whether the function and the table are there.
+    /// Whether the function and the table exist.
     pub installed: bool,
-    /// Events that wait, counted up to 100,000.
+    /// Number of queued events, counted up to 100,000.
     pub backlog: i64,
 }
 
 impl DatabaseDoctor {
-    /// Connect as the service would.
+    /// Connects with the service's options.
     pub async fn connect(settings: &StoreSettings) -> Result<Self, OpenError> {
         let options = connect::options(settings)?.application_name("belfry doctor");
         Ok(Self { connection: PgConnection::connect_with(&options).await? })
     }
 
-    /// Look at the server.
+    /// Examines the server.
     pub async fn server(&mut self) -> Result<Server, StoreError> {
         let settings = sqlx::query_as(
             "SELECT name, setting FROM pg_settings \
@@ -131,7 +131,7 @@ impl DatabaseDoctor {
         })
     }
 
-    /// Look at the connections.
+    /// Examines the connections.
     pub async fn headroom(&mut self) -> Result<Headroom, StoreError> {
         let row = sqlx::query(
             "SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint, \
@@ -142,7 +142,7 @@ impl DatabaseDoctor {
         Ok(Headroom { most: row.try_get(0)?, used: row.try_get(1)? })
     }
 
-    /// Look at the schema.
+    /// Examines the schema.
     pub async fn schema(&mut self) -> Result<State, StoreError> {
         let there: bool = sqlx::query_scalar(
             "SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = 'belfry'), true)",
@@ -193,7 +193,7 @@ impl DatabaseDoctor {
         .bind(rights)
         .fetch_all(&mut self.connection)
         .await?;
-        // The order of conditions is the planner's to choose, and a table has no rights of a sequence: hence CASE.
+        // The planner chooses the order of conditions, and a table has no sequence privileges to check: hence CASE.
         let others: Vec<String> = sqlx::query_scalar(
             "SELECT 'USAGE on sequence belfry.' || c.relname FROM pg_class c \
               WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'belfry') \
@@ -210,7 +210,7 @@ impl DatabaseDoctor {
         Ok(missing)
     }
 
-    /// Where a consumer group's partitions stand: topic, partition, next offset.
+    /// Returns the positions of a consumer group's partitions: topic, partition, next offset.
     pub async fn source_positions(&mut self, group: &str) -> Result<Vec<(String, i32, i64)>, StoreError> {
         Ok(sqlx::query_as(
             "SELECT topic, partition, next_offset FROM belfry.consumer_position WHERE consumer_group = $1 \
@@ -221,7 +221,7 @@ impl DatabaseDoctor {
         .await?)
     }
 
-    /// Look at a database in which another service submits events.
+    /// Examines a database in which another service submits events.
     pub async fn source(&mut self) -> Result<SourceState, StoreError> {
         let installed: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \

@@ -1,5 +1,5 @@
-//! The rows that a commit adds, one statement for each table however many rows there are. Texts go as `text`, foreign
-//! bytes as `bytea`: as `jsonb`, one U+0000 in one event would fail the whole group.
+//! The rows that a commit adds, with one statement for each table regardless of the number of rows. Texts are stored as
+//! `text`, bytes from outside as `bytea`: as `jsonb`, one U+0000 in one event would fail the whole group.
 
 use sqlx::Row;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use super::without_nul;
 use crate::plan::{LogRow, WithheldRow};
 use crate::{NewDeadLetter, Submission, Unreadable};
 
-/// Append to the log; gives the positions in the order of the rows. The caller holds the order lock.
+/// Appends rows to the log. Returns their positions, in the order of the rows. The caller holds the order lock.
 pub(super) async fn append(transaction: &mut Session, rows: &[LogRow<'_>]) -> Result<Vec<i64>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -43,7 +43,7 @@ pub(super) async fn append(transaction: &mut Session, rows: &[LogRow<'_>]) -> Re
     .bind(columns.source)
     .fetch_all(transaction)
     .await?;
-    // They were drawn in the order of the rows; that they are told in that order nobody promises.
+    // They were drawn in the order of the rows, but nothing guarantees that RETURNING keeps that order.
     positions.sort_unstable();
     Ok(positions)
 }
@@ -126,7 +126,8 @@ pub(super) async fn withhold(transaction: &mut Session, withheld: &[WithheldRow<
     Ok(())
 }
 
-/// Keep what projectors could not project; gives the dead letters' ids in order. They are rare, so each is a statement.
+/// Records the events that projectors could not project. Returns the ids of the dead letters, in order. They are rare,
+/// so each is a separate statement.
 pub(super) async fn bury(transaction: &mut Session, new: &[&Submission]) -> Result<Vec<i64>, sqlx::Error> {
     let mut ids = Vec::new();
     for submission in new {
@@ -148,7 +149,7 @@ pub(super) async fn bury(transaction: &mut Session, new: &[&Submission]) -> Resu
     Ok(ids)
 }
 
-/// Keep the records of sources that are no events. They are rare too.
+/// Records a source's records that are not events. They are rare too.
 pub(super) async fn bury_unreadable(transaction: &mut Session, unreadable: &[Unreadable]) -> Result<(), sqlx::Error> {
     for Unreadable { topic, partition, offset, event_id, cause, detail, payload } in unreadable {
         sqlx::query(

@@ -1,4 +1,4 @@
-//! What became of one event or one notification.
+//! The history of one event or one notification.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,8 @@ macro_rules! select_withheld {
 
 impl Postgres {
     pub(crate) async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
-        // Neither sorted nor limited, here and below: the planner would rather read the log in order than look the id up.
+        // Lookups of an id, here and below, neither sort nor limit: otherwise the planner prefers to read the log in
+        // order.
         let event = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NULL"))
             .bind(event_id)
             .fetch_optional(&self.viewers)
@@ -89,7 +90,7 @@ impl Postgres {
     }
 
     pub(crate) async fn deliveries(&self, position: i64) -> Result<Vec<DeliveryRow>, StoreError> {
-        // Sources hold leases in the same table; their names have a colon.
+        // Sources hold leases in the same table. Their names contain a colon.
         let rows = sqlx::query(
             "SELECT r.sink, r.position >= $1, \
                     $1 <= coalesce((SELECT max(upto_id) FROM belfry.relay_checkpoint c \

@@ -1,5 +1,6 @@
-//! Who serves which sink, and how far it has been served. All by the database's clock, and only on the database that the
-//! lease was taken from: a standby that takes over knows an older position, and may have other entries behind it.
+//! Which replica serves which sink, and how far the sink has been served. All times are by the database's clock, and a
+//! lease is valid only on the database that it was taken from: a standby that takes over has an older position, and may
+//! have other entries after it.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::submission::WITHHELD_OFF;
 use crate::{Backlog, Beat, LEASE, Lease, LeaseState, MAX_BACKLOG, NewParked, StoreError};
 
 impl Postgres {
-    /// One statement, however much it tells: an idle replica should cost its database next to nothing. It writes once a
-    /// second at most, so that it may be asked at every wake.
+    /// Uses a single statement for everything that it returns: an idle replica should cost its database next to
+    /// nothing. It writes at most once a second, so that it can run at every wake-up.
     pub(crate) async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
         let rows = sqlx::query(
             "WITH renewed AS ( \
@@ -36,7 +37,7 @@ impl Postgres {
         .bind(LEASE.as_secs_f64())
         .fetch_all(&self.heart)
         .await?;
-        let Some(first) = rows.first() else { return Err(StoreError::Failed("a heartbeat without an answer".into())) };
+        let Some(first) = rows.first() else { return Err(StoreError::Failed("a heartbeat returned no row".into())) };
         let mut leases = Vec::with_capacity(rows.len());
         for row in &rows {
             let Some(name) = row.try_get::<Option<String>, _>(6)? else { continue };
@@ -61,7 +62,8 @@ impl Postgres {
     }
 
     pub(crate) async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {
-        // Where it begins is noted under an epoch that no lease has: what stands before was never meant for it.
+        // The starting position is recorded under an epoch that no lease has: earlier entries were never intended for
+        // the sink.
         let done = sqlx::query(
             "WITH new AS (INSERT INTO belfry.relay (sink, position) VALUES ($1, $2) ON CONFLICT DO NOTHING \
                           RETURNING sink, position) \

@@ -24,8 +24,8 @@ macro_rules! select_entries {
 }
 pub(super) use select_entries;
 
-/// What a read of the log looks for, bounded by the bytes of its rows: what stands behind the row with which they are `$3`
-/// is left out, and its large values are not even fetched.
+/// A read of the log, limited by the bytes of its rows: rows after the one at which they reach `$3` bytes are left out,
+/// and their large values are not even fetched.
 macro_rules! bounded {
     ($columns:literal, $bytes:literal, $condition:literal) => {
         concat!(
@@ -59,8 +59,8 @@ impl Postgres {
     }
 
     pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
-        // Entries, end and incarnation are of one snapshot: whoever reads on after a standby took over must not take what
-        // it remembers of the log for what this one holds. A subquery is asked once, a function for each row.
+        // Entries, end and incarnation come from one snapshot: after a standby takes over, a reader must not mistake
+        // what it remembers of the log for what this one holds. A subquery is evaluated once, a function for each row.
         let rows = sqlx::query(concat!(
             "SELECT entry.*, (SELECT belfry.incarnation()), \
                coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)) \
@@ -79,7 +79,7 @@ impl Postgres {
         .bind(if sabotaged("page-bytes") { i64::MAX } else { PAGE_BYTES as i64 })
         .fetch_all(&self.readers)
         .await?;
-        let Some(first) = rows.first() else { return Err(StoreError::Failed("a read without an answer".into())) };
+        let Some(first) = rows.first() else { return Err(StoreError::Failed("a read returned no row".into())) };
         let (incarnation, end): (String, i64) = (first.try_get(10)?, first.try_get(11)?);
         let is_empty = first.try_get::<Option<i64>, _>(0)?.is_none();
         let entries = if is_empty { Vec::new() } else { rows.iter().map(relay_entry).collect::<Result<_, _>>()? };

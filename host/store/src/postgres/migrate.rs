@@ -1,4 +1,4 @@
-//! Bringing the schema up to date.
+//! Migrations of the schema.
 
 use std::sync::LazyLock;
 
@@ -11,44 +11,46 @@ use super::connections::Session;
 use crate::{OpenError, StoreSettings, migrations};
 
 const GRANTS: &str = include_str!("../../../../migrations/postgres/grants.sql");
-/// Partitions can be detached from and attached to a busy table, and `MERGE` and `DETACH` behave, from here on.
+/// The first version where partitions can be detached from and attached to a busy table, and where `MERGE` and `DETACH`
+/// work reliably.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// Belfry's own: the log and all that belongs to it.
+/// Belfry's own schema: the log and everything that belongs to it.
 const BELFRY: Schema = Schema { migrations: &migrations::POSTGRES, table: "belfry._sqlx_migrations", grants: GRANTS };
 
-/// What a migration did.
+/// The result of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrateReport {
     /// The schema's version before; 0 if there was none.
     pub from: i64,
-    /// Its version now.
+    /// The schema's version now.
     pub to: i64,
 }
 
-/// Migrations that belong together, and who may use what they make.
+/// Migrations that belong together, and the privileges on what they create.
 pub(crate) struct Schema {
     pub(crate) migrations: &'static LazyLock<Migrator>,
-    /// Where it is noted which of them took place.
+    /// The table that records which migrations were applied.
     pub(crate) table: &'static str,
     pub(crate) grants: &'static str,
 }
 
-/// Bring the schema that the settings' URL names up to date, and give the roles that exist their rights.
+/// Migrates the schema that the settings' URL names, and grants privileges to those roles that exist.
 pub async fn migrate(settings: &StoreSettings) -> Result<MigrateReport, OpenError> {
     BELFRY.migrate(settings, true).await
 }
 
-/// The same at the start of a service, which need not be the schema's owner if there is nothing to do.
+/// Migrates the schema at the start of a service, which need not own the schema if there is nothing to do.
 pub(super) async fn migrate_at_start(settings: &StoreSettings) -> Result<MigrateReport, OpenError> {
     BELFRY.migrate(settings, false).await
 }
 
 impl Schema {
-    /// Bring it up to date. Several replicas may start at once: the migrator takes a lock of its own. With `grant` the
-    /// roles that exist get their rights even if the schema was up to date: they may be newer than that.
+    /// Migrates the schema. Several replicas may start at once: the migrator takes its own lock. With `grant`, the
+    /// roles that exist get their privileges even if the schema was up to date, because they may have been created
+    /// later.
     pub(crate) async fn migrate(&self, settings: &StoreSettings, grant: bool) -> Result<MigrateReport, OpenError> {
-        // A migration may take longer than a statement of the service.
+        // A migration may take longer than the service's statements.
         let options = connect::options(settings)?.options([("statement_timeout", "0")]);
         let connecting = timeout(settings.connect_timeout, PgConnection::connect_with(&options)).await;
         let mut connection = connecting.map_err(|_| sqlx::Error::PoolTimedOut)??;
@@ -57,14 +59,14 @@ impl Schema {
         let to = self.needed();
         if from < to {
             let mut migrator = Migrator::with_migrations(self.migrations.iter().cloned().collect());
-            // An owner of the schema need not be allowed to make others.
+            // The owner of the schema may lack the privilege to create schemas.
             if !schema_exists(&mut connection).await? {
                 migrator.create_schema("belfry");
             }
             migrator.dangerous_set_table_name(self.table);
             migrator.run(&mut connection).await?;
         }
-        // What a newer version made is not for this one to grant.
+        // This version does not grant privileges on what a newer version created.
         if from < to || (grant && from == to) {
             connection.execute(self.grants).await?;
         }
@@ -72,7 +74,7 @@ impl Schema {
         Ok(MigrateReport { from, to: to.max(from) })
     }
 
-    /// The version of the schema; 0 if there is none.
+    /// Returns the version of the schema; 0 if there is none.
     async fn version(&self, connection: &mut PgConnection) -> Result<i64, OpenError> {
         let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
             .bind(self.table)
@@ -95,8 +97,8 @@ async fn schema_exists(connection: &mut PgConnection) -> Result<bool, sqlx::Erro
     sqlx::query_scalar("SELECT to_regnamespace('belfry') IS NOT NULL").fetch_one(connection).await
 }
 
-/// Refuse a schema that this program cannot work with. A newer one is fine: what it adds is meant to work beside the
-/// version before, or a rolling upgrade would not be possible.
+/// Rejects a schema that this program cannot work with. A newer schema is accepted: its additions are designed to work
+/// with the previous version, as a rolling upgrade requires.
 pub(super) async fn check(session: &mut Session) -> Result<(), OpenError> {
     let connection = session.connection();
     check_server(connection).await?;
@@ -125,12 +127,12 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
     if number < OLDEST_SERVER { Err(OpenError::OldServer(name)) } else { Ok(()) }
 }
 
-/// The version of Belfry's own schema; 0 if there is none.
+/// Returns the version of Belfry's own schema; 0 if there is none.
 pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, OpenError> {
     BELFRY.version(connection).await
 }
 
-/// The version that this program needs.
+/// Returns the version that this program requires.
 pub(super) fn needed() -> i64 {
     BELFRY.needed()
 }

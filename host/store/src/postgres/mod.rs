@@ -1,7 +1,7 @@
-//! The store of several replicas: one PostgreSQL database.
+//! The store for several replicas: one PostgreSQL database.
 //!
-//! The log's order lock is a transaction-level advisory lock. Ids are drawn after it was taken and become visible before
-//! it is let go, so whoever sees an id knows that all lower ones are decided.
+//! The log's order lock is a transaction-level advisory lock. Ids are drawn after it is taken and become visible before
+//! it is released, so a reader that sees an id knows that all lower ids are decided.
 
 mod activity;
 mod audit;
@@ -39,29 +39,29 @@ pub use migrate::{MigrateReport, migrate};
 
 use crate::{OpenError, StoreError, StoreSettings};
 
-/// Ranges of the log that are ready before they are needed.
+/// Number of the log's ranges that are created in advance.
 const RANGES_AHEAD: i32 = 4;
 
-/// What a statement of the service itself may take at most, whatever the settings say: once a silent network works again,
-/// events are committed within 15 s.
+/// Maximum time limit for a statement of the service itself, regardless of the settings: after a silent network
+/// recovers, events are committed within 15 s.
 const OWN_STATEMENT: Duration = Duration::from_secs(8);
-/// A heartbeat that takes longer than this could not renew a lease in time.
+/// Time limit for a heartbeat. A slower one could not renew a lease in time.
 const HEARTBEAT: Duration = Duration::from_secs(4);
-/// The server ends a statement itself before the connection is given up.
+/// Additional time for the server to cancel a statement itself, before the connection is closed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A database on a server.
+/// A database on a PostgreSQL server.
 #[derive(Clone)]
 pub struct Postgres {
-    /// One connection, so that no other statement comes between the writer's.
+    /// One connection, so that no other statement runs between the writer's statements.
     writer: Connections,
     /// One connection, so that a lease is renewed however busy the others are.
     heart: Connections,
-    /// For what the service itself reads and notes.
+    /// For the service's own reads and writes.
     readers: Connections,
-    /// For what people and their programs look at: however slow or many their queries are, the service goes on.
+    /// For the queries of people and their programs. However slow or numerous these are, the service is not affected.
     viewers: Connections,
-    /// The highest position that has a place in a partition.
+    /// The highest position for which a partition exists.
     capacity: Arc<AtomicI64>,
     partition_entries: i64,
 }
@@ -97,7 +97,7 @@ impl Postgres {
         Ok(store)
     }
 
-    /// Have the next ranges of the log ready.
+    /// Creates the next ranges of the log, if they are missing.
     async fn extend_log(&self) -> Result<(), StoreError> {
         let capacity: i64 = sqlx::query_scalar("SELECT belfry.extend_log($1, $2)")
             .bind(self.partition_entries)
@@ -108,10 +108,10 @@ impl Postgres {
         Ok(())
     }
 
-    /// Make room before it is needed, while no one waits for it.
+    /// Creates ranges before they are needed, while no request waits for them.
     fn extend_log_when_near(&self, position: i64) {
         let capacity = self.capacity.load(Ordering::Relaxed);
-        // Half of the ranges that should be ahead are used; the next attempt is a quarter of a range later.
+        // Half of the ranges that should be ahead are used. The next attempt is a quarter of a range later.
         let near = capacity - i64::from(RANGES_AHEAD) / 2 * self.partition_entries;
         if position < near
             || self
@@ -124,7 +124,7 @@ impl Postgres {
         let store = self.clone();
         tokio::spawn(async move {
             if let Err(error) = store.extend_log().await {
-                tracing::warn!(%error, "cannot prepare the log's next range; it is tried again");
+                tracing::warn!(%error, "cannot create the log's next range; it will be retried");
             }
         });
     }
@@ -136,7 +136,7 @@ impl Postgres {
     }
 }
 
-/// PostgreSQL's text has no place for U+0000.
+/// Replaces U+0000, which PostgreSQL's `text` cannot hold.
 fn without_nul(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }

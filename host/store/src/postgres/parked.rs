@@ -1,4 +1,4 @@
-//! Entries that a sink refused, and topics of which it takes nothing.
+//! Entries that a sink refused, and topics that it does not accept.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -12,7 +12,7 @@ use crate::{
     ParkedRequest, ParkedScope, StoreError, WITHHELD_EXPIRED,
 };
 
-/// A change of parked entries that only the holder of the sink's lease makes.
+/// A change of parked entries that only the holder of the sink's lease may make.
 macro_rules! held {
     ($($change:tt)*) => {
         concat!(
@@ -24,7 +24,7 @@ macro_rules! held {
     };
 }
 
-/// Let the entries go on that were parked behind those in `gone`, with more to set and more conditions.
+/// Requests an unpark of the entries behind those in `gone`, with additional columns to set and additional conditions.
 macro_rules! unpark_behind {
     ($set:literal, $condition:literal) => {
         concat!(
@@ -40,7 +40,7 @@ macro_rules! unpark_behind {
     };
 }
 
-/// Parked entries with what their sink needs, bounded by bytes as pages of the log are.
+/// Parked entries with the content that their sink needs, limited by bytes like the pages of the log.
 macro_rules! select_parked_entries {
     ($condition:literal) => {
         concat!(
@@ -228,7 +228,7 @@ impl Postgres {
         .await?;
         note(&mut transaction, &NewChange::parked(filter, request, done.rows_affected()), now_ms).await?;
         transaction.commit().await?;
-        // A sequence shows at once; it is moved only when what it tells of can be seen.
+        // A change of a sequence is visible at once, so the sequence advances only after the request itself is visible.
         sqlx::query("SELECT nextval('belfry.parked_request')").execute(&self.readers).await?;
         Ok(done.rows_affected())
     }
@@ -267,7 +267,7 @@ impl Postgres {
         Ok(held.is_some())
     }
 
-    /// What is asked for differently by now is left alone.
+    /// Leaves entries unchanged whose request has changed in the meantime.
     pub(crate) async fn discard_parked(&self, sink: &str, epoch: i64, positions: &[i64]) -> Result<bool, StoreError> {
         let held = sqlx::query(held!(
             "gone AS (DELETE FROM belfry.parked p USING held \
@@ -286,7 +286,7 @@ impl Postgres {
         Ok(held.is_some())
     }
 
-    /// Entries without a key stand behind nothing.
+    /// Entries without a key do not wait for each other.
     pub(crate) async fn keep_parked(&self, sink: &str, position: i64, error: &str) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE belfry.parked p SET scope = 'key', request = NULL, requested_by = NULL, reason = NULL, \

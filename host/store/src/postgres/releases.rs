@@ -1,4 +1,4 @@
-//! Releases, and who vouches for them.
+//! Releases, and the signatures of their components.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -19,7 +19,7 @@ macro_rules! columns {
 impl Postgres {
     pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
         let mut transaction = self.viewers.begin().await?;
-        // Replicas that start together on an empty store bring the same release.
+        // Replicas that start together on an empty store add the same release.
         sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int)")
             .execute(&mut *transaction)
             .await?;
@@ -35,7 +35,7 @@ impl Postgres {
                 return Ok(AddRelease::OtherDigest(existing.digest));
             }
             if existing.config == new.config {
-                // Somebody may vouch for it only now.
+                // The release may have been added without this signature.
                 if vouch(&mut transaction, new, now_ms).await? {
                     let signed = NewChange::signed(&existing, new);
                     note(&mut transaction, &signed, now_ms).await?;
@@ -126,7 +126,7 @@ impl Postgres {
     }
 }
 
-/// Gives whether that is new.
+/// Stores the component's signature, if there is one. Returns whether it is new.
 async fn vouch(transaction: &mut Session, new: &NewRelease, now_ms: i64) -> Result<bool, StoreError> {
     let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(false) };
     let done = sqlx::query(

@@ -1,10 +1,10 @@
-//! Retiring what is old, by the server's clock: `now()` is the same throughout a statement, so that an index is of use.
+//! Retention by the server's clock. `now()` is constant throughout a statement, so that an index can be used.
 
 use super::Postgres;
 use crate::{KeepFor, Retired, StoreError};
 
 impl Postgres {
-    /// The log leaves range by range, whatever `limit` says; all else in chunks.
+    /// Retires the log range by range, regardless of `limit`, and all other rows in chunks.
     pub(crate) async fn retire(&self, keep: KeepFor, limit: u32) -> Result<Retired, StoreError> {
         let positions: i64 =
             sqlx::query_scalar("SELECT belfry.retire_log(9223372036854775807, now() - make_interval(secs => $1))")
@@ -15,7 +15,7 @@ impl Postgres {
         sqlx::query("DELETE FROM belfry.relay_checkpoint WHERE upto_id <= (SELECT up_to FROM belfry.retired)")
             .execute(&self.readers)
             .await?;
-        // Rows are in the order of time, so each statement walks from the oldest and stops at the first young one.
+        // Rows are ordered by time, so each statement scans from the oldest and stops at the first one to keep.
         for statement in [
             "DELETE FROM belfry.withheld WHERE id IN (SELECT id FROM belfry.withheld ORDER BY id LIMIT $2) \
                AND created_at < now() - make_interval(secs => $1)",
@@ -28,11 +28,11 @@ impl Postgres {
             .bind(keep.log.as_secs_f64())
             .execute(&self.readers)
             .await?;
-        // What was seen of candidates quotes events, if masked.
+        // The observations of candidates quote events, though masked.
         sqlx::query("DELETE FROM belfry.trial_tally WHERE updated_at < now() - interval '7 days'")
             .execute(&self.readers)
             .await?;
-        // Replicas that are gone; one that comes back makes itself known again.
+        // Replicas that are gone; one that returns registers again.
         sqlx::query(
             "DELETE FROM belfry.relay WHERE starts_with(sink, 'replica:') \
                AND lease_until < now() - interval '1 day' AND lease_until > '-infinity'",

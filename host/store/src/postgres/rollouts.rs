@@ -1,7 +1,7 @@
-//! Which releases serve, and what is at a halt.
+//! Which releases serve, and what is paused.
 //!
-//! Replicas look at the highest number of these rows to learn of a change. So changes come one after another, under a
-//! lock that is taken before a number is drawn: one that was drawn earlier and committed later would go unnoticed.
+//! Replicas detect a change by the highest number of these rows. Changes are therefore made one at a time, under a lock
+//! that is taken before a number is drawn: a number that was drawn earlier and committed later would go unnoticed.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -12,7 +12,7 @@ use super::changes::note;
 use super::connections::Session;
 use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
-/// The last release before the present one that was not suspended since.
+/// The last release before the current one that has not been suspended since.
 macro_rules! before {
     () => {
         "(SELECT before.release_id FROM belfry.rollout AS before \
@@ -23,7 +23,7 @@ macro_rules! before {
     };
 }
 
-/// A query for changes of what serves; [`rollout`] reads the columns.
+/// A query for rollouts; [`rollout`] reads the columns.
 macro_rules! select_rollouts {
     ($condition:literal) => {
         concat!(
@@ -69,7 +69,7 @@ async fn one_at_a_time(transaction: &mut Session) -> Result<(), StoreError> {
 }
 
 impl Postgres {
-    /// Releases, and for each what is noted of it.
+    /// Activates releases, each with its change for the audit log.
     pub(crate) async fn serve(&self, changes: &[(&Release, NewChange)], now_ms: i64) -> Result<(), StoreError> {
         let mut transaction = self.readers.begin().await?;
         one_at_a_time(&mut transaction).await?;
@@ -96,7 +96,7 @@ impl Postgres {
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let mut transaction = self.readers.begin().await?;
-        // Replicas that start together on an empty store all want this.
+        // Replicas that start together on an empty store all do this.
         one_at_a_time(&mut transaction).await?;
         let done = sqlx::query(
             "INSERT INTO belfry.rollout (projector, release_id, created_by, created_at) \
@@ -116,7 +116,7 @@ impl Postgres {
 
     pub(crate) async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
         let mut transaction = self.readers.begin().await?;
-        // Several replicas may find the same at once; the first does it.
+        // Several replicas may detect the same failure at once; the first one suspends the release.
         one_at_a_time(&mut transaction).await?;
         let done = sqlx::query(concat!(
             "INSERT INTO belfry.rollout (projector, release_id, suspended_release_id, reason, created_by, created_at) \
@@ -185,7 +185,7 @@ impl Postgres {
             *change;
         let mut transaction = self.readers.begin().await?;
         one_at_a_time(&mut transaction).await?;
-        // A release that was taken out with none to go back to stays so.
+        // A suspended release without a release to return to stays suspended.
         let done = sqlx::query(
             "INSERT INTO belfry.rollout (projector, release_id, suspended_release_id, candidate_id, candidate_share, \
                                          candidate_plan, candidate_step, reason, created_by, created_at) \

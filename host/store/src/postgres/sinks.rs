@@ -1,4 +1,4 @@
-//! The sinks that are known. Sources hold leases in the same table; their names have a colon.
+//! Registered sinks. Sources hold leases in the same table. Their names contain a colon.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Postgres {
             .collect()
     }
 
-    /// Returns false, and forgets nothing, if a replica has taken the lease meanwhile.
+    /// Returns false and removes nothing if a replica has taken the lease in the meantime.
     pub(crate) async fn forget_sink(&self, name: &str, change: &NewChange, now_ms: i64) -> Result<bool, StoreError> {
         let mut transaction = self.readers.begin().await?;
         let free = sqlx::query(
@@ -61,7 +61,7 @@ impl Postgres {
         Ok(true)
     }
 
-    /// A replica that serves the sink loses the lease, and the next holder begins there.
+    /// A replica that serves the sink loses the lease, and the next holder begins at the new position.
     pub(crate) async fn skip_gap(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Who may call the API.
+//! Access tokens of the API.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;

@@ -1,4 +1,4 @@
-//! What an audit reads, while the service is stopped.
+//! Reads for an audit, which runs while the service is stopped.
 
 use sqlx::Row;
 use uuid::Uuid;

@@ -46,7 +46,7 @@ impl Sqlite {
     }
 }
 
-/// Note a change within the transaction that makes it.
+/// Records a change in the transaction that makes it.
 pub(super) async fn note(connection: &mut SqliteConnection, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO audit_log (changed_at_ms, changed_by, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",

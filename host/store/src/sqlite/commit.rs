@@ -1,4 +1,4 @@
-//! The one transaction in which a group of events and all that follows from them become durable.
+//! The transaction in which a group of events and everything that results from them become durable.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use super::dead_letters::{bury, bury_unreadable};
 use crate::plan::{LogRow, Plan, Verdicts, WithheldRow, advances, fenced};
 use crate::{Batch, BatchReceipt, SourcePartition, StoreError, Submission, crash_point};
 
-/// Rows in one INSERT: enough that its fixed cost disappears, few enough that its text stays small.
+/// Rows in one INSERT: enough to make its fixed cost negligible, few enough to keep its text small.
 const ROWS: usize = 64;
 
 impl Sqlite {
@@ -43,7 +43,7 @@ impl Sqlite {
     }
 }
 
-/// Everything of a commit but its end. The receipts hold once it is committed.
+/// Performs all steps of a commit except the COMMIT itself. The receipts are valid once it is committed.
 async fn stage(
     transaction: &mut SqliteConnection,
     group: &[Batch],
@@ -53,7 +53,7 @@ async fn stage(
     let counting = group.iter().zip(&fenced).filter(|(_, fenced)| !**fenced);
     let submissions: Vec<&Submission> = counting.flat_map(|(batch, _)| batch.submissions.iter()).collect();
     let event_ids: Vec<Uuid> = submissions.iter().map(|submission| submission.event.event_id).collect();
-    // No one else can take one meanwhile: the transaction holds the order lock.
+    // No other transaction can record an id in the meantime: this one holds the order lock.
     let before = if sabotaged("inbox") { HashMap::new() } else { known(transaction, &event_ids).await? };
     let verdicts = Verdicts::of(&submissions, before);
     let new = verdicts.new_ones(&submissions);
@@ -71,7 +71,7 @@ async fn stage(
     Ok(plan.receipts(group, &fenced, &verdicts, &positions, dead_letters))
 }
 
-/// Move the positions of sources by compare-and-set; gives the partitions that moved.
+/// Moves the positions of sources by compare-and-set. Returns the partitions that moved.
 async fn move_positions(
     transaction: &mut SqliteConnection,
     group: &[Batch],
@@ -122,7 +122,7 @@ async fn take_into_inbox(
     Ok(())
 }
 
-/// Of these events, those in the inbox, with the hash of their content.
+/// Returns those of these events that are in the inbox, with the hashes of their content.
 pub(super) async fn known(
     connection: &mut SqliteConnection,
     event_ids: &[Uuid],
@@ -145,14 +145,14 @@ pub(super) async fn known(
     Ok(known)
 }
 
-/// Of the notifications that these events lead to, those whose identity was notified before.
+/// Returns the notifications of these events whose identities were issued before.
 async fn already_issued(transaction: &mut SqliteConnection, new: &[&Submission]) -> Result<HashSet<Uuid>, StoreError> {
     let notifications = new.iter().flat_map(|submission| &submission.notifications);
     issued_before(transaction, &notifications.map(|notification| notification.notification_id).collect::<Vec<_>>())
         .await
 }
 
-/// The same of these.
+/// Returns those of these identities that were issued before.
 pub(super) async fn issued_before(
     transaction: &mut SqliteConnection,
     ids: &[Uuid],
@@ -194,7 +194,7 @@ pub(super) async fn issue(
     Ok(())
 }
 
-/// The position that the next row of the log gets. Nobody else can take it: the transaction holds the order lock.
+/// Returns the position of the next row of the log. No other transaction can take it: this one holds the order lock.
 pub(super) async fn next_position(transaction: &mut SqliteConnection) -> Result<i64, StoreError> {
     let last: Option<i64> =
         sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetch_optional(transaction).await?;

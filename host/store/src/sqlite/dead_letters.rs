@@ -1,4 +1,4 @@
-//! What projectors could not project, and what sources could not read.
+//! Events that projectors could not project, and records that sources could not read.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -12,7 +12,7 @@ use crate::{
     Settled, StoreError, Submission, Unreadable,
 };
 
-/// A query for dead letters; [`dead_letter`] reads the columns. The payload is another expression.
+/// A query for dead letters; [`dead_letter`] reads the columns. The caller supplies the expression for the payload.
 macro_rules! select_dead_letters {
     ($payload:literal, $condition:literal) => {
         concat!(
@@ -26,14 +26,14 @@ macro_rules! select_dead_letters {
 }
 pub(super) use select_dead_letters;
 
-/// What a rule says at the beginning of a rejection's detail.
+/// The code that a rule puts at the beginning of a rejection's detail.
 macro_rules! code {
     () => {
         "CASE WHEN cause = 'rejected' AND instr(detail, ':') > 0 THEN substr(detail, 1, instr(detail, ':') - 1) END"
     };
 }
 
-/// Those that wait and that a filter means; its values are the parameters 1 to 6.
+/// The condition for pending dead letters that match a filter. The filter's values are parameters 1 to 6.
 macro_rules! waiting {
     () => {
         concat!(
@@ -45,7 +45,7 @@ macro_rules! waiting {
     };
 }
 
-/// Bind a filter's values as the parameters 1 to 6.
+/// Binds a filter's values as parameters 1 to 6.
 macro_rules! bind_filter {
     ($query:expr, $filter:expr) => {
         $query
@@ -58,7 +58,8 @@ macro_rules! bind_filter {
     };
 }
 
-/// Keep what projectors could not project; gives the dead letters' ids in order. They are rare, so each is a statement.
+/// Records the events that projectors could not project. Returns the ids of the dead letters, in order. They are rare,
+/// so each is a separate statement.
 pub(super) async fn bury(
     transaction: &mut SqliteConnection,
     new: &[&Submission],
@@ -85,7 +86,7 @@ pub(super) async fn bury(
     Ok(ids)
 }
 
-/// Keep the records of sources that are no events. They are rare too.
+/// Records a source's records that are not events. They are rare too.
 pub(super) async fn bury_unreadable(
     transaction: &mut SqliteConnection,
     unreadable: &[Unreadable],

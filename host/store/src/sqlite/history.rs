@@ -1,4 +1,4 @@
-//! What became of one event or one notification.
+//! The history of one event or one notification.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::log::{entry, select_entries};
 use crate::delivery::DeliveryRow;
 use crate::{Activation, DeadLetter, EventHistory, LogEntry, NotificationHistory, StoreError, Withheld};
 
-/// Events that are looked up in one statement.
+/// Number of events that one statement looks up.
 const ROWS: usize = 64;
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
@@ -51,7 +51,7 @@ impl Sqlite {
             .await?;
         let dead_letters: Vec<DeadLetter> = dead_letters.iter().map(dead_letter).collect::<Result<_, _>>()?;
         let mut notifications: Vec<LogEntry> = notifications.iter().map(entry).collect::<Result<_, _>>()?;
-        // What came of another try stands elsewhere.
+        // The notifications of redrives are elsewhere in the log.
         for (first, count) in dead_letters.iter().filter_map(|letter| letter.settled.as_ref()?.notifications) {
             notifications.extend(self.read_log(first - 1, first - 1 + i64::from(count), count).await?);
         }
@@ -107,7 +107,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn deliveries(&self, position: i64) -> Result<Vec<DeliveryRow>, StoreError> {
-        // Sources hold leases in the same table; their names have a colon.
+        // Sources hold leases in the same table. Their names contain a colon.
         let rows = sqlx::query(
             "SELECT r.sink, r.position >= $1, $1 <= r.began_after, \
                     coalesce(u.sent_at_ms, (SELECT c.acked_at_ms FROM relay_checkpoint c \

@@ -1,5 +1,5 @@
-//! Who serves which sink, and how far it has been served. The process is the only one, so its own clock counts; leases
-//! still tell a relay from the one that began after it.
+//! Which relay serves which sink, and how far the sink has been served. There is only one process, so its own clock is
+//! used. Leases still distinguish a relay from the one that began after it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::submission::WITHHELD_OFF;
 use crate::{Backlog, Beat, LEASE, Lease, LeaseState, MAX_BACKLOG, NewParked, ParkedScope, StoreError};
 
 impl Sqlite {
-    /// Nobody else takes leases here, so what the owner holds never ends, and nothing is written to renew it.
+    /// No other process takes leases here, so the owner's leases never expire, and a heartbeat writes nothing.
     pub(crate) async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
         let (end, rollout, pauses, parked_requests, access): (i64, i64, i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0), \
@@ -31,7 +31,7 @@ impl Sqlite {
         let now_ms = now_ms();
         let lease = |row: &sqlx::sqlite::SqliteRow| {
             let (held_by, until_ms): (Option<Uuid>, i64) = (row.try_get(1)?, row.try_get(4)?);
-            // Zero: it was given back.
+            // Zero: the lease was released.
             let renewed = held_by == Some(owner) && until_ms != 0;
             let remaining_ms = if renewed { LEASE.as_millis() as i64 } else { until_ms.saturating_sub(now_ms).max(0) };
             Ok(LeaseState {
@@ -57,7 +57,7 @@ impl Sqlite {
         Ok(done.rows_affected() == 1)
     }
 
-    /// The file's lock sees to it that whoever held the lease before is gone, or is this process.
+    /// The file lock ensures that the previous holder of the lease is gone, or is this process.
     pub(crate) async fn acquire_lease(&self, sink: &str, owner: Uuid) -> Result<Option<Lease>, StoreError> {
         let row = sqlx::query(
             "UPDATE relay SET owner = $2, epoch = epoch + 1, lease_until_ms = $3, off_since_ms = NULL WHERE sink = $1 \
@@ -163,8 +163,8 @@ impl Sqlite {
     }
 }
 
-/// Note by when all up to a position was acknowledged: one row a second at most. What belongs to entries that have left the
-/// log leaves here, so that no other code has to see to it.
+/// Records when all entries up to a position were acknowledged, in at most one row per second. Also deletes the rows of
+/// entries that have left the log, so that no other code needs to.
 async fn note_checkpoint(transaction: &mut SqliteConnection, sink: &str, position: i64) -> Result<(), StoreError> {
     let now_ms = now_ms();
     let moved = sqlx::query(

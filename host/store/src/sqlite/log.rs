@@ -23,7 +23,7 @@ macro_rules! select_entries {
 }
 pub(super) use select_entries;
 
-/// A query for what relays hand out; [`relay_entry`] reads the columns.
+/// A query for the entries that relays send; [`relay_entry`] reads the columns.
 macro_rules! select_relay_entries {
     ($condition:literal) => {
         concat!(
@@ -52,9 +52,9 @@ impl Sqlite {
     }
 
     pub(crate) async fn read_relay(&self, after: i64, limit: u32) -> Result<LogPage, StoreError> {
-        // What is committed after this was looked up is seen by the next read.
+        // Entries that are committed after this lookup are part of the next read.
         let (_, end) = self.log_bounds().await?;
-        // A length is known without reading the value.
+        // SQLite determines a length without reading the value.
         let sizes: Vec<(i64, i64)> = sqlx::query_as(
             "SELECT id, length(payload) + length(headers) FROM outbox \
               WHERE id > $1 AND topic IS NOT NULL ORDER BY id LIMIT $2",
@@ -140,7 +140,7 @@ pub(super) fn entry(row: &SqliteRow) -> Result<LogEntry, StoreError> {
     })
 }
 
-/// The last row of a page: the first with which it has this many bytes, or else the last there is.
+/// Returns the last row of a page: the first one at which the page reaches `bytes`, or else the last row of all.
 pub(super) fn last_within(sizes: &[(i64, i64)], bytes: usize) -> Option<i64> {
     let mut left = bytes as i64;
     for (id, bytes) in sizes {

@@ -36,13 +36,13 @@ use crate::{OpenError, migrations};
 const READERS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A database in a file.
+/// An SQLite database in a file.
 #[derive(Clone)]
 pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     file: Arc<DatabaseFile>,
-    /// Held as long as the store is used; the system lets go of it when the process ends, however it ends.
+    /// Held as long as the store is used. The system releases it when the process ends, however it ends.
     lock: Arc<File>,
 }
 
@@ -60,7 +60,7 @@ impl Sqlite {
             .pragma("cache_size", "-8000");
         let pool = |connections| {
             let file = file.clone();
-            // A connection that is kept warm keeps its prepared statements.
+            // A connection that stays open keeps its prepared statements.
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -80,12 +80,12 @@ impl Sqlite {
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-        // Whatever still holds this store cannot write any more.
+        // Remaining clones of this store can no longer write.
         let _ = self.lock.unlock();
     }
 }
 
-/// Refuse a second process: two writers would each believe the other's rows to be their own.
+/// Rejects a second process: each of two writers would mistake the other's rows for its own.
 fn lock(database: &Path) -> Result<File, OpenError> {
     let mut path: OsString = database.as_os_str().to_owned();
     path.push(".lock");

@@ -1,4 +1,4 @@
-//! Entries that a sink refused, and topics of which it takes nothing.
+//! Entries that a sink refused, and topics that it does not accept.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -265,7 +265,7 @@ impl Sqlite {
         Ok(true)
     }
 
-    /// What is asked for differently by now is left alone.
+    /// Leaves entries unchanged whose request has changed in the meantime.
     pub(crate) async fn discard_parked(
         &self,
         sink: &str,
@@ -303,7 +303,7 @@ impl Sqlite {
         Ok(true)
     }
 
-    /// Entries without a key stand behind nothing.
+    /// Entries without a key do not wait for each other.
     pub(crate) async fn keep_parked(&self, sink: &str, position: i64, error: &str) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE parked AS p SET scope = 'key', request = NULL, requested_by = NULL, reason = NULL, \
@@ -322,7 +322,7 @@ impl Sqlite {
     }
 }
 
-/// Whether the lease is still that of this holder.
+/// Returns whether the lease still has this epoch.
 async fn is_held(transaction: &mut SqliteConnection, sink: &str, epoch: i64) -> Result<bool, StoreError> {
     let held: Option<i64> = sqlx::query_scalar("SELECT epoch FROM relay WHERE sink = $1 AND epoch = $2")
         .bind(sink)
@@ -332,7 +332,7 @@ async fn is_held(transaction: &mut SqliteConnection, sink: &str, epoch: i64) -> 
     Ok(held.is_some())
 }
 
-/// What stood behind an entry that is gone is to be sent. Those without a key stood behind nothing.
+/// Requests an unpark of the entries behind one that is gone. Entries without a key do not wait for each other.
 async fn free(
     transaction: &mut SqliteConnection,
     sink: &str,
@@ -353,7 +353,7 @@ async fn free(
     Ok(())
 }
 
-/// Note what became of an entry of which that does not follow from the checkpoints.
+/// Records what happened to an entry for which the checkpoints do not show it.
 async fn settle(
     transaction: &mut SqliteConnection,
     sink: &str,

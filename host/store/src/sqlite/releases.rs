@@ -1,4 +1,4 @@
-//! Releases, and who vouches for them.
+//! Releases, and the signatures of their components.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -24,7 +24,7 @@ impl Sqlite {
                 return Ok(AddRelease::OtherDigest(existing.digest));
             }
             if existing.config == new.config {
-                // Somebody may vouch for it only now.
+                // The release may have been added without this signature.
                 if vouch(&mut transaction, new, now_ms).await? {
                     let signed = NewChange::signed(&existing, new);
                     note(&mut transaction, &signed, now_ms).await?;
@@ -114,7 +114,7 @@ impl Sqlite {
     }
 }
 
-/// Gives whether that is new.
+/// Stores the component's signature, if there is one. Returns whether it is new.
 async fn vouch(transaction: &mut SqliteConnection, new: &NewRelease, now_ms: i64) -> Result<bool, StoreError> {
     let Some(ComponentSignature { public_key, signature, signer }) = &new.signature else { return Ok(false) };
     let done = sqlx::query(

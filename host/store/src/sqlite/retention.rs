@@ -1,15 +1,16 @@
-//! Retiring what is old.
+//! Removal of rows that have exceeded their retention period.
 
 use super::Sqlite;
 use crate::{KeepFor, Retired, StoreError};
 
 impl Sqlite {
-    /// Rows are in the order of time, so each statement walks from the oldest and stops at the first young one.
+    /// Rows are ordered by time, so each statement scans from the oldest and stops at the first one to keep.
     pub(crate) async fn retire(&self, keep: KeepFor, now_ms: i64, limit: u32) -> Result<Retired, StoreError> {
         let log_before_ms = now_ms.saturating_sub(keep.log.as_millis() as i64);
         let inbox_before_ms = now_ms.saturating_sub(keep.inbox.as_millis() as i64);
         let mut transaction = self.begin().await?;
-        // What a sink has not read stays, whatever its age. Sources hold leases in the same table; their names have a colon.
+        // Entries that a sink has not read are kept, regardless of their age. Sources hold leases in the same table.
+        // Their names contain a colon.
         let mut log = sqlx::query(
             "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2) AND created_at_ms < $1 \
                AND id <= coalesce((SELECT min(position) FROM relay WHERE instr(sink, ':') = 0), 9223372036854775807)",
@@ -19,7 +20,7 @@ impl Sqlite {
         .execute(&mut *transaction)
         .await?
         .rows_affected();
-        // With their entries.
+        // Discarded entries leave together with their log entries.
         sqlx::query("DELETE FROM discarded WHERE NOT EXISTS (SELECT 1 FROM outbox o WHERE o.id = discarded.id)")
             .execute(&mut *transaction)
             .await?;
@@ -30,7 +31,7 @@ impl Sqlite {
             let done = sqlx::query(statement).bind(log_before_ms).bind(limit).execute(&mut *transaction).await?;
             log += done.rows_affected();
         }
-        // What was seen of candidates quotes events, if masked.
+        // The observations of candidates quote events, though masked.
         sqlx::query("DELETE FROM trial_tally WHERE updated_at_ms < (unixepoch() - 7 * 86400) * 1000")
             .execute(&mut *transaction)
             .await?;

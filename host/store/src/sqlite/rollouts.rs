@@ -1,4 +1,4 @@
-//! Which releases serve, and what is at a halt.
+//! Which releases serve, and what is paused.
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -8,7 +8,7 @@ use super::Sqlite;
 use super::changes::note;
 use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
-/// A query for changes of what serves; [`rollout`] reads the columns.
+/// A query for rollouts; [`rollout`] reads the columns.
 macro_rules! select_rollouts {
     ($condition:literal) => {
         concat!(
@@ -45,7 +45,7 @@ fn rollout(row: &SqliteRow) -> Result<Rollout, StoreError> {
 }
 
 impl Sqlite {
-    /// Releases, and for each what is noted of it.
+    /// Activates releases, each with its change for the audit log.
     pub(crate) async fn serve(&self, changes: &[(&Release, NewChange)], now_ms: i64) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         for (release, change) in changes {
@@ -157,7 +157,7 @@ impl Sqlite {
         let TrialChange { projector, after, release_id, candidate, suspended_release_id, reason, created_by, .. } =
             *change;
         let mut transaction = self.begin().await?;
-        // A release that was taken out with none to go back to stays so.
+        // A suspended release without a release to return to stays suspended.
         let done = sqlx::query(
             "INSERT INTO rollout (projector, release_id, suspended_release_id, candidate_id, candidate_share, \
                                   candidate_plan, candidate_step, reason, created_by, created_at_ms) \

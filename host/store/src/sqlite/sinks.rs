@@ -1,4 +1,4 @@
-//! The sinks that are known. Sources hold leases in the same table; their names have a colon.
+//! Registered sinks. Sources hold leases in the same table. Their names contain a colon.
 
 use std::time::Duration;
 

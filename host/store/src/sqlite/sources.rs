@@ -1,4 +1,4 @@
-//! How far each source has been read.
+//! Positions of the sources.
 
 use sqlx::Row;
 

@@ -1,8 +1,8 @@
-//! Transactions that write.
+//! Write transactions.
 //!
-//! After some errors, such as a full disk, SQLite rolls back by itself. The driver's own transactions do not notice: the
-//! next one would be nested into one that is no longer open, and so would all later ones. Here a transaction that is not
-//! committed closes its connection, and the next one begins on a new connection.
+//! After some errors, such as a full disk, SQLite rolls back automatically. The driver's own transactions do not detect
+//! this: the next one would be nested in one that is no longer open, and so would all later ones. Here a transaction
+//! that is not committed closes its connection, and the next one begins on a new connection.
 
 use std::ops::{Deref, DerefMut};
 
@@ -19,7 +19,7 @@ pub(super) struct Transaction {
 }
 
 impl Sqlite {
-    /// Begin a transaction that may write.
+    /// Begins a transaction that may write.
     pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
         self.file.check()?;
         let mut transaction = Transaction { connection: self.writer.acquire().await?, open: true };

@@ -1,15 +1,17 @@
-//! Below which id nothing can appear any more.
+//! The id below which nothing can appear any more.
 //!
-//! Deleted rows stay in table and index until the oldest snapshot of the whole server is gone, and a scan from the lowest
-//! id has to pass all of them: 100,000 took 34 to 60 ms at each read, against 0.5 ms. So reads begin at a floor. A
-//! transaction has its number before it draws an id, so once all transactions have ended whose numbers were given out when
-//! an id had been drawn, it is decided what became of that id and of all below it. Only transactions that write count: a
-//! dump, or a query that takes hours, holds the dead rows but not the floor.
+//! Deleted rows stay in the table and its index until the oldest snapshot of the whole server is gone, and a scan from
+//! the lowest id has to pass all of them: with 100,000 of them, each read took 34 to 60 ms instead of 0.5 ms. So reads
+//! begin at a floor.
+//!
+//! A transaction has its number before it draws an id. Once all transactions have ended whose numbers had been assigned
+//! when an id was drawn, the outcome of that id and of all lower ids is decided. Only transactions that write count: a
+//! dump, or a query that takes hours, keeps the dead rows but does not hold back the floor.
 
 use std::time::{Duration, Instant};
 
-/// From time to time a read begins at zero: whatever made the floor wrong, such as a sequence that was set back by hand,
-/// is made good.
+/// Interval at which a read begins at zero. This corrects a wrong floor, for example after the sequence was set back
+/// manually.
 const FROM_ZERO_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -17,7 +19,7 @@ pub(super) struct Floor {
     id: i64,
     /// Ids up to `drawn` are decided once all transactions up to `transaction` have ended.
     pending: Option<Pending>,
-    /// The last read showed rows, so the floor has something to rise to.
+    /// Whether the last read returned rows, so that the floor can rise.
     rises: bool,
     from_zero_at: Option<Instant>,
 }
@@ -28,7 +30,7 @@ struct Pending {
 }
 
 impl Floor {
-    /// All rows that are there, or may come, have higher ids than this.
+    /// Returns the floor: all rows that exist or may appear have higher ids.
     pub(super) fn start(&mut self) -> i64 {
         if self.from_zero_at.is_none_or(|at| at <= Instant::now()) {
             self.from_zero_at = Some(Instant::now() + FROM_ZERO_EVERY);
@@ -37,18 +39,18 @@ impl Floor {
         self.id
     }
 
-    /// Whether it is of use to know which id was drawn last.
+    /// Returns whether the last drawn id is of use.
     pub(super) fn wants_last_drawn(&self) -> bool {
         self.rises && self.pending.is_none()
     }
 
-    /// An id that was drawn, and a transaction that began after that.
+    /// Records an id that was drawn, and a transaction that began after that.
     pub(super) fn note_last_drawn(&mut self, drawn: i64, transaction: i64) {
         self.pending = Some(Pending { drawn, transaction });
     }
 
-    /// What a read showed: the lowest transaction that was still running, and the lowest row. That row is still there, so
-    /// the floor stays below it.
+    /// Records the result of a read: the lowest transaction that was still running, and the lowest row. That row still
+    /// exists, so the floor stays below it.
     pub(super) fn note_read(&mut self, lowest_running: i64, lowest: Option<i64>) {
         self.rises = lowest.is_some();
         if lowest.is_some_and(|lowest| lowest <= self.id) {
@@ -57,7 +59,7 @@ impl Floor {
             && lowest_running > transaction
         {
             self.id = self.id.max(lowest.map_or(drawn, |lowest| drawn.min(lowest - 1)));
-            // The rows up to there may take several reads.
+            // It may take several reads to pass the rows up to there.
             if self.id >= drawn {
                 self.pending = None;
             }
@@ -76,10 +78,10 @@ mod tests {
         floor.note_read(10, Some(1));
         assert!(floor.wants_last_drawn());
         floor.note_last_drawn(100, 20);
-        // Transaction 12 still runs; it may have drawn any id up to 100.
+        // Transaction 12 is still running; it may have drawn any id up to 100.
         floor.note_read(12, Some(51));
         assert_eq!(floor.start(), 0);
-        // Now nothing can come below 51, and what stands from there on is not deleted yet.
+        // Now nothing can appear below 51, and the rows from there on are not deleted yet.
         floor.note_read(21, Some(51));
         assert_eq!(floor.start(), 50);
         floor.note_read(21, None);

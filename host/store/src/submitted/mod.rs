@@ -1,8 +1,9 @@
-//! Events that another service submitted with `belfry.submit`, in a database of its own.
+//! Events that another service submitted with `belfry.submit`, in its own database.
 //!
-//! Rows are read in the order of their ids, and deleted once they are in Belfry's log. Every read begins at the lowest id
-//! that may still appear, not behind the last one read: a transaction that commits late makes lower ids visible, and one
-//! that waited for it has a higher id, so passing over what is not there yet would turn the two around.
+//! Rows are read in the order of their ids, and deleted once they are in Belfry's log. Every read begins at the lowest
+//! id that may still appear, not after the last one read. A transaction that commits late makes lower ids visible, and
+//! a transaction that waited for it has a higher id, so skipping ids that are not visible yet would reverse the order
+//! of the two.
 
 mod floor;
 mod migrate;
@@ -20,64 +21,63 @@ use crate::server_keepalive::SERVER_KEEPALIVE;
 use floor::Floor;
 pub use migrate::migrate_submit;
 
-/// The last id that was drawn. Not `SELECT last_value`: while the server logs a sequence, once in some thirty numbers, the row
-/// shows the number up to which it is logged, up to 32 ahead. The function waits until that is over.
+/// The query for the last id that was drawn. `SELECT last_value` is not used: while the server logs a sequence, about
+/// once every 30 numbers, the row shows the number up to which it is logged, up to 32 ahead. The function waits until
+/// the server has finished.
 pub const LAST_DRAWN_ID: &str = "SELECT pg_sequence_last_value('belfry.submitted_id_seq')";
 
-/// The server ends a statement itself before we give the connection up.
+/// Additional time for the server to cancel a statement itself, before the connection is abandoned.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How another service's database is reached.
+/// Settings to reach another service's database.
 #[derive(Clone, Debug)]
 pub struct SubmittedSettings {
     /// `postgres://…`.
     pub url: String,
-    /// How long a connection may take to come about.
+    /// Time limit to open a connection.
     pub connect_timeout: Duration,
-    /// How long a statement may take.
+    /// Time limit for a statement.
     pub statement_timeout: Duration,
 }
 
 /// Why a service's database cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmittedError {
-    /// The URL cannot be read. It is not quoted: it may hold a password.
-    #[error(
-        "not an address of a database; use postgres://USER@HOST:PORT/DATABASE, and url_file where it holds a password"
-    )]
+    /// The URL cannot be parsed. It is not quoted because it may hold a password.
+    #[error("not a database URL; use postgres://USER@HOST:PORT/DATABASE, and url_file if it holds a password")]
     Address,
-    /// Nothing can be submitted there.
-    #[error("the database has no belfry.submitted; run `belfry migrate --submit-only --url URL` for it, as its owner")]
+    /// The schema for submitting events is not installed.
+    #[error("the database has no belfry.submitted; run `belfry migrate --submit-only --url URL` as its owner")]
     NotInstalled,
-    /// The role may not do what is needed.
+    /// The role lacks privileges.
     #[error(
-        "the role {0} may not read belfry.submitted and delete from it; make it a member of belfry_runtime, or grant it \
+        "the role {0} may not read and delete from belfry.submitted; make it a member of belfry_runtime, or grant it \
          USAGE on the schema belfry, SELECT and DELETE on belfry.submitted, SELECT on belfry.submitted_id_seq"
     )]
     NotAllowed(String),
-    /// A standby cannot delete.
-    #[error("the server is a standby, from which nothing can be deleted; name the primary")]
+    /// The server is a standby, where rows cannot be deleted.
+    #[error("the server is a standby, where nothing can be deleted; use the address of the primary")]
     Standby,
-    /// It does not answer.
+    /// The server does not respond.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
-    /// The database refuses.
+    /// The database returned an error.
     #[error("{0}")]
     Database(#[from] sqlx::Error),
 }
 
-/// An event as it was submitted.
+/// A submitted event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubmittedEvent {
-    /// Its place: ids grow within a transaction, and from one to another that waited for it.
+    /// Its id in the table. Ids increase within a transaction, and from one transaction to another that waited for it.
     pub id: i64,
     /// The event's id.
     pub event_id: Uuid,
     /// The partition key that the service chose.
     pub event_key: Option<String>,
-    /// The topic that the service chose; none: that of the event's type.
+    /// The topic that the service chose; `None` for the topic of the event's type.
     pub topic: Option<String>,
-    /// Exactly the text submitted, but for what was missing.
+    /// The submitted text, unchanged but for missing fields, which were filled in.
     pub envelope: Bytes,
 }
 
@@ -90,28 +90,28 @@ pub struct Submitted {
 
 impl SubmittedSettings {
     fn options(&self) -> Result<PgConnectOptions, SubmittedError> {
-        // The error of the parser may quote the address, and with it a password.
+        // The parser's error may quote the address, and with it a password.
         let options = PgConnectOptions::from_str(&self.url).map_err(|_| SubmittedError::Address)?;
         let options = options.application_name("belfry").options(SERVER_KEEPALIVE).options([
             ("statement_timeout", self.statement_timeout.as_millis().to_string()),
             ("lock_timeout", self.statement_timeout.as_millis().to_string()),
-            // The statistics of a table that is mostly empty say nothing of the moments when it is not.
+            // The statistics of a table that is mostly empty do not describe the moments when it is not.
             ("enable_seqscan", "off".into()),
             ("enable_bitmapscan", "off".into()),
-            // A deletion that a crash undoes is repeated; there is no need for the service's disk to hurry for it.
+            // A deletion that a crash undoes is repeated, so the service's disk need not flush it.
             ("synchronous_commit", "off".into()),
         ]);
         Ok(options.disable_statement_logging())
     }
 
-    /// Whether the address can be read.
+    /// Checks that the address can be parsed.
     pub fn check(&self) -> Result<(), SubmittedError> {
         self.options().map(|_| ())
     }
 }
 
 impl Submitted {
-    /// Connect, and see that events can be read there and deleted.
+    /// Connects, and checks that events can be read and deleted there.
     pub async fn connect(settings: &SubmittedSettings) -> Result<Self, SubmittedError> {
         let options = settings.options()?;
         let connecting = timeout(settings.connect_timeout, PgConnection::connect_with(&options)).await;
@@ -145,7 +145,8 @@ impl Submitted {
         }
     }
 
-    /// The lowest rows that are there: `limit` at most, and as many as have `bytes` together, but one at least.
+    /// Returns the lowest rows: up to `limit`, and no more after the one at which they reach `bytes` together, but at
+    /// least one.
     pub async fn read(&mut self, limit: u32, bytes: u32) -> Result<Vec<SubmittedEvent>, SubmittedError> {
         if self.floor.wants_last_drawn() {
             let query = sqlx::query_scalar(LAST_DRAWN_ID);
@@ -156,8 +157,9 @@ impl Submitted {
                 self.floor.note_last_drawn(drawn, transaction);
             }
         }
-        // The sizes are known without fetching what is stored out of line. All columns: those that an older schema does not
-        // have are absent, and once they are added under this connection, the server refuses the statement as prepared.
+        // The sizes are known without fetching values that are stored out of line. The query selects all columns: those
+        // that an older schema lacks are absent, and when they are added while this connection is open, the server
+        // rejects the prepared statement.
         let query = sqlx::query(
             "SELECT pg_snapshot_xmin(s.now)::text::bigint AS lowest_running, t.* \
                FROM (SELECT pg_current_snapshot() AS now) s \
@@ -180,21 +182,21 @@ impl Submitted {
         Ok(events)
     }
 
-    /// Delete rows that are in Belfry's log now.
+    /// Deletes rows that are now in Belfry's log.
     pub async fn delete(&mut self, ids: &[i64]) -> Result<(), SubmittedError> {
         let query = sqlx::query("DELETE FROM belfry.submitted WHERE id = ANY($1)").bind(ids);
         patient(self.patience, query.execute(&mut self.connection)).await?;
         Ok(())
     }
 
-    /// Say goodbye to the server.
+    /// Closes the connection.
     pub async fn close(self) {
-        // One that does not answer notices by itself.
+        // A server that does not respond detects the loss itself.
         let _ = timeout(GRACE, self.connection.close()).await;
     }
 }
 
-/// The server's own limits do not help against a network that swallows everything.
+/// Limits the time of a statement. The server's own limits do not help when the network drops all packets.
 async fn patient<T>(
     patience: Duration,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
@@ -202,7 +204,7 @@ async fn patient<T>(
     Ok(timeout(patience, statement).await.map_err(|_| SubmittedError::TimedOut(patience))??)
 }
 
-/// None stands in the one row that there is when nothing is submitted.
+/// Returns `None` for the placeholder row that the query returns if nothing is submitted.
 fn submitted_event(row: &PgRow) -> Result<Option<SubmittedEvent>, sqlx::Error> {
     let Some(id) = row.try_get::<Option<i64>, _>("id")? else { return Ok(None) };
     let topic = match row.try_get("topic") {

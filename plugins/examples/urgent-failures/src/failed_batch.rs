@@ -1,6 +1,6 @@
 use belfry_sdk::prelude::*;
 
-/// What the wording of a failure may speak of.
+/// A batch with failures: the facts that a message may mention.
 pub(crate) struct FailedBatch {
     batch_id: String,
     total: i64,
@@ -8,8 +8,8 @@ pub(crate) struct FailedBatch {
 }
 
 impl FailedBatch {
-    /// The batch whose results are ready, if any of its essays failed. The counts are looked at too: further values of
-    /// `overall_status` may come.
+    /// Returns the batch whose results are ready, if any of its essays failed. The counts are checked too, since
+    /// producers may add values of `overall_status`.
     pub(crate) fn find(event: &Event) -> Option<Self> {
         let Event::BatchResultsReadyV1(batch) = event else { return None };
         let failed = batch.overall_status == "completed_with_failures" || batch.completed_essays < batch.total_essays;
@@ -20,7 +20,7 @@ impl FailedBatch {
         })
     }
 
-    /// What stands for a placeholder of the wording; none if there is no such placeholder.
+    /// Returns the value of a placeholder, or `None` if there is no placeholder of this name.
     pub(crate) fn placeholder(&self, name: &str) -> Option<String> {
         match name {
             "batch_id" => Some(self.batch_id.clone()),
@@ -31,7 +31,8 @@ impl FailedBatch {
         }
     }
 
-    /// Producers promise no range: the difference may leave 64 bits, and more may have completed than there were.
+    /// Returns the number of failed essays. Producers guarantee no range: the difference may exceed 64 bits, and more
+    /// essays may have completed than there were.
     fn failed(&self) -> i64 {
         self.total.saturating_sub(self.completed).max(0)
     }

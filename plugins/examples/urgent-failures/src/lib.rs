@@ -1,9 +1,10 @@
-//! A changed release of the rule `teacher-results`: a batch with failures is urgent and wants to be looked at.
+//! A changed release of the rule `teacher-results`: a batch with failures is urgent and requires action.
 //!
-//! It shows how a rule changes without redeploying anything: build on the release before, keep its name, raise the
-//! version. The name is part of every notification's identity, so nobody whom the release before told is told again.
+//! It shows how to change a rule without redeploying anything: build on the previous release, keep its name, raise the
+//! version. The name is part of every notification's identity, so a teacher whom the previous release notified is not
+//! notified again.
 //!
-//! Native builds of the workspace find an empty library here: a rule can be linked as a component only.
+//! Native builds of the workspace get an empty library here: a rule can only be linked as a component.
 #![cfg(target_family = "wasm")]
 
 use belfry_sdk::prelude::*;
@@ -16,7 +17,7 @@ mod wording;
 use failed_batch::FailedBatch;
 use settings::Settings;
 
-/// The rules of `teacher-results` 1.0.0, but for batches with failures.
+/// The rule `teacher-results` 1.0.0, with changes for batches with failures.
 pub struct UrgentFailures;
 
 export!(UrgentFailures);
@@ -26,7 +27,7 @@ impl Projector for UrgentFailures {
         let unchanged = TeacherResults::describe();
         let changed = Description {
             version: env!("CARGO_PKG_VERSION").into(),
-            summary: "Tells a teacher of results and assessments; a batch with failures has to be looked at.".into(),
+            summary: "Notifies a teacher of results and assessments; a batch with failures requires action.".into(),
             ..unchanged
         };
         Settings::declare(changed)

@@ -6,33 +6,33 @@ const FAILURE_MESSAGE: &str = "failure_message";
 const DEFAULT_DEADLINE_HOURS: i64 = 24;
 const DEFAULT_FAILURE_MESSAGE: &str = "{failed} of {total} essays in batch {batch_id} need your attention";
 
-/// A year. A deadline beyond it is a slip of the keyboard.
+/// One year. A longer deadline is a typing error.
 const MAX_DEADLINE_HOURS: i64 = 8760;
 
-/// What a release may configure.
+/// The settings of a release.
 pub(crate) struct Settings {
     deadline_hours: i64,
-    /// With placeholders, see [`crate::wording::fill`].
+    /// The message, with placeholders; see [`crate::wording::fill`].
     pub(crate) failure_message: String,
 }
 
 impl Settings {
-    /// Add the settings to a description.
+    /// Adds the settings to a description.
     pub(crate) fn declare(description: Description) -> Description {
         description
             .config(
                 DEADLINE_HOURS,
                 &DEFAULT_DEADLINE_HOURS,
-                "Within how many hours of the event a batch with failures has to be looked at, at most 8760.",
+                "Hours after the event by which the teacher has to act on a batch with failures, at most 8760.",
             )
             .config(
                 FAILURE_MESSAGE,
                 &DEFAULT_FAILURE_MESSAGE,
-                "What the teacher reads; {batch_id}, {failed}, {total} and {completed} are filled in.",
+                "The message to the teacher; {batch_id}, {failed}, {total} and {completed} are filled in.",
             )
     }
 
-    /// Read the release's settings. The error is fit for the person who made the release.
+    /// Reads the release's settings. The error is a message for the person who made the release.
     pub(crate) fn read() -> Result<Self, String> {
         let deadline_hours = config::get(DEADLINE_HOURS)?.unwrap_or(DEFAULT_DEADLINE_HOURS);
         if !(1..=MAX_DEADLINE_HOURS).contains(&deadline_hours) {
@@ -42,7 +42,7 @@ impl Settings {
         Ok(Self { deadline_hours, failure_message })
     }
 
-    /// The time a teacher has.
+    /// Returns the time that a teacher has to act, in milliseconds.
     pub(crate) fn deadline_ms(&self) -> i64 {
         self.deadline_hours * 60 * 60 * 1000
     }

@@ -2,9 +2,10 @@ use serde_json::{Map, Value};
 
 use crate::FailedBatch;
 
-/// Fill the placeholders `{batch_id}`, `{failed}`, `{total}` and `{completed}`. Other braces are ordinary characters.
+/// Fills in the placeholders `{batch_id}`, `{failed}`, `{total}` and `{completed}`. Other braces are ordinary
+/// characters.
 ///
-/// One pass from left to right, so that a batch's id that looks like a placeholder is not filled in its turn.
+/// One pass from left to right, so that a batch id that contains a placeholder is not filled in again.
 pub(crate) fn fill(wording: &str, batch: &FailedBatch) -> String {
     let mut filled = String::with_capacity(wording.len());
     let mut rest = wording;
@@ -26,9 +27,9 @@ pub(crate) fn fill(wording: &str, batch: &FailedBatch) -> String {
     filled
 }
 
-/// The payload with another message; everything else stays as it is, in its order.
+/// Returns the payload with another message. All other fields keep their values and their order.
 pub(crate) fn with_message(payload: &str, message: &str) -> Map<String, Value> {
-    let mut fields: Map<String, Value> = serde_json::from_str(payload).expect("the rule below writes JSON objects");
+    let mut fields: Map<String, Value> = serde_json::from_str(payload).expect("the base rule writes JSON objects");
     fields.insert("message".to_owned(), message.into());
     fields
 }

@@ -1,9 +1,13 @@
-//! The release's configuration.
+//! Access to the release's configuration.
 
 use serde::de::DeserializeOwned;
 
-/// The setting's value: what the release gives, else the default from the description. The error says what is wrong, in
-/// words fit for `check_config`.
+/// Returns the value of a setting: the release's value, else the default from the description, else `None`.
+///
+/// # Errors
+///
+/// Returns an error if the value cannot be deserialized to `T`. The message names the setting and is suitable for
+/// `check_config`.
 pub fn get<T: DeserializeOwned>(name: &str) -> Result<Option<T>, String> {
     text(name).map(|text| serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))).transpose()
 }

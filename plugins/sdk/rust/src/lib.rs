@@ -1,6 +1,6 @@
-//! Write Belfry notification rules in Rust.
+//! The SDK for writing Belfry notification rules in Rust.
 //!
-//! A rule is a type that implements [`Projector`]; [`export!`] makes a component of it.
+//! A rule is a type that implements [`Projector`]. [`export!`] exports it as a component.
 //!
 //! ```
 //! use belfry_sdk::prelude::*;
@@ -9,7 +9,7 @@
 //!
 //! impl Projector for Rule {
 //!     fn describe() -> Description {
-//!         Description::new("first-rule", "1.0.0", "Tells teachers that results are ready.")
+//!         Description::new("first-rule", "1.0.0", "Notifies teachers when results are ready.")
 //!             .subscribe(BATCH_RESULTS_READY_V1)
 //!     }
 //!
@@ -29,7 +29,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! Build it with `cargo build --release --target wasm32-wasip2` and try it with `belfry plugin test`.
+//! Build it with `cargo build --release --target wasm32-wasip2` and test it with `belfry plugin test`.
 
 #[doc(hidden)]
 #[allow(missing_docs, unsafe_code, unreachable_pub, clippy::all)]
@@ -64,7 +64,7 @@ pub const BATCH_RESULTS_READY_V1: &str = "huleedu.ras.batch.results.ready.v1";
 /// The event type, which is also the topic, of [`BatchAssessmentCompletedV1`].
 pub const BATCH_ASSESSMENT_COMPLETED_V1: &str = "huleedu.ras.batch.assessment.completed.v1";
 
-/// Everything a rule usually needs.
+/// The items that most rules need.
 pub mod prelude {
     pub use serde_json::json;
 

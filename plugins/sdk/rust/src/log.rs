@@ -1,4 +1,4 @@
-//! Notes for the people who look after the rule: up to 64 lines a call, 4 KiB a line.
+//! Log lines for the people who maintain the rule: up to 64 lines per call, 4 KiB per line.
 
 #[cfg(target_family = "wasm")]
 use crate::bindings::belfry::projector::log::{Level, write};
@@ -12,28 +12,28 @@ enum Level {
     Error,
 }
 
-/// Outside a component, as in a unit test of the rule itself, notes go to standard error.
+/// Outside a component, as in a unit test of the rule itself, log lines go to standard error.
 #[cfg(not(target_family = "wasm"))]
 fn write(level: Level, message: &str) {
     eprintln!("{level:?}: {message}");
 }
 
-/// For the rule's developers.
+/// Logs a line for the rule's developers.
 pub fn debug(message: &str) {
     write(Level::Debug, message);
 }
 
-/// Worth seeing.
+/// Logs a line that is worth seeing.
 pub fn info(message: &str) {
     write(Level::Info, message);
 }
 
-/// Something looks wrong.
+/// Logs a warning: something looks wrong.
 pub fn warn(message: &str) {
     write(Level::Warn, message);
 }
 
-/// Something is wrong.
+/// Logs an error: something is wrong.
 pub fn error(message: &str) {
     write(Level::Error, message);
 }

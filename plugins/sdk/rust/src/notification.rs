@@ -3,7 +3,7 @@ use serde::Serialize;
 use crate::{Instant, Notification, Priority};
 
 impl Notification {
-    /// A notification to a teacher: of standard priority, with an empty payload, for information only.
+    /// Creates a notification to a teacher, with standard priority, an empty payload and no required action.
     pub fn to(teacher: impl Into<String>) -> Self {
         Self {
             recipient: teacher.into(),
@@ -22,45 +22,47 @@ impl Notification {
         }
     }
 
-    /// What kind of message it is: its `notification-type`.
+    /// Sets the `notification-type`, such as `batch_results_ready`.
     #[must_use]
     pub fn kind(mut self, notification_type: impl Into<String>) -> Self {
         self.notification_type = notification_type.into();
         self
     }
 
-    /// The area it belongs to; one of the host's configured categories.
+    /// Sets the category, one of the host's configured categories.
     #[must_use]
     pub fn category(mut self, category: impl Into<String>) -> Self {
         self.category = category.into();
         self
     }
 
-    /// How urgent it is.
+    /// Sets the priority.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// What the client shows: anything that serialises to a JSON object.
+    /// Sets the payload, which the client shows: any value that serializes to a JSON object.
     ///
     /// # Panics
-    /// If it cannot be written as JSON, such as a map whose keys are not texts.
+    ///
+    /// Panics if the payload cannot be serialized to JSON, such as a map whose keys are not strings.
     #[must_use]
     pub fn payload(mut self, payload: &impl Serialize) -> Self {
-        self.payload = serde_json::to_string(payload).expect("a payload that can be written as JSON");
+        self.payload = serde_json::to_string(payload).expect("a payload that serializes to JSON");
         self
     }
 
-    /// Tells apart several notifications of one kind to one teacher about one event. Never a list position.
+    /// Sets the key, which distinguishes several notifications of one type to one teacher about one event. Never use a
+    /// position in a list.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = key.into();
         self
     }
 
-    /// The teacher has to do something, by then if a time is given.
+    /// Marks the notification as requiring action, by `deadline` if there is one.
     #[must_use]
     pub fn action_required(mut self, deadline: Option<Instant>) -> Self {
         self.action_required = true;
@@ -68,21 +70,21 @@ impl Notification {
         self
     }
 
-    /// The batch of essays it concerns.
+    /// Sets the batch of essays that the notification concerns.
     #[must_use]
     pub fn batch(mut self, batch_id: impl Into<String>) -> Self {
         self.batch_id = Some(batch_id.into());
         self
     }
 
-    /// The class it concerns.
+    /// Sets the class that the notification concerns.
     #[must_use]
     pub fn class(mut self, class_id: impl Into<String>) -> Self {
         self.class_id = Some(class_id.into());
         self
     }
 
-    /// Do not send it after this time.
+    /// Sets the time after which the notification is not sent.
     #[must_use]
     pub fn expires_at(mut self, expires_at: Instant) -> Self {
         self.expires_at = Some(expires_at);

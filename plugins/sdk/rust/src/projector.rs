@@ -3,21 +3,21 @@ use std::marker::PhantomData;
 use crate::bindings::exports::belfry::projector::projector::Guest;
 use crate::{Context, Description, Event, Notification, Rejection};
 
-/// A notification rule. Its functions have no `self`: every event meets a fresh instance, so there is nothing to keep.
+/// A notification rule. Its functions have no `self`: every event gets a fresh instance, so there is no state to keep.
 pub trait Projector {
-    /// Say what this rule is.
+    /// Returns the name, version, subscriptions and settings of this rule.
     fn describe() -> Description;
 
-    /// Look at the configuration and say, for the person who made it, what is wrong with it.
+    /// Checks the configuration. The error is a message for the person who made the release.
     fn check_config() -> Result<(), String> {
         Ok(())
     }
 
-    /// Turn an event into notifications; none if nobody needs to know.
+    /// Turns an event into notifications; returns an empty list if nothing needs to be sent.
     fn project(event: Event, context: Context) -> Result<Vec<Notification>, Rejection>;
 }
 
-/// A rule in the form in which a component exports it; see [`export!`](crate::export).
+/// The form in which a component exports a rule; see [`export!`](crate::export).
 pub struct Exported<Rule>(PhantomData<Rule>);
 
 impl<Rule: Projector> Guest for Exported<Rule> {
@@ -34,8 +34,8 @@ impl<Rule: Projector> Guest for Exported<Rule> {
     }
 }
 
-/// Make this crate's component from a rule. Once in a crate of type `cdylib`. Does nothing but for WebAssembly targets,
-/// so that a rule's own unit tests run natively.
+/// Exports a rule as this crate's component. Use it once, in a crate of type `cdylib`. It has an effect only on
+/// WebAssembly targets, so that a rule's unit tests run natively.
 #[macro_export]
 macro_rules! export {
     ($rule:ty) => {

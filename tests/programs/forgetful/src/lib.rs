@@ -1,7 +1,7 @@
-//! A release of the rule teacher-results that makes everything urgent but says nothing of assessments: the demo must
-//! notice that a notification is missing.
+//! A release of the rule teacher-results that makes everything urgent but sends no notifications of assessments: the
+//! demo must detect that a notification is missing.
 //!
-//! Native builds of the workspace find an empty library here: a rule can be linked as a component only.
+//! Native builds of the workspace get an empty library here: a rule can only be linked as a component.
 #![cfg(target_family = "wasm")]
 
 use belfry_sdk::prelude::*;

@@ -1,9 +1,9 @@
 use belfry_sdk::prelude::*;
 
-/// What a rule answers to an event.
+/// A rule's answer to an event.
 pub(crate) type Answer = Result<Vec<Notification>, Rejection>;
 
-/// A notification that keeps the contract; behaviours spoil what they are about.
+/// Returns a notification that satisfies the contract; each behaviour breaks the part that it is about.
 pub(crate) fn well_formed() -> Notification {
     Notification::to("teacher-1")
         .kind("hostile")
@@ -11,7 +11,7 @@ pub(crate) fn well_formed() -> Notification {
         .payload(&json!({ "message": "nothing to see here" }))
 }
 
-/// The same with another payload, which need not be JSON.
+/// Returns the same notification with another payload, which need not be JSON.
 pub(crate) fn with_payload_text(payload: String) -> Notification {
     Notification { payload, ..well_formed() }
 }

@@ -4,13 +4,13 @@ use belfry_sdk::prelude::*;
 
 use crate::{Answer, ending, environment, fields, memory, output, payload, size, time};
 
-/// What a release without configuration does.
+/// The behaviour of a release without configuration.
 pub(crate) const DEFAULT: &str = "quiet";
 
-/// Something the rule can do with an event.
+/// A behaviour of the rule at an event.
 pub(crate) struct Behaviour {
     name: &'static str,
-    /// Does it.
+    /// Performs the behaviour.
     pub(crate) act: fn(&Context) -> Answer,
 }
 
@@ -61,7 +61,7 @@ static ALL: [Behaviour; 39] = [
 ];
 
 impl Behaviour {
-    /// The one that the release configures. The error names the known ones.
+    /// Returns the behaviour that the release configures. The error lists the known behaviours.
     pub(crate) fn configured() -> Result<&'static Self, String> {
         let name = config::get::<String>("behaviour")?.unwrap_or_else(|| DEFAULT.to_owned());
         ALL.iter().find(|behaviour| behaviour.name == name).ok_or_else(|| {

@@ -1,16 +1,16 @@
-//! How a call can end: well, with a refusal, or not at all.
+//! Ways in which a call can end: with an answer, with a rejection, or not at all.
 
 use belfry_sdk::prelude::*;
 
 use crate::Answer;
 use crate::answer::well_formed;
 
-/// Nobody needs to know.
+/// Returns no notifications.
 pub(crate) fn quiet(_: &Context) -> Answer {
     Ok(vec![])
 }
 
-/// What a healthy rule does. With the setting `stamp` it says which release it is of.
+/// Returns a notification, as a healthy rule does. The setting `stamp` marks it with its release.
 pub(crate) fn notify(_: &Context) -> Answer {
     let stamp = config::get::<String>("stamp").map_err(|error| Rejection::new("invalid-config", error))?;
     Ok(vec![match stamp.filter(|stamp| !stamp.is_empty()) {
@@ -19,29 +19,29 @@ pub(crate) fn notify(_: &Context) -> Answer {
     }])
 }
 
-/// The event makes no sense.
+/// Rejects the event.
 pub(crate) fn reject(_: &Context) -> Answer {
-    Err(Rejection::new("no-thanks", "this rule was told to reject everything"))
+    Err(Rejection::new("no-thanks", "this rule is configured to reject everything"))
 }
 
-/// A bug, as it ends in Rust.
+/// Panics, as a bug in Rust does.
 pub(crate) fn trap(_: &Context) -> Answer {
-    panic!("this rule was told to panic")
+    panic!("this rule is configured to panic")
 }
 
-/// A bug that only some events meet: those whose subject is called so.
+/// Panics only at some events: those with the subject `even`.
 pub(crate) fn trap_on_even(context: &Context) -> Answer {
     if context.subject == "even" { trap(context) } else { notify(context) }
 }
 
-/// The same for one event in twenty.
+/// Panics at one event in twenty.
 pub(crate) fn trap_on_one_in_twenty(context: &Context) -> Answer {
     let end = context.event_id.len() - 4;
     let number = u32::from_str_radix(&context.event_id[end..], 16).unwrap_or_default();
     if number.is_multiple_of(20) { trap(context) } else { notify(context) }
 }
 
-/// End the whole process, which in a component is the host's.
+/// Ends the process, which for a component would be the host's process.
 pub(crate) fn exit(_: &Context) -> Answer {
     std::process::exit(3)
 }

@@ -1,4 +1,5 @@
-//! Looks around: what the host lets a rule see of the time and of chance, and where there is nothing behind WASI.
+//! Inspects the environment: what the host shows a rule of time and randomness, and what a WASI function does that the
+//! host does not implement.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -9,8 +10,8 @@ use belfry_sdk::prelude::{Context, json};
 use crate::Answer;
 use crate::answer::well_formed;
 
-/// Tells what it saw, so that a test can ask the same again and compare: both clocks, the seed of hash maps, and
-/// random bytes.
+/// Returns what it saw, so that a test can repeat the call and compare: both clocks, the seed of hash maps, and random
+/// bytes.
 pub(crate) fn clocks_and_randomness(_: &Context) -> Answer {
     let first_read = Instant::now();
     let elapsed_ns = Instant::now().duration_since(first_read).as_nanos() as u64;
@@ -32,15 +33,15 @@ fn now_ms() -> i64 {
     }
 }
 
-/// Calls a function of WASI that has nothing behind it.
+/// Calls a WASI function that the host does not implement.
 ///
-/// What the standard library reaches will not do. It sees that there are no files and gives up without asking for one;
-/// clocks, randomness, an empty environment and printing are there for it; and sockets are not even linked, since a
-/// component that imports them is refused. Splicing is in `wasi:io`, which may be imported, needs nothing but the
-/// standard streams, and no language's library uses it.
+/// Functions that the standard library calls are unsuitable. It sees that there are no files and does not request any;
+/// clocks, randomness, an empty environment and printing are implemented; and sockets are not even linked, since a
+/// component that imports them is refused. Splicing is in `wasi:io`, which may be imported; it needs only the standard
+/// streams, and no language's library uses it.
 pub(crate) fn missing_wasi(_: &Context) -> Answer {
     let input = wasip2::cli::stdin::get_stdin();
     let output = wasip2::cli::stdout::get_stdout();
     let spliced = output.splice(&input, 1);
-    Ok(vec![well_formed().payload(&json!({ "message": format!("splicing gave {spliced:?}") }))])
+    Ok(vec![well_formed().payload(&json!({ "message": format!("splicing returned {spliced:?}") }))])
 }

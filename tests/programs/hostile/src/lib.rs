@@ -1,9 +1,9 @@
-//! A rule that does harm on request: the setting `behaviour` says what. Tests let the sandbox loose on it.
+//! A rule that misbehaves on request: the setting `behaviour` selects how. Tests run it in the sandbox.
 //!
-//! Describing and checking the configuration stay healthy, so that every behaviour meets the sandbox where rules do:
-//! at an event. The table of all behaviours is in `behaviour.rs`; a module each holds those of one kind.
+//! `describe` and `check-config` work, so that every behaviour reaches the sandbox where rules do: at an event. The
+//! table of all behaviours is in `behaviour.rs`; each of the other modules has the behaviours of one kind.
 //!
-//! Native builds of the workspace find an empty library here: a rule can be linked as a component only.
+//! Native builds of the workspace get an empty library here: a rule can only be linked as a component.
 #![cfg(target_family = "wasm")]
 
 use belfry_sdk::prelude::*;
@@ -22,19 +22,19 @@ mod time;
 use answer::Answer;
 use behaviour::Behaviour;
 
-/// The rule; its behaviours are in modules of their own.
+/// The rule. Its behaviours are in separate modules.
 pub struct Hostile;
 
 export!(Hostile);
 
 impl Projector for Hostile {
     fn describe() -> Description {
-        Description::new("hostile", env!("CARGO_PKG_VERSION"), "Does harm on request.")
+        Description::new("hostile", env!("CARGO_PKG_VERSION"), "Misbehaves on request.")
             .subscribe(BATCH_RESULTS_READY_V1)
             .subscribe(BATCH_ASSESSMENT_COMPLETED_V1)
             .subscribe("test.hostile.v1")
-            .config("behaviour", &behaviour::DEFAULT, "What to do with every event.")
-            .config("stamp", &"", "What healthy notifications carry, to tell releases apart.")
+            .config("behaviour", &behaviour::DEFAULT, "The behaviour at every event.")
+            .config("stamp", &"", "A text in healthy notifications, to distinguish releases.")
     }
 
     fn check_config() -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Takes memory, or remembers what it must not.
+//! Behaviours that use up memory, or keep state that must not be kept.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::answer::well_formed;
 
 const BLOCK_BYTES: usize = 1024 * 1024;
 
-/// Takes memory and writes to it until there is no more; Rust then aborts.
+/// Allocates memory and writes to it until the host refuses more; Rust then aborts.
 pub(crate) fn memory_hog(_: &Context) -> Answer {
     let mut blocks = Vec::new();
     loop {
@@ -18,19 +18,19 @@ pub(crate) fn memory_hog(_: &Context) -> Answer {
     }
 }
 
-/// Calls itself without end.
+/// Recurses without end.
 pub(crate) fn stack_overflow(_: &Context) -> Answer {
     let depth = descend(0);
-    Err(Rejection::new("bottomless", format!("the stack ended after {depth} calls, and this went on")))
+    Err(Rejection::new("bottomless", format!("the stack ended after {depth} calls, and execution continued")))
 }
 
-/// What comes after the call, and that the end may come one day, is hidden from the optimiser, which would make a loop
-/// of it.
+/// `black_box` hides from the optimizer that the recursion may end, and what follows the call. Otherwise the optimizer
+/// would turn the recursion into a loop.
 fn descend(depth: u64) -> u64 {
     if black_box(depth) == u64::MAX { depth } else { black_box(descend(depth + 1)) }
 }
 
-/// Counts events across calls. In a fresh instance each, the count is 1 every time.
+/// Counts events across calls. If each call gets a fresh instance, the count is always 1.
 pub(crate) fn leaky_state(_: &Context) -> Answer {
     static EVENTS: AtomicU64 = AtomicU64::new(0);
     let count = EVENTS.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,4 +1,4 @@
-//! Writes: to the log, and to standard output and standard error, which lead there too.
+//! Behaviours that write to the log, and to standard output and standard error, which also go to the log.
 
 use belfry_sdk::prelude::*;
 
@@ -8,14 +8,14 @@ use crate::answer::well_formed;
 const FLOOD_LINES: u32 = 100_000;
 const LONG_LINE_BYTES: usize = 1024 * 1024;
 
-/// A line each to standard output and standard error, as somebody looking for a mistake would. That is fine.
+/// Prints a line each to standard output and standard error, as an author does to find a mistake. This is allowed.
 pub(crate) fn print(_: &Context) -> Answer {
     println!("this line went to standard output");
     eprintln!("this line went to standard error");
     Ok(vec![well_formed()])
 }
 
-/// Far more lines than a call may write.
+/// Logs far more lines than a call may write.
 pub(crate) fn log_flood(_: &Context) -> Answer {
     for line in 0..FLOOD_LINES {
         log::info(&format!("line {line}"));
@@ -23,13 +23,13 @@ pub(crate) fn log_flood(_: &Context) -> Answer {
     Ok(vec![well_formed()])
 }
 
-/// One line that is far longer than a line may be.
+/// Logs one line that is far longer than a line may be.
 pub(crate) fn long_log_line(_: &Context) -> Answer {
     log::info(&"x".repeat(LONG_LINE_BYTES));
     Ok(vec![well_formed()])
 }
 
-/// Far more lines than a call may write, by another way.
+/// Prints far more lines than a call may write.
 pub(crate) fn stdout_flood(_: &Context) -> Answer {
     for line in 0..FLOOD_LINES {
         println!("line {line}");

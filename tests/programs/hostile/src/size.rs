@@ -1,4 +1,4 @@
-//! Answers that are long: some legitimately, most beyond every limit.
+//! Long answers: some are legitimate, most exceed every limit.
 
 use belfry_sdk::prelude::*;
 
@@ -6,30 +6,31 @@ use crate::Answer;
 use crate::answer::{well_formed, with_payload_text};
 use crate::payload::object_of_bytes;
 
-/// Ten where others have one.
+/// Returns ten notifications instead of one.
 pub(crate) fn ten(_: &Context) -> Answer {
     Ok((1..=10).map(|number| well_formed().key(format!("{number}"))).collect())
 }
 
-/// Legitimate: one notification for each of 400 essays, 2.5 KB each.
+/// Returns a legitimate answer: one notification for each of 400 essays, 2.5 KB each.
 pub(crate) fn many(_: &Context) -> Answer {
     Ok((1..=400).map(|essay| with_payload_text(object_of_bytes(2500)).key(format!("essay-{essay}"))).collect())
 }
 
-/// 10 MB in payloads that are small enough one by one. That is less than rules may have in memory, and is written well
-/// within the time they have, so what stops it is a limit on answers.
+/// Returns 10 MB in payloads that are small enough individually. That is less than the memory limit of rules, and is
+/// written well within their time limit, so only a limit on answers stops it.
 pub(crate) fn huge_result(_: &Context) -> Answer {
     Ok((1..=400).map(|essay| with_payload_text(object_of_bytes(25_000)).key(format!("essay-{essay}"))).collect())
 }
 
-/// One payload of 100 MB. Where the guest may not have as much memory, it aborts while writing it.
+/// Returns one payload of 100 MB. If the guest may not have that much memory, it aborts while writing it.
 pub(crate) fn huge_memory_result(_: &Context) -> Answer {
     Ok(vec![with_payload_text(object_of_bytes(100_000_000))])
 }
 
-/// Not a million but 40,000 notifications. One takes 128 bytes in the contract's form, and 152 in Rust's, which is
-/// there until the answer is written: 100,000 would just fit into 32 MiB, but not be written within a rule's 50 ms.
-/// They have no texts, so none is well-formed either; a host that counts first says that there are too many.
+/// Returns 40,000 notifications, not a million. A notification takes 128 bytes in the contract's form, and 152 in
+/// Rust's, which is kept until the answer is written: 100,000 would just fit into 32 MiB, but could not be written
+/// within a rule's 50 ms. Their texts are empty, so none is valid either; a host that counts first reports that there
+/// are too many.
 pub(crate) fn million_notifications(_: &Context) -> Answer {
     Ok(vec![Notification { payload: String::new(), ..Notification::to("") }; 40_000])
 }

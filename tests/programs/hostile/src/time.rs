@@ -1,4 +1,4 @@
-//! Takes time.
+//! Behaviours that take time.
 
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub(crate) fn sleep(_: &Context) -> Answer {
     Ok(vec![well_formed()])
 }
 
-/// Sleeps until its clock stands at its end, and looks at it: a host that counts on from there must not overflow.
+/// Sleeps until its clock is at its maximum, and reads it: a host that advances the clock from there must not overflow.
 pub(crate) fn oversleep(_: &Context) -> Answer {
     std::thread::sleep(Duration::from_nanos(u64::MAX));
     std::hint::black_box(Instant::now());

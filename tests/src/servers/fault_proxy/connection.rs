@@ -10,31 +10,31 @@ use tokio::time::{Instant, sleep_until};
 use super::{Direction, Shared};
 
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Chunks that wait for their time, in each direction of a connection.
+/// Maximum number of delayed chunks, in each direction of a connection.
 const CHUNKS_DELAYED: usize = 256;
-/// After a server began to answer, it has answered once it is silent for this long.
+/// Silence after which an answer that has begun counts as complete.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// How long a server keeps a session whose network fell silent. Its keepalives end it; here they do so a little sooner, so that
-/// the sessions of two silences do not take all connections.
+/// How long a server keeps a session after its network fell silent. Keepalives end the session; here they do so a
+/// little sooner, so that the sessions of two silences do not use up all connections.
 const NOTICED_AFTER: Duration = Duration::from_secs(10);
 
 /// How a connection ends.
 #[derive(PartialEq)]
 enum End {
-    /// In good order, by its two ends.
+    /// Cleanly, by both ends.
     Closed,
     Reset,
-    /// The network fell silent, and the server noticed.
+    /// The network fell silent, and the server detected it.
     Silent,
-    /// By a fault that waited for something.
+    /// By a fault that waited for its condition.
     Tripped,
 }
 
-/// Bytes and the time they are due; none for the end of what is sent.
+/// Bytes and the time at which they are due. Empty bytes mark the end of the stream.
 type Chunk = (Instant, Vec<u8>);
 
-/// Forward what this client and the server send each other.
+/// Forwards bytes between this client and the server until the connection ends.
 pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
     let mut weather = shared.weather.subscribe();
     let (cuts, silences) = (weather.borrow().cuts, weather.borrow().silences);
@@ -47,13 +47,13 @@ pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
     let end = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        // What the server's answer must contain, once the client has asked.
+        // Set once the client has sent the awaited request: the bytes that the server's answer must contain.
         let swallow = watch::Sender::new(None);
         let up = forward(&shared, Direction::ToServer, from_client, to_server, &swallow);
         let down = forward(&shared, Direction::ToClient, from_server, to_client, &swallow);
         let both = async {
             tokio::pin!(up, down);
-            // One side may close its half and still wait for the rest of the other.
+            // One side may close its half and still read the rest of the other.
             tokio::select! {
                 end = &mut up => if end == End::Closed { down.await } else { end },
                 end = &mut down => if end == End::Closed { up.await } else { end },
@@ -66,12 +66,12 @@ pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
         }
     };
     if end != End::Closed {
-        // What ends without lingering ends by a reset.
+        // Closing a socket without lingering resets the connection.
         let (_, _) = (client.set_zero_linger(), server.set_zero_linger());
     }
     drop(server);
     if end == End::Silent {
-        // The client still learns nothing.
+        // The client is not notified.
         let mut nowhere = tokio::io::sink();
         tokio::select! {
             _ = reached(&mut weather, |weather| weather.cuts > cuts) => {}
@@ -84,7 +84,7 @@ pub(super) async fn connection(shared: Arc<Shared>, mut client: TcpStream) {
     }
 }
 
-/// Wait until the network falls silent, and the server has noticed.
+/// Waits until the network has fallen silent and the server has detected it.
 async fn noticed(shared: &Shared, silences: u64) {
     reached(&mut shared.weather.subscribe(), |weather| weather.silences > silences).await;
     tokio::time::sleep(NOTICED_AFTER).await;
@@ -100,7 +100,7 @@ async fn forward(
     let (delayed, due) = mpsc::channel(CHUNKS_DELAYED);
     let reading = read(shared, direction, from, delayed, swallow);
     let writing = write(shared, to, due);
-    // What was read before the end is still written.
+    // Bytes read before the end are still written.
     let (end, written) = tokio::join!(reading, writing);
     if written { end } else { End::Reset }
 }
@@ -135,12 +135,12 @@ async fn read(
             recent.drain(..forgotten);
             recent.extend_from_slice(&chunk);
             if let Some(answer) = shared.asked(&recent) {
-                // Before the bytes go on, so that no answer slips through.
+                // Before the bytes are forwarded, so that no answer slips through.
                 swallow.send_replace(Some(answer));
             }
         }
         let due = Instant::now() + shared.weather.borrow().delay;
-        // No bytes mean the end, so what a reset leaves of a chunk may be none, but is not sent then.
+        // An empty chunk marks the end of the stream, so a chunk that a reset truncates to nothing is not queued.
         if (allowed > 0 || length == 0) && delayed.send((due, chunk)).await.is_err() {
             return End::Reset;
         }
@@ -153,7 +153,7 @@ async fn read(
     }
 }
 
-/// Write what is due; gives whether all was written.
+/// Writes chunks when they are due. Returns whether all were written.
 async fn write(shared: &Shared, mut to: WriteHalf<'_>, mut due: mpsc::Receiver<Chunk>) -> bool {
     let mut weather = shared.weather.subscribe();
     let silences = weather.borrow().silences;
@@ -170,7 +170,7 @@ async fn write(shared: &Shared, mut to: WriteHalf<'_>, mut due: mpsc::Receiver<C
     true
 }
 
-/// Take what the server answers, for nobody.
+/// Reads and discards the server's answer.
 async fn swallow_answer(mut from: ReadHalf<'_>, answer: &[u8]) {
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut said = Vec::new();
@@ -194,12 +194,12 @@ async fn swallow_answer(mut from: ReadHalf<'_>, answer: &[u8]) {
     }
 }
 
-/// Whether these bytes have those in them.
+/// Returns whether `bytes` contains `wanted`; false if `wanted` is empty.
 pub(super) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     !wanted.is_empty() && bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// Wait for a change; false if none will come any more.
+/// Waits until the value satisfies `wanted`. Returns false if the sender is gone.
 pub(super) async fn reached<T: Send + Sync>(
     receiver: &mut watch::Receiver<T>,
     wanted: impl FnMut(&T) -> bool + Send,

@@ -13,7 +13,7 @@ use connection::{connection, contains, reached};
 
 use super::ports::free_port;
 
-/// A way through the proxy.
+/// A direction through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From client to server.
@@ -22,21 +22,21 @@ pub enum Direction {
     ToClient,
 }
 
-/// Stands in front of a server on 127.0.0.1, forwards, and does to connections what networks do.
+/// A proxy in front of a server on 127.0.0.1 that forwards connections and injects network faults.
 ///
-/// It runs on a thread of its own, so a test that blocks does not block it. A fault that waits for something on a
-/// connection happens once, on the first connection where it comes about; `tripped` counts those.
+/// It runs on its own thread, so a test that blocks does not block it. A fault that waits for a condition happens once,
+/// on the first connection that meets the condition; `tripped` counts these.
 pub struct FaultProxy {
     port: u16,
     shared: Arc<Shared>,
-    /// Taken when this is dropped, since one runtime must not wait for the end of another.
+    /// Taken on drop, since one runtime must not wait for another to shut down.
     runtime: Option<Runtime>,
 }
 
 struct Shared {
     server: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
-    /// Whether new connections are let in; follows what is wanted.
+    /// Whether new connections are accepted; set after each change of `Weather::refuses`.
     listens: watch::Sender<bool>,
     trap: Mutex<Option<Trap>>,
     tripped: watch::Sender<u64>,
@@ -44,9 +44,9 @@ struct Shared {
 
 #[derive(Clone, Default)]
 struct Weather {
-    /// Raised by each `cut`: connections that began before are reset.
+    /// Incremented by each `cut` and `reset`: connections that began before are reset.
     cuts: u64,
-    /// Raised by each `silence`: connections that began before forward nothing any more.
+    /// Incremented by each `silence`: connections that began before forward nothing more.
     silences: u64,
     refuses: bool,
     hangs: bool,
@@ -60,18 +60,18 @@ enum Trap {
 }
 
 impl FaultProxy {
-    /// Start one in front of the server at this port.
+    /// Starts a proxy in front of the server at this port.
     ///
     /// # Errors
-    /// If no port is free.
+    /// Returns an error if no port is free.
     pub async fn start(server_port: u16) -> Result<Self> {
         Self::start_at(free_port()?, server_port).await
     }
 
-    /// The same with a given port of its own.
+    /// Starts a proxy that listens on a given port.
     ///
     /// # Errors
-    /// If the port is taken.
+    /// Returns an error if the port is taken.
     pub async fn start_at(port: u16, server_port: u16) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let shared = Arc::new(Shared {
@@ -86,34 +86,34 @@ impl FaultProxy {
         let proxy = Self { port, shared, runtime: Some(runtime) };
         tokio::select! {
             open = listens.wait_for(|listens| *listens) => { open?; }
-            // It ends only if it cannot listen.
+            // The task ends only if it cannot listen.
             ended = accepting => ended?.with_context(|| format!("a proxy cannot listen on port {port}"))?,
         }
         Ok(proxy)
     }
 
-    /// A free port, for a server that has to know its proxy's port before the proxy knows the server's.
+    /// Returns a free port, for a server that needs its proxy's port before the proxy gets the server's.
     ///
     /// # Errors
-    /// If none is free.
+    /// Returns an error if no port is free.
     pub fn free_port() -> Result<u16> {
         free_port()
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Lead new connections to the server at another port.
+    /// Forwards new connections to the server at another port.
     pub fn lead_to(&self, server_port: u16) {
         self.shared.server.send_replace((Ipv4Addr::LOCALHOST, server_port).into());
     }
 
-    /// Reset all connections and refuse new ones, until `heal`.
+    /// Resets all connections and refuses new ones, until `heal`.
     ///
     /// # Errors
-    /// If the proxy has ended.
+    /// Returns an error if the proxy has ended.
     pub async fn cut(&self) -> Result<()> {
         self.change(|weather| {
             weather.cuts += 1;
@@ -122,15 +122,15 @@ impl FaultProxy {
         self.listens_is(false).await
     }
 
-    /// Reset all connections; new ones are let in.
+    /// Resets all connections; new ones are accepted.
     pub fn reset(&self) {
         self.change(|weather| weather.cuts += 1);
     }
 
-    /// Let everything through again. What hung goes on.
+    /// Forwards everything again. Connections that hung continue.
     ///
     /// # Errors
-    /// If somebody took its port.
+    /// Returns an error if another process has taken its port.
     pub async fn heal(&self) -> Result<()> {
         *self.shared.trap() = None;
         self.change(|weather| {
@@ -139,51 +139,53 @@ impl FaultProxy {
         self.listens_is(true).await
     }
 
-    /// Deliver everything this much later, in each direction.
+    /// Delays all data by this duration, in each direction.
     pub fn delay(&self, delay: Duration) {
         self.change(|weather| weather.delay = delay);
     }
 
-    /// Let connections in, and keep open those that are, but forward nothing, until `heal`.
+    /// Accepts connections and keeps existing ones open, but forwards nothing, until `heal`.
     pub fn hang(&self) {
         self.change(|weather| weather.hangs = true);
     }
 
-    /// Keep open the connections that are, but never forward anything on them again; new ones work. So it looks when a
-    /// server is gone with its machine and another has its address.
+    /// Keeps existing connections open, but never forwards anything on them again; new ones work. Clients see the same
+    /// when a server disappears with its machine and another takes over its address.
     pub fn silence(&self) {
         self.change(|weather| weather.silences += 1);
     }
 
-    /// Forward this many more bytes in this direction, counted over all connections, then reset the connection that
-    /// brought the last of them.
+    /// Forwards `bytes` more bytes in this direction, counted over all connections, then resets the connection that
+    /// carried the last of them.
     pub fn reset_after(&self, direction: Direction, bytes: usize) {
         *self.shared.trap() = Some(Trap::After { direction, bytes });
     }
 
-    /// Once a client has sent `asked`, which still reaches the server: wait for the server's answer, drop it, and reset
-    /// the client. The server has done what it was asked to, and the client cannot know. Cannot see into TLS.
+    /// Once a client has sent `asked`, which still reaches the server: waits for the server's answer, drops it, and
+    /// resets the client's connection. The server has executed the request, and the client cannot know that. Cannot see
+    /// into TLS.
     ///
-    /// An answer is whatever comes until a silence; where earlier requests may still be unanswered, say what the answer
+    /// The answer ends at the first silence. Where earlier requests may still be unanswered, specify what the answer
     /// must contain with [`Self::cut_before_answer_with`].
     pub fn cut_before_answer(&self, asked: &[u8]) {
         self.cut_before_answer_with(asked, b"");
     }
 
-    /// The same; the answer has come when the server's bytes contain `answer`. PostgreSQL answers `COMMIT` to `COMMIT`.
+    /// Does the same; the answer is complete when the server's bytes contain `answer`. PostgreSQL answers `COMMIT` with
+    /// `COMMIT`.
     pub fn cut_before_answer_with(&self, asked: &[u8], answer: &[u8]) {
         *self.shared.trap() = Some(Trap::BeforeAnswer { asked: asked.to_owned(), answer: answer.to_owned() });
     }
 
-    /// How many faults that wait for something have happened.
+    /// Returns the number of faults that waited for a condition and have happened.
     pub fn tripped(&self) -> u64 {
         *self.shared.tripped.borrow()
     }
 
-    /// Wait until that many have happened.
+    /// Waits until `count` of these faults have happened.
     ///
     /// # Errors
-    /// If they have not by then.
+    /// Returns an error if they have not within `patience`.
     pub async fn wait_until_tripped(&self, count: u64, patience: Duration) -> Result<()> {
         let mut tripped = self.shared.tripped.subscribe();
         match tokio::time::timeout(patience, tripped.wait_for(|tripped| *tripped >= count)).await {
@@ -221,7 +223,7 @@ impl Shared {
         self.tripped.send_modify(|tripped| *tripped += 1);
     }
 
-    /// How many of these bytes may pass; whether the connection is reset after them.
+    /// Returns how many of these bytes may pass, and whether the connection is reset after them.
     fn allowed(&self, now: Direction, length: usize) -> (usize, bool) {
         let mut trap = self.trap();
         match trap.as_mut() {
@@ -238,7 +240,7 @@ impl Shared {
         }
     }
 
-    /// What the server's answer must contain, if the client just asked what was waited for.
+    /// Returns what the server's answer must contain, if the client has just sent the awaited request.
     fn asked(&self, recent: &[u8]) -> Option<Vec<u8>> {
         let mut trap = self.trap();
         match trap.as_ref() {
@@ -251,7 +253,7 @@ impl Shared {
         }
     }
 
-    /// How much of what was sent before has to be remembered to find what is waited for.
+    /// Returns how many of the preceding bytes are needed to recognize the awaited request.
     fn remembered(&self) -> usize {
         match self.trap().as_ref() {
             Some(Trap::BeforeAnswer { asked, .. }) => asked.len().saturating_sub(1),
@@ -276,7 +278,7 @@ async fn accept(shared: Arc<Shared>, port: u16) -> Result<()> {
                 }
             }
         }
-        // Without a listener the system itself refuses, and resets what was not accepted yet.
+        // Without a listener, the system itself refuses connections, and resets those not yet accepted.
         drop(listener);
         shared.listens.send_replace(false);
         if !reached(&mut weather, |weather| !weather.refuses).await {

@@ -10,15 +10,15 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::{Kafka, KafkaRecord, TopicReader};
 
-/// What the broker may take to answer.
+/// Time limit for the broker's responses.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What tests do to a broker from outside, always directly, past any proxy.
+/// Operations of tests on a broker, always through the direct listener, past any proxy.
 impl Kafka {
-    /// Create a topic; back when it can be used.
+    /// Creates a topic and waits until it can be used.
     ///
     /// # Errors
-    /// If the broker refuses.
+    /// Returns an error if the broker refuses.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for (setting, value) in settings {
@@ -31,15 +31,15 @@ impl Kafka {
         self.wait_for_topic(name, Some(partitions)).await
     }
 
-    /// Let no client write to a topic, or let all do so again. The broker needs an authorizer.
+    /// Denies all clients write access to a topic, or allows it again. The broker needs an authorizer.
     ///
     /// # Errors
-    /// If the broker refuses.
+    /// Returns an error if the broker refuses.
     pub async fn forbid_writing(&self, topic: &str, forbidden: bool) -> Result<()> {
         let change = if forbidden { "--add" } else { "--remove" };
         for (whom, operations) in [
             ("--deny-principal", &["--operation", "Write"][..]),
-            // What is not named is forbidden where anything is.
+            // Once a topic has an ACL, every operation that none allows is denied.
             (
                 "--allow-principal",
                 &["--operation", "Describe", "--operation", "DescribeConfigs", "--operation", "Read"][..],
@@ -55,10 +55,10 @@ impl Kafka {
         Ok(())
     }
 
-    /// Delete a topic; back when it is gone.
+    /// Deletes a topic and waits until it is gone.
     ///
     /// # Errors
-    /// If the broker refuses.
+    /// Returns an error if the broker refuses.
     pub async fn delete_topic(&self, name: &str) -> Result<()> {
         let results = self.admin()?.delete_topics(&[name], &options()).await?;
         for result in results {
@@ -67,10 +67,10 @@ impl Kafka {
         self.wait_for_topic(name, None).await
     }
 
-    /// Give a topic these settings and no others; back when the broker shows them.
+    /// Replaces a topic's settings and waits until the broker reports the new ones.
     ///
     /// # Errors
-    /// If the broker refuses.
+    /// Returns an error if the broker refuses.
     pub async fn set_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<()> {
         let admin = self.admin()?;
         let config = AlterConfig::new(ResourceSpecifier::Topic(name));
@@ -81,30 +81,30 @@ impl Kafka {
         let began = Instant::now();
         loop {
             let described = admin.describe_configs([&ResourceSpecifier::Topic(name)], &options()).await?.remove(0);
-            let described = described.map_err(|code| anyhow!("Kafka does not show topic {name}: {code}"))?;
+            let described = described.map_err(|code| anyhow!("Kafka does not describe topic {name}: {code}"))?;
             let value = |setting: &str| described.get(setting).and_then(|entry| entry.value.clone());
             if settings.iter().all(|(setting, wanted)| value(setting).as_deref() == Some(*wanted)) {
                 return Ok(());
             }
             if began.elapsed() > PATIENCE {
-                bail!("topic {name} does not show its settings after {PATIENCE:?}");
+                bail!("topic {name} does not report its settings after {PATIENCE:?}");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// All records of a topic up to now.
+    /// Returns all records of a topic up to now.
     ///
     /// # Errors
-    /// As with [`TopicReader::read`].
+    /// Returns an error in the same cases as [`TopicReader::read`].
     pub async fn read_topic(&self, name: &str) -> Result<Vec<KafkaRecord>> {
         TopicReader::new(self.direct()).read(name).await
     }
 
-    /// Write a record where Java's clients would put that key; gives partition and offset.
+    /// Writes a record to the partition that Java's clients choose for this key. Returns partition and offset.
     ///
     /// # Errors
-    /// If the broker does not take it.
+    /// Returns an error if the broker does not accept it.
     pub async fn produce(
         &self,
         topic: &str,
@@ -115,10 +115,10 @@ impl Kafka {
         self.produce_at(topic, key, headers, payload, None).await
     }
 
-    /// The same, written at a time of the caller's, in milliseconds since the epoch.
+    /// Writes a record with a given timestamp, in milliseconds since the epoch.
     ///
     /// # Errors
-    /// If the broker does not take it.
+    /// Returns an error if the broker does not accept it.
     pub async fn produce_at(
         &self,
         topic: &str,
@@ -137,7 +137,7 @@ impl Kafka {
         record.timestamp = written_ms;
         match self.producer()?.send(record, PATIENCE).await {
             Ok(delivery) => Ok((delivery.partition, delivery.offset)),
-            Err((error, _)) => Err(error).with_context(|| format!("Kafka did not take a record for topic {topic}")),
+            Err((error, _)) => Err(error).with_context(|| format!("Kafka did not accept a record for topic {topic}")),
         }
     }
 
@@ -169,7 +169,7 @@ impl Kafka {
         client
     }
 
-    /// Wait until it answers.
+    /// Waits until the broker responds.
     pub(super) async fn wait_for_broker(&self, patience: Duration) -> Result<()> {
         let (client, address) = (self.client(), self.direct());
         tokio::task::spawn_blocking(move || {
@@ -179,7 +179,7 @@ impl Kafka {
                 match consumer.fetch_metadata(None, Duration::from_secs(1)) {
                     Ok(metadata) if !metadata.brokers().is_empty() => return Ok(()),
                     Err(error) if began.elapsed() > patience => {
-                        return Err(error).with_context(|| format!("Kafka at {address} does not answer"));
+                        return Err(error).with_context(|| format!("Kafka at {address} does not respond"));
                     }
                     _ => std::thread::sleep(Duration::from_millis(10)),
                 }
@@ -188,14 +188,14 @@ impl Kafka {
         .await?
     }
 
-    /// Wait until the topic has this many partitions with a leader, or is gone.
+    /// Waits until the topic has `wanted` partitions with a leader, or is gone if `wanted` is `None`.
     async fn wait_for_topic(&self, name: &str, wanted: Option<i32>) -> Result<()> {
         let (client, name) = (self.client(), name.to_owned());
         tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = client.create()?;
             let began = Instant::now();
             loop {
-                // Asking for all topics asks for none to be made.
+                // A request for the metadata of all topics creates none.
                 let metadata = consumer.fetch_metadata(None, PATIENCE)?;
                 let topic = metadata.topics().iter().find(|topic| topic.name() == name);
                 let led = topic.map(|topic| topic.partitions().iter().filter(|part| part.leader() >= 0).count());

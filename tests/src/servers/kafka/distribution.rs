@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail};
 use crate::servers::programs::find_program;
 
 const VERSION: &str = "4.1.1";
-/// That which Kafka's own logging interface is built for.
+/// The version that Kafka's logging interface is built for.
 const LOGGING_VERSION: &str = "1.7.36";
 const REMEDY: &str = "apt-get install maven default-jre-headless";
 
-/// Kafka's program, which is a directory of Java archives.
+/// Kafka's program, a directory of Java archives.
 #[derive(Clone, Debug)]
 pub(super) struct Distribution {
     java: PathBuf,
@@ -19,14 +19,14 @@ pub(super) struct Distribution {
 }
 
 impl Distribution {
-    /// The one in the cache; the first time, Maven fetches it from Maven Central.
+    /// Finds Kafka in the cache; the first time, Maven fetches it from Maven Central.
     pub(super) async fn find() -> Result<Self> {
         let java = find_program("java", &[], REMEDY)?;
         let archives = tokio::task::spawn_blocking(fetched).await??;
         Ok(Self { java, archives })
     }
 
-    /// One of its classes, to be run with these options of Java.
+    /// Returns a command that runs one of its classes with these Java options.
     pub(super) fn command(&self, class: &str, options: &[&str]) -> Command {
         let mut command = Command::new(&self.java);
         command.args(options).arg("-Djava.awt.headless=true");
@@ -36,9 +36,9 @@ impl Distribution {
         command
     }
 
-    /// Run one of its classes to its end.
+    /// Runs one of its classes to completion.
     pub(super) async fn run(&self, class: &str, arguments: &[String]) -> Result<()> {
-        // It runs for half a second, which is better not spent on optimisation.
+        // It runs for half a second, too short for optimisation to pay off.
         let mut command = self.command(class, &["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         command.args(arguments).stdin(Stdio::null());
         let output = tokio::task::spawn_blocking(move || command.output()).await??;
@@ -50,21 +50,21 @@ impl Distribution {
     }
 }
 
-/// Where the archives are, after fetching them if need be.
+/// Returns the directory of the archives, fetching them first if necessary.
 fn fetched() -> Result<PathBuf> {
     let cache = cache_directory()?;
     let archives = cache.join(format!("kafka-{VERSION}"));
     if archives.is_dir() {
         return Ok(archives);
     }
-    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    // Whoever comes second waits, and finds them.
+    std::fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+    // A second process waits here, then finds the archives.
     let lock = File::create(cache.join("kafka.lock"))?;
     lock.lock()?;
     if !archives.is_dir() {
         let fetching = tempfile::Builder::new().prefix("kafka-").tempdir_in(&cache)?;
         fetch(fetching.path())?;
-        // In one step, so that nobody finds half of them.
+        // In one step, so that no process finds an incomplete directory.
         std::fs::rename(fetching.path().join("archives"), &archives)?;
     }
     Ok(archives)
@@ -82,7 +82,7 @@ fn fetch(directory: &Path) -> Result<()> {
         let said = [output.stdout, output.stderr].concat();
         bail!(
             "mvn could not fetch Kafka {VERSION} from Maven Central; it needs the network once, and a settings.xml if \
-             that goes through a mirror. It said:\n{}",
+             that goes through a mirror. Its output:\n{}",
             String::from_utf8_lossy(&said).trim()
         );
     }
@@ -111,5 +111,5 @@ fn project_file() -> String {
 fn cache_directory() -> Result<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set, so there is no place to keep Kafka")?.join("belfry"))
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set, so there is no directory for Kafka")?.join("belfry"))
 }

@@ -21,35 +21,35 @@ use super::ports::{STARTS, free_port, says_taken};
 use super::shared_directory::shared_directory;
 use super::{Certificates, Guarded, Lifetime, ProcessId, Signal};
 
-/// What starting and ending may take at most.
+/// Time limit to start or stop.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// As Kafka's own scripts have it, but for a quarter of the memory.
+/// The options of Kafka's own scripts, with a quarter of the memory.
 const JAVA_OPTIONS: &[&str] = &["-Xmx256m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"];
 
-/// Who may use a secured Kafka.
+/// User name for a secured Kafka.
 pub const SCRAM_USER: &str = "belfry";
-/// The user's password.
+/// Password of that user.
 pub const SCRAM_PASSWORD: &str = "a tower and a bell";
 
-/// How a Kafka is started.
+/// Options for starting a Kafka.
 #[derive(Default)]
 pub struct KafkaOptions<'a> {
-    /// The port for clients; otherwise a free one.
+    /// The port for clients; a free one by default.
     pub port: Option<u16>,
-    /// The port that clients are told to use, if that is a proxy's.
+    /// The port that is advertised to clients, if it is a proxy's.
     pub advertised: Option<u16>,
-    /// What goes into `server.properties`, after what is there for every one.
+    /// Additional settings for `server.properties`; they override the common ones.
     pub settings: &'a [(&'a str, &'a str)],
-    /// Clients need TLS, with this certificate, and a password ([`SCRAM_USER`], SCRAM-SHA-512).
+    /// If set, clients need TLS, with this certificate, and a password ([`SCRAM_USER`], SCRAM-SHA-512).
     pub certificates: Option<&'a Certificates>,
     /// How long it runs.
     pub lifetime: Lifetime,
 }
 
-/// A Kafka of its own on 127.0.0.1: one process, broker and controller in one, no topics.
+/// A separate Kafka on 127.0.0.1: one process, broker and controller in one, without topics.
 ///
-/// It listens twice: for clients, in the way that is asked for; and directly, in plain text and past any proxy, for what
-/// tests do and see from outside.
+/// It has two listeners: one for clients, with the requested security; and a direct one, in plain text and past any
+/// proxy, for operations and observations of the tests.
 pub struct Kafka {
     distribution: Distribution,
     directory: PathBuf,
@@ -60,43 +60,43 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Start one in this directory, on free ports.
+    /// Starts one in this directory, on free ports.
     ///
     /// # Errors
-    /// If Java is missing, Kafka cannot be fetched, or does not start.
+    /// Returns an error if Java is missing, Kafka cannot be fetched, or does not start.
     pub async fn start(directory: &Path) -> Result<Self> {
         Self::start_with(directory, KafkaOptions::default()).await
     }
 
-    /// The same on a given port.
+    /// Starts one on a given port.
     ///
     /// # Errors
-    /// As with [`Self::start`], and if the port is taken.
+    /// Returns an error in the same cases as [`Self::start`], and if the port is taken.
     pub async fn start_at(directory: &Path, port: u16) -> Result<Self> {
         Self::start_with(directory, KafkaOptions { port: Some(port), ..Default::default() }).await
     }
 
-    /// The same behind a proxy that listens on `advertised` and forwards to `port`.
+    /// Starts one behind a proxy that listens on `advertised` and forwards to `port`.
     ///
     /// # Errors
-    /// As with [`Self::start_at`].
+    /// Returns an error in the same cases as [`Self::start_at`].
     pub async fn start_behind(directory: &Path, port: u16, advertised: u16) -> Result<Self> {
         let (port, advertised) = (Some(port), Some(advertised));
         Self::start_with(directory, KafkaOptions { port, advertised, ..Default::default() }).await
     }
 
-    /// The same with TLS and a password: SASL_SSL, SCRAM-SHA-512, [`SCRAM_USER`], [`SCRAM_PASSWORD`].
+    /// Starts one with TLS and a password: SASL_SSL, SCRAM-SHA-512, [`SCRAM_USER`], [`SCRAM_PASSWORD`].
     ///
     /// # Errors
-    /// As with [`Self::start`].
+    /// Returns an error in the same cases as [`Self::start`].
     pub async fn start_secured(directory: &Path, certificates: &Certificates) -> Result<Self> {
         Self::start_with(directory, KafkaOptions { certificates: Some(certificates), ..Default::default() }).await
     }
 
-    /// The same with options. Data that is there already is used.
+    /// Starts one with options. Existing data is used.
     ///
     /// # Errors
-    /// As with [`Self::start_at`].
+    /// Returns an error in the same cases as [`Self::start_at`].
     pub async fn start_with(directory: &Path, options: KafkaOptions<'_>) -> Result<Self> {
         let distribution = Distribution::find().await?;
         std::fs::create_dir_all(directory)?;
@@ -122,63 +122,63 @@ impl Kafka {
                     kafka.wait_for_broker(PATIENCE).await?;
                     return Ok(kafka);
                 }
-                // The other two ports are ours to choose, even if that for clients is not.
+                // The other two ports are chosen here, even if the port for clients is given.
                 Err(error) if starts < STARTS && says_taken(&error) => {}
                 Err(error) => return Err(error.context(format!("Kafka on port {}", ports.clients))),
             }
         }
     }
 
-    /// Where clients find it: at the proxy, if there is one.
+    /// Returns the bootstrap address for clients: that of the proxy, if there is one.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.ports.advertised.unwrap_or(self.ports.clients))
     }
 
-    /// Where tests find it, in plain text and past any proxy.
+    /// Returns the address for tests, in plain text and past any proxy.
     pub fn direct(&self) -> String {
         format!("127.0.0.1:{}", self.ports.direct)
     }
 
-    /// The port that it listens on for clients.
+    /// Returns the port of the listener for clients.
     pub fn port(&self) -> u16 {
         self.ports.clients
     }
 
-    /// What it writes while it runs.
+    /// Returns the path of its log.
     pub fn log(&self) -> PathBuf {
         log_file(&self.directory)
     }
 
-    /// Its process.
+    /// Returns its process id.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn id(&self) -> Result<ProcessId> {
         self.process.id()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits until it has exited.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub async fn kill(&self) -> Result<()> {
         self.process.take()?.end(Signal::Kill, PATIENCE).await?;
         Ok(())
     }
 
-    /// Stop it in good order.
+    /// Stops it cleanly.
     ///
     /// # Errors
-    /// If it does not run, or does not end in time.
+    /// Returns an error if it is not running or does not exit in time.
     pub async fn stop(&self) -> Result<()> {
         self.process.take()?.end(Signal::Terminate, PATIENCE).await?;
         Ok(())
     }
 
-    /// Start it again with the same data on the same ports; stop it before, if it runs.
+    /// Starts it again with the same data on the same ports; stops it first if it is running.
     ///
     /// # Errors
-    /// If it does not start.
+    /// Returns an error if it does not start.
     pub async fn restart(&self) -> Result<()> {
         if self.process.is_running() {
             self.stop().await?;
@@ -188,35 +188,35 @@ impl Kafka {
         self.wait_for_broker(PATIENCE).await
     }
 
-    /// Let it stand still: connections stay, nothing is answered.
+    /// Pauses it: connections stay open, nothing is answered.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub async fn pause(&self) -> Result<()> {
         self.id()?.stop_running().await
     }
 
-    /// Let it go on.
+    /// Resumes it.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn resume(&self) -> Result<()> {
         self.id()?.signal(Signal::Continue)
     }
 
-    /// Let it run on, also after this process.
+    /// Leaves it running, even after this process has ended.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn leave(self) -> Result<ProcessId> {
         Ok(self.process.take()?.leave())
     }
 }
 
-/// The Kafka that all tests of one process share; each uses topics and groups of its own in it.
+/// Returns the Kafka that all tests of one process share; each test uses its own topics and groups.
 ///
 /// # Errors
-/// If it does not start.
+/// Returns an error if it does not start.
 pub async fn shared_kafka() -> Result<&'static Kafka> {
     static SHARED: OnceCell<Kafka> = OnceCell::const_new();
     let start = || async {
@@ -227,9 +227,9 @@ pub async fn shared_kafka() -> Result<&'static Kafka> {
     SHARED.get_or_try_init(start).await
 }
 
-/// Make the storage; a user's password is part of it from the start.
+/// Formats the storage, with the user's password if Kafka is secured.
 async fn format(distribution: &Distribution, directory: &Path, secured: bool) -> Result<()> {
-    // Kafka wants 22 characters of Base64, which these are.
+    // Kafka requires 22 characters of Base64, which these are.
     let id = Uuid::new_v4().simple().to_string();
     let cluster = format!("{}A", &id[..21]);
     let properties = directory.join("server.properties").display().to_string();
@@ -249,7 +249,7 @@ async fn launch(distribution: &Distribution, directory: &Path, ports: &Ports, li
     let mut command = distribution.command("kafka.Kafka", JAVA_OPTIONS);
     command.arg(directory.join("server.properties")).current_dir(directory);
     let mut process = Guarded::start("Kafka", command, &log_file(directory), lifetime, Signal::Kill)?;
-    // It listens last of all.
+    // It opens its ports last.
     let id = process.id().clone();
     process.wait_until(PATIENCE, || ports.are_open() && id.is_alive()).await?;
     Ok(process)

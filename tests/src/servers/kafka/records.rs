@@ -7,28 +7,28 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-/// How long reading a topic may go without a record or an end.
+/// Time limit while reading a topic without a record or the end of a partition.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A record as a reader sees it.
+/// A record as a consumer reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaRecord {
     /// Its partition.
     pub partition: i32,
-    /// Its place there.
+    /// Its offset in the partition.
     pub offset: i64,
     /// Its key.
     pub key: Option<Vec<u8>>,
-    /// Its payload; none is a tombstone.
+    /// Its payload; `None` for a tombstone.
     pub payload: Option<Vec<u8>>,
     /// Its headers, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Its time in milliseconds.
+    /// Its timestamp in milliseconds since the epoch.
     pub timestamp_ms: Option<i64>,
 }
 
 impl KafkaRecord {
-    /// The first header with this name, as text.
+    /// Returns the first header with this name, as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
         std::str::from_utf8(value.as_deref()?).ok()
@@ -49,23 +49,23 @@ impl From<&BorrowedMessage<'_>> for KafkaRecord {
     }
 }
 
-/// Reads whole topics, with a consumer that has no group and leaves no trace.
+/// Reads whole topics, with a consumer that commits nothing.
 #[derive(Clone, Debug)]
 pub struct TopicReader {
     bootstrap: String,
 }
 
 impl TopicReader {
-    /// A reader of the topics there.
+    /// Creates a reader of the topics at this address.
     pub fn new(bootstrap: impl Into<String>) -> Self {
         Self { bootstrap: bootstrap.into() }
     }
 
-    /// All records of committed transactions, and all outside of any, from the beginning to where each partition ends
-    /// now; in each partition's order.
+    /// Returns all records from the beginning to the current end of each partition, sorted by partition and offset,
+    /// without those of transactions that have not committed.
     ///
     /// # Errors
-    /// If the topic is not there, or the broker does not answer.
+    /// Returns an error if the topic does not exist or the broker does not respond.
     pub async fn read(&self, topic: &str) -> Result<Vec<KafkaRecord>> {
         let (reader, topic) = (self.clone(), topic.to_owned());
         tokio::task::spawn_blocking(move || reader.read_blocking(&topic)).await?
@@ -74,7 +74,7 @@ impl TopicReader {
     fn read_blocking(&self, topic: &str) -> Result<Vec<KafkaRecord>> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
-            // A client library wants one for any consumer; nothing is committed for it.
+            // The client library requires a group id for every consumer; nothing is committed for it.
             .set("group.id", "belfry-tests-reader")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")

@@ -3,24 +3,24 @@ use std::path::Path;
 
 use super::Certificates;
 
-/// Where a Kafka listens, on 127.0.0.1.
+/// The ports of a Kafka on 127.0.0.1.
 #[derive(Clone, Debug)]
 pub(super) struct Ports {
     pub(super) clients: u16,
-    /// What clients are told instead.
+    /// The port advertised to clients instead.
     pub(super) advertised: Option<u16>,
     pub(super) direct: u16,
     pub(super) controller: u16,
 }
 
 impl Ports {
-    /// Whether clients could connect.
+    /// Returns whether clients can connect.
     pub(super) fn are_open(&self) -> bool {
         [self.clients, self.direct].iter().all(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok())
     }
 }
 
-/// The text of `server.properties`. Later lines win.
+/// Returns the text of `server.properties`. Later lines override earlier ones.
 pub(super) fn server_properties(
     directory: &Path,
     ports: &Ports,
@@ -40,7 +40,7 @@ pub(super) fn server_properties(
         format!("listeners={},CONTROLLER://127.0.0.1:{controller}", listen(*clients)),
         format!("advertised.listeners={}", listen(advertised)),
         format!("listener.security.protocol.map=CLIENTS:{security},DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
-        // What the broker tells itself is not for a proxy to disturb.
+        // A proxy must not disturb the broker's traffic with itself.
         "inter.broker.listener.name=DIRECT".to_owned(),
         format!("log.dirs={}", directory.join("data").display()),
         "auto.create.topics.enable=false".to_owned(),
@@ -53,10 +53,10 @@ pub(super) fn server_properties(
         "share.coordinator.state.topic.replication.factor=1".to_owned(),
         "share.coordinator.state.topic.min.isr=1".to_owned(),
         "group.initial.rebalance.delay.ms=0".to_owned(),
-        // One that was killed is not let in again before its session has ended, usually after nine seconds.
+        // A broker that was killed is not admitted again before its session has ended, by default after nine seconds.
         "broker.heartbeat.interval.ms=500".to_owned(),
         "broker.session.timeout.ms=3000".to_owned(),
-        // Tests do not wait six seconds, the usual minimum, for a member to be missed.
+        // Tests do not wait six seconds, the default minimum, until a member counts as lost.
         "group.min.session.timeout.ms=1000".to_owned(),
     ];
     if let Some(certificates) = certificates {

@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 
-/// A database that a test has for itself.
+/// A test's own database.
 #[derive(Clone, Debug)]
 pub struct Database {
     /// Its name.
     pub name: String,
-    /// Where the superuser finds it.
+    /// Its URL for the superuser.
     pub url: String,
     port: u16,
     authority: Option<PathBuf>,
@@ -17,12 +17,12 @@ impl Database {
         Self { name, url, port, authority }
     }
 
-    /// Where this role finds it.
+    /// Returns its URL for this role.
     pub fn url_for(&self, role: &str) -> String {
         super::url(self.port, &self.name, role, self.authority.as_deref())
     }
 
-    /// Where this role finds it through a proxy on another port.
+    /// Returns its URL for this role through a proxy on another port.
     pub fn url_through(&self, port: u16, role: &str) -> String {
         super::url(port, &self.name, role, self.authority.as_deref())
     }

@@ -11,18 +11,18 @@ use crate::servers::programs::{find_program, is_root};
 const REMEDY: &str = "apt-get install postgresql";
 const OLDEST: u32 = 15;
 
-/// The programs of PostgreSQL, and who runs them.
+/// The programs of PostgreSQL, and the user that runs them.
 #[derive(Clone, Debug)]
 pub(super) struct Installation {
     bin: PathBuf,
-    /// PostgreSQL refuses to run as root, so then it runs as this user and group.
+    /// The user and group that PostgreSQL runs as if this process is root, since PostgreSQL refuses to run as root.
     user: Option<(u32, u32)>,
 }
 
 impl Installation {
-    /// What this machine has.
+    /// Finds the installation of this machine.
     pub(super) fn find() -> Result<Self> {
-        // Debian keeps them in a directory for each version, off the path.
+        // Debian keeps them in one directory per version, outside the PATH.
         let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
             .into_iter()
             .flatten()
@@ -33,7 +33,7 @@ impl Installation {
             .collect();
         versions.sort();
         let directories: Vec<PathBuf> = versions.into_iter().rev().map(|(_, directory)| directory).collect();
-        // Only `initdb` finds its siblings through a link, so all are taken from where it really is.
+        // Only `initdb` finds its siblings through a symbolic link, so all are taken from its real directory.
         let initdb = find_program("initdb", &directories, REMEDY)?.canonicalize()?;
         let bin = initdb.parent().context("initdb is in a directory")?.to_owned();
         let installation = Self { bin, user: if is_root() { Some(postgres_user()?) } else { None } };
@@ -46,13 +46,13 @@ impl Installation {
         let output = self.command("postgres").arg("--version").output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let number = text.split_whitespace().find_map(|word| word.split('.').next()?.parse().ok());
-        number.with_context(|| format!("postgres --version says {text:?}, which tells no version"))
+        number.with_context(|| format!("postgres --version prints {text:?}, which contains no version"))
     }
 
-    /// One of its programs, to be run as the right user.
+    /// Returns a command that runs one of its programs as the right user.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
-        // Messages are searched for words, and no setting of a person's own client may slip in.
+        // Messages are searched for words, and a developer's own client settings must not interfere.
         command.env("LC_ALL", "C").env_remove("PGOPTIONS").env_remove("PGSERVICE").env_remove("PGPASSWORD");
         command.env_remove("PGSSLMODE").env_remove("PGDATA").current_dir("/");
         if let Some((user, group)) = self.user {
@@ -61,7 +61,7 @@ impl Installation {
         command
     }
 
-    /// Run one of its programs to its end.
+    /// Runs one of its programs to completion.
     pub(super) async fn run(&self, mut command: Command) -> Result<()> {
         let program = command.get_program().to_owned();
         let output = tokio::task::spawn_blocking(move || command.output()).await?;
@@ -73,9 +73,9 @@ impl Installation {
         Ok(())
     }
 
-    /// A directory that the right user owns and reaches.
+    /// Creates a directory that the right user owns and can reach.
     pub(super) fn make_directory(&self, directory: &Path) -> Result<()> {
-        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         self.own(directory, 0o700)?;
         if let Some((user, _)) = self.user {
             open_the_way_to(directory, user)?;
@@ -83,7 +83,7 @@ impl Installation {
         Ok(())
     }
 
-    /// Whether the right user can come to what is in this directory.
+    /// Returns whether the right user can reach the contents of this directory.
     pub(super) fn reaches(&self, directory: &Path) -> Result<bool> {
         match self.user {
             Some((user, _)) => Ok(closed(directory.canonicalize()?.ancestors(), user)?.is_none()),
@@ -91,17 +91,19 @@ impl Installation {
         }
     }
 
-    /// Give a file to the right user.
+    /// Sets a file's mode, and makes the right user its owner.
     pub(super) fn own(&self, path: &Path, mode: u32) -> Result<()> {
         if let Some((user, group)) = self.user {
-            chown(path, Some(user), Some(group)).with_context(|| format!("cannot give away {}", path.display()))?;
+            chown(path, Some(user), Some(group))
+                .with_context(|| format!("cannot change the owner of {}", path.display()))?;
         }
         let permissions = Permissions::from_mode(mode);
-        std::fs::set_permissions(path, permissions).with_context(|| format!("cannot protect {}", path.display()))
+        std::fs::set_permissions(path, permissions)
+            .with_context(|| format!("cannot set the permissions of {}", path.display()))
     }
 }
 
-/// The first of these directories that this user may not pass.
+/// Returns the first of these directories that this user may not traverse.
 fn closed<'a>(way: impl Iterator<Item = &'a Path>, user: u32) -> Result<Option<PathBuf>> {
     for ancestor in way {
         let metadata = std::fs::metadata(ancestor)?;
@@ -113,7 +115,7 @@ fn closed<'a>(way: impl Iterator<Item = &'a Path>, user: u32) -> Result<Option<P
     Ok(None)
 }
 
-/// Temporary directories are closed to all others: let the other user pass through, without a look at what is there.
+/// Lets the user traverse temporary directories, which are closed to other users, without permission to list them.
 fn open_the_way_to(directory: &Path, user: u32) -> Result<()> {
     let temporary = std::env::temp_dir().canonicalize()?;
     let directory = directory.canonicalize()?;

@@ -20,66 +20,67 @@ use super::ports::{STARTS, free_port, says_taken};
 use super::shared_directory::shared_directory;
 use super::{Certificates, Guarded, Lifetime, ProcessId, Signal};
 
-/// What starting and ending may take at most; a recovery after a kill is part of a start.
+/// Time limit to start or stop; a start includes the recovery after a kill.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a PostgreSQL is started.
+/// Options for starting a PostgreSQL.
 #[derive(Default)]
 pub struct PostgresOptions<'a> {
-    /// Its port; otherwise a free one.
+    /// Its port; a free one by default.
     pub port: Option<u16>,
-    /// What goes into `postgresql.conf`, after what is there for every one.
+    /// Additional settings for `postgresql.conf`; they override the common ones.
     pub settings: &'a [(&'a str, &'a str)],
-    /// Encrypted connections only, with this certificate; and all but the superuser `postgres` need a password.
+    /// If set, connections must be encrypted, with this certificate, and all roles but the superuser `postgres` need a
+    /// password.
     pub certificates: Option<&'a Certificates>,
     /// How long it runs.
     pub lifetime: Lifetime,
 }
 
-/// A PostgreSQL of its own: one cluster, on 127.0.0.1, with every safety of the disk on.
+/// A separate PostgreSQL: one cluster, on 127.0.0.1, with durable writes.
 ///
-/// Whoever reaches its port may connect as any role, without a password, unless it has certificates.
+/// Any client that reaches its port may connect as any role, without a password, unless it has certificates.
 pub struct Postgres {
     installation: Installation,
     directory: PathBuf,
     port: u16,
-    /// The file with the authority that signed its certificate, if connections are encrypted.
+    /// Certificate file of the authority that signed its certificate, if connections are encrypted.
     authority: Option<PathBuf>,
     lifetime: Lifetime,
     process: Slot,
 }
 
 impl Postgres {
-    /// Start one in this directory, on a free port.
+    /// Starts one in this directory, on a free port.
     ///
     /// # Errors
-    /// If PostgreSQL is not installed or does not start.
+    /// Returns an error if PostgreSQL is not installed or does not start.
     pub async fn start(directory: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         Self::start_with(directory, PostgresOptions { settings, ..Default::default() }).await
     }
 
-    /// The same on a given port.
+    /// Starts one on a given port.
     ///
     /// # Errors
-    /// As with [`Self::start`], and if the port is taken.
+    /// Returns an error in the same cases as [`Self::start`], and if the port is taken.
     pub async fn start_at(directory: &Path, port: u16) -> Result<Self> {
         Self::start_with(directory, PostgresOptions { port: Some(port), ..Default::default() }).await
     }
 
-    /// The same with options. A cluster that is there already is used.
+    /// Starts one with options. An existing cluster is used.
     ///
     /// # Errors
-    /// As with [`Self::start_at`].
+    /// Returns an error in the same cases as [`Self::start_at`].
     pub async fn start_with(directory: &Path, options: PostgresOptions<'_>) -> Result<Self> {
         let installation = Installation::find()?;
-        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        // Where it really is: a link may lie where the user of PostgreSQL may not go.
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        // The real path: a symbolic link may be in a directory that the user of PostgreSQL cannot reach.
         let directory = &directory.canonicalize()?;
         let data = data_directory(&installation, directory)?;
         if !data.join("PG_VERSION").exists() {
             let mut initdb = installation.command("initdb");
             initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
-            // Should the machine fail now, there is nothing to lose yet.
+            // If the machine fails now, there is nothing to lose yet.
             initdb.arg("--no-sync");
             installation.run(initdb).await?;
             append_settings(&data, COMMON_SETTINGS)?;
@@ -92,11 +93,11 @@ impl Postgres {
         Self::run(installation, directory, options.port, authority, options.lifetime).await
     }
 
-    /// Whether one could be started in this directory: PostgreSQL refuses to run as root, and the user that it runs as
-    /// instead need not have access to root's directories.
+    /// Returns whether a PostgreSQL can run in this directory: PostgreSQL refuses to run as root, and the user that it
+    /// runs as instead may have no access to root's directories.
     ///
     /// # Errors
-    /// If PostgreSQL is not installed.
+    /// Returns an error if PostgreSQL is not installed.
     pub fn reaches(directory: &Path) -> Result<bool> {
         Installation::find()?.reaches(directory)
     }
@@ -124,56 +125,56 @@ impl Postgres {
         }
     }
 
-    /// Where a role finds a database.
+    /// Returns the URL of a database for a role.
     pub fn url(&self, database: &str, role: &str) -> String {
         url(self.port, database, role, self.authority.as_deref())
     }
 
-    /// Where the superuser finds the database `postgres`.
+    /// Returns the superuser's URL of the database `postgres`.
     pub fn admin_url(&self) -> String {
         self.url("postgres", "postgres")
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its postmaster.
+    /// Returns the process id of its postmaster, protected against reuse of the number.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn id(&self) -> Result<ProcessId> {
         self.process.id()
     }
 
-    /// The number of its postmaster.
+    /// Returns the number of its postmaster's process.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn pid(&self) -> Result<u32> {
         Ok(self.id()?.pid())
     }
 
-    /// What it writes while it runs.
+    /// Returns the path of its log.
     pub fn log(&self) -> PathBuf {
         log_file(&self.directory)
     }
 
-    /// An empty database that nobody else has.
+    /// Creates an empty database with a unique name.
     ///
     /// # Errors
-    /// If the server refuses.
+    /// Returns an error if the server refuses.
     pub async fn create_database(&self) -> Result<Database> {
         let name = format!("test_{}", Uuid::new_v4().simple());
         self.execute(&format!("CREATE DATABASE {name}")).await?;
         Ok(Database::new(name, self.port, self.authority.clone()))
     }
 
-    /// Run one statement as superuser in the database `postgres`.
+    /// Runs one statement as superuser in the database `postgres`.
     ///
     /// # Errors
-    /// If the server does not run or refuses.
+    /// Returns an error if the server is not running or refuses.
     pub async fn execute(&self, statement: &str) -> Result<()> {
         let options: sqlx::postgres::PgConnectOptions = self.admin_url().parse()?;
         let mut connection: PgConnection =
@@ -183,39 +184,40 @@ impl Postgres {
         Ok(connection.close().await?)
     }
 
-    /// SIGKILL of all of it, as when a machine fails but for the disk's cache; back when its last process is gone.
+    /// Kills all its processes with SIGKILL, like a machine failure that spares the disk's cache, and waits until the
+    /// last one is gone.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub async fn kill(&self) -> Result<()> {
         let process = self.process.take()?;
         let postmaster = process.id().clone();
-        // Stopped, it starts no children between the list and its end.
+        // While stopped, it starts no children between the listing and its end.
         postmaster.stop_running().await?;
         let children = postmaster.children();
         process.end(Signal::Kill, PATIENCE).await?;
         for child in children {
-            // Left alone, one at work would go on, and even commit. Most notice and end before that.
+            // Left alone, a busy child would continue, and could even commit. Most notice and exit before that.
             let _ = child.signal(Signal::Kill);
             child.wait_until_gone(PATIENCE).await?;
         }
         Ok(())
     }
 
-    /// Stop it: running transactions are rolled back, connections closed, everything is on disk.
+    /// Stops it: running transactions are rolled back, connections are closed, everything is on disk.
     ///
     /// # Errors
-    /// If it does not run, or does not end in time.
+    /// Returns an error if it is not running or does not exit in time.
     pub async fn stop(&self) -> Result<()> {
         let status = self.process.take()?.end(Signal::Interrupt, PATIENCE).await?;
-        anyhow::ensure!(status.success(), "PostgreSQL ended with {status}; see {}", self.log().display());
+        anyhow::ensure!(status.success(), "PostgreSQL exited with {status}; see {}", self.log().display());
         Ok(())
     }
 
-    /// Start it again with the same data on the same port; stop it before, if it runs.
+    /// Starts it again with the same data on the same port; stops it first if it is running.
     ///
     /// # Errors
-    /// If it does not start.
+    /// Returns an error if it does not start.
     pub async fn restart(&self) -> Result<()> {
         if self.process.is_running() {
             self.stop().await?;
@@ -224,10 +226,10 @@ impl Postgres {
         Ok(())
     }
 
-    /// A copy that follows this one, asynchronously: what it has not received is lost by a promotion.
+    /// Creates a standby that follows this server asynchronously: a promotion loses what the standby has not received.
     ///
     /// # Errors
-    /// If the copy cannot be made or does not start.
+    /// Returns an error if the standby cannot be created or does not start.
     pub async fn standby(&self, directory: &Path) -> Result<Self> {
         let data = data_directory(&self.installation, directory)?;
         let mut copy = self.installation.command("pg_basebackup");
@@ -238,10 +240,10 @@ impl Postgres {
         Self::run(self.installation.clone(), directory, None, self.authority.clone(), lifetime).await
     }
 
-    /// What the copies that follow this one are sent, they are sent no more, until it ends.
+    /// Stops the WAL senders, so that standbys receive nothing more, until this server ends.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub async fn cut_standbys_off(&self) -> Result<()> {
         for child in self.id()?.children() {
             let command = std::fs::read(format!("/proc/{}/cmdline", child.pid())).unwrap_or_default();
@@ -252,39 +254,39 @@ impl Postgres {
         Ok(())
     }
 
-    /// Write a database out with `pg_dump`, and throw the text away.
+    /// Dumps a database with `pg_dump` and discards the output.
     ///
     /// # Errors
-    /// If that fails.
+    /// Returns an error if the dump fails.
     pub async fn dump(&self, url: &str) -> Result<()> {
         let mut dump = self.installation.command("pg_dump");
         dump.args(["-f", "/dev/null", "-d", url]);
         self.installation.run(dump).await
     }
 
-    /// Make a standby the primary; back when it takes writes.
+    /// Promotes a standby and waits until it accepts writes.
     ///
     /// # Errors
-    /// If it is none, or does not become one in time.
+    /// Returns an error if it is not a standby, or is not promoted in time.
     pub async fn promote(&self) -> Result<()> {
         let mut promote = self.installation.command("pg_ctl");
         promote.args(["promote", "-w", "-D"]).arg(self.directory.join("data"));
         self.installation.run(promote).await
     }
 
-    /// Let it run on, also after this process.
+    /// Leaves it running, even after this process has ended.
     ///
     /// # Errors
-    /// If it does not run.
+    /// Returns an error if it is not running.
     pub fn leave(self) -> Result<ProcessId> {
         Ok(self.process.take()?.leave())
     }
 }
 
-/// The PostgreSQL that all tests of one process share; each makes a database of its own in it.
+/// Returns the PostgreSQL that all tests of one process share; each test creates its own database in it.
 ///
 /// # Errors
-/// If it does not start.
+/// Returns an error if it does not start.
 pub async fn shared_postgres() -> Result<&'static Postgres> {
     static SHARED: OnceCell<Postgres> = OnceCell::const_new();
     let start = || async {
@@ -297,7 +299,7 @@ pub async fn shared_postgres() -> Result<&'static Postgres> {
 
 const COMMON_SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", "127.0.0.1"),
-    // The path of a socket has to be short, and that of a test's directory need not be.
+    // The path of a socket must be short, and a test's directory may be long.
     ("unix_socket_directories", ""),
     ("max_connections", "200"),
     ("max_prepared_transactions", "0"),
@@ -313,7 +315,7 @@ fn url(port: u16, database: &str, role: &str, authority: Option<&Path>) -> Strin
     }
 }
 
-/// Later lines of the file win, so one is added only where the last one says otherwise.
+/// Appends settings. Later lines override earlier ones, so a line is added only where the last one differs.
 fn append_settings(data: &Path, settings: &[(&str, &str)]) -> Result<()> {
     let path = data.join("postgresql.conf");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -330,7 +332,7 @@ fn append_settings(data: &Path, settings: &[(&str, &str)]) -> Result<()> {
 }
 
 fn encrypt(installation: &Installation, data: &Path, certificates: &Certificates) -> Result<()> {
-    // PostgreSQL takes a key only if nobody else can read it.
+    // PostgreSQL accepts a key only if no other user can read it.
     for (from, to) in [(certificates.certificate(), "server.crt"), (certificates.key(), "server.key")] {
         let to = data.join(to);
         std::fs::copy(from, &to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
@@ -356,14 +358,14 @@ async fn launch(installation: &Installation, directory: &Path, lifetime: &Lifeti
     let data = directory.join("data");
     let mut command = installation.command("postgres");
     command.arg("-D").arg(&data);
-    // SIGQUIT ends the children too, and leaves the rest to the recovery.
+    // SIGQUIT ends the children too, and leaves the rest to recovery.
     let mut process = Guarded::start("PostgreSQL", command, &log_file(directory), lifetime, Signal::Quit)?;
     let (state, pid) = (data.join("postmaster.pid"), process.id().pid().to_string());
     process.wait_until(PATIENCE, || says_ready(&state, &pid)).await?;
     Ok(process)
 }
 
-/// The file may be that of a postmaster that was killed, so its pid has to be ours.
+/// The file may be from a postmaster that was killed, so its pid has to match.
 fn says_ready(state: &Path, pid: &str) -> bool {
     let text = std::fs::read_to_string(state).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);

@@ -1,4 +1,5 @@
-//! Transactions end in another order than they began: commits take their time, and a fifth is rolled back.
+//! Transactions end in another order than they began: commits are delayed, and a fifth of the transactions is rolled
+//! back.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +10,16 @@ use futures_util::future::try_join_all;
 use super::super::cluster::Cluster;
 use super::{Length, work};
 
-/// In every replica, groups wait before and after they have their place in the order, and a fifth is rolled back.
+/// In every replica, groups wait before and after they get their place in the order, and a fifth is rolled back.
 const COMMITS: &str = "commit.before-lock=15%sleep(40)->30%sleep(8);\
                        commit.after-lock=10%sleep(10);\
                        commit.after-insert=10%sleep(25)->20%sleep(3);\
                        commit.rolled-back=20%return";
-/// Of a hundred transactions of services, so many are rolled back.
+/// Percentage of the services' transactions that are rolled back.
 const ROLLED_BACK: u32 = 20;
-/// Services that submit at the same time.
+/// Number of services that submit concurrently.
 const SERVICES: usize = 6;
-/// The longest that one of their transactions stays open.
+/// Maximum time that one of their transactions stays open, in milliseconds.
 const OPEN_MS: u64 = 120;
 
 pub(super) async fn race(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
@@ -44,7 +45,7 @@ pub(super) async fn race(cluster: &mut Cluster, length: Length, random: &mut Rng
     Ok(())
 }
 
-/// A service submits one event after the other. Gives how many transactions it committed, and how many it rolled back.
+/// Submits one event after the other as a service. Returns the numbers of committed and of rolled-back transactions.
 async fn submit(cluster: &Cluster, key: String, mut random: Rng, until: Instant) -> Result<(u64, u64)> {
     let load = &cluster.load;
     let (mut committed, mut rolled_back) = (0, 0);

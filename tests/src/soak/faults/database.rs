@@ -7,14 +7,14 @@ use sqlx::Connection;
 use super::super::cluster::Cluster;
 use super::{Length, work};
 
-/// What a commit may wait for at most.
+/// Time limit for a commit.
 const LONGEST_COMMIT: Duration = Duration::from_secs(1);
-/// What throughput must be afterwards, of what it was before.
+/// Minimum throughput after the fault, relative to the throughput before it.
 const STEADY: f64 = 0.9;
-/// How often the oldest range of the log is offered for retirement.
+/// Interval at which retirement of the log's oldest range is attempted.
 const RETIRE_EVERY: Duration = Duration::from_millis(200);
 
-/// A transaction that looks at the database, and stays open.
+/// Keeps a transaction with a snapshot open.
 pub(super) async fn open_snapshot(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
     let before = throughput(cluster, length).await;
     let slowest_before = cluster.load.take_slowest();
@@ -24,13 +24,14 @@ pub(super) async fn open_snapshot(cluster: &mut Cluster, length: Length, random:
     tokio::time::sleep(Duration::from_secs(length.of(10, 600))).await;
     let during = throughput(cluster, length).await;
     snapshot.rollback().await?;
-    eprintln!("{during:.0} events a second while the transaction was open");
+    eprintln!("{during:.0} events per second while the transaction was open");
     work(random, 500).await;
     let after = throughput_again(cluster, length, before).await;
     steady(cluster, length, slowest_before, [before, after])
 }
 
-/// What `pg_dump` holds while the log's oldest range should be retired, and `pg_dump` itself.
+/// Holds the lock that `pg_dump` holds while the log's oldest range is due for retirement, and then runs `pg_dump`
+/// itself.
 pub(super) async fn dump_while_retiring(cluster: &mut Cluster, length: Length, _: &mut Rng) -> Result<()> {
     let before = throughput(cluster, length).await;
     let slowest_before = cluster.load.take_slowest();
@@ -54,8 +55,8 @@ pub(super) async fn dump_while_retiring(cluster: &mut Cluster, length: Length, _
     steady(cluster, length, slowest_before, [before, after])
 }
 
-/// A range may be retired between the dump's look at the catalogue and its lock: then PostgreSQL gives up at once, and the
-/// next attempt finds it gone.
+/// Dumps the database, with retries. A range may be retired after the dump has read the catalog and before it locks the
+/// range: then `pg_dump` fails at once, and the next attempt no longer sees the range.
 async fn dumped_in_the_end(cluster: &Cluster) -> Result<()> {
     for _ in 0..20 {
         match cluster.stage.postgres.dump(&cluster.database.url).await {
@@ -63,7 +64,7 @@ async fn dumped_in_the_end(cluster: &Cluster) -> Result<()> {
             dumped => return dumped,
         }
     }
-    bail!("twenty dumps began just when a range was retired")
+    bail!("a range was retired at the start of each of twenty dumps")
 }
 
 async fn retire(cluster: &Cluster) -> Result<()> {
@@ -74,7 +75,7 @@ async fn retire(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Events acknowledged in a second.
+/// Returns the number of events acknowledged per second.
 async fn throughput(cluster: &Cluster, length: Length) -> f64 {
     let span = Duration::from_secs(length.of(2, 20));
     let before = cluster.load.acknowledged();
@@ -82,7 +83,8 @@ async fn throughput(cluster: &Cluster, length: Length) -> f64 {
     (cluster.load.acknowledged() - before) as f64 / span.as_secs_f64()
 }
 
-/// What it comes back to: a span may be a bad one for reasons of its own.
+/// Returns the throughput after recovery, the best of up to three spans: a single span may be slow for unrelated
+/// reasons.
 async fn throughput_again(cluster: &Cluster, length: Length, before: f64) -> f64 {
     let mut best: f64 = 0.0;
     for _ in 0..3 {
@@ -94,16 +96,17 @@ async fn throughput_again(cluster: &Cluster, length: Length, before: f64) -> f64
     best
 }
 
-/// Short rounds run beside other tests, so their times say nothing.
+/// Checks the slowest response and the throughput. Short rounds run alongside other tests, so their times are not
+/// meaningful.
 fn steady(cluster: &Cluster, length: Length, slowest_before: Duration, [before, after]: [f64; 2]) -> Result<()> {
     let slowest = cluster.load.take_slowest();
     eprintln!(
-        "{before:.0} events a second before, the slowest answer {slowest_before:?}; {after:.0} after, the slowest since then \
+        "{before:.0} events per second before, slowest response {slowest_before:?}; {after:.0} after, slowest since then \
          {slowest:?}"
     );
     if length == Length::Long {
         ensure!(slowest <= LONGEST_COMMIT, "a commit waited for {slowest:?}");
-        ensure!(after >= before * STEADY, "{before:.0} events a second before, {after:.0} after");
+        ensure!(after >= before * STEADY, "{before:.0} events per second before, {after:.0} after");
     }
     Ok(())
 }

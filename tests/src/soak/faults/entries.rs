@@ -11,25 +11,25 @@ use super::{Length, work};
 
 /// Events that are posted together.
 const GROUP: usize = 5;
-/// What the topic takes while it takes everything.
+/// Maximum record size of the topic while it accepts everything.
 const LARGE_BYTES: usize = SMALL_BYTES * 4;
-/// What fills an event that the topic does not take; compression makes a little less of it.
+/// Size of the filling of an event that the topic rejects; compression reduces it slightly.
 const TOO_LARGE: usize = SMALL_BYTES * 2;
-/// How long it may take until a relay has come so far.
+/// Time limit for a relay to reach a position.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// At every position of a group an entry that the topic does not take: its key stops, the others go on. Then the topic
-/// takes it, and what waited follows in order, together with what comes for the key meanwhile.
+/// Places an entry that the topic rejects at every position of a group: its key stops, the others continue. Then the
+/// topic accepts it, and the key's queued entries follow in order, together with new ones of the key.
 pub(super) async fn unsendable(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
     let run = cluster.small.clone();
     let settings = StoreSettings { migrate: false, ..StoreSettings::new(&cluster.database.url) };
     let store = Store::open(&settings).await?;
     let filter = ParkedFilter { topic: Some(cluster.small.clone()), ..ParkedFilter::default() };
-    // A short round takes the first position and another.
+    // A short round covers the first position and one other.
     let mut positions = length.of(vec![random.usize(1..GROUP), 0], (0..GROUP).rev().collect());
     while let Some(position) = positions.last().copied() {
         let round = random.u64(..);
-        // Others' keys, and the key that stops, alternate.
+        // The other key and the key that stops alternate.
         let key =
             |place: usize| format!("{run}-{}-{round}", if place % 2 == position % 2 { "stops" } else { "goes on" });
         let number = |place: usize| place as u64 / 2 + 1;
@@ -40,14 +40,14 @@ pub(super) async fn unsendable(cluster: &mut Cluster, length: Length, random: &m
         believe_in_large_records(cluster, round).await?;
         cluster.set_small(SMALL_BYTES).await?;
         if !cluster.load.submit(&group, &numbers).await?.is_empty() {
-            // What the replica knew of the topic was renewed just then. That is how it should be, and shows nothing here.
+            // The replica refreshed its knowledge of the topic just then. That is correct, but proves nothing here.
             continue;
         }
         let behind = (position..GROUP).step_by(2).count();
-        wait_for_parked(&store, &filter, behind).await.with_context(|| format!("refused at position {position}"))?;
+        wait_for_parked(&store, &filter, behind).await.with_context(|| format!("rejected at position {position}"))?;
         work(random, 200).await;
         cluster.set_small(LARGE_BYTES).await?;
-        // One more of the key at the same time, read or not when it is asked for.
+        // One more event of the key at the same time; the unpark request may or may not include it.
         let last = event(cluster, &key(position), GROUP as u64 + 1, 0);
         let client = cluster.clients().next().context("no replica is up")?;
         let topic = json!({ "topic": cluster.small });
@@ -56,7 +56,10 @@ pub(super) async fn unsendable(cluster: &mut Cluster, length: Length, random: &m
             cluster.load.submit(std::slice::from_ref(&last), &[GROUP as u64 + 1]),
         );
         let asked = asked?;
-        ensure!(asked.body["entries"].as_u64() >= Some(behind as u64), "not all of the key were asked for: {asked:?}");
+        ensure!(
+            asked.body["entries"].as_u64() >= Some(behind as u64),
+            "not all entries of the key were unparked: {asked:?}"
+        );
         posted?;
         wait_for_parked(&store, &filter, 0).await.with_context(|| format!("unparked at position {position}"))?;
         positions.pop();
@@ -65,8 +68,9 @@ pub(super) async fn unsendable(cluster: &mut Cluster, length: Length, random: &m
     Ok(())
 }
 
-/// Replicas refuse what a topic does not take, as far as they know it. Each is given something large while the topic takes
-/// it: what it knows then is not renewed for a while.
+/// Makes the replicas consider large records acceptable. A replica refuses events that exceed the topic's limit as the
+/// replica knows it. Each receives a large event while the topic accepts it: what it then knows is not refreshed for
+/// some time.
 async fn believe_in_large_records(cluster: &Cluster, round: u64) -> Result<()> {
     cluster.set_small(LARGE_BYTES).await?;
     let began = Instant::now();
@@ -79,21 +83,21 @@ async fn believe_in_large_records(cluster: &Cluster, round: u64) -> Result<()> {
                 last = posted.body["position"].as_i64().unwrap_or_default().max(last);
                 break;
             }
-            ensure!(began.elapsed() < PATIENCE, "a replica does not notice what the topic takes: {posted:?}");
+            ensure!(began.elapsed() < PATIENCE, "a replica does not notice the topic's new limit: {posted:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    // They are gone before the topic takes them no more.
+    // They are sent before the topic rejects them again.
     let mut connection = cluster.connect().await?;
     let sent = "SELECT position >= $1 FROM belfry.relay WHERE sink = 'kafka'";
     while !sqlx::query_scalar::<_, bool>(sent).bind(last).fetch_one(&mut connection).await? {
-        ensure!(began.elapsed() < PATIENCE, "the relay does not come to position {last}");
+        ensure!(began.elapsed() < PATIENCE, "the relay does not reach position {last}");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     Ok(())
 }
 
-/// An event for the topic `small`. What fills it does not get smaller by compression.
+/// Returns an event for the topic `small`. Its filling does not compress well.
 fn event(cluster: &Cluster, key: &str, sequence: u64, filling: usize) -> Value {
     let id = cluster.load.event_id(key, sequence);
     let filling: String = (0..filling.div_ceil(32)).map(|number| filler(id, number)).collect();
@@ -106,7 +110,7 @@ fn event(cluster: &Cluster, key: &str, sequence: u64, filling: usize) -> Value {
     })
 }
 
-/// Thirty-two letters.
+/// Returns 32 letters and digits.
 fn filler(id: Uuid, number: usize) -> String {
     Uuid::new_v5(&id, &number.to_be_bytes()).simple().to_string()
 }
@@ -118,7 +122,7 @@ async fn wait_for_parked(store: &Store, filter: &ParkedFilter, count: usize) -> 
         if parked.len() == count {
             return Ok(());
         }
-        ensure!(began.elapsed() < PATIENCE, "{count} entries should be parked, there are {parked:?}");
+        ensure!(began.elapsed() < PATIENCE, "{count} entries should be parked, but these are: {parked:?}");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

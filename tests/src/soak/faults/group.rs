@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::super::cluster::Cluster;
 use super::{Length, work};
 
-/// Consumers of the same group come and go, and commit nothing.
+/// Lets consumers of the same group join and leave. They commit nothing.
 pub(super) async fn rebalance_storm(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
     for _ in 0..length.of(4, 12) {
         let consumer: BaseConsumer = ClientConfig::new()

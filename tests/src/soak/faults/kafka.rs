@@ -7,7 +7,7 @@ use super::super::cluster::Cluster;
 use super::{Length, work};
 use crate::servers::Direction;
 
-/// How long it may take until so much was sent.
+/// Time limit for sending the number of bytes after which a connection is reset.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than a relay waits for an acknowledgement.
 const PAST_STALL: Duration = Duration::from_millis(4500);
@@ -39,7 +39,7 @@ pub(super) async fn slow(cluster: &mut Cluster, length: Length, random: &mut Rng
         tokio::time::sleep(PAST_STALL).await;
         cluster.stage.kafka.resume()?;
         work(random, 2000).await;
-        // Past the stall, but not away: what was sent arrives after all.
+        // Past the stall timeout, but connected: sent records still arrive.
         cluster.stage.kafka_proxy.hang();
         tokio::time::sleep(PAST_STALL).await;
         cluster.stage.kafka_proxy.heal().await?;
@@ -60,7 +60,7 @@ pub(super) async fn reset(cluster: &mut Cluster, length: Length, random: &mut Rn
     Ok(())
 }
 
-/// Answers are short.
+/// Returns the range for the number of bytes. Responses are short.
 fn direction_bytes(direction: Direction) -> usize {
     match direction {
         Direction::ToServer => 100_000,

@@ -1,4 +1,4 @@
-//! What goes wrong. Each fault is a function that does its harm while clients post, and comes back when it is over.
+//! Faults. Each is a function that causes the fault while clients post, and returns when the fault is over.
 
 mod commits;
 mod database;
@@ -20,17 +20,17 @@ use fastrand::Rng;
 
 use super::cluster::Cluster;
 
-/// How long a fault lasts.
+/// The duration of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// As short as shows it, for `make test`.
+    /// As short as it can be effective, for `make test`.
     Short,
-    /// As long as it happens.
+    /// As long as in reality.
     Long,
 }
 
 impl Length {
-    /// One of two numbers.
+    /// Returns one of two values.
     pub(super) fn of<T>(self, short: T, long: T) -> T {
         match self {
             Self::Short => short,
@@ -41,24 +41,24 @@ impl Length {
 
 macro_rules! faults {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal: $inject:path,)+) => {
-        /// Something that goes wrong.
+        /// A fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Fault {
             $($(#[doc = $doc])+ $variant,)+
         }
 
         impl Fault {
-            /// All of them.
+            /// All faults.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Its name.
+            /// Returns its name.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
                 }
             }
 
-            /// Let it happen, and come back when it is over.
+            /// Injects the fault, and returns when it is over.
             pub(super) async fn inject(self, cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
                 match self {
                     $(Self::$variant => $inject(cluster, length, random).await,)+
@@ -69,55 +69,55 @@ macro_rules! faults {
 }
 
 faults! {
-    /// SIGKILL of replicas, the holder of the lease among them.
+    /// SIGKILL of replicas, including the holder of the lease.
     KillReplica = "kill-replica": replicas::kill,
-    /// Each named place at which a process may die, one after the other.
+    /// A crash at each named fail point, one after the other.
     KillAtFailPoints = "kill-at-fail-points": replicas::kill_at_fail_points,
     /// SIGSTOP of the holder until long after its lease, then SIGCONT.
     StopHolder = "stop-holder": replicas::stop_holder,
     /// SIGTERM of the replicas, one after the other, as in a rolling upgrade.
     RestartReplicas = "restart-replicas": replicas::restart,
-    /// SIGKILL of all of PostgreSQL.
+    /// SIGKILL of all PostgreSQL processes.
     PostgresKill = "postgres-kill": postgres::kill,
-    /// PostgreSQL is stopped in good order and started.
+    /// PostgreSQL is stopped cleanly and started again.
     PostgresRestart = "postgres-restart": postgres::restart,
-    /// The replicas' connections are terminated, again and again.
+    /// The replicas' connections are terminated repeatedly.
     PostgresTerminateBackends = "postgres-terminate-backends": postgres::terminate_backends,
-    /// Other sessions take all connections.
+    /// Other sessions use up all connections.
     PostgresPoolExhausted = "postgres-pool-exhausted": postgres::pool_exhausted,
-    /// The transaction is committed, and nobody is told.
+    /// The transaction commits, but the acknowledgement is lost.
     PostgresCommitAnswerLost = "postgres-commit-answer-lost": postgres::commit_answer_lost,
-    /// The network to PostgreSQL swallows everything; new connections work.
+    /// The network to PostgreSQL drops everything; new connections work.
     PostgresSilent = "postgres-silent": postgres::silent,
     /// Kafka is stopped, and started again later.
     KafkaStop = "kafka-stop": kafka::stop,
     /// SIGKILL of Kafka.
     KafkaKill = "kafka-kill": kafka::kill,
-    /// Kafka answers late, or not at all for a while.
+    /// Kafka responds late, or temporarily not at all.
     KafkaSlow = "kafka-slow": kafka::slow,
-    /// Connections to Kafka are reset in the midst of a batch.
+    /// Connections to Kafka are reset in the middle of a batch.
     KafkaReset = "kafka-reset": kafka::reset,
-    /// Consumers of the replicas' group come and go.
+    /// Consumers of the replicas' group join and leave.
     RebalanceStorm = "rebalance-storm": group::rebalance_storm,
-    /// An entry that its topic does not take, at every position of a group.
+    /// An entry that its topic rejects, at every position of a group.
     UnsendableEntry = "unsendable-entry": entries::unsendable,
-    /// What is no event, or contradicts one, at every position of a group.
+    /// A malformed or conflicting event, at every position of a group.
     PoisonMessage = "poison-message": odd_one::poison,
     /// U+0000 in one event of a group.
     NulInGroup = "nul-in-group": odd_one::nul,
     /// The same event with a new time, a day later, on other replicas.
     NextDay = "next-day": next_day::next_day,
-    /// Commits take their time, and a fifth of the transactions is rolled back.
+    /// Commits are delayed, and a fifth of the transactions is rolled back.
     CommitRace = "commit-race": commits::race,
-    /// A transaction of somebody else stays open.
+    /// Another session's transaction stays open.
     OpenSnapshot = "open-snapshot": database::open_snapshot,
-    /// The database is written out while the log's oldest range is retired.
+    /// The database is dumped while the log's oldest range is retired.
     DumpWhileRetiring = "dump-while-retiring": database::dump_while_retiring,
-    /// Redis is away.
+    /// Redis is down.
     RedisDown = "redis-down": redis::down,
-    /// Redis forgets everything, again and again.
+    /// Redis loses all its data repeatedly.
     RedisFlush = "redis-flush": redis::flush,
-    /// Somebody else takes the tokens that wake relays.
+    /// Another client takes the tokens that wake relays.
     RedisSteal = "redis-steal": redis::steal,
 }
 
@@ -142,7 +142,7 @@ fn names() -> Vec<&'static str> {
     Fault::ALL.iter().map(|fault| fault.name()).collect()
 }
 
-/// Let everybody work for a random time of at most so many milliseconds.
+/// Lets clients and replicas work for a random time of up to `at_most_ms` milliseconds.
 async fn work(random: &mut Rng, at_most_ms: u64) {
     tokio::time::sleep(Duration::from_millis(random.u64(at_most_ms / 4..=at_most_ms))).await;
 }

@@ -1,4 +1,5 @@
-//! A producer sends an event again a day later, with a new time, and another replica gets it: the id counts, and no clock.
+//! A producer sends an event again a day later, with a new time, and another replica receives it: only the id counts,
+//! not the time.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::super::brought::Way;
 use super::super::cluster::Cluster;
 use super::{Length, work};
 
-/// How long it may take until something is read.
+/// Time limit for a record to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn next_day(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
@@ -39,7 +40,7 @@ async fn again(cluster: &Cluster, before: Way, after: Way, random: &mut Rng) -> 
     late["event_timestamp"] = "2026-03-03T09:15:01Z".into();
     late["data"]["timestamp"] = "2026-03-03T09:15:01Z".into();
     late["data"]["system_metadata"] = serde_json::json!({ "attempt": 2 });
-    // Two others get it at the same time.
+    // Two other replicas receive it at the same time.
     let others = [(replica + 1) % cluster.size(), (replica + 2) % cluster.size()];
     let (one, another) = tokio::try_join!(
         deliver(cluster, after, &key, others[0], &late),
@@ -56,7 +57,7 @@ async fn again(cluster: &Cluster, before: Way, after: Way, random: &mut Rng) -> 
     Ok(())
 }
 
-/// Everything that is known of an event was recorded a day before.
+/// Moves everything recorded about an event back by one day.
 async fn a_day_passes(cluster: &Cluster, event_id: Uuid) -> Result<()> {
     let mut connection = cluster.connect().await?;
     for statement in [
@@ -66,12 +67,12 @@ async fn a_day_passes(cluster: &Cluster, event_id: Uuid) -> Result<()> {
         "UPDATE belfry.outbox SET created_at = created_at - interval '1 day' WHERE $1 IN (event_id, source_event_id)",
     ] {
         let aged = sqlx::query(statement).bind(event_id).execute(&mut connection).await?.rows_affected();
-        ensure!(aged > 0, "nothing is known of {event_id}: {statement}");
+        ensure!(aged > 0, "nothing is recorded of {event_id}: {statement}");
     }
     Ok(())
 }
 
-/// Send an event until it is taken; gives the answer's word, if there is one.
+/// Sends an event until it is accepted. Returns the status in the response, if there is one.
 async fn deliver(cluster: &Cluster, way: Way, key: &str, replica: usize, event: &Value) -> Result<Option<String>> {
     if way == Way::Http {
         let posted = cluster.replica(replica).client()?.post(event).await?;

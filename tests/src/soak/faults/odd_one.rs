@@ -1,5 +1,5 @@
-//! One of a group that is unlike the others, at each place of the group, whatever way the group comes. The others are taken;
-//! of the one that is refused, its sender is told, or a dead letter keeps it.
+//! An invalid or unusual event at each place of a group, for each way in which a group arrives. The others are
+//! accepted; the rejection is returned to the sender or recorded as a dead letter.
 
 use std::time::{Duration, Instant};
 
@@ -11,44 +11,44 @@ use super::super::brought::Way;
 use super::super::cluster::Cluster;
 use super::{Length, work};
 
-/// Events in a group.
+/// Number of events in a group.
 const GROUP: usize = 5;
-/// How long it may take until something is read and refused.
+/// Time limit for an event to be read and rejected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is odd.
+/// The kind of oddity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Odd {
-    /// No JSON at all.
+    /// Not JSON.
     Undecodable,
     /// A field of the wrong type.
     Malformed,
-    /// Another event under an id that was taken.
+    /// Another event under an id that was accepted before.
     Conflict,
-    /// U+0000 in a text that nobody looks into.
+    /// U+0000 in a text that no code interprets.
     NulInRemark,
-    /// U+0000 in the recipient to be.
+    /// U+0000 in what becomes the recipient.
     NulInTeacher,
     /// U+0000 in what becomes a key.
     NulInBatch,
 }
 
-/// What a sender is told, or a dead letter says.
+/// A rejection, as returned to the sender or recorded as a dead letter.
 struct Refused {
     text: String,
     cause: &'static str,
 }
 
 impl Odd {
-    /// Whether `belfry.submit` refuses it at the call.
+    /// Returns whether `belfry.submit` rejects it, which fails the transaction.
     fn fails_its_transaction(self) -> bool {
         matches!(self, Self::Undecodable | Self::NulInTeacher | Self::NulInBatch)
     }
 
-    /// How it is refused; none if it is taken.
+    /// Returns the cause of its rejection; `None` if it is accepted.
     fn cause(self, way: Way) -> Option<&'static str> {
         match self {
-            // Whoever posts is told in the words of his contract.
+            // The other ways report `malformed`.
             Self::Undecodable if way == Way::Kafka => Some("undecodable"),
             Self::Conflict => Some("conflict"),
             Self::NulInRemark => None,
@@ -57,7 +57,7 @@ impl Odd {
     }
 }
 
-/// What is no event, or contradicts another.
+/// Sends events that are malformed or contradict another.
 pub(super) async fn poison(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
     let odd = [Odd::Undecodable, Odd::Malformed, Odd::Conflict];
     for _ in 0..length.of(1, 4) {
@@ -66,7 +66,7 @@ pub(super) async fn poison(cluster: &mut Cluster, length: Length, random: &mut R
     Ok(())
 }
 
-/// What PostgreSQL's text has no place for.
+/// Sends events with a character that PostgreSQL's type text cannot store.
 pub(super) async fn nul(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
     let odd = [Odd::NulInRemark, Odd::NulInTeacher, Odd::NulInBatch];
     for _ in 0..length.of(1, 4) {
@@ -78,7 +78,7 @@ pub(super) async fn nul(cluster: &mut Cluster, length: Length, random: &mut Rng)
 async fn everywhere(cluster: &Cluster, kinds: &[Odd], random: &mut Rng) -> Result<()> {
     let mut letters = Vec::new();
     for way in [Way::Http, Way::Kafka, Way::Submit] {
-        // What submit refuses fails its service's transaction.
+        // An event that `belfry.submit` rejects would fail its service's transaction.
         for odd in kinds.iter().filter(|odd| way != Way::Submit || !odd.fails_its_transaction()) {
             for place in 0..GROUP {
                 letters.extend(one_group(cluster, way, *odd, place, random).await?);
@@ -92,12 +92,12 @@ async fn everywhere(cluster: &Cluster, kinds: &[Odd], random: &mut Rng) -> Resul
     Ok(())
 }
 
-/// A group whose event at this place is odd; gives what must become a dead letter.
+/// Sends a group whose event at this place is odd. Returns the dead letter that must follow, if any.
 async fn one_group(cluster: &Cluster, way: Way, odd: Odd, place: usize, random: &mut Rng) -> Result<Option<Refused>> {
     let load = &cluster.load;
     let key = format!("{}-odd-{}", cluster.group, random.u64(..));
     let published = way != Way::Kafka;
-    // One before, for what contradicts it.
+    // An earlier event, for the odd one to contradict.
     let first = load.event(&key, 1);
     let mut good = vec![load.promise(&first, 1, published, true)?];
     send(cluster, way, &key, &[first.to_string()]).await?;
@@ -114,7 +114,7 @@ async fn one_group(cluster: &Cluster, way: Way, odd: Odd, place: usize, random: 
                 texts.push(format!("no JSON {}", random.u64(..)));
                 continue;
             }
-            // Its id is promised already, with another text.
+            // The ledger already has its id, with another text.
             Some(_) if number == place && odd == Odd::Conflict => {}
             Some(_) if number == place => drop(load.forbid(&event)?),
             _ => good.push(load.promise(&event, sequence, published, true)?),
@@ -138,7 +138,7 @@ fn make_odd(event: &mut Value, odd: Odd, first: &Value, random: &mut Rng) {
         Odd::Malformed => event["data"]["user_id"] = 10.into(),
         Odd::Conflict => {
             event["event_id"] = first["event_id"].clone();
-            // Two of them are two contradictions.
+            // Each conflicting event has different content.
             event["data"]["total_essays"] = random.u32(1_000_000..).into();
         }
         Odd::NulInRemark => event["data"]["remark"] = "a\0b".into(),
@@ -147,7 +147,7 @@ fn make_odd(event: &mut Value, odd: Odd, first: &Value, random: &mut Rng) {
     }
 }
 
-/// Send a group; gives the answers, if there are any.
+/// Sends a group. Returns the answers, if there are any.
 async fn send(cluster: &Cluster, way: Way, key: &str, texts: &[String]) -> Result<Vec<Value>> {
     match way {
         Way::Http => {
@@ -173,7 +173,7 @@ async fn wait_for_letter(cluster: &Cluster, refused: &Refused) -> Result<()> {
             return Ok(());
         }
         let in_time = causes.is_empty() && began.elapsed() < PATIENCE;
-        ensure!(in_time, "one dead letter {} is due, there are {causes:?}: {}", refused.cause, refused.text);
+        ensure!(in_time, "one dead letter {} is expected, but there are {causes:?}: {}", refused.cause, refused.text);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -8,9 +8,9 @@ use sqlx::postgres::PgConnection;
 use super::super::cluster::Cluster;
 use super::{Length, work};
 
-/// How long it may take until a client commits.
+/// Time limit for a client to commit.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What tells the replicas' connections from others.
+/// Terminates the replicas' connections, which have this application name.
 const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'belfry' AND pid <> pg_backend_pid()";
 
 pub(super) async fn kill(cluster: &mut Cluster, length: Length, random: &mut Rng) -> Result<()> {
@@ -47,7 +47,7 @@ pub(super) async fn pool_exhausted(cluster: &mut Cluster, length: Length, random
     let began = Instant::now();
     let until = Duration::from_secs(length.of(4, 10));
     while began.elapsed() < until {
-        // Whatever becomes free is taken.
+        // Every connection that becomes free is taken.
         match cluster.connect().await {
             Ok(connection) => taken.push(connection),
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -78,7 +78,7 @@ pub(super) async fn silent(cluster: &mut Cluster, length: Length, random: &mut R
     for _ in 0..length.of(1, 2) {
         work(random, 1500).await;
         cluster.stage.postgres_proxy.silence();
-        // As long as it takes to give the connections up, at least.
+        // Long enough for the connections to be abandoned.
         tokio::time::sleep(Duration::from_secs(12)).await;
     }
     work(random, 1500).await;

@@ -9,17 +9,17 @@ use crate::servers::Signal;
 
 /// Longer than a lease.
 const PAST_LEASE: Duration = Duration::from_millis(15_500);
-/// How long a replica may take to come to the place at which it dies.
+/// Time limit for a replica to reach the fail point at which it crashes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const WITHOUT_FAIL_POINTS: &str = "if belfry was built without fail points, `make soak` builds it with them";
 
-/// Where a replica that takes events may die.
+/// Fail points of a replica that accepts events.
 const WRITER: &[&str] =
     &["commit.before-lock", "commit.after-lock", "commit.after-insert", "commit.after-commit", "commit.after-wake"];
-/// Where a replica that reads a topic may die.
+/// Fail points of a replica that reads a topic.
 const SOURCE: &[&str] = &["source.before-offset-commit", "source.after-offset-commit"];
-/// Where the holder of the lease may die.
+/// Fail points of the holder of the lease.
 const RELAY: &[&str] =
     &["relay.after-produce", "relay.after-acknowledgement", "relay.before-checkpoint", "relay.after-checkpoint"];
 
@@ -39,18 +39,18 @@ pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, r
     for point in WRITER.iter().chain(SOURCE) {
         let victim = random.usize(..cluster.size());
         cluster.kill_replica(victim).await?;
-        // A topic's offsets are told seldom.
+        // A topic's offsets are committed rarely.
         let passes = if SOURCE.contains(point) { 0 } else { random.u32(0..8) };
         cluster.start_replica(victim, &[die_at(point, passes)]).await?;
         cluster
             .wait_until_dead(victim, PATIENCE)
             .await
-            .with_context(|| format!("{point} did not kill; {WITHOUT_FAIL_POINTS}"))?;
+            .with_context(|| format!("{point} did not end the replica; {WITHOUT_FAIL_POINTS}"))?;
         cluster.start_replica(victim, &[]).await?;
     }
     for point in RELAY {
-        // All but the holder are to die there, one after the other; the time until a dead one's lease ends is not waited
-        // for.
+        // All replicas but the holder crash there, one after the other. The test does not wait for a crashed holder's
+        // lease to end.
         let holder = cluster.holder().await?;
         let heirs: Vec<usize> =
             (0..cluster.size()).filter(|replica| *replica != holder).take(length.of(1, 2)).collect();
@@ -65,7 +65,7 @@ pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, r
         for _ in 0..heirs.len() {
             cluster.age_lease().await?;
             let dead = cluster.wait_until_any_dead(&heirs, PATIENCE).await;
-            dead.with_context(|| format!("{point} did not kill; {WITHOUT_FAIL_POINTS}"))?;
+            dead.with_context(|| format!("{point} did not end the replica; {WITHOUT_FAIL_POINTS}"))?;
         }
         cluster.start_all().await?;
         cluster.age_lease().await?;
@@ -74,7 +74,7 @@ pub(super) async fn kill_at_fail_points(cluster: &mut Cluster, length: Length, r
     Ok(())
 }
 
-/// Die after so many passes.
+/// Returns the setting that crashes a replica at this fail point after `passes` passes.
 fn die_at(point: &str, passes: u32) -> (&'static str, String) {
     ("FAILPOINTS", if passes == 0 { format!("{point}=return") } else { format!("{point}={passes}*off->return") })
 }

@@ -1,4 +1,4 @@
-//! Over HTTP, to whatever replica answers.
+//! Over HTTP, to any replica that responds.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::super::load::Shared;
 use super::{Lane, Written};
 
-/// The longest pause before something is tried again.
+/// Maximum pause before a retry, in milliseconds.
 const RETRY_MS: u64 = 50;
-/// Lines in a request that is longer than what is handed to the writer at once.
+/// Number of lines in a request that is too long to be handed to the writer at once.
 const STREAM_LINES: u64 = 400;
 
 impl Lane {
-    /// Post something, and whatever else clients do.
+    /// Posts events, valid and invalid ones.
     pub(super) async fn post_something(&mut self) -> Result<()> {
         match self.random.u32(0..100) {
             0..60 => self.one().await?,
@@ -32,7 +32,7 @@ impl Lane {
         Ok(())
     }
 
-    /// One event in one request.
+    /// Posts one event in one request.
     async fn one(&mut self) -> Result<()> {
         let written = self.write();
         self.post_until_taken(&written.event.to_string(), "application/json").await?;
@@ -40,11 +40,11 @@ impl Lane {
         Ok(())
     }
 
-    /// Several lines in one request.
+    /// Posts several lines in one request.
     async fn lines(&mut self, count: u64) -> Result<()> {
         let written: Vec<Written> = (0..count).map(|_| self.write()).collect();
         let mut body: String = written.iter().map(|written| format!("{}\n", written.event)).collect();
-        // What is no event stands somewhere among them, and is told of by itself.
+        // An invalid event may be among them; it gets its own answer.
         if self.random.u32(0..3) == 0 {
             let at = self.random.usize(0..=body.lines().count());
             let mut lines: Vec<String> = body.lines().map(ToOwned::to_owned).collect();
@@ -56,7 +56,7 @@ impl Lane {
         Ok(())
     }
 
-    /// The same event on two replicas at once, the second with a time of the next day.
+    /// Posts the same event to two replicas at once, the second time with a timestamp of the next day.
     async fn repeated(&mut self) -> Result<()> {
         let written = self.write();
         let mut again = written.event.clone();
@@ -73,7 +73,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Another event under the id of one that was taken.
+    /// Posts another event under the id of an accepted one.
     async fn conflict(&mut self) -> Result<()> {
         if self.sequence == 0 || self.shared.lossy.load(Ordering::Relaxed) {
             return Ok(());
@@ -88,12 +88,12 @@ impl Lane {
         Ok(())
     }
 
-    /// What is no event.
+    /// Posts an invalid event.
     async fn poison(&mut self) -> Result<()> {
         let text = self.malformed();
         let status = self.post_until_answered(&text).await?;
         if !(400..500).contains(&status) {
-            bail!("what is no event was answered with {status}");
+            bail!("an invalid event was answered with {status}");
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Lane {
         self.shared.post_until_taken(body, content_type, random).await
     }
 
-    /// Post until somebody answers for good; gives the status.
+    /// Posts until a replica gives a final answer. Returns the status.
     async fn post_until_answered(&mut self, body: &str) -> Result<u16> {
         let mut random = self.random.fork();
         loop {
@@ -118,7 +118,7 @@ impl Lane {
 }
 
 impl Shared {
-    /// Post until all of it is acknowledged, wherever somebody answers.
+    /// Posts to any replica that responds, until everything is acknowledged.
     pub(in super::super) async fn post_until_taken(
         &self,
         body: &str,
@@ -128,14 +128,15 @@ impl Shared {
         loop {
             match self.post(body, content_type, &mut random).await {
                 Ok((200 | 201, answer)) if content_type == "application/json" || is_taken(&answer)? => return Ok(()),
-                // Too much is waiting, the database is away, or nobody answers: it may have been taken all the same.
+                // Overload, the database is down, or no replica responds: the events may have been accepted
+                // nevertheless.
                 Ok((200 | 500.., _)) | Err(_) => pause(&mut random).await,
-                Ok((status, answer)) => bail!("a good event was refused with {status}: {answer}"),
+                Ok((status, answer)) => bail!("a valid event was rejected with {status}: {answer}"),
             }
         }
     }
 
-    /// Post lines until all of them are answered for good, and give the answers.
+    /// Posts lines until all have a final answer. Returns the answers.
     pub(in super::super) async fn post_lines(&self, body: &str) -> Result<Vec<Value>> {
         let mut random = Rng::new();
         loop {
@@ -158,7 +159,7 @@ impl Shared {
     }
 }
 
-/// Whether each line was taken, now or before, or is no event.
+/// Returns whether each line was accepted, now or before, or is malformed.
 fn is_taken(answer: &str) -> Result<bool> {
     for line in answer.lines() {
         let line: Value = serde_json::from_str(line)?;

@@ -7,15 +7,15 @@ use rdkafka::producer::FutureRecord;
 
 use super::{Lane, Written};
 
-/// How long the broker may take before a record is written again.
+/// Time limit for the broker before a record is written again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Lane {
-    /// Write something, and whatever else producers do.
+    /// Writes records, valid and invalid ones.
     pub(super) async fn produce_something(&mut self) -> Result<()> {
         match self.random.u32(0..100) {
             0..75 => self.written(1).await,
-            // Twice, as a producer does that got no answer.
+            // Twice, like a producer that got no acknowledgement.
             75..85 => self.written(2).await,
             85..90 => {
                 if self.sequence > 0 {
@@ -43,7 +43,7 @@ impl Lane {
         self.shared.ledger.acknowledge(event_id);
     }
 
-    /// Write a record until the broker has it.
+    /// Writes a record until the broker has it.
     async fn produce(&self, payload: Option<&str>) {
         let key = format!("{}-b{}", self.shared.run, self.number);
         loop {

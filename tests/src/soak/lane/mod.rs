@@ -1,5 +1,5 @@
-//! A client with a key of its own. It submits an event only after the one before was acknowledged, or those of one request
-//! in order; what got no answer is submitted again.
+//! A client with its own key. It submits an event only after the previous one is acknowledged, or those of one request
+//! in order; an event without an answer is submitted again.
 
 mod http;
 mod kafka;
@@ -17,14 +17,14 @@ use super::ledger::{Promise, digest};
 use super::load::Shared;
 use crate::{Batch, assessment, results_ready};
 
-/// The longest pause between two requests of a lane.
+/// Maximum pause between two requests of a lane, in milliseconds.
 const PACE_MS: u64 = 30;
 
-/// How a lane's events come to Belfry.
+/// The way in which a lane's events reach Belfry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     Http,
-    /// Written to a topic that is read.
+    /// Written to a topic that the replicas read.
     Kafka,
     /// Submitted in another service's transaction.
     Submit,
@@ -45,7 +45,7 @@ struct Written {
 }
 
 impl Lane {
-    /// Submit something, and whatever else clients do.
+    /// Submits events, valid and invalid ones.
     pub(super) async fn step(&mut self) -> Result<()> {
         match self.way {
             Way::Http => self.post_something().await?,
@@ -69,13 +69,13 @@ impl Lane {
         event.to_string()
     }
 
-    /// The next event of the lane.
+    /// Returns the lane's next event.
     fn write(&mut self) -> Written {
         self.sequence += 1;
         let event_id = self.shared.event_id(self.number, self.sequence);
         let mut event = self.event(event_id, self.sequence);
         if self.random.u32(0..10) == 0 {
-            // What PostgreSQL's text has no place for.
+            // A character that PostgreSQL's type text cannot store.
             event["data"]["remark"] = "a\0b".into();
         }
         let promise = self.promise(self.sequence, event.to_string().as_bytes());
@@ -106,7 +106,7 @@ impl Lane {
             lane: self.number,
             sequence,
             texts: vec![digest(text)],
-            // What was read from a topic is not published there again.
+            // Events that were read from a topic are not published again.
             published: self.way != Way::Kafka,
             notified: true,
             acknowledged: false,

@@ -10,20 +10,20 @@ use tokio::time::timeout;
 use super::{Lane, Promise, Written, digest};
 
 const RETRY: Duration = Duration::from_millis(100);
-/// After this a connection counts as dead.
+/// Time limit after which a connection counts as broken.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Of a hundred transactions, so many are rolled back.
+/// Percentage of transactions that are rolled back.
 const ROLLED_BACK: u32 = 20;
 
 impl Lane {
-    /// Submit something, or roll it back.
+    /// Submits an event, or rolls it back.
     pub(super) async fn submit_something(&mut self) -> Result<()> {
         if self.random.u32(0..100) < ROLLED_BACK {
             let event_id = uuid::Uuid::from_u128(self.random.u128(..));
             let text = self.event(event_id, 1).to_string();
             let promise = Promise { forbidden: true, texts: vec![digest(text.as_bytes())], ..self.promise(0, b"") };
             self.shared.ledger.submit(event_id, promise);
-            // One that fails is rolled back too.
+            // A transaction that fails is rolled back too.
             let _ = timeout(PATIENCE, self.transaction(&text, false)).await;
             return Ok(());
         }

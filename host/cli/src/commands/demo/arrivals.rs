@@ -1,4 +1,4 @@
-//! What arrives on the live feed, and when.
+//! The notifications that arrive on the live feed, with their times of arrival.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::failed;
 use crate::client::wire::Message;
 use crate::client::{Client, FeedItem, FeedQuery, Start};
 
-/// How long a notification may take.
+/// The time limit for the arrival of a notification.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BUFFER: usize = 256;
 
@@ -20,12 +20,12 @@ const BUFFER: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) message: Message,
-    /// The envelope, exactly as it arrived.
+    /// The envelope, verbatim.
     pub(super) text: String,
     pub(super) at: Instant,
 }
 
-/// Everything that has arrived.
+/// All notifications that have arrived.
 pub(super) struct Arrivals {
     receiver: mpsc::Receiver<Arrival>,
     seen: HashMap<Uuid, Arrival>,
@@ -33,7 +33,7 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Subscribe to the feed.
+    /// Subscribes to the feed.
     pub(super) async fn follow(client: &Client) -> anyhow::Result<Self> {
         let mut feed = client.feed(FeedQuery { from: Start::Beginning, ..FeedQuery::default() }).await?;
         let (sender, receiver) = mpsc::channel(BUFFER);
@@ -50,7 +50,7 @@ impl Arrivals {
         Ok(Self { receiver, seen: HashMap::new(), task })
     }
 
-    /// Wait until this notification is here.
+    /// Waits until a notification has arrived.
     pub(super) async fn get(&mut self, notification_id: Uuid) -> anyhow::Result<Arrival> {
         while !self.seen.contains_key(&notification_id) {
             let next = timeout(PATIENCE, self.receiver.recv()).await.ok().flatten();
@@ -61,9 +61,9 @@ impl Arrivals {
         Ok(self.seen[&notification_id].clone())
     }
 
-    /// How many have arrived, those included that nobody has asked for.
+    /// Returns the number of notifications that have arrived, including those that were not waited for.
     pub(super) async fn count(&mut self, expected: usize) -> usize {
-        // One more than expected would come at once: it is in the log already.
+        // A surplus notification would arrive at once: it is in the log already.
         while let Ok(Some(next)) = timeout(Duration::from_millis(200), self.receiver.recv()).await {
             self.seen.insert(next.message.event_id, next);
             if self.seen.len() > expected {

@@ -1,6 +1,6 @@
-//! Reading `/metrics`.
+//! Reads `/metrics`.
 
-/// The sum of a counter over all labels, or over those lines that have `label`, such as `outcome="accepted"`.
+/// Returns the sum of a counter over all labels, or over the lines with `label`, such as `outcome="accepted"`.
 pub(super) fn sum(metrics: &str, name: &str, label: Option<&str>) -> u64 {
     let of_counter = |line: &&str| {
         line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))

@@ -1,7 +1,7 @@
-//! Shows everything that Belfry does in a minute, on a service of its own: events become notifications, a rule is
-//! changed while it runs, and what is repeated, contradictory or broken does no harm.
+//! `belfry demo`: demonstrates Belfry in a minute, on a temporary service. Events become notifications, a rule is changed
+//! while the service runs, and duplicate, conflicting and malformed events do no harm.
 //!
-//! What is shown comes from the running service. What did not happen as it should fails the demo.
+//! All output comes from the running service. Any unexpected result fails the demo.
 
 mod arrivals;
 mod counters;
@@ -20,15 +20,15 @@ use crate::output::Output;
 use server::Server;
 use story::Story;
 
-/// What the demo may be told.
+/// Arguments of `demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
-    /// Another component to change the rule to; its name must be teacher-results
+    /// Component to use as the second release of the rule; its name must be teacher-results
     #[arg(long, value_name = "FILE")]
     pub second_release: Option<PathBuf>,
 }
 
-/// Run the demo. Ends with [`Exit::Check`] if something did not happen as it should.
+/// Runs the demo. The exit code is [`Exit::Check`] if a result is not as expected.
 pub async fn run(args: &DemoArgs, output: &Output) -> anyhow::Result<Exit> {
     let second_release = match &args.second_release {
         Some(file) => fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
@@ -37,13 +37,13 @@ pub async fn run(args: &DemoArgs, output: &Output) -> anyhow::Result<Exit> {
     let server = Server::start().await?;
     let told = Story::begin(&server, output).await?.tell(second_release).await;
     let stopped = server.stop().await;
-    // What went wrong first explains what went wrong after it.
+    // The first error explains later ones.
     told?;
     stopped?;
     Ok(Exit::Ok)
 }
 
-/// Something did not happen as it should.
+/// Returns the error of a demo with an unexpected result.
 fn failed(what: impl Into<String>) -> anyhow::Error {
     Fault::new(Exit::Check, format!("the demo failed: {}", what.into())).into()
 }

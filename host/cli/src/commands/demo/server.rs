@@ -1,4 +1,4 @@
-//! The service that the demo shows: this same program, serving on free ports from a temporary directory.
+//! The service of the demo: this program, serving on free ports from a temporary directory.
 
 use std::fs::{self, File};
 use std::process::Stdio;
@@ -28,10 +28,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Start it and wait until it says that it is ready, and where.
+    /// Starts the service. Waits until it logs that it is ready and its addresses.
     pub(super) async fn start() -> anyhow::Result<Self> {
         let directory =
-            TempDir::new().context("cannot make a temporary directory; set TMPDIR to one that is writable")?;
+            TempDir::new().context("cannot create a temporary directory; set TMPDIR to a writable directory")?;
         let program = std::env::current_exe().context("cannot find this program")?;
         let log = File::create(directory.path().join("log"))?;
         let child = Command::new(program)
@@ -65,31 +65,31 @@ impl Server {
         }
     }
 
-    /// A client of its API.
+    /// Creates a client of its API.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::new(&format!("http://{}", self.http), None)?)
     }
 
-    /// The address of its API.
+    /// Returns the address of its API.
     pub(super) fn http(&self) -> &str {
         &self.http
     }
 
-    /// What it counted.
+    /// Returns its metrics.
     pub(super) async fn metrics(&self) -> anyhow::Result<String> {
         Ok(Client::new(&format!("http://{}", self.ops), None)?.metrics().await?)
     }
 
-    /// Lines of its log that report trouble.
+    /// Returns the warnings and errors in its log.
     pub(super) fn troubles(&self) -> Vec<String> {
         let trouble = |line: &Value| ["WARN", "ERROR"].contains(&line["level"].as_str().unwrap_or_default());
         self.log_lines().iter().filter(|line| trouble(line)).map(Value::to_string).collect()
     }
 
-    /// Ask it to stop, and see that it does so in good order.
+    /// Stops the service with SIGTERM. Returns an error unless it exits cleanly.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let pid = pid.ok_or_else(|| failed("the service ended by itself"))?;
+        let pid = pid.ok_or_else(|| failed("the service ended unexpectedly"))?;
         kill_process(pid, Signal::TERM).context("cannot send a signal")?;
         let status = timeout(STOP, self.child.wait()).await.context("the service did not stop in time")??;
         if status.success() {

@@ -1,4 +1,4 @@
-//! What is shown, in order.
+//! The steps of the demo.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::escape::escape;
 use crate::output::{Format, Output, counted, table};
 use crate::priority::coloured_priority;
 
-/// Envelopes that the platform's own models wrote.
+/// Envelopes written by the platform's own models.
 const SAMPLES: [&str; 4] = [
     include_str!("../../../../../plugins/teacher-results/cases/events/batch_results_ready.success.json"),
     include_str!("../../../../../plugins/teacher-results/cases/events/batch_results_ready.with_failures.json"),
@@ -29,7 +29,7 @@ const SAMPLES: [&str; 4] = [
 const MANY: usize = 200;
 const PROJECTOR: &str = "teacher-results";
 
-/// The demo as it is told.
+/// A run of the demo.
 pub(super) struct Story<'a> {
     server: &'a Server,
     output: &'a Output,
@@ -38,7 +38,7 @@ pub(super) struct Story<'a> {
     tally: Tally,
 }
 
-/// What the service must have counted too.
+/// Counts that the service's metrics must confirm.
 #[derive(Default)]
 struct Tally {
     accepted: u64,
@@ -51,7 +51,7 @@ struct Tally {
 }
 
 impl<'a> Story<'a> {
-    /// Subscribe to the live feed.
+    /// Subscribes to the live feed.
     pub(super) async fn begin(server: &'a Server, output: &'a Output) -> anyhow::Result<Self> {
         let client = server.client()?;
         let arrivals = Arrivals::follow(&client).await?;
@@ -60,7 +60,7 @@ impl<'a> Story<'a> {
         Ok(story)
     }
 
-    /// Tell it all.
+    /// Runs all steps.
     pub(super) async fn tell(mut self, second_release: Vec<u8>) -> anyhow::Result<()> {
         self.chapter("Events are posted; each notification is shown as it arrives on the live feed")?;
         let mut before = Vec::new();
@@ -79,7 +79,7 @@ impl<'a> Story<'a> {
         self.summarize().await
     }
 
-    /// Post an event that must lead to one notification, and wait for that.
+    /// Posts an event that must lead to one notification, and waits for its arrival.
     async fn notify(&mut self, event: String) -> anyhow::Result<Arrival> {
         let posted_at = Instant::now();
         let published = self.client.publish(event).await?;
@@ -92,14 +92,14 @@ impl<'a> Story<'a> {
         let event_id = published.event_id.map(|id| id.to_string()).unwrap_or_default();
         let [notification] = published.notifications.as_slice() else {
             let count = counted(published.notifications.len(), "notification");
-            return Err(failed(format!("event {event_id} led to {count}, it should be 1")));
+            return Err(failed(format!("event {event_id} led to {count} instead of 1")));
         };
         let arrival = self.arrivals.get(notification.event_id).await?;
         self.tally.waits.push(arrival.at.saturating_duration_since(posted_at));
         Ok(arrival)
     }
 
-    /// Post an event that must lead to one notification, and show that.
+    /// Posts an event that must lead to one notification, and shows the notification.
     async fn show(&mut self, event: String) -> anyhow::Result<Arrival> {
         let arrival = self.notify(event).await?;
         let wait = self.tally.waits.last().copied().unwrap_or_default();
@@ -117,7 +117,7 @@ impl<'a> Story<'a> {
         Ok(arrival)
     }
 
-    /// Many more, so that the summary has something to count.
+    /// Posts many more events, to give the summary something to count.
     async fn keep_going(&mut self) -> anyhow::Result<()> {
         self.chapter(&format!("{MANY} more events, one after another"))?;
         for number in 0..MANY {
@@ -133,21 +133,18 @@ impl<'a> Story<'a> {
         let pushed = self.client.push(Upload { component, note, ..Upload::default() }).await?;
         let release = pushed.release;
         if release.projector != PROJECTOR {
-            return Err(failed(format!(
-                "the second release is one of {}, it should be of {PROJECTOR}",
-                release.projector
-            )));
+            return Err(failed(format!("the second release is of {} instead of {PROJECTOR}", release.projector)));
         }
         let rollout = self.client.activate(PROJECTOR, release.release_id).await?;
         if !rollout.active.active || rollout.active.release_id != release.release_id {
-            return Err(failed("the second release does not serve after its activation"));
+            return Err(failed("the second release is not active after its activation"));
         }
         let summary = release.description.map(|description| description.summary).unwrap_or_default();
         self.line(&format!("  {} serves now: {}", escape(&release.label).bold(), escape(&summary)))?;
         self.value(&json!({ "step": "activated", "release": release.label }))
     }
 
-    /// The same batches under both releases, side by side.
+    /// Compares the notifications of the same batches by both releases.
     fn compare(&self, before: &[Arrival], after: &[Arrival]) -> anyhow::Result<()> {
         let mut rows = Vec::new();
         for (before, after) in before.iter().zip(after) {
@@ -159,7 +156,7 @@ impl<'a> Story<'a> {
         if rows.is_empty() {
             return Err(failed("the changed rule changed nothing"));
         }
-        self.chapter("What that changed, batch by batch; all else is as it was")?;
+        self.chapter("What the change did, batch by batch; everything else is unchanged")?;
         for row in &rows {
             let [batch, what, old, new] = row;
             self.value(&json!({ "step": "changed", "batch": batch, "field": what, "before": old, "after": new }))?;
@@ -173,9 +170,9 @@ impl<'a> Story<'a> {
         ))
     }
 
-    /// A repetition, a contradiction and a broken event.
+    /// Posts a duplicate, a conflicting event and a malformed event.
     async fn make_trouble(&mut self) -> anyhow::Result<()> {
-        self.chapter("Trouble: a repetition, a contradiction, and something broken")?;
+        self.chapter("Trouble: a duplicate, a conflict and a malformed event")?;
         let duplicate = self.client.publish(SAMPLES[0]).await?;
         self.tally.duplicates += u64::from(duplicate.status == PublishStatus::Duplicate);
         self.told("the same event again", duplicate.status.as_str(), "it has no second effect", &duplicate)?;
@@ -192,12 +189,12 @@ impl<'a> Story<'a> {
         self.tally.malformed += u64::from(kind == "malformed-event");
         self.told("an event without its batch", &kind, &detail, &Value::Null)?;
         if (self.tally.duplicates, self.tally.conflicts, self.tally.malformed) != (1, 1, 1) {
-            return Err(failed("trouble was not recognised for what it is, see above"));
+            return Err(failed("not all three events were recognised, see above"));
         }
         Ok(())
     }
 
-    /// Post what must be refused; gives what kind of problem it is, and the explanation.
+    /// Posts an event that must be refused. Returns the kind of the problem and its explanation.
     async fn refusal(&self, event: String) -> anyhow::Result<(String, String)> {
         match self.client.publish(event).await {
             Err(ClientError::Refused { problem, .. }) => {
@@ -205,22 +202,19 @@ impl<'a> Story<'a> {
                 Ok((problem.kind().to_owned(), format!("{pointer}{}", problem.detail)))
             }
             Err(error) => Err(error.into()),
-            Ok(published) => Ok((published.status.as_str().to_owned(), "nothing was wrong with it".to_owned())),
+            Ok(published) => Ok((published.status.as_str().to_owned(), "the event was not refused".to_owned())),
         }
     }
 
     async fn explain(&self, notified: &[Arrival]) -> anyhow::Result<()> {
         let changed = notified.get(1).context("the second sample has failures")?;
         let id = changed.message.event_id;
-        self.chapter(&format!(
-            "Why was {} told that? $ belfry explain {id}",
-            escape(&changed.message.data.teacher_id)
-        ))?;
+        self.chapter(&format!("Why was {} notified? $ belfry explain {id}", escape(&changed.message.data.teacher_id)))?;
         explain::run(&ExplainArgs { id, rerun: false }, &self.client, self.output).await?;
         Ok(())
     }
 
-    /// Compare what was told with what was counted and what stands in the log.
+    /// Compares the demo's own counts with the service's metrics and log.
     async fn summarize(mut self) -> anyhow::Result<()> {
         let metrics = self.server.metrics().await?;
         let events =
@@ -245,11 +239,11 @@ impl<'a> Story<'a> {
         ];
         for (what, counted, told) in checks {
             if counted != told {
-                return Err(failed(format!("{what}: {counted}, but {told} were told")));
+                return Err(failed(format!("{what}: {counted} instead of {told}")));
             }
         }
         if let Some(trouble) = self.server.troubles().first() {
-            return Err(failed(format!("the service's log reports trouble: {trouble}")));
+            return Err(failed(format!("the service's log has a warning or an error: {trouble}")));
         }
         tally.waits.sort_unstable();
         let percentile = |percent: usize| {
@@ -260,7 +254,7 @@ impl<'a> Story<'a> {
         let summary = format!(
             "  {} events, {expected} notifications, {} duplicate, {} conflict, {} malformed, {} dead letters\n  \
              from posting to arrival: p50 {p50:.1} ms, p99 {p99:.1} ms\n  \
-             /metrics, the live feed and the log agree; the service's log reports no trouble",
+             /metrics, the live feed and the log agree; the service's log has no warnings or errors",
             tally.accepted, tally.duplicates, tally.conflicts, tally.malformed, tally.dead_letters
         );
         let value = json!({
@@ -282,7 +276,7 @@ impl<'a> Story<'a> {
         self.value(&json!({ "step": "trouble", "what": what, "status": status, "detail": detail, "answer": answer }))
     }
 
-    /// A line for people.
+    /// Writes a line, if the output is text.
     fn line(&self, text: &str) -> anyhow::Result<()> {
         if self.output.format() == Format::Text {
             self.output.text(text)?;
@@ -290,7 +284,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// A value for programs.
+    /// Writes a value, if the output is JSON.
     fn value(&self, value: &Value) -> anyhow::Result<()> {
         if self.output.format() == Format::Json {
             self.output.json(value)?;
@@ -299,7 +293,7 @@ impl<'a> Story<'a> {
     }
 }
 
-/// The same fact announced as a new event. Its times stay as they are.
+/// Returns the same event under a new id. Its times are unchanged.
 fn under_a_new_id(sample: &str, name: &[u8]) -> anyhow::Result<String> {
     let mut event: Value = serde_json::from_str(sample)?;
     let id: Uuid = event["event_id"].as_str().context("an event has an id")?.parse()?;
@@ -307,7 +301,7 @@ fn under_a_new_id(sample: &str, name: &[u8]) -> anyhow::Result<String> {
     Ok(event.to_string())
 }
 
-/// What a rule decides about a notification.
+/// Returns the parts of a notification that the rule decides.
 fn facts(Arrival { message, .. }: &Arrival) -> [(&'static str, String); 4] {
     let data = &message.data;
     [

@@ -3,18 +3,18 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::timeout;
 
-/// How long one dependency may take to be looked at.
+/// The time limit for the checks of one dependency.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How something is.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
-    /// As it should be.
+    /// It works.
     Ok,
-    /// It works, but something is to be known.
+    /// It works, but the finding needs attention.
     Warning,
-    /// It does not work, or a promise does not hold.
+    /// It does not work, or a guarantee does not hold.
     Failed,
 }
 
@@ -28,13 +28,13 @@ impl State {
     }
 }
 
-/// What was looked at, and what was found.
+/// A check and its finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     pub(super) check: String,
     pub(super) state: State,
     pub(super) finding: String,
-    /// What to do, unless all is well.
+    /// What to do, unless the state is ok.
     pub(super) remedy: Option<String>,
 }
 
@@ -52,10 +52,10 @@ impl Check {
     }
 }
 
-/// Checks that take too long have failed.
+/// Runs checks with a time limit. Returns a failed check if they exceed it.
 pub(super) async fn within(name: &str, checks: impl Future<Output = Vec<Check>>) -> Vec<Check> {
     timeout(PATIENCE, checks).await.unwrap_or_else(|_| {
-        let finding = format!("no answer for {} s", PATIENCE.as_secs());
-        vec![Check::failed(name, finding, "see whether it is overloaded, or the network to it lossy")]
+        let finding = format!("no response within {} s", PATIENCE.as_secs());
+        vec![Check::failed(name, finding, "check whether it is overloaded, or the network to it is lossy")]
     })
 }

@@ -1,4 +1,4 @@
-//! The store.
+//! Checks of the store.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use belfry_store::{DatabaseDoctor, DatabaseState, Headroom, Server, StoreError};
 
 use super::check::Check;
 
-/// Longer than this nobody should hold the order lock.
+/// The longest time that a session should hold the order lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-/// Clocks that differ by more confuse people who compare times.
+/// A larger difference between clocks makes timestamps misleading.
 const CLOCKS_MS: i64 = 1000;
 const OLDEST_SERVER: i32 = 150_000;
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
     let settings = match config.store.settings() {
         Ok(settings) => settings,
-        Err(error) => return vec![Check::failed("database", error.to_string(), "mend store.url_file")],
+        Err(error) => return vec![Check::failed("database", error.to_string(), "fix store.url_file")],
     };
     if config.store.is_embedded() {
-        return vec![Check::ok("database", format!("{}, for one process", config.store.url))];
+        return vec![Check::ok("database", format!("{}, for a single process", config.store.url))];
     }
     let mut doctor = match DatabaseDoctor::connect(&settings).await {
         Ok(doctor) => doctor,
         Err(error) => {
-            let remedy = "start it, or mend store.url; until it is back, events are refused with 503";
+            let remedy = "start the database, or fix store.url; until it is available, events are refused with 503";
             return vec![Check::failed("database", error.to_string(), remedy)];
         }
     };
@@ -35,7 +35,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     checks.extend(answered("database schema", doctor.schema().await, |state| schema(state, config)));
     checks.extend(answered("order lock", doctor.order_lock(LOCK_PATIENCE).await, |holders| {
         if holders.is_empty() {
-            return vec![Check::ok("order lock", "nobody holds it for long")];
+            return vec![Check::ok("order lock", "no session holds it for long")];
         }
         let held = holders.into_iter().map(|holder| {
             let (who, remedy) = match holder.pid {
@@ -43,7 +43,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
                 None => ("a prepared transaction".to_owned(), "finish it with ROLLBACK PREPARED".to_owned()),
             };
             let finding = format!(
-                "{who} ({}) holds it for over a second, in a transaction open since {}: no replica can commit",
+                "{who} ({}) has held it for over a second, in a transaction open since {}: no replica can commit",
                 holder.application, holder.since
             );
             Check::failed("order lock", finding, remedy)
@@ -52,7 +52,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     }));
     checks.extend(answered("clean-up", doctor.horizon().await, |pinned| {
         if pinned.is_empty() {
-            return vec![Check::ok("clean-up", "nothing holds it back")];
+            return vec![Check::ok("clean-up", "nothing prevents it")];
         }
         pinned.into_iter().map(|pinned| Check::warning("clean-up", pinned.what, pinned.remedy)).collect()
     }));
@@ -72,7 +72,7 @@ fn server(server: Server) -> Vec<Check> {
     let mut checks = vec![if version_number < OLDEST_SERVER {
         Check::failed("database", found, "use PostgreSQL 15 or newer")
     } else if in_recovery {
-        Check::failed("database", format!("{found}, a standby"), "let store.url lead to the primary")
+        Check::failed("database", format!("{found}, a standby"), "set store.url to the primary")
     } else {
         Check::ok("database", found)
     }];
@@ -82,16 +82,21 @@ fn server(server: Server) -> Vec<Check> {
     checks.push(if off.is_empty() {
         Check::ok("durability", "fsync, full_page_writes and synchronous_commit are on")
     } else {
-        let remedy = "switch it on in postgresql.conf; a crash of its machine loses what was acknowledged, or more";
+        let remedy =
+            "enable it in postgresql.conf; a crash of the database's machine loses acknowledged events, or more";
         Check::failed("durability", format!("{} is off", off.join(", ")), remedy)
     });
     checks.push(failover(setting("synchronous_standby_names"), standbys));
     let (ahead, doubt) = clock_ahead_ms;
     checks.push(if ahead.abs() - doubt > CLOCKS_MS {
         let finding = format!("the database's clock differs from this machine's by {} ms", ahead.abs());
-        Check::warning("clocks", finding, "synchronise both with NTP; leases go by the database's alone")
+        Check::warning(
+            "clocks",
+            finding,
+            "synchronise both clocks with NTP; leases depend on the database's clock only",
+        )
     } else {
-        Check::ok("clocks", format!("they differ by {} ms at most", ahead.abs() + doubt))
+        Check::ok("clocks", format!("they differ by at most {} ms", ahead.abs() + doubt))
     });
     checks
 }
@@ -100,16 +105,16 @@ fn failover(names: &str, standbys: Option<(i64, i64)>) -> Check {
     let name = "failover";
     match (names.is_empty(), standbys) {
         (true, Some((0, _))) => Check::ok(name, "no standby is attached"),
-        (true, None) => Check::ok(name, "no synchronous standby; whether there are others this role may not see"),
+        (true, None) => Check::ok(name, "no synchronous standby; this role cannot see whether there are others"),
         (true, Some(_)) => Check::warning(
             name,
-            "the standbys are asynchronous: a failover can lose the last commits, acknowledged or published as they are",
+            "the standbys are asynchronous: a failover can lose the last commits, even if acknowledged or published",
             "set synchronous_standby_names; after a failover without it, run `belfry audit`",
         ),
         (false, Some((_, 0))) => Check::failed(
             name,
-            "a synchronous standby is asked for, and none is attached: commits wait for it",
-            "start the standby, or take it out of synchronous_standby_names",
+            "a synchronous standby is configured, but none is attached: commits wait for one",
+            "start the standby, or remove it from synchronous_standby_names",
         ),
         (false, _) => Check::ok(name, format!("commits wait for a standby: {names}")),
     }
@@ -127,37 +132,37 @@ fn connections(headroom: Headroom, needed: i64) -> Vec<Check> {
 
 fn schema(state: DatabaseState, config: &Config) -> Vec<Check> {
     let DatabaseState { version: (found, needed), missing, cache, positions_ahead } = state;
-    let version = format!("version {found}, this belfry needs {needed}");
+    let version = format!("version {found}, this version of belfry needs {needed}");
     if found < needed {
         return vec![if config.store.migrate {
-            Check::warning("schema", version, "the next start brings it up to date, or `belfry migrate` does now")
+            Check::warning("schema", version, "run `belfry migrate`, or restart belfry, which migrates it")
         } else {
             Check::failed("schema", version, "run `belfry migrate`")
         }];
     }
     let mut checks = vec![Check::ok("schema", version)];
     checks.push(if missing.is_empty() {
-        Check::ok("rights", "the role may do all it needs to")
+        Check::ok("rights", "the role has all privileges that it needs")
     } else {
         let remedy = "run `belfry migrate` as the owner, which grants them to belfry_runtime, or connect as that role";
         Check::failed("rights", format!("the role lacks {}", missing.join(", ")), remedy)
     });
     checks.push(match cache {
-        Some(1) => Check::ok("log positions", "belfry.outbox_id caches nothing"),
+        Some(1) => Check::ok("log positions", "belfry.outbox_id caches no positions"),
         cache => {
             let cached = cache.map_or("is missing".to_owned(), |cache| format!("caches {cache} positions"));
             let finding =
-                format!("belfry.outbox_id {cached}: they would become visible out of order, and be passed over");
+                format!("belfry.outbox_id {cached}: positions become visible out of order, and readers skip entries");
             Check::failed("log positions", finding, "ALTER SEQUENCE belfry.outbox_id CACHE 1")
         }
     });
     checks.push(match positions_ahead {
-        Some(ahead) if ahead > 0 => Check::ok("log partitions", format!("ready for {ahead} more positions")),
+        Some(ahead) if ahead > 0 => Check::ok("log partitions", format!("partitions exist for {ahead} more positions")),
         Some(_) => {
-            let finding = "no partition is ready for the next position";
-            Check::warning("log partitions", finding, "start belfry, which makes them; see its log if it cannot")
+            let finding = "no partition exists for the next position";
+            Check::warning("log partitions", finding, "start belfry, which creates them; see its log if that fails")
         }
-        None => Check::warning("log partitions", "not known", "connect as a role that may read belfry.outbox_id"),
+        None => Check::warning("log partitions", "unknown", "connect as a role that may read belfry.outbox_id"),
     });
     checks
 }

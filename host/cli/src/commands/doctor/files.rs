@@ -1,4 +1,4 @@
-//! Secrets in files, the tokens, and the files of an SQLite store.
+//! Checks of files with secrets, of the tokens, and of the files of an SQLite store.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,11 +8,11 @@ use belfry_service::config::{Config, Tokens, is_secret};
 
 use super::check::Check;
 
-/// What others may do with a file: read it.
+/// The mode bit by which all users can read a file.
 const OTHERS_READ: u32 = 0o004;
-/// And write to it.
+/// The mode bit by which all users can write to a file.
 const OTHERS_WRITE: u32 = 0o002;
-/// What anyone but the owner may do, of the owner's group or not.
+/// The mode bits of all users but the owner, in the owner's group or not.
 const ANYTHING_BY_OTHERS: u32 = 0o077;
 
 pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
@@ -23,14 +23,14 @@ pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
     checks.extend(store(config));
     match &config.http.tokens_file {
         None if config.http.require_token => {
-            checks.push(Check::ok("http.require_token", "nobody is let in without a token of the database"));
+            checks.push(Check::ok("http.require_token", "all clients need a token from the database"));
         }
-        None => checks.push(Check::ok("http.tokens_file", "not set: whoever is on this machine may do everything")),
+        None => checks.push(Check::ok("http.tokens_file", "not set: all users of this machine have full access")),
         Some(path) => match Tokens::read(path) {
             Err(error) => checks.push(Check::failed("http.tokens_file", error.to_string(), "correct the file")),
             Ok(_) if mode(path).is_some_and(|mode| mode & OTHERS_WRITE != 0) => checks.push(Check::warning(
                 "http.tokens_file",
-                format!("everybody may write to {}, and so let themselves in", path.display()),
+                format!("all users can write to {}, and so give themselves access", path.display()),
                 format!("chmod o-w {}", path.display()),
             )),
             Ok(_) => checks.push(Check::ok("http.tokens_file", path.display().to_string())),
@@ -39,7 +39,8 @@ pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Check> {
     checks
 }
 
-/// These files hold events and recipients, and a user who may lock them can stop the service.
+/// Checks the files of an SQLite store. They hold events and recipients, and a user who can lock them can stop the
+/// service.
 fn store(config: &Config) -> Option<Check> {
     const NAME: &str = "store files";
     let files = config.store.settings().ok()?.files();
@@ -51,14 +52,14 @@ fn store(config: &Config) -> Option<Check> {
         .collect();
     let first = there.first()?.0.display();
     Some(if open.is_empty() {
-        Check::ok(NAME, format!("{first} and what belongs to it are open to their owner only"))
+        Check::ok(NAME, format!("only the owner can access {first} and its companion files"))
     } else {
-        let finding = format!("others than their owner may use {}", open.join(", "));
+        let finding = format!("users other than the owner can access {}", open.join(", "));
         Check::warning(NAME, finding, format!("chmod 600 {}", open.join(" ")))
     })
 }
 
-/// Files that hold secrets, by their settings.
+/// Returns the files that hold secrets, with the names of their settings.
 fn secrets(config: &Config) -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
     let mut add = |name: String, path: &Option<PathBuf>| files.extend(path.clone().map(|path| (name, path)));
@@ -80,7 +81,7 @@ fn secret(name: &str, path: &Path) -> Check {
             Check::failed(name, format!("cannot read {shown}: {error}"), "make it readable for belfry's user")
         }
         Ok(_) if mode(path).is_some_and(|mode| mode & OTHERS_READ != 0) => {
-            Check::warning(name, format!("everybody on this machine may read {shown}"), format!("chmod o-r {shown}"))
+            Check::warning(name, format!("all users of this machine can read {shown}"), format!("chmod o-r {shown}"))
         }
         Ok(_) => Check::ok(name, shown.to_string()),
     }

@@ -1,4 +1,4 @@
-//! Kafka: the cluster, the topics, the consumer group.
+//! Checks of Kafka: the cluster, the topics, the consumer group.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::check::Check;
 
-/// How long each request may take.
+/// The time limit of each request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A topic as the broker shows it.
+/// A topic as the broker describes it.
 struct Topic {
     error: Option<RDKafkaErrorCode>,
     partitions: usize,
     without_leader: usize,
-    /// Replicas of the partition that has fewest.
+    /// Replicas of the partition that has the fewest.
     replicas: usize,
     settings: HashMap<String, String>,
 }
@@ -33,18 +33,18 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     }
     let client = match Client::new(&config.kafka, None) {
         Ok(client) => client,
-        Err(error) => return vec![Check::failed("kafka", error.to_string(), "mend [kafka]")],
+        Err(error) => return vec![Check::failed("kafka", error.to_string(), "fix [kafka]")],
     };
     let names = names(config);
     let (reached, topics) = match look(&client, &names).await {
         Ok(found) => found,
         Err(error) => {
             if let Some(refusal) = client.why_refused().await {
-                let remedy = "mend [kafka.properties]; until then entries wait in the log";
+                let remedy = "fix [kafka.properties]; until then, entries wait in the log";
                 return vec![Check::failed("kafka", format!("{}: {refusal}", config.kafka.brokers), remedy)];
             }
             let finding = format!("{} does not answer: {error}", config.kafka.brokers);
-            let remedy = "start it, or mend kafka.brokers and kafka.properties; until then entries wait in the log";
+            let remedy = "start it, or fix kafka.brokers and kafka.properties; until then, entries wait in the log";
             return vec![Check::failed("kafka", finding, remedy)];
         }
     };
@@ -56,7 +56,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Topics that belfry has to do with, as far as the configuration tells.
+/// Returns the topics that belfry uses, as far as the configuration shows.
 fn names(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = config.kafka.declared.keys().cloned().collect();
     names.push(config.notification.topic.clone());
@@ -80,7 +80,7 @@ async fn look(client: &Client, names: &[String]) -> Result<(Check, Vec<Topic>), 
         for name in &wanted {
             topics.push(match metadata.topics().iter().find(|topic| topic.name() == name) {
                 Some(topic) => described(topic),
-                // Asked for by name, the broker says whether it is missing or not ours to see.
+                // Queried by name, the broker reports whether the topic is missing or belfry is not authorised to see it.
                 None => {
                     let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE)?;
                     match metadata.topics().first() {
@@ -109,7 +109,7 @@ async fn look(client: &Client, names: &[String]) -> Result<(Check, Vec<Topic>), 
             topics[place].settings = entries.collect();
         }
     }
-    // Its end is waited for.
+    // Dropping it blocks until its threads have ended.
     let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
     Ok((reached, topics))
 }
@@ -136,11 +136,11 @@ fn topic_checks(config: &Config, name: &str, topic: &Topic) -> Vec<Check> {
     if let Some(error) = topic.error {
         let (finding, remedy) = match error {
             RDKafkaErrorCode::TopicAuthorizationFailed => {
-                ("belfry may not see it".to_owned(), "allow DESCRIBE, and READ or WRITE, on it".to_owned())
+                ("belfry is not authorised to see it".to_owned(), "grant DESCRIBE, and READ or WRITE, on it".to_owned())
             }
             RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => (
-                "it is not there".to_owned(),
-                "create it: `belfry topics apply`, if it is declared under [kafka.declared]".to_owned(),
+                "it does not exist".to_owned(),
+                "create it; if it is declared under [kafka.declared], with `belfry topics apply`".to_owned(),
             ),
             error => (error.to_string(), "see the broker's log".to_owned()),
         };
@@ -153,7 +153,7 @@ fn topic_checks(config: &Config, name: &str, topic: &Topic) -> Vec<Check> {
     let mut checks = Vec::new();
     if topic.without_leader > 0 {
         let finding = format!("{} of {} partitions have no leader", topic.without_leader, topic.partitions);
-        checks.push(Check::failed(&check, finding, "bring the missing brokers back"));
+        checks.push(Check::failed(&check, finding, "restart the missing brokers"));
     }
     checks.extend(config.kafka.declared.get(name).and_then(|declared| differs(&check, declared, topic)));
     checks.extend(copies(&check, topic));
@@ -180,11 +180,11 @@ fn differs(check: &str, declared: &DeclaredTopic, topic: &Topic) -> Option<Check
             None => differences.push(format!("{name} is not set")),
         }
     }
-    let remedy = "`belfry topics check` shows the difference, `belfry topics apply` mends it; or mend [kafka.declared]";
+    let remedy = "`belfry topics check` shows the difference, `belfry topics apply` fixes it; or fix [kafka.declared]";
     (!differences.is_empty()).then(|| Check::failed(check, differences.join("; "), remedy))
 }
 
-/// A list is the same in any order.
+/// Returns true if two values of a setting are equal. The order of a list does not matter.
 fn same(found: &str, wanted: &str) -> bool {
     let parts = |text: &str| {
         let mut parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
@@ -197,34 +197,37 @@ fn same(found: &str, wanted: &str) -> bool {
 fn copies(check: &str, topic: &Topic) -> Option<Check> {
     let in_sync: usize = topic.settings.get("min.insync.replicas").and_then(|text| text.parse().ok()).unwrap_or(1);
     if topic.replicas <= 1 {
-        let remedy = "use three replicas and min.insync.replicas=2 in production; with one broker there is no choice";
-        return Some(Check::warning(check, "one replica: what is acknowledged is lost with its disk", remedy));
+        let remedy =
+            "use three replicas and min.insync.replicas=2 in production; a single broker can have only one replica";
+        return Some(Check::warning(check, "one replica: acknowledged records are lost with its disk", remedy));
     }
     if in_sync < 2 {
-        let finding = "min.insync.replicas is 1: acknowledged as soon as one broker has it";
+        let finding = "min.insync.replicas is 1: records are acknowledged as soon as one broker has them";
         return Some(Check::warning(check, finding, "set min.insync.replicas=2"));
     }
     (in_sync >= topic.replicas).then(|| {
-        let finding =
-            format!("min.insync.replicas is {in_sync} of {} replicas: one broker away stops it", topic.replicas);
-        Check::warning(check, finding, "have one replica more than min.insync.replicas")
+        let finding = format!(
+            "min.insync.replicas is {in_sync} of {} replicas: writes fail when one broker is down",
+            topic.replicas
+        );
+        Check::warning(check, finding, "use one replica more than min.insync.replicas")
     })
 }
 
 fn limits(check: &str, config: &Config, name: &str, topic: &Topic) -> Option<Check> {
     let limit: usize = topic.settings.get("max.message.bytes")?.parse().ok()?;
     let (needed, who) = if name == config.notification.topic {
-        (MAX_MESSAGE_BYTES, "a notification may have")
+        (MAX_MESSAGE_BYTES, "a notification can have")
     } else {
         (config.ingest.max_event_bytes, "ingest.max_event_bytes allows")
     };
     (limit < needed).then(|| {
-        let finding = format!("max.message.bytes is {limit}, {who} {needed}: what is larger is refused");
+        let finding = format!("max.message.bytes is {limit}, but {who} {needed}: larger records are refused");
         Check::warning(check, finding, "raise the topic's max.message.bytes, or lower ingest.max_event_bytes")
     })
 }
 
-/// The consumer group, and how far it is behind by the database's positions.
+/// Checks the consumer group, and how far it is behind according to the positions in the database.
 async fn group(config: &Config, client: &Client) -> Vec<Check> {
     if !config.reads_kafka() {
         return Vec::new();
@@ -239,7 +242,7 @@ async fn group(config: &Config, client: &Client) -> Vec<Check> {
         let groups = consumer.fetch_group_list(Some(&name), PATIENCE)?;
         let state = groups.groups().iter().find(|group| group.name() == name);
         let state = state.map_or_else(
-            || "no member".to_owned(),
+            || "no members".to_owned(),
             |group| format!("{}, members: {}", group.state(), group.members().len()),
         );
         let (mut lag, mut beyond) = (0, Vec::new());
@@ -254,19 +257,20 @@ async fn group(config: &Config, client: &Client) -> Vec<Check> {
     });
     vec![match looked.await {
         Ok(Ok((state, lag, beyond))) if beyond.is_empty() => {
-            Check::ok(check, format!("{state}; records not read yet: {lag}"))
+            Check::ok(check, format!("{state}; unread records: {lag}"))
         }
         Ok(Ok((_, _, beyond))) => Check::failed(
             check,
-            format!("positions beyond the end: {}; were topics made anew?", beyond.join(", ")),
-            "`belfry position set`, once it is clear what happened to the topic",
+            format!("positions beyond the end: {}; were topics recreated?", beyond.join(", ")),
+            "run `belfry position set` once it is clear what happened to the topic",
         ),
-        Ok(Err(error)) => Check::warning(check, error.to_string(), "allow DESCRIBE and READ on the group"),
+        Ok(Err(error)) => Check::warning(check, error.to_string(), "grant DESCRIBE and READ on the group"),
         Err(error) => Check::warning(check, error.to_string(), "try again"),
     }]
 }
 
-/// Where the database says that the group stands; nothing if that cannot be told beside the service.
+/// Returns the group's positions in the database: topic, partition, next offset. Empty if the database cannot be read
+/// alongside the service.
 async fn positions(config: &Config) -> Vec<(String, i32, i64)> {
     let Ok(settings) = config.store.settings() else { return Vec::new() };
     if config.store.is_embedded() {

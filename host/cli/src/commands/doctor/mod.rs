@@ -1,5 +1,5 @@
-//! `belfry doctor`: looks at everything that the configuration names, and says what to do. A file for each dependency. They
-//! are looked at side by side; one that does not answer holds up no other.
+//! `belfry doctor`: checks everything that the configuration names, and suggests remedies. Each kind of dependency has a
+//! module. Dependencies are checked concurrently: one that does not respond does not hold up the others.
 
 mod check;
 mod database;
@@ -23,14 +23,14 @@ Examples:
   belfry doctor --config belfry.toml
   belfry --output json doctor | jq 'select(.state != \"ok\")'
 
-It only looks, and changes nothing. Ends with 3 if a check failed; warnings alone end with 0.")]
+The checks change nothing. The exit code is 3 if a check failed, and 0 if there are only warnings.")]
 pub struct DoctorArgs {
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
 
-/// Look at everything.
+/// Checks everything.
 pub async fn run(args: &DoctorArgs, output: &Output) -> anyhow::Result<Exit> {
     let loaded = args.config.load().map_err(|error| Fault::new(Exit::Configuration, error.to_string()))?;
     let config = &loaded.config;
@@ -50,7 +50,7 @@ pub async fn run(args: &DoctorArgs, output: &Output) -> anyhow::Result<Exit> {
                 let Check { check, state, finding, remedy } = check;
                 [check.clone(), state.as_str().to_owned(), finding.clone(), remedy.clone().unwrap_or_default()]
             };
-            output.text(&table(["check", "state", "finding", "what to do"], checks.iter().map(row)))?;
+            output.text(&table(["check", "state", "finding", "remedy"], checks.iter().map(row)))?;
         }
     }
     let failed = checks.iter().any(|check| check.state == State::Failed);

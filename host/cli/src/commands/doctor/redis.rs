@@ -1,4 +1,4 @@
-//! Redis: only hints travel through it, so without it all goes on, a little slower.
+//! Checks of Redis. It carries only hints, so without it everything continues, a little slower.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,21 @@ use redis::{AsyncConnectionConfig, Client, TlsCertificates};
 
 use super::check::Check;
 
-/// How long it may take.
+/// The time limit to connect, and of each command.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A hint that takes longer than this is no faster than looking.
+/// A hint that takes longer than this is no faster than polling the database.
 const SLOW: Duration = Duration::from_millis(25);
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
     let address = match config.redis.address() {
         Ok(Some(address)) => address,
         Ok(None) => {
-            return vec![Check::ok("redis", "not configured: replicas find out by looking, a second later at most")];
+            return vec![Check::ok(
+                "redis",
+                "not configured: replicas poll the database instead, up to a second later",
+            )];
         }
-        Err(error) => return vec![Check::failed("redis", error.to_string(), "mend redis.url_file")],
+        Err(error) => return vec![Check::failed("redis", error.to_string(), "fix redis.url_file")],
     };
     match look(config, &address).await {
         Ok(checks) => checks,
@@ -33,12 +36,12 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
 fn remedy(error: &str) -> &'static str {
     if ["AuthenticationFailed", "authentication failed", "WRONGPASS", "NOAUTH"].iter().any(|word| error.contains(word))
     {
-        return "check user and password in redis.url or redis.url_file; until then replicas wake each other up to a second later";
+        return "check the user and password in redis.url or redis.url_file; until then, replicas wake up to a second later";
     }
     if error.contains("certificate") {
-        return "check redis.ca_file, and that redis.url has the name that is in the server's certificate";
+        return "check redis.ca_file, and that redis.url has the host name in the server's certificate";
     }
-    "start it, or mend redis.url; until then replicas wake each other up to a second later"
+    "start it, or fix redis.url; until then, replicas wake up to a second later"
 }
 
 async fn look(config: &Config, address: &str) -> Result<Vec<Check>, String> {
@@ -66,7 +69,11 @@ async fn look(config: &Config, address: &str) -> Result<Vec<Check>, String> {
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown");
     let finding = format!("version {version}, PING takes {:.1} ms", median.as_secs_f64() * 1000.0);
     Ok(vec![if median > SLOW {
-        Check::warning("redis", finding, "put it nearer; a wake through it is no faster than looking")
+        Check::warning(
+            "redis",
+            finding,
+            "reduce the latency to it; waking replicas through it is no faster than polling",
+        )
     } else {
         Check::ok("redis", finding)
     }])

@@ -1,11 +1,11 @@
-//! Databases in which other services submit events.
+//! Checks of the databases in which other services submit events.
 
 use belfry_service::config::{Config, PostgresSource};
 use belfry_store::{DatabaseDoctor, StoreSettings};
 
 use super::check::Check;
 
-/// Waiting events from which on somebody should look.
+/// The number of waiting events from which on the check warns.
 const BACKLOG: i64 = 10_000;
 
 pub(super) async fn check(config: &Config, source: &PostgresSource) -> Vec<Check> {
@@ -13,12 +13,12 @@ pub(super) async fn check(config: &Config, source: &PostgresSource) -> Vec<Check
     let settings = match (source.address(), config.store.settings()) {
         (Ok(url), Ok(settings)) => StoreSettings { url, ..settings },
         (Ok(url), Err(_)) => StoreSettings::new(url),
-        (Err(error), _) => return vec![Check::failed(name, error.to_string(), "mend its url_file")],
+        (Err(error), _) => return vec![Check::failed(name, error.to_string(), "fix its url_file")],
     };
     let mut doctor = match DatabaseDoctor::connect(&settings).await {
         Ok(doctor) => doctor,
         Err(error) => {
-            let remedy = "start it, or mend its url; until then its events wait there, and none is lost";
+            let remedy = "start it, or fix its url; until then, its events wait there, and none is lost";
             return vec![Check::failed(name, error.to_string(), remedy)];
         }
     };
@@ -33,8 +33,8 @@ pub(super) async fn check(config: &Config, source: &PostgresSource) -> Vec<Check
         ),
         Ok(state) if state.backlog >= BACKLOG => Check::warning(
             name,
-            format!("{} events wait, or more", state.backlog),
-            "see whether a replica of belfry runs, and what its log says of this source",
+            format!("at least {} events wait", state.backlog),
+            "check that a replica of belfry is running, and its log for this source",
         ),
         Ok(state) => Check::ok(name, format!("{} events wait", state.backlog)),
     }]

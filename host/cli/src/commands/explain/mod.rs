@@ -11,20 +11,20 @@ use crate::output::{Format, Output};
 
 mod text;
 
-/// Everything that is known about an id.
+/// Everything known about an id.
 #[derive(Serialize)]
 struct Explanation {
-    /// If it is a notification's.
+    /// The notification, if the id is a notification's.
     #[serde(skip_serializing_if = "Option::is_none")]
     notification: Option<NotificationHistory>,
-    /// The event, or the one behind the notification; none if that is no longer kept.
+    /// The event, or the one that caused the notification; `None` if it is no longer kept.
     event: Option<EventHistory>,
-    /// What each release makes of the event now, if that was asked for.
+    /// The reruns of the event with each release, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     reruns: Option<Vec<Rerun>>,
 }
 
-/// Tell where a notification comes from, or what became of an event.
+/// Explains the origin of a notification, or the outcome of an event.
 pub async fn run(args: &ExplainArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let id = args.id;
     let mut explanation = match found(client.notification(id).await)? {
@@ -38,12 +38,12 @@ pub async fn run(args: &ExplainArgs, client: &Client, output: &Output) -> anyhow
         None => Explanation { notification: None, event: found(client.event(id).await)?, reruns: None },
     };
     if explanation.notification.is_none() && explanation.event.is_none() {
-        let message = format!("no notification and no event {id}: it was never taken here, or is older than the log");
+        let message = format!("no notification or event {id}: it was never recorded here, or is older than the log");
         return Err(Fault::new(Exit::NotFound, message).into());
     }
     if args.rerun {
         let Some(event) = &explanation.event else {
-            let message = format!("the event behind {id} is no longer kept: it cannot be projected again");
+            let message = format!("the event that caused {id} is no longer kept: it cannot be projected again");
             return Err(Fault::new(Exit::NotFound, message).into());
         };
         explanation.reruns = Some(client.rerun(event.event_id).await?);
@@ -64,7 +64,7 @@ pub async fn run(args: &ExplainArgs, client: &Client, output: &Output) -> anyhow
     Ok(if differs { Exit::Check } else { Exit::Ok })
 }
 
-/// What is not there is none; every other error stays one.
+/// Turns a not-found error into `None`. Returns other errors unchanged.
 fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match answer {
         Ok(found) => Ok(Some(found)),

@@ -1,4 +1,4 @@
-//! Explanations in words.
+//! Explanations as text.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::escape::escape;
 use crate::output::{counted, table};
 use crate::priority::coloured_priority;
 
-/// Where a notification comes from, one fact a line.
+/// Describes the origin of a notification, one fact per line.
 pub(super) fn notification(history: &NotificationHistory) -> String {
     let mut text = Facts::headed(&format!("notification {}", history.event_id));
     match history.position {
@@ -22,7 +22,7 @@ pub(super) fn notification(history: &NotificationHistory) -> String {
         }
     }
     if let Some(expires_at) = &history.expires_at {
-        text.add("expires", &format!("{expires_at}; not sent after this"));
+        text.add("expires", &format!("{expires_at}; not sent later"));
     }
     text.add("recipient", &history.recipient);
     text.add("made by", &history.release);
@@ -79,26 +79,26 @@ fn deliveries(text: &mut Facts, deliveries: &[NotificationDelivery]) {
         });
         let detail = delivery.detail.as_ref().map_or_else(String::new, |detail| format!(", {detail}"));
         let state = match delivery.state.as_str() {
-            "before-the-sink" => "not there yet when this was recorded",
-            "expired" => "left out: its time had passed",
+            "before-the-sink" => "not for this sink: recorded before it was enabled",
+            "expired" => "skipped as expired",
             state => state,
         };
         text.add("sink", &format!("{}: {state}{at}{detail}", delivery.sink));
     }
 }
 
-/// What each release makes of the event now.
+/// Lists the reruns of an event and the differences that they found.
 pub(super) fn reruns(reruns: &[Rerun]) -> String {
     let mut text = String::new();
     let rows = reruns.iter().map(|rerun| {
         let verdict = match rerun.same {
             Some(true) => "the same",
             Some(false) => "DIFFERS",
-            None => "cannot be told",
+            None => "unknown",
         };
         [rerun.release.clone(), rerun.then.clone(), rerun.now.clone(), verdict.to_owned()]
     });
-    section(&mut text, "projected once more", &table(["release", "then", "now", ""], rows));
+    section(&mut text, "projected again", &table(["release", "then", "now", ""], rows));
     let differing = reruns.iter().flat_map(|rerun| &rerun.differences).flat_map(|different| {
         let about = [different.notification_id.to_string(), different.difference.clone()];
         let fields =
@@ -113,7 +113,7 @@ pub(super) fn reruns(reruns: &[Rerun]) -> String {
     text
 }
 
-/// What became of an event.
+/// Describes the outcome of an event.
 pub(super) fn event(history: &EventHistory) -> String {
     let mut text = Facts::headed(&format!("event {}", history.event_id));
     text.add("type", &history.event_type);
@@ -130,7 +130,7 @@ pub(super) fn event(history: &EventHistory) -> String {
         }
     }
     let mut text = text.0;
-    section(&mut text, "what each rule made of it", &projections(history));
+    section(&mut text, "projections", &projections(history));
     section(&mut text, "notifications", &notifications(history));
     section(&mut text, "withheld", &withheld(history));
     section(&mut text, "dead letters", &dead_letters(history));
@@ -139,7 +139,7 @@ pub(super) fn event(history: &EventHistory) -> String {
 
 fn projections(history: &EventHistory) -> String {
     match history.projections.as_deref().unwrap_or_default() {
-        [] => "nothing: no rule that served then had subscribed to it".to_owned(),
+        [] => "none: no rule that was active then had subscribed to it".to_owned(),
         projections => table(
             ["release", "outcome", "returned"],
             projections.iter().map(|projection| {
@@ -190,11 +190,11 @@ fn dead_letters(history: &EventHistory) -> String {
     table(["number", "by", "cause", "detail", "recorded"], rows)
 }
 
-/// A word of the vocabulary with what it means.
+/// Returns a reason for withholding with its meaning, if it is known.
 fn explained(reason: &str) -> String {
     match reason {
-        "expired" => "expired: its time had passed when it was to be sent".to_owned(),
-        "already-issued" => "already-issued: this very notification was sent before".to_owned(),
+        "expired" => "expired: its expiry time had passed when it was due".to_owned(),
+        "already-issued" => "already-issued: the same notification was issued before".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -209,7 +209,7 @@ fn section(text: &mut String, title: &str, content: &str) {
     }
 }
 
-/// Named facts under a heading, a line each.
+/// Named facts under a heading, one per line.
 struct Facts(String);
 
 impl Facts {
@@ -221,7 +221,7 @@ impl Facts {
         self.add_styled(name, &escape(fact));
     }
 
-    /// As `add`, for what is escaped already and has its colours.
+    /// Adds a fact that is already escaped and coloured.
     fn add_styled(&mut self, name: &str, fact: &str) {
         let _ = writeln!(self.0, "  {name:<12}{fact}");
     }
@@ -253,7 +253,7 @@ mod tests {
             r"source      s\u{1b}",
             "p@1.0.0#1  notifications  2 notifications",
             "fe17901f-b267-53fc-ab06-b54d181baae1  teacher-anna",
-            "expired: its time had passed",
+            "expired: its expiry time had passed",
             "q@2.0.0#3  trapped  unreachable",
         ] {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
@@ -266,7 +266,7 @@ mod tests {
         history.projections = None;
         history.withheld.clear();
         let text = event(&history);
-        assert!(text.contains("no rule that served then had subscribed to it"), "{text}");
+        assert!(text.contains("no rule that was active then had subscribed to it"), "{text}");
         assert!(!text.contains("withheld"), "{text}");
     }
 
@@ -278,7 +278,7 @@ mod tests {
             "recipient": "teacher-anna", "message": null, "cause": null, "made_by": null, "deliveries": []}"#,
         );
         let text = notification(&history.expect("a history"));
-        assert!(text.contains("withheld at r: expired: its time had passed"), "{text}");
+        assert!(text.contains("withheld at r: expired: its expiry time had passed"), "{text}");
         assert!(text.contains("an event that is no longer kept"), "{text}");
     }
 }

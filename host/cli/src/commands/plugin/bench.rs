@@ -9,7 +9,7 @@ use crate::Exit;
 use crate::args::BenchArgs;
 use crate::output::{Format, Output, table};
 
-/// Measure what a component costs for each event.
+/// Measures the time and memory that a component takes per event.
 pub fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<Exit> {
     let suite = load(&args.file, &read_component(&args.file)?)?;
     let mut measured = Vec::new();
@@ -31,7 +31,7 @@ pub fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<Exit> {
                 ["case", "outcome", "p50 / p99 µs", "instantiate", "call", "drop", "memory KiB"],
                 measured.iter().map(row),
             ))?;
-            output.note(format!("each case {} times, every time in a fresh instance", args.iterations));
+            output.note(format!("{} calls per case, each in a fresh instance", args.iterations));
         }
     }
     Ok(exit)

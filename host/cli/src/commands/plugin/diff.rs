@@ -12,7 +12,7 @@ use crate::client::wire::Release;
 use crate::commands::release::find;
 use crate::output::{Format, Output, table};
 
-/// What differs: none where one of them does not have it.
+/// A property that differs between two releases. `None` if a release does not have it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Difference {
     what: String,
@@ -20,7 +20,7 @@ struct Difference {
     after: Option<String>,
 }
 
-/// Show in what two releases differ.
+/// Shows the differences between two releases.
 pub async fn run(args: &DiffArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let (before, after) = (find(&args.before, client).await?, find(&args.after, client).await?);
     let differences = differences(&before, &after);
@@ -29,7 +29,7 @@ pub async fn run(args: &DiffArgs, client: &Client, output: &Output) -> anyhow::R
         return Ok(Exit::Ok);
     }
     if differences.is_empty() {
-        output.note(format!("{} and {} differ in nothing", before.label, after.label));
+        output.note(format!("{} and {} do not differ", before.label, after.label));
         return Ok(Exit::Ok);
     }
     let shown = |value: Option<String>| value.unwrap_or_else(|| "-".into());
@@ -52,7 +52,7 @@ fn differences(before: &Release, after: &Release) -> Vec<Difference> {
         .collect()
 }
 
-/// Everything that makes a release what it is, by name. When it was made, and by whom, is no difference in what it does.
+/// Returns the properties that determine what a release does, by name. When and by whom it was created is not among them.
 fn facts(release: &Release) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     let mut fact = |name: String, value: String| drop(facts.insert(name, value));

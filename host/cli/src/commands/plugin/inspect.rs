@@ -11,7 +11,7 @@ use crate::args::InspectArgs;
 use crate::escape::escape;
 use crate::output::{Format, Output, table};
 
-/// What can be said of a component.
+/// The properties of a component.
 #[derive(Serialize)]
 struct Inspection<'a> {
     #[serde(flatten)]
@@ -21,7 +21,7 @@ struct Inspection<'a> {
     digest: String,
 }
 
-/// Load a component here, as Belfry would, and show what it says of itself.
+/// Loads a component locally, as the service would, and shows its description.
 pub fn run(args: &InspectArgs, output: &Output) -> anyhow::Result<Exit> {
     let component = read_component(&args.file)?;
     let suite = load(&args.file, &component)?;
@@ -49,13 +49,13 @@ impl<'a> Inspection<'a> {
         let mut text = format!("{} {}\n{}\n\n", escape(name), escape(version), escape(summary));
         let class = self.class.as_str();
         let (memory, deadline) = (limits.memory_bytes >> 20, limits.deadline.as_millis());
-        let _ = writeln!(text, "class   {class} (by default {memory} MiB of memory and {deadline} ms for an event)");
+        let _ = writeln!(text, "class   {class} (by default {memory} MiB of memory and {deadline} ms per event)");
         let _ = writeln!(text, "size    {} bytes\nsha256  {}", self.size_bytes, self.digest);
         if !requires.is_empty() {
             let _ = writeln!(text, "needs   {}", escape(&requires.join(", ")));
         }
         let events = subscriptions.iter().map(|subscription| {
-            [subscription.event_type.clone(), subscription.subject.clone().unwrap_or_else(|| "as usual".into())]
+            [subscription.event_type.clone(), subscription.subject.clone().unwrap_or_else(|| "default".into())]
         });
         let _ = write!(text, "\n{}", table(["event type", "subject"], events));
         if config.is_empty() {
@@ -70,7 +70,7 @@ impl<'a> Inspection<'a> {
             };
             [key.name.clone(), default, key.help.clone()]
         });
-        let _ = write!(text, "\n\n{}", table(["setting", "default", "what for"], settings));
+        let _ = write!(text, "\n\n{}", table(["setting", "default", "description"], settings));
         text
     }
 }

@@ -16,13 +16,13 @@ use crate::args::{KeygenArgs, SignArgs};
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output};
 
-/// Make a key to sign components with.
+/// Creates a key for signing components.
 pub fn generate(args: &KeygenArgs, output: &Output) -> anyhow::Result<Exit> {
-    let key = SecretKey::generate().context("the system gives no randomness")?;
+    let key = SecretKey::generate().context("cannot obtain random bytes from the system")?;
     let written = write_new(&args.file, &key.to_text(), 0o600);
     if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
         let message =
-            format!("{} is there already; a key is never overwritten, choose another name", args.file.display());
+            format!("{} already exists; a key is never overwritten, choose another name", args.file.display());
         return Err(Fault::new(Exit::Refused, message).into());
     }
     written.with_context(|| format!("cannot write {}", args.file.display()))?;
@@ -33,11 +33,11 @@ pub fn generate(args: &KeygenArgs, output: &Output) -> anyhow::Result<Exit> {
         Format::Json => output.json(&json!({ "public_key": public, "secret_key_file": args.file }))?,
         Format::Text => output.text(&public)?,
     }
-    output.note("add it to releases.trusted_keys of the configuration, under the name of whoever has the secret key");
+    output.note("add it to releases.trusted_keys in the configuration, under the name of the secret key's owner");
     Ok(Exit::Ok)
 }
 
-/// Sign a component.
+/// Signs a component.
 pub fn sign(args: &SignArgs, output: &Output) -> anyhow::Result<Exit> {
     let name = args.key.display();
     let text = fs::read_to_string(&args.key).with_context(|| format!("cannot read the secret key {name}"))?;

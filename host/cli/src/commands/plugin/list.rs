@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::commands::release::SHORT_DIGEST;
 use crate::output::{Format, Output, table};
 
-/// List what was uploaded, and what was found out about it.
+/// Lists the uploaded releases with the figures of their admission.
 pub async fn run(args: &ListArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let releases = client.releases(args.projector.as_deref()).await?;
     if output.format() == Format::Json {

@@ -1,4 +1,4 @@
-//! `belfry plugin`: everything around a rule's component.
+//! `belfry plugin`: commands for the components of rules.
 
 pub mod bench;
 pub mod diff;
@@ -16,10 +16,10 @@ use anyhow::Context as _;
 use belfry_testkit::Suite;
 
 fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("cannot read {}, give the path of a built component", file.display()))
+    fs::read(file).with_context(|| format!("cannot read {}, specify the path of a built component", file.display()))
 }
 
-/// Load a component in the sandbox that tests it.
+/// Loads a component in the sandbox of the test kit.
 fn load(file: &Path, component: &[u8]) -> anyhow::Result<Suite> {
-    Suite::load(component).with_context(|| format!("{} cannot be used", file.display()))
+    Suite::load(component).with_context(|| format!("cannot load {}", file.display()))
 }

@@ -15,7 +15,7 @@ use crate::commands::release::show_rollout;
 use crate::escape::escape;
 use crate::output::{Format, Output};
 
-/// Upload a component as a new release.
+/// Uploads a component as a new release.
 pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let upload = Upload {
         component: read_component(&args.file)?,
@@ -36,7 +36,7 @@ pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::R
     show_rollout(&rollout, output)
 }
 
-/// The configuration's text. That it is an object is checked here, so that the mistake is found by its file.
+/// Reads the text of a configuration. Checks here that it is a JSON object, so that the error names the file.
 fn read_config(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the configuration {name}"))?;
@@ -44,7 +44,7 @@ fn read_config(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The signature's text; what it is worth is for the service to say.
+/// Reads the text of a signature. Checks only its format; the service verifies it.
 fn read_signature(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the signature {name}"))?;
@@ -54,11 +54,11 @@ fn read_signature(file: &Path) -> anyhow::Result<String> {
 
 fn told(pushed: &Pushed, activate: bool) -> String {
     let release = &pushed.release;
-    let was = if pushed.is_new { "is a new release" } else { "was there already" };
+    let was = if pushed.is_new { "is a new release" } else { "already exists" };
     let next = if activate || release.active {
         String::new()
     } else {
-        format!("; to let it serve: belfry release activate {}", release.release_id)
+        format!("; to activate it: belfry release activate {}", release.release_id)
     };
     format!("{} {was}{next}", release.label)
 }

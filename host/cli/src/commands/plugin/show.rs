@@ -12,7 +12,7 @@ use crate::commands::release::find;
 use crate::escape::escape;
 use crate::output::{Format, Output, table};
 
-/// Show a release, and what was found out about it before it was taken.
+/// Shows a release and its admission report.
 pub async fn run(args: &ShowArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let release = find(&args.release, client).await?;
     match output.format() {
@@ -29,13 +29,13 @@ fn text(release: &Release) -> String {
             let _ = writeln!(text, "  {name:<12}{}", escape(value));
         }
     };
-    line("made", &format!("{} by {}", release.created_at, release.created_by));
+    line("created", &format!("{} by {}", release.created_at, release.created_by));
     line("note", &release.note);
     line("digest", &release.digest);
-    line("signed by", release.signed_by.as_deref().unwrap_or("nobody who is trusted"));
+    line("signed by", release.signed_by.as_deref().unwrap_or("no trusted key"));
     line("settings", &release.config.as_ref().map(|config| config.get().to_owned()).unwrap_or_default());
     let Some(report) = &release.admission else {
-        text.push_str("\nnothing was found out about it: an older version took it");
+        text.push_str("\nno admission report: it was uploaded to an older version");
         return text;
     };
     admission(report, &mut line);
@@ -52,7 +52,7 @@ fn text(release: &Release) -> String {
 fn admission(report: &AdmissionReport, line: &mut impl FnMut(&str, &str)) {
     line("contract", &report.contract);
     let (memory, deadline) = (report.memory_limit_bytes >> 20, report.deadline_ms);
-    line("class", &format!("{}: {memory} MiB of memory and {deadline} ms for an event", report.class.as_str()));
+    line("class", &format!("{}: {memory} MiB of memory and {deadline} ms per event", report.class.as_str()));
     let (size, compiled) = (report.component_bytes >> 10, report.compiled_bytes >> 10);
     line("size", &format!("{size} KiB, compiled {compiled} KiB in {:.0} ms", report.compile_ms));
     line("events", &report.event_types.join(", "));

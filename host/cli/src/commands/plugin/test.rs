@@ -10,7 +10,7 @@ use crate::Exit;
 use crate::args::TestArgs;
 use crate::output::{Format, Output, counted};
 
-/// A case's report, for programs.
+/// The report of a case as JSON.
 #[derive(Serialize)]
 struct CaseResult<'a> {
     name: &'a str,
@@ -39,7 +39,7 @@ impl<'a> CaseResult<'a> {
     }
 }
 
-/// Run a component's cases in Belfry's own sandbox.
+/// Runs a component's test cases in Belfry's sandbox.
 pub fn run(args: &TestArgs, output: &Output) -> anyhow::Result<Exit> {
     let suite = load(&args.file, &read_component(&args.file)?)?;
     let update = args.update || update_requested();
@@ -55,7 +55,7 @@ pub fn run(args: &TestArgs, output: &Output) -> anyhow::Result<Exit> {
     Ok(if failed { Exit::Check } else { Exit::Ok })
 }
 
-/// The report with its first word in colour.
+/// Returns the text of a report with its first word, the verdict, in colour.
 fn coloured(report: &CaseReport) -> String {
     let style = match report.verdict {
         Verdict::Passed => Style::new().green(),
@@ -76,7 +76,7 @@ fn summary(reports: &[CaseReport]) -> String {
         }
     }
     if reports.iter().any(|report| matches!(report.verdict, Verdict::Failed(_))) {
-        summary.push_str("; if what came out is right, accept it with --update");
+        summary.push_str("; if the actual output is right, accept it with --update");
     }
     summary
 }

@@ -8,16 +8,16 @@ use tokio::sync::mpsc;
 
 use crate::json_stream::{BrokenStream, for_each_line};
 
-/// What the service takes at once is more; this keeps answers coming.
+/// Less than the service accepts in one request, so that answers arrive steadily.
 const MAX_LINES: usize = 1000;
 const MAX_BYTES: usize = 8 << 20;
 
 type Line = Result<String, BrokenStream>;
 
-/// Gathers the values of a file into bodies.
+/// Groups the values of a file into batches, one per request.
 ///
-/// What is there already goes together; nothing is waited for, so that a slow source, such as a pipe from a program that
-/// runs on, sees its events sent at once.
+/// A batch consists of the values that are available; it does not wait for more. The events of a slow source, such as a
+/// pipe from a long-running program, are therefore sent at once.
 pub(super) struct Batches {
     lines: mpsc::Receiver<Line>,
     /// Read, but not part of the last batch.
@@ -26,38 +26,38 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    /// Start to read a file, or standard input for `-`.
+    /// Starts to read a file, or standard input for `-`.
     pub(super) fn open(source: &Path) -> anyhow::Result<Self> {
         let (name, stream): (String, Box<dyn Read + Send>) = if source == Path::new("-") {
             ("standard input".to_owned(), Box::new(io::stdin()))
         } else {
             let name = source.display().to_string();
             let file = File::open(source)
-                .with_context(|| format!("cannot read {name}, give a file or - for standard input"))?;
+                .with_context(|| format!("cannot read {name}, specify a file, or - for standard input"))?;
             (name, Box::new(file))
         };
         let (sender, lines) = mpsc::channel(MAX_LINES);
-        // A thread of its own, which nobody waits for: a read from standard input cannot be broken off.
+        // A separate thread that is never joined: a read from standard input cannot be cancelled.
         thread::Builder::new()
             .name("read".into())
             .spawn(move || {
                 if let Err(broken) = for_each_line(stream, |line| sender.blocking_send(Ok(line)).is_ok()) {
-                    // If nobody listens any more, the command has failed already.
+                    // If the receiver is gone, the command has failed already.
                     let _ = sender.blocking_send(Err(broken));
                 }
             })
-            .context("cannot start a thread to read with")?;
+            .context("cannot start a thread for reading")?;
         Ok(Self { lines, held: None, name })
     }
 
-    /// The next lines to send together; none at the end.
+    /// Returns the next lines to send together, or `None` at the end.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Vec<String>>> {
         let first = match self.held.take() {
             Some(line) => Some(line),
             None => self.lines.recv().await,
         };
         let Some(first) = first else { return Ok(None) };
-        let first = first.with_context(|| format!("{} is broken", self.name))?;
+        let first = first.with_context(|| format!("error in {}", self.name))?;
         let mut bytes = first.len();
         let mut batch = vec![first];
         while batch.len() < MAX_LINES {
@@ -81,7 +81,7 @@ impl Batches {
 mod tests {
     use super::*;
 
-    /// Batches of lines that are there already.
+    /// Returns the batches of lines that are already available, and whether the last is followed by an error.
     async fn batches(lines: Vec<Line>) -> (Vec<Vec<String>>, bool) {
         let (sender, receiver) = mpsc::channel(lines.len() + 1);
         for line in lines {

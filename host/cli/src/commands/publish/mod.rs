@@ -16,18 +16,18 @@ use crate::output::{Format, Output, counted};
 use batches::Batches;
 use tally::Tally;
 
-/// How long to wait in all for a server that is full.
+/// The maximum time to wait for an overloaded server, for each batch.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Work that takes longer shows how far it has come.
+/// A command that takes longer shows its progress.
 const LONG_WORK: Duration = Duration::from_secs(1);
 
-/// Send events and show what became of each.
+/// Publishes events and shows the outcome of each.
 pub async fn run(args: &PublishArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let mut batches = Batches::open(&args.source)?;
     let mut tally = Tally::default();
     let began = Instant::now();
     let published = publish_all(&mut batches, client, output, &mut tally, began).await;
-    // What was done counts, whatever happened then.
+    // Reports the published events even after an error.
     output.progress("");
     if published.is_ok() || tally.events() > 0 {
         output.note(format!("{tally}; {:.1} s", began.elapsed().as_secs_f64()));
@@ -45,7 +45,7 @@ async fn publish_all(
 ) -> anyhow::Result<()> {
     while let Some(lines) = batches.next().await? {
         let waiting = |problem: &crate::client::Problem, wait: Duration| {
-            output.note(format!("{problem}; trying again in {} s", wait.as_secs()));
+            output.note(format!("{problem}; retrying in {} s", wait.as_secs()));
         };
         let answers = client.publish_lines_patiently(&lines, PATIENCE, waiting).await?;
         for answer in answers {
@@ -74,7 +74,7 @@ fn show(answer: &Published, first: bool, output: &Output) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A row of fixed widths: rows are shown as they come, so no later one can widen a column.
+/// Formats an answer as a row of fixed widths: rows are shown as they arrive, so a later one cannot widen a column.
 fn row(answer: &Published) -> String {
     let style = match answer.status {
         PublishStatus::Accepted => Style::new().green(),
@@ -93,7 +93,7 @@ fn result(answer: &Published) -> String {
         return escape(&problem.to_string());
     }
     if answer.status == PublishStatus::Duplicate {
-        return "taken before, no second effect".to_owned();
+        return "recorded before, no second effect".to_owned();
     }
     let mut result = counted(answer.notifications.len(), "notification");
     for dead_letter in &answer.dead_letters {

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::client::wire::{PublishStatus, Published};
 use crate::output::counted;
 
-/// Counts what became of events.
+/// Counts published events by status, with their notifications and dead letters.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     statuses: Vec<(PublishStatus, usize)>,

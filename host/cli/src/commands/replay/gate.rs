@@ -1,4 +1,4 @@
-//! What a replay may find before a script stops.
+//! Conditions under which a replay fails the command.
 
 use std::str::FromStr;
 
@@ -11,21 +11,22 @@ pub struct Gate {
     figure: Figure,
     comparison: Comparison,
     bound: f64,
-    /// Of the baseline's notifications; of events, where the figure counts events.
+    /// Whether the bound is a percentage: of the baseline's notifications, or of the projected events for figures that
+    /// count events.
     percent: bool,
 }
 
-/// What is looked at.
+/// The figure that is compared with the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Figure {
     Added,
     Removed,
     Changed,
-    /// Events about which the sides differ.
+    /// Events on which the sides differ.
     Events,
     /// Events on which the candidate fails.
     Failures,
-    /// Events that it rejects.
+    /// Events that the candidate rejects.
     Rejections,
 }
 
@@ -37,7 +38,7 @@ enum Comparison {
     AtMost,
 }
 
-/// A text that is no condition.
+/// A text that is not a condition.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be one of added, removed, changed, events, failures and rejections, then >, >=, < or <=, then a number or a \
@@ -49,7 +50,7 @@ impl FromStr for Gate {
     type Err = InvalidGate;
 
     fn from_str(text: &str) -> Result<Self, InvalidGate> {
-        // The longer signs first: they begin with the shorter ones.
+        // Longer signs first: they begin with the shorter ones.
         let signs = [
             (">=", Comparison::AtLeast),
             ("<=", Comparison::AtMost),
@@ -78,7 +79,7 @@ impl FromStr for Gate {
 }
 
 impl Gate {
-    /// Why the report does not pass, if it does not.
+    /// Returns the condition with the actual figure if the condition holds for the report.
     pub fn stops(&self, report: &ReplayReport) -> Option<String> {
         let sums = report.notifications;
         let of_candidate = |rejected: bool| -> u64 {
@@ -105,7 +106,7 @@ impl Gate {
     }
 }
 
-/// Anything of nothing is everything.
+/// Returns `count` as a percentage of `all`. Any positive count of zero is 100 %.
 fn percent(count: u64, all: u64) -> f64 {
     match (count, all) {
         (0, _) => 0.0,

@@ -31,47 +31,48 @@ Examples:
   belfry replay teacher-results --candidate 8 --baseline recorded --from 2026-03-02T00:00:00Z --to 2026-03-09T00:00:00Z
   belfry replay teacher-results --candidate 8 --fail-on 'removed>0' --fail-on 'changed>5%'
 
-The events that were recorded then are projected again with the candidate and with the baseline, and what both make of
-each is compared: what would have been added, removed or changed, for whom. Nothing is recorded or sent. Two
-notifications are the same if they are about the same event and have the same recipient, type and key. Ctrl-C cancels.
+The events recorded in the range are projected again with the candidate and with the baseline, and their notifications are
+compared: which would have been added, removed or changed, and for whom. Nothing is recorded or sent. Two notifications
+are the same if they are about the same event and have the same recipient, type and key. Ctrl-C cancels the replay.
 
---fail-on takes added, removed, changed (notifications; a percentage is one of the baseline's), events (that differ),
-failures and rejections (events that the candidate fails on or rejects). Ends with 3 if one of them holds.")]
+The figures for --fail-on are added, removed and changed (notifications; a percentage is of the baseline's), events (that
+differ), failures and rejections (events that the candidate fails on or rejects). The exit code is 3 if a condition
+holds.")]
 pub struct ReplayArgs {
-    /// The rule's name
+    /// Name of the rule
     pub projector: String,
-    /// The release to try: its number, or its label such as teacher-results@1.2.0#8
+    /// Release to replay the events with: its number, or its label such as teacher-results@1.2.0#8
     #[arg(long, value_name = "RELEASE")]
     pub candidate: ReleaseReference,
-    /// With what it is compared: `active`, the release that serves; `recorded`, what was issued then; or a release
+    /// What to compare with: `active`, the active release; `recorded`, the notifications issued then; or a release
     #[arg(long, value_name = "active|recorded|RELEASE", default_value = "active")]
     pub baseline: Baseline,
-    /// The events recorded since: a time, or how long ago, such as 12h or 7d
+    /// Start of the range of recorded events: a time, or its age such as 12h or 7d
     #[arg(long, value_name = "TIME|AGO", default_value = "7d")]
     pub from: When,
-    /// And until: a time, or how long ago
+    /// End of the range: a time, or its age
     #[arg(long, value_name = "TIME|AGO", default_value = "0s")]
     pub to: When,
-    /// About so many of the events only, the same ones each time
+    /// Approximate number of events to replay, the same ones each time; default: all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: Option<u64>,
-    /// Only events about this subject
+    /// Replay only events about this subject
     #[arg(long, value_name = "X")]
     pub subject: Option<String>,
-    /// Write the report as a page as well, with pictures
+    /// File to also write the report to, as an HTML page with charts
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// End with 3 if this holds; may be given several times
+    /// Condition on which the exit code is 3, such as removed>0; may be repeated
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<Gate>,
 }
 
-/// With what the candidate is compared.
+/// What the candidate is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Baseline {
-    /// The release that serves.
+    /// The active release.
     Active,
-    /// What was issued then.
+    /// The notifications issued then.
     Recorded,
     /// A release.
     Release(ReleaseReference),
@@ -92,7 +93,7 @@ impl FromStr for Baseline {
     }
 }
 
-/// Show what a release would have made of recorded events.
+/// Replays recorded events with a release, and shows the comparison.
 pub async fn run(args: &ReplayArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let candidate = find(&args.candidate, client).await?;
     let baseline: Value = match &args.baseline {
@@ -118,7 +119,7 @@ pub async fn run(args: &ReplayArgs, client: &Client, output: &Output) -> anyhow:
         Format::Text => output.text(&table::report(&report))?,
     }
     if let Some(path) = &args.html {
-        write(path, &page::report(&report)).with_context(|| format!("{} cannot be written", path.display()))?;
+        write(path, &page::report(&report)).with_context(|| format!("cannot write {}", path.display()))?;
         output.note(format!("the report is in {}", path.display()));
     }
     let stopped: Vec<String> = args.fail_on.iter().filter_map(|gate| gate.stops(&report)).collect();
@@ -128,7 +129,7 @@ pub async fn run(args: &ReplayArgs, client: &Client, output: &Output) -> anyhow:
     Err(Fault::new(Exit::Check, format!("the replay does not pass: {}", stopped.join("; "))).into())
 }
 
-/// A report is there as a whole, or as it was before.
+/// Writes a file atomically: it has either its old content or the complete page.
 fn write(path: &std::path::Path, page: &str) -> anyhow::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
     let mut file = NamedTempFile::new_in(directory)?;

@@ -1,4 +1,4 @@
-//! A replay's report as one page that needs nothing else: no scripts, no fonts, no pictures from elsewhere.
+//! A replay's report as a self-contained HTML page: without scripts, and without external fonts or images.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -18,7 +18,7 @@ svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-
 code { font-size: .85em; } .quiet { opacity: .7; }
 ";
 
-/// Size of the pictures, in their own units.
+/// The sizes in the charts, in units of their `viewBox`.
 const WIDTH: f64 = 960.0;
 const VOLUME_HEIGHT: f64 = 160.0;
 const ROW: f64 = 26.0;
@@ -38,9 +38,9 @@ pub(super) fn report(report: &ReplayReport) -> String {
             body {
                 h1 { (title) }
                 p {
-                    "What " b { (report.candidate) } " would have told of the events that were recorded from "
-                    (report.from) " to " (report.to) ", beside "
-                    @if report.baseline == "recorded" { "what was issued then" } @else { b { (report.baseline) } }
+                    "The notifications of " b { (report.candidate) } " for the events that were recorded from "
+                    (report.from) " to " (report.to) ", compared with "
+                    @if report.baseline == "recorded" { "the notifications issued then" } @else { b { (report.baseline) } }
                     ". Nothing was sent."
                 }
                 (tiles(report))
@@ -53,7 +53,7 @@ pub(super) fn report(report: &ReplayReport) -> String {
                 (samples(report))
                 p.quiet {
                     (report.events.projected) " events projected in " (format!("{:.1}", report.seconds)) " s; "
-                    (report.events.passed_over) " passed over; " (report.events.unreadable) " could not be read."
+                    (report.events.passed_over) " skipped; " (report.events.unreadable) " could not be read."
                 }
             }
         }
@@ -75,7 +75,7 @@ fn tiles(report: &ReplayReport) -> Markup {
     }
 }
 
-/// Two columns for each span of time.
+/// Draws two columns for each time span.
 fn volume(report: &ReplayReport) -> Markup {
     let highest = report.volume.iter().map(|span| span.baseline.max(span.candidate)).max().unwrap_or(0);
     if highest == 0 {
@@ -94,7 +94,7 @@ fn volume(report: &ReplayReport) -> Markup {
         h2 { "Notifications over time" }
         svg viewBox=(format!("0 0 {WIDTH} {}", VOLUME_HEIGHT + 18.0)) role="img"
             aria-label="Notifications of both sides over time" {
-            text x="0" y="11" { (highest) " at most; grey: baseline, blue: candidate" }
+            text x="0" y="11" { (highest) " at the maximum; grey: baseline, blue: candidate" }
             @for (place, span) in report.volume.iter().enumerate() {
                 (column(place, 0.0, span.baseline, "baseline", &format!("{} baseline", span.from)))
                 (column(place, 1.0, span.candidate, "candidate", &format!("{} candidate", span.from)))
@@ -106,7 +106,7 @@ fn volume(report: &ReplayReport) -> Markup {
     }
 }
 
-/// A bar for each category and type, cut into what stays and what does not.
+/// Draws a bar for each category and type, divided into same, changed, added and removed.
 fn kinds(kinds: &[ReplayKind]) -> Markup {
     let all = |sums: &ReplaySums| sums.same + sums.changed + sums.added + sums.removed;
     let longest = kinds.iter().map(|kind| all(&kind.sums)).max().unwrap_or(0).max(1);
@@ -123,7 +123,7 @@ fn kinds(kinds: &[ReplayKind]) -> Markup {
     html! {
         h2 { "By category and type" }
         svg viewBox=(format!("0 0 {WIDTH} {}", ROW * kinds.len().max(1) as f64)) role="img"
-            aria-label="Notifications that stay, change, come and go, by category and type" {
+            aria-label="Notifications that are the same, changed, added and removed, by category and type" {
             @for (row, kind) in kinds.iter().enumerate() {
                 text x="0" y=(round(row as f64 * ROW + 16.0)) { (kind.category) " · " (kind.notification_type) }
                 @for (name, count, x, width) in pieces(kind.sums) {
@@ -167,7 +167,7 @@ fn not_projected(report: &ReplayReport) -> Markup {
 fn priority_moves(report: &ReplayReport) -> Markup {
     html! {
         @if !report.priority_moves.is_empty() {
-            h2 { "Priorities that move" }
+            h2 { "Priority changes" }
             table {
                 tr { th { "before" } th { "after" } th.n { "notifications" } }
                 @for moved in &report.priority_moves {

@@ -1,11 +1,12 @@
-//! A replay's report for a terminal.
+//! A replay's report as text.
 
 use crate::client::replay_report::ReplayReport;
 use crate::escape::escape;
 use crate::output::{counted, table};
 
-/// Recipients, and examples of each kind, that are shown; the page and JSON have more.
+/// The maximum number of recipients shown; the page and the JSON have more.
 const SHOWN: usize = 5;
+/// The maximum number of examples shown of each kind; the page and the JSON have more.
 const SAMPLES: usize = 2;
 
 pub(super) fn report(report: &ReplayReport) -> String {
@@ -18,7 +19,7 @@ pub(super) fn report(report: &ReplayReport) -> String {
     });
     let header = ["category", "type", "baseline", "candidate", "same", "added", "removed", "changed"];
     if report.kinds.is_empty() {
-        parts.push("neither side tells anything of these events".into());
+        parts.push("neither side makes notifications of these events".into());
     } else {
         parts.push(table(header, kinds));
     }
@@ -40,7 +41,7 @@ pub(super) fn report(report: &ReplayReport) -> String {
             .map(|of| [of.recipient.clone(), of.added.to_string(), of.removed.to_string(), of.changed.to_string()]);
         let affected = counted(report.recipients_affected as usize, "recipient");
         parts.push(format!(
-            "{affected} affected, most of all:\n{}",
+            "{affected} affected; the most affected:\n{}",
             table(["recipient", "added", "removed", "changed"], rows)
         ));
     }
@@ -55,7 +56,7 @@ fn headline(report: &ReplayReport) -> String {
     let mut lines = vec![
         format!("{} instead of {}, {} to {}", report.candidate, report.baseline, report.from, report.to),
         format!(
-            "{} projected in {:.1} s ({:.0}/s), {} would tell something else",
+            "{} projected in {:.1} s ({:.0}/s), {} with different notifications",
             counted(events.projected as usize, "event"),
             report.seconds,
             report.events_per_second,
@@ -63,10 +64,13 @@ fn headline(report: &ReplayReport) -> String {
         ),
     ];
     if events.passed_over > 0 {
-        lines.push(format!("{} passed over: neither side wants them, or they were not chosen", events.passed_over));
+        lines.push(format!(
+            "{} skipped: neither side subscribes to them, or they are not in the sample",
+            events.passed_over
+        ));
     }
     if events.unreadable > 0 {
-        lines.push(format!("{} cannot be read by this version and are left out", events.unreadable));
+        lines.push(format!("{} skipped: this version cannot read them", events.unreadable));
     }
     lines.iter().map(|line| escape(line)).collect::<Vec<_>>().join("\n")
 }
@@ -97,7 +101,7 @@ fn samples(report: &ReplayReport) -> String {
             fields.next().unwrap_or_default(),
         ];
         let none = String::new;
-        // A field a line, or the lines become too long.
+        // One field per line, to keep lines short.
         std::iter::once(about).chain(fields.map(|field| [none(), none(), none(), none(), field]).collect::<Vec<_>>())
     });
     table(["", "event", "recipient", "type", "fields"], rows)

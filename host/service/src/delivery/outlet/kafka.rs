@@ -1,7 +1,8 @@
-//! The producer: idempotent, all replicas acknowledge, order kept, murmur2 as every other client of the platform.
+//! The producer: idempotent, acknowledged by all in-sync replicas, in order, partitioned by murmur2 like every other client
+//! of the platform.
 //!
-//! Its time-out for messages is off: a message that timed out would be overtaken by those behind it. The relay watches for
-//! a stall instead, and then begins again from its position with a new producer.
+//! Its message timeout is disabled: a message that timed out would be overtaken by later ones. Instead, the relay watches
+//! for a stall, and then starts again from its position with a new producer.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use super::{Ack, OutletError, Refused};
 use crate::kafka::{Client, TopicLimits, Unsendable, log, record_bytes};
 
-/// How long the broker may take to say which topics it has.
+/// Time limit for the broker to list its topics.
 const METADATA: Duration = Duration::from_secs(5);
 /// How long to wait when the producer's queue is full; the relay's window is smaller, so this is rare.
 const QUEUE_FULL: Duration = Duration::from_millis(2);
@@ -25,7 +26,7 @@ const QUEUE_FULL: Duration = Duration::from_millis(2);
 pub(crate) struct KafkaOutlet {
     producer: ThreadedProducer<Callbacks>,
     topics: TopicLimits,
-    /// The topics whose limits the producer's batches keep.
+    /// Topics whose limits the producer's batches are known to respect.
     met: HashSet<String>,
     batch_bytes: usize,
     acks: mpsc::UnboundedSender<Ack>,
@@ -44,14 +45,14 @@ impl KafkaOutlet {
             });
         }
         let mut config = client.producer();
-        // A batch that is larger than a topic takes would be refused as a whole.
+        // A batch that is larger than a topic's limit would be rejected as a whole.
         let chosen = config.get("batch.size").and_then(|chosen| chosen.parse().ok());
         let batch_bytes = chosen.unwrap_or(usize::MAX).min(topics.batch_bytes());
         config.set("batch.size", batch_bytes.to_string());
         let callbacks = Callbacks { acks: acks.clone() };
         let opened = tokio::task::spawn_blocking(move || {
             let producer: ThreadedProducer<Callbacks> = config.create_with_context(callbacks)?;
-            // Half-open: a broker that does not answer now would only fill the queue.
+            // Half-open: if the broker does not answer now, entries would only fill the queue.
             producer.client().fetch_metadata(None, METADATA)?;
             Ok(producer)
         });
@@ -66,9 +67,9 @@ impl KafkaOutlet {
         let bytes = record_bytes(entry.payload.len(), entry.headers.len(), entry.event_key.len());
         match self.topics.refuse(&entry.topic, bytes).await? {
             Unsendable::TooLarge { limit, .. } => {
-                Some(Refused::Entry(format!("{bytes} bytes, the topic takes {limit} (max.message.bytes)")))
+                Some(Refused::Entry(format!("{bytes} bytes, the topic accepts {limit} (max.message.bytes)")))
             }
-            // The client would wait for the topic, and everything behind the entry with it.
+            // The client would wait for the topic, and so would all entries behind this one.
             Unsendable::UnknownTopic { topic } => {
                 let reason = missing(&topic);
                 Some(Refused::Topic { topic, reason })
@@ -84,13 +85,16 @@ impl KafkaOutlet {
         }
     }
 
-    /// A topic that takes less than the others is met once: then another producer begins, whose batches are smaller.
+    /// Checks the limit of a topic once. If the topic accepts only smaller batches than the producer's, fails, so that a
+    /// new producer with smaller batches is opened.
     fn meet(&mut self, topic: &str) -> Result<(), OutletError> {
         if self.met.contains(topic) {
             return Ok(());
         }
         if self.topics.batch_bytes_with(topic) < self.batch_bytes {
-            return Err(OutletError::Away(format!("topic {topic} takes smaller batches; another producer makes them")));
+            return Err(OutletError::Away(format!(
+                "topic {topic} accepts only smaller batches; restarting the producer"
+            )));
         }
         self.met.insert(topic.to_owned());
         Ok(())
@@ -125,13 +129,13 @@ impl KafkaOutlet {
         self.topics.renew(Instant::now()).await.map_err(|error| OutletError::Away(error.to_string()))
     }
 
-    /// Dropping waits for the producer's threads.
+    /// Drops the producer on a blocking thread, because that waits for the producer's threads.
     pub(super) async fn close(self) {
         let _ = tokio::task::spawn_blocking(move || drop(self.producer)).await;
     }
 }
 
-/// Delivery reports, on the producer's own thread.
+/// Receives delivery reports, on the producer's own thread.
 struct Callbacks {
     acks: mpsc::UnboundedSender<Ack>,
 }
@@ -142,7 +146,7 @@ impl ClientContext for Callbacks {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(sink = "kafka", %error, reason, "the producer reports");
+        tracing::warn!(sink = "kafka", %error, reason, "the producer reports an error");
     }
 }
 
@@ -156,20 +160,20 @@ impl ProducerContext for Callbacks {
             Err((error, message)) => Err(refused(error, message.topic())),
         };
         crash_point!("relay.after-acknowledgement");
-        // The relay that is gone reads its position again.
+        // If the session is gone, the next one starts from the stored position.
         let _ = self.acks.send(Ack { number, result });
     }
 }
 
 fn missing(topic: &str) -> String {
     format!(
-        "topic {topic}: the broker does not have it or does not let belfry see it; create it, such as with \
+        "topic {topic}: it does not exist, or belfry may not see it; create it, for example with \
          `belfry topics apply`, or allow DESCRIBE and WRITE on it"
     )
 }
 
-/// Whose fault it is decides what happens next: an entry's own parks it, a topic's holds back that topic, all else is
-/// waited out.
+/// Classifies an error by its cause: an entry at fault is parked, a topic at fault is held back, everything else is waited
+/// out.
 fn refused(error: &KafkaError, topic: &str) -> Refused {
     let KafkaError::MessageProduction(code) = error else {
         return Refused::Sink(OutletError::Away(error.to_string()));
@@ -180,7 +184,7 @@ fn refused(error: &KafkaError, topic: &str) -> Refused {
         | RDKafkaErrorCode::InvalidRecord
         | RDKafkaErrorCode::InvalidTimestamp
         | RDKafkaErrorCode::PolicyViolation => Refused::Entry(code.to_string()),
-        // Another entry was refused, and the producer has stopped before this one could pass it.
+        // Another entry was refused, and the producer has stopped before this one could overtake it.
         RDKafkaErrorCode::GaplessGuarantee => Refused::Behind(code.to_string()),
         RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownTopicOrPartition
@@ -200,7 +204,7 @@ fn of_topic(topic: &str, code: &RDKafkaErrorCode, remedy: &str) -> Refused {
     Refused::Topic { topic: topic.to_owned(), reason: format!("topic {topic}: {code}; {remedy}") }
 }
 
-/// The headers as they are stored: a JSON object of strings.
+/// Parses headers as they are stored: a JSON object of strings.
 fn headers(stored: &[u8]) -> OwnedHeaders {
     let stored: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(stored).unwrap_or_default();
     stored.iter().fold(OwnedHeaders::new_with_capacity(stored.len()), |headers, (key, value)| {

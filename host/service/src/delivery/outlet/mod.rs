@@ -1,4 +1,4 @@
-//! Where a relay hands its entries. Each kind of sink is one of a closed set.
+//! Outlets, through which relays send their entries. The set of sink kinds is closed.
 
 mod kafka;
 mod redis;
@@ -14,7 +14,7 @@ pub(crate) use stdout::StdoutOutlet;
 use crate::kafka::{Client, TopicLimits};
 use crate::redis::Client as RedisClient;
 
-/// What became of an entry that was sent.
+/// The result of sending an entry.
 #[derive(Debug)]
 pub(crate) struct Ack {
     /// The number under which it was sent.
@@ -22,25 +22,25 @@ pub(crate) struct Ack {
     pub(crate) result: Result<(), Refused>,
 }
 
-/// Why an entry was not taken.
+/// Why an entry was not accepted.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// For a reason that lies in the entry itself, or in one that was sent together with it.
+    /// The reason lies in the entry itself, or in one that was sent together with it.
     Entry(String),
-    /// An entry before it was refused, and it must not pass that one.
+    /// An earlier entry was refused, and this one must not overtake it.
     Behind(String),
-    /// The sink takes nothing of its topic: it does not have it, or does not let us write to it.
+    /// The sink accepts nothing of the entry's topic: the topic does not exist, or Belfry may not write to it.
     Topic {
         /// The topic.
         topic: String,
-        /// What it says, and what to do.
+        /// The sink's message, and what to do about it.
         reason: String,
     },
-    /// The sink is not well.
+    /// The sink failed.
     Sink(OutletError),
 }
 
-/// Why a sink takes nothing now.
+/// Why a sink accepts nothing now.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum OutletError {
     /// It does not answer, or not in time.
@@ -51,7 +51,7 @@ pub(crate) enum OutletError {
     Barred(String),
 }
 
-/// How an outlet is opened.
+/// The settings of an outlet.
 #[derive(Clone)]
 pub(crate) enum OutletSettings {
     Kafka(Client, TopicLimits),
@@ -60,7 +60,7 @@ pub(crate) enum OutletSettings {
 }
 
 impl OutletSettings {
-    /// The sink's name.
+    /// Returns the sink's name.
     pub(crate) fn sink(&self) -> &'static str {
         match self {
             Self::Kafka(..) => "kafka",
@@ -69,7 +69,7 @@ impl OutletSettings {
         }
     }
 
-    /// Open the way to the sink. Acknowledgements arrive at `acks`, for each entry one.
+    /// Opens the outlet. `acks` receives one acknowledgement for each entry.
     pub(crate) async fn open(&self, acks: mpsc::UnboundedSender<Ack>) -> Result<Outlet, OutletError> {
         Ok(match self {
             Self::Kafka(client, limits) => Outlet::Kafka(KafkaOutlet::open(client, limits, acks).await?),
@@ -79,7 +79,7 @@ impl OutletSettings {
     }
 }
 
-/// An open way to a sink. What is sent on it arrives in order, as far as it arrives.
+/// An open connection to a sink. Those entries sent on it that arrive do so in order.
 pub(crate) enum Outlet {
     Kafka(KafkaOutlet),
     Redis(RedisOutlet),
@@ -87,7 +87,7 @@ pub(crate) enum Outlet {
 }
 
 impl Outlet {
-    /// Why the sink would not take an entry, where that is known without sending it.
+    /// Returns why the sink would not accept an entry, if that is known without sending it.
     pub(crate) async fn refuses(&self, entry: &RelayEntry) -> Option<Refused> {
         match self {
             Self::Kafka(kafka) => kafka.refuses(entry).await,
@@ -95,7 +95,7 @@ impl Outlet {
         }
     }
 
-    /// Why the sink takes nothing of a topic, where that is known without sending something.
+    /// Returns why the sink accepts nothing of a topic, if that is known without sending an entry.
     pub(crate) async fn lacks(&self, topic: &str) -> Option<String> {
         match self {
             Self::Kafka(kafka) => kafka.lacks(topic).await,
@@ -103,12 +103,12 @@ impl Outlet {
         }
     }
 
-    /// Whether an entry may arrive although one before it, sent at the same time, was refused.
+    /// Returns whether an entry may arrive although an earlier one, sent at the same time, was refused.
     pub(crate) fn may_pass_a_refusal(&self) -> bool {
         matches!(self, Self::Kafka(_))
     }
 
-    /// Send an entry under a number; its acknowledgement comes later.
+    /// Sends an entry under a number. Its acknowledgement arrives later.
     pub(crate) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
         match self {
             Self::Kafka(kafka) => kafka.send(number, entry).await,
@@ -117,7 +117,7 @@ impl Outlet {
         }
     }
 
-    /// Somebody mended something: believe nothing that was known of what the sink takes.
+    /// Refreshes what is known of the sink's limits, after an operator may have corrected something.
     pub(crate) async fn look_again(&self) -> Result<(), OutletError> {
         match self {
             Self::Kafka(kafka) => kafka.look_again().await,
@@ -125,7 +125,7 @@ impl Outlet {
         }
     }
 
-    /// Do not wait for more to send together.
+    /// Sends what is buffered, without waiting for more.
     pub(crate) async fn flush(&mut self) -> Result<(), OutletError> {
         match self {
             Self::Kafka(_) => Ok(()),
@@ -134,7 +134,7 @@ impl Outlet {
         }
     }
 
-    /// Forget what has not been sent, and close the way.
+    /// Discards entries that have not been sent, and closes the connection.
     pub(crate) async fn close(self) {
         match self {
             Self::Kafka(kafka) => kafka.close().await,

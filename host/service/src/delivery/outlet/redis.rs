@@ -1,5 +1,5 @@
-//! Each notification on its teacher's channel, as the platform's WebSocket service publishes it. Events are not for
-//! teachers and are passed over.
+//! Publishes each notification on its teacher's channel, as the platform's WebSocket service does. Events are not for
+//! teachers, so they are skipped.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use super::{Ack, OutletError, Refused};
 use crate::redis::Client;
 
-/// How long Redis may take for what is sent together.
+/// Time limit for a batch of messages.
 const ANSWER: Duration = Duration::from_secs(3);
-/// What is sent together at most.
+/// Maximum number of messages, and of bytes, in a batch.
 const MAX_MESSAGES: usize = 500;
 const MAX_BYTES: usize = 1 << 20;
 
@@ -22,7 +22,7 @@ pub(crate) struct RedisOutlet {
     connection: MultiplexedConnection,
     messages: Pipeline,
     bytes: usize,
-    /// The numbers of the messages.
+    /// The numbers of the buffered messages.
     waiting: Vec<usize>,
     acks: mpsc::UnboundedSender<Ack>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct RedisOutlet {
 impl RedisOutlet {
     pub(super) async fn open(client: &Client, acks: mpsc::UnboundedSender<Ack>) -> Result<Self, OutletError> {
         let mut connection = client.connect(ANSWER).await.map_err(|error| failed(&error))?;
-        // Half-open: one that cannot publish now would only be filled.
+        // Half-open: if Redis does not answer now, entries would only fill the buffer.
         ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| failed(&error))?;
         Ok(Self { connection, messages: Pipeline::new(), bytes: 0, waiting: Vec::new(), acks })
     }
@@ -66,12 +66,12 @@ impl RedisOutlet {
     }
 
     fn acknowledge(&self, number: usize, result: Result<(), Refused>) {
-        // The relay that is gone reads its position again.
+        // If the session is gone, the next one starts from the stored position.
         let _ = self.acks.send(Ack { number, result });
     }
 }
 
-/// An outage is waited out; what Redis will not let us do, somebody has to change.
+/// Classifies an error: an outage is waited out; a missing permission requires an operator.
 fn failed(error: &RedisError) -> OutletError {
     match error.kind() {
         ErrorKind::AuthenticationFailed => {

@@ -1,4 +1,4 @@
-//! Every published entry on standard output, one line of JSON each.
+//! Writes every published entry to standard output, one line of JSON each.
 
 use belfry_model::without_whitespace;
 use belfry_store::RelayEntry;
@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{Ack, OutletError};
 
-/// Lines are written together up to this many bytes.
+/// Size of the buffer for lines, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
 pub(crate) struct StdoutOutlet {
@@ -23,7 +23,7 @@ impl StdoutOutlet {
     }
 
     pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
-        // An event may have arrived spread over several lines.
+        // An event may span several lines.
         let line = without_whitespace(&String::from_utf8_lossy(&entry.payload));
         self.lines.extend_from_slice(line.as_bytes());
         self.lines.push(b'\n');
@@ -37,7 +37,7 @@ impl StdoutOutlet {
         self.output.flush().await.map_err(away)?;
         self.lines.clear();
         for number in self.written.drain(..) {
-            // The relay that is gone reads its position again.
+            // If the session is gone, the next one starts from the stored position.
             let _ = self.acks.send(Ack { number, result: Ok(()) });
         }
         Ok(())

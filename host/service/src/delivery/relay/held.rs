@@ -1,17 +1,17 @@
-//! Topics of which a sink takes nothing: their entries are parked, and all others go on.
+//! Topics of which a sink accepts nothing: their entries are parked, and all others continue.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use belfry_store::HeldTopic;
 
-/// How often is looked whether a topic is there by now.
+/// How often a missing topic is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// The pauses between two attempts at a topic whose entries the sink refused. Each attempt costs a session.
+/// The bounds of the backoff between attempts at a topic whose entries the sink refused. Each attempt costs a session.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The topics, as all sessions since the lease was taken know them.
+/// The held topics, shared by all sessions since the lease was taken.
 #[derive(Default)]
 pub(super) struct HeldTopics {
     topics: BTreeMap<String, Held>,
@@ -19,33 +19,33 @@ pub(super) struct HeldTopics {
 
 struct Held {
     reason: String,
-    /// How often in a row the sink refused what was sent.
+    /// Consecutive refusals by the sink.
     refused: u32,
-    /// When it is tried again.
+    /// When the topic is tried again.
     try_at: Instant,
-    /// The sink took something: the rest follows.
+    /// The sink has accepted an entry: the rest follows.
     takes: bool,
 }
 
 impl HeldTopics {
-    /// Why a topic is held, if it is.
+    /// Returns why a topic is held, if it is.
     pub(super) fn reason(&self, topic: &str) -> Option<&str> {
         self.topics.get(topic).map(|held| held.reason.as_str())
     }
 
-    /// The topic that waits longest for its turn, if one is to be tried now.
+    /// Returns the topic that has been due longest, if any is due.
     pub(super) fn due(&self, now: Instant) -> Option<String> {
         let due = self.topics.iter().filter(|(_, held)| held.try_at <= now);
         due.min_by_key(|(_, held)| held.try_at).map(|(topic, _)| topic.clone())
     }
 
-    /// The sink does not have a topic.
+    /// Holds a topic that the sink does not have.
     pub(super) fn is_missing(&mut self, topic: &str, reason: &str) {
         let held = self.hold(topic, reason);
         held.try_at = Instant::now() + LOOK_EVERY;
     }
 
-    /// The sink refused what was sent to a topic.
+    /// Holds a topic whose entries the sink refused.
     pub(super) fn refused(&mut self, topic: &str, reason: &str) {
         let held = self.hold(topic, reason);
         held.try_at = Instant::now() + (FIRST_PAUSE * 2u32.saturating_pow(held.refused.min(8))).min(LONGEST_PAUSE);
@@ -54,7 +54,7 @@ impl HeldTopics {
 
     fn hold(&mut self, topic: &str, reason: &str) -> &mut Held {
         let held = self.topics.entry(topic.to_owned()).or_insert_with(|| {
-            tracing::error!(topic, reason, "a topic is held back: its entries are parked until the sink takes them");
+            tracing::error!(topic, reason, "a topic is held back: its entries are parked until the sink accepts them");
             Held { reason: String::new(), refused: 0, try_at: Instant::now(), takes: false }
         });
         reason.clone_into(&mut held.reason);
@@ -62,7 +62,7 @@ impl HeldTopics {
         held
     }
 
-    /// What another holder of the lease, or an earlier session, has held back.
+    /// Adds topics that another holder of the lease, or an earlier session, has held.
     pub(super) fn adopt(&mut self, held: Vec<HeldTopic>) {
         for HeldTopic { topic, reason } in held {
             if !self.topics.contains_key(&topic) {
@@ -71,17 +71,17 @@ impl HeldTopics {
         }
     }
 
-    /// Try all of them now.
+    /// Makes all held topics due now.
     pub(super) fn try_now(&mut self) {
         self.topics.values_mut().for_each(|held| held.try_at = Instant::now());
     }
 
-    /// Whether the sink took something of a topic since it was held.
+    /// Returns whether the sink has accepted an entry of a topic since it was held.
     pub(super) fn takes(&self, topic: &str) -> bool {
         self.topics.get(topic).is_some_and(|held| held.takes)
     }
 
-    /// The sink took something of a topic.
+    /// Notes that the sink accepted an entry of a topic.
     pub(super) fn took(&mut self, topic: &str) {
         if let Some(held) = self.topics.get_mut(topic) {
             held.takes = true;
@@ -90,25 +90,25 @@ impl HeldTopics {
         }
     }
 
-    /// A topic is held no more.
+    /// Releases a held topic.
     pub(super) fn lift(&mut self, topic: &str) {
         if self.topics.remove(topic).is_some() {
-            tracing::info!(topic, "a topic is held back no more: none of its entries waits");
+            tracing::info!(topic, "a topic is no longer held back: none of its entries is waiting");
         }
     }
 
-    /// All of them, with the reason.
+    /// Returns all held topics, with the reasons.
     pub(super) fn reasons(&self) -> BTreeMap<String, String> {
         self.topics.iter().map(|(topic, held)| (topic.clone(), held.reason.clone())).collect()
     }
 }
 
-/// What sessions find out that the next one has to know.
+/// State that one session passes to the next.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) held: HeldTopics,
-    /// The number of the last request for parked entries that was looked at.
+    /// The number of the last request about parked entries that was handled.
     pub(super) requests: i64,
-    /// Parked entries up to here are sent one at a time: some of them were refused together.
+    /// Parked entries up to this position are sent one at a time: some of them were refused together.
     pub(super) careful_up_to: i64,
 }

@@ -1,4 +1,4 @@
-//! Entries that were sent, and how far all of them are acknowledged.
+//! Entries in flight, and the position up to which all entries are acknowledged.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 use belfry_model::sabotaged;
 use belfry_store::{NewParked, ParkedScope, RelayEntry};
 
-/// What is under way is bounded both ways.
+/// The bounds of the entries in flight.
 const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: usize = 32 << 20;
-/// Keys that are remembered as opened; when there are more, all are forgotten, and opened once more.
+/// Maximum number of keys that are remembered as opened. Beyond it, all are forgotten and have to be opened again.
 const MAX_OPENED: usize = 200_000;
-/// So long a broker surely remembers a producer (`producer.id.expiration.ms`, a day by default).
+/// How long a broker certainly remembers a producer (`producer.id.expiration.ms`, a day by default).
 const OPENED_FOR: Duration = Duration::from_secs(3600);
 
-/// The entries between the last checkpoint and the last that was sent, in the order of the log.
+/// The entries from the first that is not acknowledged to the last that was sent, in the order of the log.
 pub(super) struct InFlight {
     slots: VecDeque<Slot>,
     /// The number of the first slot.
     first: usize,
     bytes: usize,
     unacknowledged: usize,
-    /// Up to here everything is acknowledged, parked or not to be sent.
+    /// The position up to which every entry is acknowledged, parked or not to be sent.
     position: i64,
-    /// Up to here the log was read; behind the last slot there is nothing to send.
+    /// The position up to which the log was read. There is nothing to send between the last slot and this position.
     read_up_to: i64,
     parked: Vec<NewParked>,
-    /// Positions of entries whose time has passed.
+    /// Positions of expired entries.
     expired: Vec<i64>,
-    /// When something was last acknowledged, or first sent.
+    /// When an entry was last acknowledged, or sent while none was in flight.
     progress_at: Instant,
     keys: Keys,
 }
@@ -43,10 +43,10 @@ struct Slot {
     done: bool,
 }
 
-/// Which keys have something under way, and of which something was acknowledged in this session.
+/// The keys with entries in flight, and the keys with an entry that was acknowledged in this session.
 ///
-/// A broker that does not know a producer's numbers on a partition takes whatever comes first, even what stands behind a
-/// batch that it has just refused. So of each key one entry is acknowledged before a second is sent.
+/// A broker that does not know a producer's sequence numbers on a partition accepts whichever batch arrives first, even one
+/// behind a batch that it has just refused. So for each key, one entry is acknowledged before a second is sent.
 struct Keys {
     hasher: RandomState,
     under_way: HashMap<u64, usize>,
@@ -103,7 +103,7 @@ impl InFlight {
         }
     }
 
-    /// Whether something of the entry's key has to be acknowledged before it may be sent.
+    /// Returns whether another entry of the same key has to be acknowledged before this one may be sent.
     pub(super) fn must_wait(&self, entry: &RelayEntry) -> bool {
         self.keys.of(entry).is_some_and(|key| self.keys.must_wait(key))
     }
@@ -112,32 +112,32 @@ impl InFlight {
         self.slots.len() < MAX_ENTRIES && self.bytes < MAX_BYTES
     }
 
-    /// Nothing that was sent waits for its acknowledgement.
+    /// Returns whether every entry that was sent is acknowledged.
     pub(super) fn is_settled(&self) -> bool {
         self.unacknowledged == 0
     }
 
-    /// How far all is acknowledged.
+    /// Returns the position up to which every entry is acknowledged, parked or not to be sent.
     pub(super) fn position(&self) -> i64 {
         self.position
     }
 
-    /// The position of what was sent under this number, unless it is settled.
+    /// Returns the position of the entry sent under this number, unless every entry up to it is acknowledged.
     pub(super) fn position_of(&self, number: usize) -> Option<i64> {
         self.slots.get(number.checked_sub(self.first)?).map(|slot| slot.position)
     }
 
-    /// When the oldest entry that is not acknowledged was recorded.
+    /// Returns when the oldest unacknowledged entry was recorded, in milliseconds since the epoch.
     pub(super) fn oldest_ms(&self) -> Option<i64> {
         self.slots.iter().find(|slot| !slot.done).map(|slot| slot.created_at_ms)
     }
 
-    /// How long nothing was acknowledged although something is under way.
+    /// Returns since when no entry has been acknowledged. `None` if no entry is in flight.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         (self.unacknowledged > 0).then_some(self.progress_at)
     }
 
-    /// An entry is about to be sent. Returns the number for its acknowledgement.
+    /// Adds an entry that is about to be sent. Returns the number for its acknowledgement.
     pub(super) fn send(&mut self, entry: &RelayEntry) -> usize {
         if self.unacknowledged == 0 {
             self.progress_at = Instant::now();
@@ -154,7 +154,7 @@ impl InFlight {
         self.first + self.slots.len() - 1
     }
 
-    /// An entry is not sent, for a reason that was told elsewhere.
+    /// Adds an entry that is not sent, for a reason that is recorded elsewhere.
     pub(super) fn pass_over(&mut self, entry: &RelayEntry) {
         self.slots.push_back(Slot {
             position: entry.position,
@@ -166,13 +166,13 @@ impl InFlight {
         self.advance();
     }
 
-    /// An entry is not sent, for its time has passed.
+    /// Adds an entry that is not sent, because it has expired.
     pub(super) fn expire(&mut self, entry: &RelayEntry) {
         self.expired.push(entry.position);
         self.pass_over(entry);
     }
 
-    /// An entry is not sent now: it was refused, or something of its key or its topic was.
+    /// Adds an entry that is not sent now: it was refused, or another entry of its key or its topic was.
     pub(super) fn park(&mut self, entry: &RelayEntry, error: impl Into<String>, scope: ParkedScope) {
         self.parked.push(NewParked {
             position: entry.position,
@@ -184,13 +184,13 @@ impl InFlight {
         self.pass_over(entry);
     }
 
-    /// Nothing stands in the log up to here but what was sent or passed over.
+    /// Notes that every entry up to this position was added.
     pub(super) fn read_up_to(&mut self, position: i64) {
         self.read_up_to = position;
         self.advance();
     }
 
-    /// An entry is acknowledged. Returns when it was recorded.
+    /// Notes an acknowledgement. Returns when the entry was recorded, in milliseconds since the epoch.
     pub(super) fn acknowledge(&mut self, number: usize) -> Option<i64> {
         let slot = self.slots.get_mut(number.checked_sub(self.first)?)?;
         let created_at_ms = slot.created_at_ms;
@@ -219,19 +219,19 @@ impl InFlight {
         }
     }
 
-    /// How many entries wait to be noted that were not sent.
+    /// Returns the number of parked and expired entries that wait for a checkpoint.
     pub(super) fn unnoted(&self) -> usize {
         self.parked.len() + self.expired.len()
     }
 
-    /// What had expired up to the position; the rest waits for the next checkpoint.
+    /// Takes the expired entries up to the position. The others wait for the next checkpoint.
     pub(super) fn expired_up_to_position(&mut self) -> Vec<i64> {
         let (now, later) = self.expired.drain(..).partition(|position| *position <= self.position);
         self.expired = later;
         now
     }
 
-    /// What was parked up to the position; the rest waits for the next checkpoint.
+    /// Takes the parked entries up to the position. The others wait for the next checkpoint.
     pub(super) fn parked_up_to_position(&mut self) -> Vec<NewParked> {
         let (now, later) = self.parked.drain(..).partition(|parked| parked.position <= self.position);
         self.parked = later;
@@ -269,6 +269,6 @@ mod tests {
         }
         assert_eq!(in_flight.position(), 1, "the second is not acknowledged");
         in_flight.acknowledge(numbers[1]);
-        assert_eq!(in_flight.position(), 9, "all that was read is");
+        assert_eq!(in_flight.position(), 9, "every entry that was read is acknowledged");
     }
 }

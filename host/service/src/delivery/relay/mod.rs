@@ -1,10 +1,9 @@
-//! The relay: reads the log from its sink's position and hands the entries over in order, as long as it holds the sink's
-//! lease.
+//! The relay reads the log from its sink's position and sends the entries in order, as long as it holds the sink's lease.
 //!
-//! Who does what: the **heartbeat** tells who holds the lease and renews ours. The **reader** reads pages of the log ahead.
-//! The **session** sends them through an **outlet**, counts acknowledgements, and notes how far all is acknowledged. If
-//! anything goes wrong, the session ends, forgets everything and is begun again from what the database says: entries may
-//! then be sent twice, in the same order, and none is passed over.
+//! The **heartbeat** shows who holds the lease, and renews it. The **reader** reads pages of the log ahead. The **session**
+//! sends them through an **outlet**, collects acknowledgements, and stores checkpoints of the position up to which all
+//! entries are acknowledged. After any failure the session ends, discards its state and is restarted from the database:
+//! entries may then be sent twice, in the same order, and none is skipped.
 
 mod held;
 mod in_flight;
@@ -32,9 +31,9 @@ use held::Known;
 use session::Session;
 use suspects::Suspects;
 
-/// A sink that somebody has to mend is tried again this often.
+/// The interval at which a sink that an operator has to correct is retried.
 const BARRED_PAUSE: Duration = Duration::from_secs(5);
-/// After this number of failures in a row another replica may try: what keeps this one from the sink need not keep others.
+/// After this number of consecutive failures another replica may try: the cause may be local to this one.
 const FAILURES_BEFORE_GIVING_WAY: u32 = 3;
 /// How long this replica then leaves the lease to others.
 const GIVING_WAY: Duration = Duration::from_secs(5);
@@ -46,21 +45,21 @@ pub(crate) struct Relay {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) others: Others,
     pub(crate) outlet: OutletSettings,
-    /// Without an acknowledgement for so long, the session is given up.
+    /// The time without an acknowledgement after which the session is abandoned.
     pub(crate) stall: Duration,
     pub(crate) longest_pause: Duration,
     pub(crate) health: watch::Sender<SinkHealth>,
-    /// Where the sink goes on if it was off while entries were recorded.
+    /// Where the sink resumes if it was disabled while entries were recorded.
     pub(crate) resume: Option<Resume>,
 }
 
 /// How a session ended.
 enum End {
-    /// The service stops, and all is acknowledged or was waited for.
+    /// The service stops, and all entries sent are acknowledged.
     Stopped,
-    /// Somebody else serves the sink now, or may.
+    /// Another replica serves the sink now, or may do so.
     LeaseLost,
-    /// It has to be begun again.
+    /// The session has to be restarted.
     Failed(Failure),
 }
 
@@ -70,9 +69,9 @@ enum Failure {
     Sink(OutletError),
     /// The sink refused entries that were sent together.
     Refused(Suspects),
-    /// It takes nothing of these topics, for these reasons.
+    /// The sink accepts nothing of these topics, for these reasons.
     Topics(BTreeMap<String, String>),
-    /// It refused something that is noted, and takes no more from this producer.
+    /// The sink refused entries, which is already noted, and accepts nothing more from this producer.
     Noted,
 }
 
@@ -83,7 +82,7 @@ impl From<StoreError> for Failure {
 }
 
 impl Relay {
-    /// Make the sink known, at the log's end if it is new. Returns whether it may be served.
+    /// Registers the sink, at the end of the log if it is new. Returns whether it may be served.
     pub(crate) async fn register(&self) -> Result<bool, StoreError> {
         let (sink, end) = (self.outlet.sink(), *self.heartbeat.log_end().borrow());
         if self.store.register_sink(sink, end).await? {
@@ -94,12 +93,12 @@ impl Relay {
         match (self.store.backlog(sink).await?, self.resume) {
             (None, _) => Ok(true),
             (Some(Backlog { entries, .. }), Some(Resume::Position)) => {
-                tracing::info!(sink, entries, "the sink was off and is sent what it missed");
+                tracing::info!(sink, entries, "the sink was disabled; it is sent the entries that it missed");
                 Ok(true)
             }
             (Some(_), Some(Resume::End)) => {
                 let entries = self.store.skip_backlog(sink).await?;
-                tracing::warn!(sink, entries, "the sink was off and never gets what it missed");
+                tracing::warn!(sink, entries, "the sink was disabled; it never gets the entries that it missed");
                 Ok(true)
             }
             (Some(backlog), None) => {
@@ -109,14 +108,14 @@ impl Relay {
         }
     }
 
-    /// An operator has to say what becomes of entries that were recorded while the sink was off: they may have been published in
-    /// another way meanwhile.
+    /// Reports that an operator has to decide about entries that were recorded while the sink was disabled: they may have
+    /// been published in another way in the meantime.
     fn wait_for_a_word(&self, Backlog { entries, off_since_ms }: Backlog) {
         let (sink, since) = (self.outlet.sink(), rfc3339(off_since_ms));
         let at_least = if entries >= MAX_BACKLOG { "at least " } else { "" };
         let error = format!(
-            "the sink was off since {since}, and would be sent {at_least}{entries} entries; set sink.{sink}.resume to \
-             \"position\" to send them, or to \"end\" to leave them out, and restart"
+            "the sink has been disabled since {since}, and would be sent {at_least}{entries} entries; set \
+             sink.{sink}.resume to \"position\" to send them, or to \"end\" to skip them, and restart"
         );
         tracing::error!(sink, entries, error, "the sink is not served");
         metrics::gauge!("belfry_breaker_state", "sink" => sink).set(BreakerState::Open.number());
@@ -126,7 +125,7 @@ impl Relay {
         });
     }
 
-    /// Serve the sink whenever the lease is to be had, until the service stops.
+    /// Serves the sink whenever the lease is available, until the service stops.
     pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
         let sink = self.outlet.sink();
         let mut breaker = Breaker::new(sink, self.longest_pause, self.health.clone());
@@ -155,7 +154,7 @@ impl Relay {
                     match self.store.release_lease(sink, lease.epoch).await {
                         Ok(()) => self.others.lease_is_free(),
                         Err(error) => {
-                            tracing::warn!(sink, %error, "the lease could not be given back; it ends by itself");
+                            tracing::warn!(sink, %error, "cannot release the lease; it expires automatically");
                         }
                     }
                     return;
@@ -169,7 +168,7 @@ impl Relay {
                 End::Failed(Failure::Sink(error)) => {
                     let mut pause = breaker.failed(&error);
                     if let OutletError::Barred(_) = error {
-                        tracing::error!(sink, %error, "the sink has stopped until an operator changes this");
+                        tracing::error!(sink, %error, "the sink is stopped until an operator corrects this");
                         pause = BARRED_PAUSE;
                     }
                     if self.gives_way(&breaker, &lease).await {
@@ -194,8 +193,8 @@ impl Relay {
         }
     }
 
-    /// Give the lease back after some failures in a row. If no other replica takes it, or none can do better, it is taken
-    /// again.
+    /// Releases the lease after a number of consecutive failures. Returns whether it did. If no other replica takes the
+    /// lease, or none can serve the sink either, this one takes it again.
     async fn gives_way(&self, breaker: &Breaker, lease: &Lease) -> bool {
         let sink = self.outlet.sink();
         let is_alone = matches!(self.store, Store::Sqlite(_));
@@ -208,19 +207,19 @@ impl Relay {
                 tracing::warn!(
                     sink,
                     failures,
-                    "this replica cannot serve the sink and leaves it to others for a while"
+                    "this replica cannot serve the sink; releasing the lease to other replicas"
                 );
                 self.others.lease_is_free();
                 true
             }
             Err(error) => {
-                tracing::warn!(sink, %error, "the lease could not be given back; it ends by itself");
+                tracing::warn!(sink, %error, "cannot release the lease; it expires automatically");
                 false
             }
         }
     }
 
-    /// Tell operators which topics are held back.
+    /// Shows operators which topics are held back.
     fn show_held(&self, known: &Known) {
         let reasons = known.held.reasons();
         metrics::gauge!("belfry_held_topics", "sink" => self.outlet.sink()).set(reasons.len() as f64);
@@ -228,7 +227,7 @@ impl Relay {
     }
 
     async fn pause(&self, pause: Duration, error: &impl std::fmt::Display, stopping: &mut watch::Receiver<bool>) {
-        tracing::warn!(sink = self.outlet.sink(), %error, pause_ms = pause.as_millis() as u64, "the sink waits and is tried again");
+        tracing::warn!(sink = self.outlet.sink(), %error, pause_ms = pause.as_millis() as u64, "the sink failed; retrying after a pause");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopped(stopping) => {}

@@ -3,13 +3,13 @@
 use belfry_store::{Lease, LogPage, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 
-/// Entries read at once; by their bytes, pages are bounded too.
+/// Maximum number of entries in a page. The size of a page in bytes is bounded, too.
 const PAGE: u32 = 1000;
-/// Pages that are ready to be sent.
+/// Maximum number of pages that are ready to be sent.
 const AHEAD: usize = 2;
 
-/// Read on from where the sink was when the lease was taken, as far as the log goes, again and again. Ends when nobody
-/// takes the pages any more, or at the first error.
+/// Reads from the position that the sink had when the lease was taken to the end of the log, and continues as the log
+/// grows. Ends when the receiver is dropped, or at the first error.
 pub(super) fn read(
     store: Store,
     lease: &Lease,
@@ -34,7 +34,7 @@ async fn read_pages(
     pages: &mpsc::Sender<Result<LogPage, StoreError>>,
 ) {
     loop {
-        // What is committed now is seen by the read that follows.
+        // The read that follows sees everything that is committed by now.
         let told = *log_end.borrow_and_update();
         let mut all_is_read = told <= position;
         if !all_is_read {
@@ -57,8 +57,8 @@ async fn read_pages(
     }
 }
 
-/// A standby took over, or a backup was restored: the log may end before what was read of the other, and what comes there
-/// next would be passed over.
+/// Returns the error for a replaced database: a standby took over, or a backup was restored. Its log may end before the
+/// position already read, and its next entries would be skipped.
 fn another_database() -> StoreError {
-    StoreError::Failed("the database is another; its position is read anew, in a new epoch".into())
+    StoreError::Failed("the database was replaced; its position is read again, in a new epoch".into())
 }

@@ -1,4 +1,4 @@
-//! One run of the relay under one lease, with one outlet.
+//! One session of the relay, under one lease and with one outlet.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
@@ -18,28 +18,29 @@ use crate::delivery::outlet::{Ack, Outlet, OutletError, Refused};
 use crate::heartbeat::{Seen, lease_deadline};
 use crate::stopping::stopped;
 
-/// How often progress is noted while there is any. What was not noted is sent again after a crash.
+/// The interval between checkpoints while there is progress. Entries after the last checkpoint are sent again after a
+/// crash.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
-/// How often a stall and the lease are looked at while nothing else happens.
+/// How often the lease, and whether the sink stalls, are checked while nothing else happens.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Progress is noted at once when this many entries that were not sent are to be noted.
+/// Number of parked and expired entries waiting for a checkpoint that triggers one at once.
 const MAX_UNNOTED: usize = 5000;
 
 pub(super) struct Session<'a> {
     pub(super) relay: &'a Relay,
-    /// What earlier sessions found out.
+    /// State from earlier sessions.
     pub(super) known: &'a mut Known,
     pub(super) sink: &'static str,
     pub(super) lease: Lease,
     deadline: Instant,
-    /// Positions of entries that were refused together; each is sent while nothing else is under way.
+    /// Positions of entries that were refused together. Each is sent while no other entry is in flight.
     suspects: BTreeSet<i64>,
     refusals: Refusals,
     stopping: watch::Receiver<bool>,
     pub(super) in_flight: InFlight,
     /// Topics and keys whose later entries must wait.
     pub(super) blocked: HashSet<(String, String)>,
-    /// Operators may have asked for parked entries that are not sent or discarded yet.
+    /// Whether operators may have requested parked entries that are not sent or discarded yet.
     pub(super) more_to_unpark: bool,
     noted_position: i64,
     noted_at: Instant,
@@ -71,7 +72,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Serve until something ends it. What was sent and is not acknowledged by then may arrive all the same.
+    /// Serves the sink until the session ends. Entries that were sent but not acknowledged by then may still arrive.
     pub(super) async fn run(mut self, breaker: &mut Breaker) -> End {
         let (acks, mut acknowledged) = mpsc::unbounded_channel();
         let mut outlet = match self.relay.outlet.open(acks).await {
@@ -80,7 +81,7 @@ impl<'a> Session<'a> {
         };
         let end = self.serve(&mut outlet, &mut acknowledged, breaker).await;
         outlet.close().await;
-        // Whatever ended the session, and in whatever order it was told of: what was refused is known now.
+        // All refusals are known now, regardless of what ended the session and of the order of the acknowledgements.
         while let Ok(Ack { number, result }) = acknowledged.try_recv() {
             if let (Err(refused), Some(position)) = (result, self.in_flight.position_of(number)) {
                 self.refusals.note(position, &refused);
@@ -96,7 +97,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Entries that the sink has not read and that are gone must not be passed over in silence.
+    /// Fails if entries that the sink has not read are no longer in the log: they must not be skipped silently.
     async fn refuse_gap(&self) -> Result<(), Failure> {
         let missing = self.relay.store.sink(self.sink).await?.map_or(0, |sink| sink.missing);
         metrics::gauge!("belfry_sink_missing_entries", "sink" => self.sink).set(missing as f64);
@@ -105,7 +106,7 @@ impl<'a> Session<'a> {
         }
         Err(Failure::Sink(OutletError::Barred(format!(
             "{missing} entries after position {} are no longer in the log, and this sink has not read them; \
-             `belfry audit` names what is missing, and `belfry sink resume {}` goes on behind them",
+             `belfry audit` lists what is missing, and `belfry sink resume {}` continues after them",
             self.lease.position, self.sink
         ))))
     }
@@ -135,7 +136,7 @@ impl<'a> Session<'a> {
             let seen = seen_changes.borrow_and_update().clone();
             self.renew(&seen);
             let paused = seen.lease(self.sink).is_some_and(|(lease, _)| lease.paused);
-            // Parked entries are sent between two reads: nothing may be under way then.
+            // Parked entries are sent between two reads: no entry may be in flight then.
             let may_unpark = !paused || sabotaged("paused-sink");
             let parked_are_due = may_unpark && stop_at.is_none() && self.parked_are_due(seen.beat.parked_requests);
             if parked_are_due && self.in_flight.is_settled() {
@@ -143,14 +144,14 @@ impl<'a> Session<'a> {
                     return Ok(End::LeaseLost);
                 }
                 self.serve_parked(seen.beat.parked_requests, outlet, acknowledged).await?;
-                // However much is parked, the log has its turn as well.
+                // The log has its turn as well, regardless of the number of parked entries.
                 if let Ok(page) = pages.try_recv() {
                     self.send(page?, outlet, acknowledged, breaker).await?;
                 }
                 continue;
             }
             if paused && stop_at.is_some() && self.in_flight.is_settled() {
-                // What waits in the log waits for somebody else.
+                // The next holder of the lease handles the backlog.
                 return if self.checkpoint().await? { Ok(End::Stopped) } else { Ok(End::LeaseLost) };
             }
             let dirty = self.in_flight.position() > self.noted_position;
@@ -175,7 +176,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The heartbeat renewed the lease, or found somebody else's.
+    /// Extends the deadline if the heartbeat has renewed the lease. A lease of another replica has no effect.
     fn renew(&mut self, seen: &Seen) {
         if let Some((lease, until)) = seen.lease(self.sink)
             && lease.epoch == self.lease.epoch
@@ -225,8 +226,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Whether an entry is not sent now, because its time has passed, something of its key stands before it, or its topic is
-    /// held.
+    /// Expires or parks an entry that must not be sent now: it has expired, an earlier entry of its key is parked, or its
+    /// topic is held. Returns whether it did.
     fn withheld(&mut self, entry: &RelayEntry) -> bool {
         if is_expired(entry) {
             metrics::counter!("belfry_withheld_total", "reason" => WITHHELD_EXPIRED).increment(1);
@@ -245,14 +246,14 @@ impl<'a> Session<'a> {
         false
     }
 
-    /// An entry is refused, and nobody else is to blame.
+    /// Parks an entry that is itself the cause of its refusal.
     fn park(&mut self, entry: &RelayEntry, reason: String) {
         tracing::error!(sink = self.sink, position = entry.position, topic = entry.topic, reason, "an entry is parked");
         self.in_flight.park(entry, reason, ParkedScope::Key);
         self.blocked.insert((entry.topic.clone(), entry.event_key.clone()));
     }
 
-    /// Wait for acknowledgements until so many of them have come.
+    /// Waits for acknowledgements until `enough` of them have arrived.
     async fn wait_until(
         &mut self,
         enough: impl Fn(&InFlight) -> bool,
@@ -272,8 +273,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Send an entry and wait for its acknowledgement. If it is refused now, it is to blame itself: it is parked, and its
-    /// key with it.
+    /// Sends an entry, and waits for its acknowledgement. If it is refused now, it is itself the cause: it is parked, and
+    /// its key is blocked.
     async fn send_alone(
         &mut self,
         entry: &RelayEntry,
@@ -289,22 +290,22 @@ impl<'a> Session<'a> {
             }
             Err(reason) => {
                 self.park(entry, reason);
-                // A producer that keeps gaps out takes nothing more after a refusal: what is parked is noted, and the
-                // rest goes on with another.
+                // A producer that prevents gaps accepts nothing more after a refusal: a checkpoint stores the parked entry,
+                // and a new producer sends the rest.
                 self.checkpoint().await?;
                 Err(Failure::Noted)
             }
         }
     }
 
-    /// Send an entry while nothing else is under way. Returns the reason if it is the entry's own fault that it is refused.
+    /// Sends an entry while no other is in flight. Returns the reason for a refusal that the entry itself causes.
     async fn try_alone(
         &mut self,
         entry: &RelayEntry,
         outlet: &mut Outlet,
         acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
     ) -> Result<Result<(), String>, Failure> {
-        // Numbers of their own: the entry takes its place among those under way only once it is settled.
+        // A separate number: the entry is added to those in flight only once it is settled.
         const ALONE: usize = usize::MAX;
         outlet.send(ALONE, entry).await.map_err(Failure::Sink)?;
         outlet.flush().await.map_err(Failure::Sink)?;
@@ -362,7 +363,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Note how far all is acknowledged. Returns false if the lease is gone.
+    /// Stores the position up to which all entries are acknowledged. Returns false if the lease is lost.
     pub(super) async fn checkpoint(&mut self) -> Result<bool, Failure> {
         let position = self.in_flight.position();
         let parked = self.in_flight.parked_up_to_position();
@@ -372,7 +373,7 @@ impl<'a> Session<'a> {
             return Ok(Instant::now() < self.deadline);
         }
         crash_point!("relay.before-checkpoint");
-        // Before the position: an entry that was passed over without a word would count as acknowledged.
+        // Before the position: an entry that was skipped without a record would count as acknowledged.
         if !expired.is_empty() && !self.relay.store.note_expired(self.sink, self.lease.epoch, &expired).await? {
             return Ok(false);
         }
@@ -413,7 +414,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether an entry's time has passed.
+/// Returns whether an entry has expired.
 pub(super) fn is_expired(entry: &RelayEntry) -> bool {
     entry.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms())
 }

@@ -1,27 +1,27 @@
-//! Who is to blame when a sink refuses entries that were sent together.
+//! Determines which entry is at fault when a sink refuses entries that were sent together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::outlet::Refused;
 
-/// Entries that were refused together. At least one of them will never be taken; the others may.
+/// Entries that were refused together. At least one of them will never be accepted; the others may be.
 #[derive(Debug)]
 pub(super) struct Suspects {
     /// Their positions in the log.
     pub(super) positions: BTreeSet<i64>,
-    /// What the sink said.
+    /// The sink's reason.
     pub(super) reason: String,
 }
 
-/// What a session was told of entries that were not taken.
+/// The refusals that a session received.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     /// Refused for a reason that lies in the entries sent together.
     refused: BTreeSet<i64>,
-    /// Not sent any more, because of others.
+    /// Not sent, because other entries were refused.
     behind: BTreeSet<i64>,
     reason: Option<String>,
-    /// Topics of which nothing is taken, with the reason.
+    /// Topics of which nothing is accepted, with the reason.
     topics: BTreeMap<String, String>,
 }
 
@@ -42,17 +42,17 @@ impl Refusals {
         }
     }
 
-    /// Topics of which nothing is taken, with the reason. What stood behind their entries is not to blame.
+    /// Takes the topics of which nothing is accepted, with the reason. Entries behind theirs are not at fault.
     pub(super) fn topics(&mut self) -> BTreeMap<String, String> {
         std::mem::take(&mut self.topics)
     }
 
-    /// Those that are to be sent one at a time, if any.
+    /// Returns the entries that have to be sent one at a time, if any.
     pub(super) fn suspects(self) -> Option<Suspects> {
         let suspects = |positions, reason| Some(Suspects { positions, reason });
         match self.reason {
             Some(reason) => suspects(self.refused, reason),
-            // A sink that stopped because of an entry, and did not say which.
+            // The sink stopped because of an entry, and did not report which one.
             None if !self.behind.is_empty() => suspects(self.behind, "the sink stopped at an entry".to_owned()),
             None => None,
         }

@@ -1,8 +1,8 @@
-//! Sending parked entries: those that operators ask for, and those whose topic works again. Only the holder of the lease does
-//! it, between two reads, so that an entry never passes one of its key that stands before it.
+//! Sends parked entries: those that operators request, and those whose topic works again. Only the holder of the lease does
+//! this, between two reads, so that an entry never overtakes an earlier one with the same key.
 //!
-//! Entries are sent in **waves**: what is sent together has no two entries of one key, and all of it is acknowledged before
-//! the next wave. So a refusal never lets a later entry of its key pass.
+//! Entries are sent in **waves**: no two entries of a wave have the same key, and all of them are acknowledged before the
+//! next wave. So a later entry never overtakes a refused one with the same key.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
@@ -17,24 +17,24 @@ use super::session::{Session, is_expired};
 use crate::clock::now_ms;
 use crate::delivery::outlet::{Ack, Outlet, Refused};
 
-/// Parked entries of one key or one topic that are read at once; by their bytes, they are bounded too.
+/// Maximum number of parked entries of one key or one topic that are read at once. Their size in bytes is bounded, too.
 const PAGE: u32 = 1000;
-/// Parked entries that are discarded at once.
+/// Maximum number of parked entries that are discarded at once.
 const DISCARDED: u32 = 1000;
-/// Keys that are looked up at once.
+/// Maximum number of keys that are read at once.
 const KEYS: u32 = 100;
-/// Pages that operators' requests may take up before the log has its turn.
+/// Maximum number of pages for operators' requests before the log has its turn.
 const PAGES_A_TURN: usize = 8;
-/// The number of a wave's first entry; the log's entries never come so far.
+/// The number of a wave's first entry. The numbers of the log's entries never get that high.
 const FIRST: usize = usize::MAX / 2;
 
 impl Session<'_> {
-    /// Whether something has to be done about parked entries, given the number of the last request for some.
+    /// Returns whether parked entries require work. `requests` is the number of the last request about them.
     pub(super) fn parked_are_due(&self, requests: i64) -> bool {
         requests != self.known.requests || self.more_to_unpark || self.known.held.due(Instant::now()).is_some()
     }
 
-    /// Learn what is parked.
+    /// Reads the blocked keys, the held topics and the number of parked entries.
     pub(super) async fn look_at_parked(&mut self) -> Result<(), StoreError> {
         let store = &self.relay.store;
         self.blocked = store.blocked_keys(self.sink).await?.into_iter().collect();
@@ -45,7 +45,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Do for a while what is to be done about parked entries.
+    /// Carries out part of the work on parked entries, so that the log has its turn in between.
     pub(super) async fn serve_parked(
         &mut self,
         requests: i64,
@@ -60,7 +60,7 @@ impl Session<'_> {
         if self.more_to_unpark {
             self.discard().await?;
             self.more_to_unpark = self.unpark_keys(outlet, acknowledged).await?;
-            // What comes now must not wait behind entries that are gone.
+            // New entries must not wait behind entries that are gone.
             self.look_at_parked().await?;
         }
         if let Some(topic) = self.known.held.due(Instant::now()) {
@@ -82,11 +82,11 @@ impl Session<'_> {
             if !store.discard_parked(self.sink, self.lease.epoch, &positions, now_ms()).await? {
                 return Err(lease_is_gone());
             }
-            tracing::info!(sink = self.sink, ?positions, "parked entries are discarded");
+            tracing::info!(sink = self.sink, ?positions, "parked entries discarded");
         }
     }
 
-    /// Send what operators asked for, key by key. Returns whether there is more.
+    /// Sends the entries that operators requested, key by key. Returns whether there may be more.
     async fn unpark_keys(
         &mut self,
         outlet: &mut Outlet,
@@ -123,7 +123,7 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// See whether the sink takes a held topic's entries again, and send some of them if so.
+    /// Checks whether the sink accepts a held topic's entries again, and sends some of them if so.
     async fn try_topic(
         &mut self,
         topic: &str,
@@ -132,7 +132,7 @@ impl Session<'_> {
     ) -> Result<(), Failure> {
         let store = &self.relay.store;
         if let Some(reason) = outlet.lacks(topic).await {
-            // Where an operator discarded all that waited, nothing is held back any more.
+            // If an operator has discarded all waiting entries, the topic is no longer held.
             if store.lift_hold(self.sink, self.lease.epoch, topic).await? {
                 self.known.held.lift(topic);
                 return Ok(self.look_at_parked().await?);
@@ -140,7 +140,7 @@ impl Session<'_> {
             self.known.held.is_missing(topic, &reason);
             return Ok(store.keep_held(self.sink, topic, &reason).await?);
         }
-        // One is enough to find out.
+        // One entry is enough to determine that.
         let limit = if self.known.held.takes(topic) { PAGE } else { 1 };
         let entries = store.read_parked(self.sink, ParkedLine::Topic(topic), limit).await?;
         if entries.is_empty() {
@@ -155,7 +155,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Send parked entries in their order. Returns whether all are settled; those that are not stay parked, and block their
+    /// Sends parked entries in order. Returns whether all are settled. Those that are not remain parked, and block their
     /// keys.
     async fn send_parked(
         &mut self,
@@ -205,7 +205,7 @@ impl Session<'_> {
         Ok(refused.is_empty())
     }
 
-    /// Send entries of different keys, and forget those that the sink acknowledges.
+    /// Sends entries of different keys, and removes those that the sink acknowledges from the parked entries.
     async fn send_wave(
         &mut self,
         wave: Wave<'_>,
@@ -231,7 +231,7 @@ impl Session<'_> {
             answers += 1;
             match (result, &failed) {
                 (Ok(()), _) => sent.push(entry.position),
-                // What was refused for others says less than what they were refused for.
+                // A refusal because of another entry is less specific than the refusal of that entry.
                 (Err(refused), None | Some(Refused::Behind(_))) => failed = Some(refused),
                 (Err(_), Some(_)) => {}
             }
@@ -248,15 +248,15 @@ impl Session<'_> {
                     let last = entries.last().map_or(0, |entry| entry.position);
                     self.known.careful_up_to = self.known.careful_up_to.max(last);
                 }
-                // A producer that keeps gaps out takes nothing more after a refusal.
+                // A producer that prevents gaps accepts nothing more after a refusal.
                 Err(Failure::Noted)
             }
         }
     }
 
-    /// An entry is refused again, and stays.
+    /// Notes that an entry was refused again and remains parked.
     async fn keep(&mut self, position: i64, (topic, event_key): (&str, &str), reason: &str) -> Result<(), Failure> {
-        tracing::error!(sink = self.sink, position, topic, reason, "an entry stays parked");
+        tracing::error!(sink = self.sink, position, topic, reason, "an entry remains parked");
         self.blocked.insert((topic.to_owned(), event_key.to_owned()));
         Ok(self.relay.store.keep_parked(self.sink, position, reason).await?)
     }
@@ -269,7 +269,7 @@ impl Session<'_> {
             return Err(lease_is_gone());
         }
         metrics::gauge!("belfry_parked", "sink" => self.sink).decrement(sent.len() as f64);
-        tracing::info!(sink = self.sink, positions = ?sent, "parked entries are sent");
+        tracing::info!(sink = self.sink, positions = ?sent, "parked entries sent");
         Ok(())
     }
 
@@ -287,8 +287,8 @@ impl Session<'_> {
     }
 }
 
-/// Why an entry stays parked of which only the position is left.
-const LOST: &str = "its content left the log before parked entries were kept with theirs; discard it";
+/// Why an entry remains parked if only its position is left.
+const LOST: &str = "its content was removed from the log before Belfry kept the content of parked entries; discard it";
 
 /// Entries that are sent together.
 #[derive(Default)]
@@ -298,7 +298,7 @@ struct Wave<'a> {
 }
 
 impl<'a> Wave<'a> {
-    /// Whether there is an entry that this one must not pass.
+    /// Returns whether the wave has an entry that this one must not overtake.
     fn has(&self, entry: &RelayEntry) -> bool {
         !entry.event_key.is_empty() && self.keys.contains(&(entry.topic.as_str(), entry.event_key.as_str()))
     }
@@ -314,5 +314,5 @@ fn topic_refused(topic: String, reason: String) -> Failure {
 }
 
 fn lease_is_gone() -> Failure {
-    Failure::Store(StoreError::Failed("the lease is gone, or parked entries were changed meanwhile".into()))
+    Failure::Store(StoreError::Failed("the lease is lost, or parked entries were changed in the meantime".into()))
 }

@@ -11,22 +11,22 @@ use tokio::time::{Sleep, sleep_until};
 use super::budget::Held;
 use super::connection::{Connection, Wanted, caught_up};
 
-/// Bodies up to this size take no memory from the others: the bound on connections is one on them as well.
+/// Bodies up to this size do not count against the memory budget: the limit on connections bounds them too.
 const SMALL_BYTES: usize = 64 << 10;
 
-/// Why there is no body, or no more of it.
+/// An error that prevents the service from reading a body to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoBody {
-    /// Its sender takes too long.
-    #[error("the body came too slowly")]
+    /// The client sends too slowly.
+    #[error("the body arrived too slowly")]
     TooSlow,
-    /// Other bodies have taken all memory.
+    /// Other bodies use the whole memory budget.
     #[error("too many bodies are being received")]
     NoMemory,
 }
 
 impl NoBody {
-    /// What is behind an error, if it is this.
+    /// Returns the `NoBody` in the chain of an error's sources, if there is one.
     pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let mut error = Some(error);
         while let Some(cause) = error {
@@ -41,21 +41,21 @@ impl NoBody {
 
 type Room = Pin<Box<dyn Future<Output = Result<(), NoBody>> + Send>>;
 
-/// A request's body: it takes memory before it is read, and ends with an error if its sender is too slow.
+/// A request body. It acquires memory from the budget before it is read, and fails if the client is too slow.
 pub(super) struct Received {
     body: Incoming,
     connection: Arc<Connection>,
     held: Held,
-    /// Memory that is waited for.
+    /// The pending acquisition of memory.
     room: Option<Room>,
-    /// Since when.
+    /// When the body began to wait for memory.
     queued: Option<Instant>,
-    /// Bytes for which there is memory.
+    /// Number of bytes for which memory is acquired or being acquired.
     allowed: usize,
-    /// A part that waits for memory.
+    /// A frame that waits for memory.
     kept: Option<Frame<Bytes>>,
     bytes: usize,
-    /// While its sender is waited for: since when, earlier by what it was behind before.
+    /// While waiting for the client: the start of the wait, moved back by the delay from earlier waits.
     waits: Option<Instant>,
     behind: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -76,23 +76,23 @@ impl Received {
             alarm: None,
             body,
         };
-        // What is known to come is taken at once: two bodies that each have half of what they need would wait for ever.
+        // Acquires memory for the announced length in one step: two bodies with half of their memory each would deadlock.
         let announced = received.body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         received.allow(announced.unwrap_or(0));
         received
     }
 
-    /// Ask for the memory that these bytes need, if there is not enough.
+    /// Starts to acquire memory if `bytes` exceeds what is allowed so far.
     fn allow(&mut self, bytes: usize) {
         if bytes > self.allowed {
-            // A body whose length is not known takes a step at a time.
+            // A body of unknown length acquires memory in steps.
             let more = (bytes - self.allowed).max(SMALL_BYTES);
             self.allowed = self.allowed.saturating_add(more);
             self.room = Some(Box::pin(self.held.clone().take(more)));
         }
     }
 
-    /// The sender is waited for: until it has been behind for too long.
+    /// Waits for the client. Ready once the client has been behind for longer than allowed.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<NoBody> {
         let now = Instant::now();
         let since = *self.waits.get_or_insert_with(|| now.checked_sub(self.behind).unwrap_or(now));
@@ -125,7 +125,7 @@ impl HttpBody for Received {
         loop {
             if let Some(room) = self.room.as_mut() {
                 let Poll::Ready(taken) = room.as_mut().poll(context) else {
-                    // A connection gives way to others meanwhile: it holds nothing but its place.
+                    // The connection may be closed to make room for a new one meanwhile.
                     let since = *self.queued.get_or_insert_with(Instant::now);
                     self.connection.wants(Wanted::Memory, since);
                     return Poll::Pending;
@@ -165,12 +165,12 @@ impl HttpBody for Received {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What is kept is not counted by the body any more; it is there for a moment only, and nobody asks then.
+        // Does not include a kept frame. A frame is kept only within `poll_frame`, so no caller sees the difference.
         self.body.size_hint()
     }
 }
 
-/// An answer's body: with its end the connection's client may send another request.
+/// A response body. When it is dropped, the connection waits for the next request.
 pub(super) struct Sent {
     body: Body,
     connection: Arc<Connection>,

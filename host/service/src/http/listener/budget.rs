@@ -7,14 +7,14 @@ use tokio::time::{Instant, interval_at, timeout};
 use super::body::NoBody;
 use super::connections::Connections;
 
-/// The unit in which memory is counted.
+/// The unit of the memory budget: one permit is 1 KiB.
 const KIB: usize = 1 << 10;
-/// How long a body waits for memory before its sender is asked to come back.
+/// Time that a body waits for memory before the request is rejected as overloaded.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a body that waits looks whether another is so far behind that it gives way.
+/// Interval at which a waiting body checks whether another is so far behind that it can be closed.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The memory that the bodies of all requests may take together.
+/// The memory that the bodies of all requests may use together.
 pub(crate) struct Budget {
     free: Arc<Semaphore>,
     all_kib: usize,
@@ -27,7 +27,7 @@ impl Budget {
     }
 }
 
-/// What one request has taken of it, until its answer is sent.
+/// The memory that one request has acquired. It is released when the response is sent.
 #[derive(Clone)]
 pub(super) struct Held {
     budget: Arc<Budget>,
@@ -40,7 +40,7 @@ impl Held {
         Self { budget, connections, taken: Arc::default() }
     }
 
-    /// Take memory for some more bytes. Bodies come to their turn in order, each with all that it needs.
+    /// Acquires memory for `bytes` additional bytes. Waiting bodies are served in order, each with its full amount.
     pub(super) async fn take(self, bytes: usize) -> Result<(), NoBody> {
         let kib = bytes.div_ceil(KIB).min(self.budget.all_kib);
         let permits = u32::try_from(kib).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! What is known of one connection: what its client has to do next, and since when.
+//! The state of one connection: what its client has to do next, and since when.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,26 +7,26 @@ use tokio::sync::Notify;
 
 use super::{Bounds, Times};
 
-/// Bytes a second that a client has to send or to read at least, once its time is over.
+/// Minimum rate at which a client has to send or read once its time limit is used up, in bytes per second.
 const LEAST_RATE: u32 = 64 << 10;
 
-/// What a client has to do.
+/// What the client of a connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Send another request, or not.
+    /// Send another request; optional.
     Request,
     /// Send the rest of a request's head.
     Head,
-    /// Wait until other bodies leave memory to its own.
+    /// Wait until memory for its body is free.
     Memory,
     /// Send the rest of a request's body.
     Body,
-    /// Read what was sent.
+    /// Read the response.
     Read,
 }
 
 impl Wanted {
-    /// Why a connection is closed whose client does not do it.
+    /// Returns the reason for closing a connection whose client does not do it, as in the metric.
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::Request => "idle",
@@ -47,7 +47,7 @@ impl Wanted {
     }
 }
 
-/// One connection.
+/// The state of one connection, shared by its stream, its bodies and the listener.
 #[derive(Debug)]
 pub(super) struct Connection {
     bounds: Bounds,
@@ -57,10 +57,10 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 struct State {
-    /// What the client has to do, and since when it has been due; later by what it has done since. None while it waits for
-    /// us.
+    /// What the client has to do, and since when. Progress moves this time forward. `None` while the client waits for the
+    /// service.
     wanted: Option<(Wanted, Instant)>,
-    /// Whether a request is being answered.
+    /// Whether a request is in progress.
     answering: bool,
 }
 
@@ -74,12 +74,12 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request's head is here: its client waits for us.
+    /// Records that the head of a request has arrived: the client now waits for the service.
     pub(super) fn answers(&self) {
         *self.state() = State { wanted: None, answering: true };
     }
 
-    /// The last byte of an answer is on its way.
+    /// Records that the last byte of a response has been passed on for sending.
     pub(super) fn answered(&self) {
         let mut state = self.state();
         state.answering = false;
@@ -88,22 +88,22 @@ impl Connection {
         }
     }
 
-    /// A part of a body is wanted, or memory for it, and has been since then.
+    /// Records that a part of a body, or memory for it, has been awaited since `since`.
     pub(super) fn wants(&self, wanted: Wanted, since: Instant) {
         self.state().wanted = Some((wanted, since));
     }
 
-    /// A part of a body is here.
+    /// Records that a part of a body has arrived.
     pub(super) fn has_body(&self) {
         self.state().wanted = None;
     }
 
-    /// How long a client may be behind with a body.
+    /// Returns how long a client may be behind with a body.
     pub(super) fn body_time(&self) -> Duration {
         self.bounds.times.body
     }
 
-    /// Bytes came.
+    /// Records that bytes have arrived.
     pub(super) fn received(&self) {
         let mut state = self.state();
         if matches!(state.wanted, Some((Wanted::Request, _))) {
@@ -111,7 +111,7 @@ impl Connection {
         }
     }
 
-    /// The client does not read what was sent.
+    /// Records that the client does not read the response.
     pub(super) fn is_unread(&self) {
         let mut state = self.state();
         if !matches!(state.wanted, Some((Wanted::Read, _))) {
@@ -119,14 +119,14 @@ impl Connection {
         }
     }
 
-    /// The client has read some of it.
+    /// Records that the client has read part of the response.
     pub(super) fn has_read(&self, bytes: usize) {
         if let Some((Wanted::Read, since)) = &mut self.state().wanted {
             *since = caught_up(*since, bytes);
         }
     }
 
-    /// The client has read, or will find in its own buffers, all of it.
+    /// Records that the client has read the whole response, or has it in its buffers.
     pub(super) fn has_read_all(&self) {
         let mut state = self.state();
         if matches!(state.wanted, Some((Wanted::Read, _))) {
@@ -134,41 +134,41 @@ impl Connection {
         }
     }
 
-    /// Whether no request is under way.
+    /// Returns whether no request is in progress.
     pub(super) fn waits_for_a_request(&self) -> bool {
         matches!(self.state().wanted, Some((Wanted::Request | Wanted::Head, _)))
     }
 
-    /// What the client has to do, and for how long it has not done it.
+    /// Returns what the client has to do, and for how long it has been behind with it.
     pub(super) fn behind(&self) -> Option<(Wanted, Duration)> {
         self.state().wanted.map(|(wanted, since)| (wanted, since.elapsed()))
     }
 
-    /// What the client has had to do for longer than it may.
+    /// Returns what the client has to do if its time limit has passed.
     pub(super) fn overdue(&self) -> Option<Wanted> {
         self.behind().filter(|(wanted, behind)| *behind > wanted.time(&self.bounds.times)).map(|(wanted, _)| wanted)
     }
 
-    /// Close it, and count why.
+    /// Closes the connection, and counts the reason.
     pub(super) fn close(&self, reason: &'static str) {
-        // It is on its way out, so it need not be closed again.
+        // It is being closed, so it must not be chosen for closing again.
         self.state().wanted = None;
         self.close.notify_one();
         self.bounds.count_closed(reason);
     }
 
-    /// A body came too slowly, and that is the answer.
+    /// Counts a body that arrived too slowly. The response reports this; the connection is not closed here.
     pub(super) fn count_slow_body(&self) {
         self.bounds.count_closed(Wanted::Body.reason());
     }
 
-    /// Wait until it is to be closed.
+    /// Waits until the connection is to be closed.
     pub(super) async fn closed(&self) {
         self.close.notified().await;
     }
 }
 
-/// Since when a client is behind after it has done something: at the least rate it is never more behind than before.
+/// Returns since when a client is behind after it has transferred `bytes`. At the minimum rate its delay does not grow.
 pub(super) fn caught_up(since: Instant, bytes: usize) -> Instant {
     let earned = Duration::from_secs(bytes as u64) / LEAST_RATE;
     (since + earned).min(Instant::now())
@@ -196,9 +196,9 @@ mod tests {
     #[test]
     fn what_is_done_counts_but_no_more_than_to_now() {
         let caught_up_with = |bytes| caught_up(ago(10), bytes).elapsed().as_secs_f64().round();
-        assert_eq!(caught_up_with(1), 10.0, "a byte now and then is not enough");
+        assert_eq!(caught_up_with(1), 10.0, "an occasional byte is not enough");
         assert_eq!(caught_up_with(3 * LEAST_RATE as usize), 7.0);
-        assert_eq!(caught_up_with(1 << 30), 0.0, "a fast beginning is no credit for later");
+        assert_eq!(caught_up_with(1 << 30), 0.0, "a fast start earns no credit for later");
     }
 
     #[test]
@@ -208,13 +208,13 @@ mod tests {
         connection.state().wanted = Some((Wanted::Head, ago(2)));
         assert_eq!(connection.overdue(), Some(Wanted::Head));
         connection.answers();
-        assert_eq!(connection.overdue(), None, "now the client waits for us");
+        assert_eq!(connection.overdue(), None, "the client waits for the service now");
         connection.wants(Wanted::Body, ago(3));
         assert_eq!(connection.overdue(), Some(Wanted::Body));
         connection.has_body();
         connection.is_unread();
         connection.answered();
-        assert!(!connection.waits_for_a_request(), "the answer is not read");
+        assert!(!connection.waits_for_a_request(), "the response has not been read");
         connection.has_read_all();
         assert!(connection.waits_for_a_request());
         connection.received();

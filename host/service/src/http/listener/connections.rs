@@ -1,4 +1,4 @@
-//! All connections of a listener.
+//! The connections of a listener, and the choice of those to close.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::Bounds;
 use super::connection::{Connection, Wanted};
 
-/// A body gives way to others only if it has been behind for this long: all bodies are at times.
+/// A connection is closed in favor of other bodies only if its body has been behind for this long. Short delays are normal.
 const BEHIND: Duration = Duration::from_secs(1);
 
-/// All connections of a listener. Cheap to clone.
+/// The open connections of a listener. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connections {
     bounds: Bounds,
@@ -19,12 +19,12 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Open {
-    /// By number. The lowest number is the oldest.
+    /// The connections by number; the oldest has the lowest number.
     connections: HashMap<u64, Arc<Connection>>,
     next: u64,
 }
 
-/// A place among the connections; free again when it is dropped.
+/// A place among the connections. It is freed on drop.
 pub(super) struct Place {
     number: u64,
     connection: Arc<Connection>,
@@ -52,7 +52,7 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, if one is free.
+    /// Takes a place, if one is free.
     pub(super) fn place(&self) -> Option<Place> {
         let mut open = self.open();
         if open.connections.len() >= self.bounds.connections {
@@ -64,7 +64,7 @@ impl Connections {
         Some(Place { number, connection, open: self.open.clone() })
     }
 
-    /// Close the connection whose client is furthest behind: one that sends no request, if there is such a one.
+    /// Closes the connection whose client is furthest behind. Idle connections are closed first.
     pub(super) fn give_way(&self) {
         if belfry_model::sabotaged("connections-give-way") {
             return;
@@ -79,7 +79,7 @@ impl Connections {
         }
     }
 
-    /// Close the connection whose body is furthest behind, since others need the memory that it has taken.
+    /// Closes the connection whose body is furthest behind, to free its memory for other bodies.
     pub(super) fn body_gives_way(&self) {
         let open = self.open();
         let behind = open.connections.values().filter_map(|connection| match connection.behind()? {
@@ -91,11 +91,11 @@ impl Connections {
         }
     }
 
-    /// Close every connection whose client has taken longer than it may.
+    /// Closes every connection whose client has exceeded its time limit.
     pub(super) fn close_overdue(&self) {
         for connection in self.open().connections.values() {
             match connection.overdue() {
-                // These are answered, with 408 or 503, by the code that reads the body.
+                // The code that reads the body answers these with 408 or 503.
                 None | Some(Wanted::Body | Wanted::Memory) => {}
                 Some(overdue) => connection.close(overdue.reason()),
             }

@@ -1,5 +1,5 @@
-//! A listener that no client can hold: what a client has to do takes it bounded time, connections and bytes are bounded,
-//! and at the bound the client that is furthest behind gives way to a new one.
+//! A listener that no client can block. Each step of a client has a time limit, connections and memory are bounded, and at
+//! the limit the client that is furthest behind is disconnected in favor of a new one.
 
 mod body;
 mod budget;
@@ -37,16 +37,16 @@ use connection::Connection;
 use connections::{Connections, Place};
 use stream::Watched;
 
-/// Bytes that are kept of what one connection receives, and of what it sends; also the largest head of a request.
+/// Size of a connection's receive buffer and of its send buffer, in bytes; also the maximum size of a request's head.
 const BUFFER_BYTES: usize = 64 << 10;
-/// How often connections are looked at.
+/// Interval at which the time limits of connections are checked.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a new connection waits for a place before it is closed.
+/// Time that a new connection waits for a place before it is closed.
 const PLACE: Duration = Duration::from_secs(5);
-/// How long to wait after the system refused a connection, for want of file descriptors for example.
+/// Pause after the system failed to accept a connection, for example because it is out of file descriptors.
 const REFUSED: Duration = Duration::from_millis(20);
 
-/// What clients of a listener may take.
+/// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// The listener's name in metrics.
@@ -62,20 +62,20 @@ impl Bounds {
     }
 }
 
-/// How long a client may take for what it has to do.
+/// The time limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// To send the head of a request.
     pub(crate) head: Duration,
-    /// To send a body, beyond the time that it takes at the least rate.
+    /// To send a body, beyond the time that it takes at the minimum rate.
     pub(crate) body: Duration,
-    /// To read an answer, beyond the time that it takes at the least rate.
+    /// To read a response, beyond the time that it takes at the minimum rate.
     pub(crate) read: Duration,
     /// To send another request on a connection.
     pub(crate) idle: Duration,
 }
 
-/// Serve until the service stops, then until what was begun is answered.
+/// Serves requests until the service stops, and then finishes the requests in progress.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -100,7 +100,7 @@ pub(crate) async fn serve(
                     open.spawn(serving.connection(stream, peer, place));
                 }
                 Err(error) => {
-                    tracing::warn!(listener = bounds.listener, %error, "a connection cannot be accepted");
+                    tracing::warn!(listener = bounds.listener, %error, "cannot accept a connection");
                     connections.give_way();
                     tokio::time::sleep(REFUSED).await;
                 }
@@ -110,7 +110,7 @@ pub(crate) async fn serve(
             () = stopped(&stopping) => break,
         }
     }
-    // Nothing more is accepted: others may have the address.
+    // Accept no more connections, and free the address.
     drop(listener);
     loop {
         tokio::select! {
@@ -120,11 +120,11 @@ pub(crate) async fn serve(
     }
 }
 
-/// The next connection.
+/// Accepts the next connection.
 ///
-/// A client that is gone without a word, such as one whose network is cut, acknowledges nothing that is sent to it. Left to
-/// itself, the system gives such a connection up after a quarter of an hour; until then a quiet feed would keep its place.
-/// The limit is beyond all times that a client has, which count for one that acknowledges and does not read.
+/// A client that disappears without closing its connection, for example because its network is down, acknowledges no data.
+/// By default the system keeps such a connection for 15 minutes, and a quiet feed would occupy its place all that time. The
+/// limit set here exceeds the time limits for reading and idling, which apply to clients that acknowledge but do not read.
 async fn accept(listener: &TcpListener, times: &Times) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = listener.accept().await?;
     #[cfg(target_os = "linux")]
@@ -132,8 +132,8 @@ async fn accept(listener: &TcpListener, times: &Times) -> io::Result<(TcpStream,
     Ok((stream, peer))
 }
 
-/// A place for one more connection. Where none is free, the connection that is furthest behind gives way; where none is
-/// behind, all of them are being answered, and the new one waits for a moment.
+/// Returns a place for a new connection. If none is free, closes the connection that is furthest behind. If none is behind,
+/// all of them are being answered, and the new connection waits for up to [`PLACE`].
 async fn place(bounds: &Bounds, connections: &Connections, open: &mut JoinSet<()>) -> Option<Place> {
     let until = Instant::now() + PLACE;
     loop {
@@ -150,7 +150,7 @@ async fn place(bounds: &Bounds, connections: &Connections, open: &mut JoinSet<()
     }
 }
 
-/// What a connection needs. Cheap to clone.
+/// The shared state that a connection needs. Cheap to clone.
 #[derive(Clone)]
 struct Serving {
     router: Router,
@@ -165,11 +165,11 @@ impl Serving {
         let service = service_fn(|request| self.clone().answer(request, peer, connection.clone()));
         let stream = TokioIo::new(Watched::new(stream, connection.clone()));
         let mut builder = http1::Builder::new();
-        // The connection's own clock counts, which tells an idle client from one that is slow.
+        // hyper's timeout is off: `Connection` keeps its own times, which distinguish idle clients from slow ones.
         builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES);
         let mut served = std::pin::pin!(builder.serve_connection(stream, service));
         tokio::select! {
-            // A client that breaks off, or does not speak HTTP, is its own affair.
+            // An error means that the client disconnected or does not speak HTTP. There is nothing to do.
             _ = served.as_mut() => return,
             () = connection.closed() => return,
             () = stopped(&self.stopping) => {}

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 
-/// A stream that notes whether its client sends and reads.
+/// A stream that records in its [`Connection`] whether the client sends and reads.
 pub(super) struct Watched<S> {
     stream: S,
     connection: Arc<Connection>,
@@ -62,7 +62,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    /// The server flushes once it has written all that there is.
+    /// A completed flush means that everything was written: the server flushes after its last write.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         self.connection.has_read_all();

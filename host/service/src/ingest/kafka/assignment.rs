@@ -1,5 +1,5 @@
-//! The partitions that this replica reads now, and how far each has been handed over and committed. The callbacks, the
-//! reader and the committer share it.
+//! The partitions assigned to this replica, and the positions up to which each has been handed over and committed. The
+//! callbacks, the reader and the committer share it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,22 +12,24 @@ use super::window::Window;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What was handed over since a position was read from the database. Once that is read again, it is void.
+/// Identifies the records handed over since a position was read from the database. They become void once the position is
+/// read again.
 pub(super) type Generation = u64;
 
 struct Partition {
     generation: Generation,
-    /// Where the database will stand once all that was handed over is committed; none if that has to be read from it.
+    /// The database's position once all records handed over are committed. `None` if the position has to be read again.
     next: Option<i64>,
-    /// Where it stands as far as commits were answered.
+    /// The database's position according to the commits acknowledged so far.
     committed: i64,
-    /// As far as Kafka was told.
+    /// The offset last committed to Kafka.
     told: i64,
-    /// What was handed over and has come to no end.
+    /// The number of runs handed over and not yet settled.
     under_way: usize,
-    /// It is not read until its position is set.
+    /// The partition is not read until an operator sets its position.
     stopped: bool,
-    /// It was sought since it is ours, or is ours for the first time: how far librdkafka has come in it can be believed.
+    /// A seek has succeeded since the assignment, or this is the first assignment: librdkafka's position in the partition
+    /// is reliable.
     sought: bool,
     window: Window,
     failures: u32,
@@ -44,18 +46,18 @@ pub(super) struct Assignment {
 #[derive(Default)]
 struct State {
     partitions: HashMap<Place, Partition>,
-    /// All that were ever ours.
+    /// All partitions ever assigned.
     met: HashSet<Place>,
     generations: Generation,
 }
 
-/// Whether records were handed over.
+/// The result of handing over records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandOver {
     Done,
-    /// They were read before the position was given up.
+    /// Not done: the records were read before the position was discarded.
     Void,
-    /// Done, and the partition has too much that is no event: it is stopped.
+    /// Done, and the partition is stopped: too many of its records are not JSON.
     Stopped,
 }
 
@@ -64,7 +66,7 @@ impl Assignment {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A partition is ours from now on; without a position, that has to be found out.
+    /// Adds an assigned partition. Without a `position`, the position has to be determined.
     pub(super) fn add(&self, place: Place, position: Option<i64>) {
         let mut state = self.lock();
         state.generations += 1;
@@ -83,7 +85,8 @@ impl Assignment {
         state.partitions.insert(place, partition);
     }
 
-    /// Partitions are ours no more. Waits so long for what is under way; gives how far each is committed.
+    /// Removes revoked partitions, after waiting up to `patience` for their runs in flight. Returns the positions that were
+    /// not yet committed to Kafka.
     pub(super) fn remove(&self, places: &[Place], patience: Duration) -> Vec<(Place, i64)> {
         let busy = |state: &mut State| {
             places.iter().any(|place| state.partitions.get(place).is_some_and(|partition| partition.under_way > 0))
@@ -94,25 +97,25 @@ impl Assignment {
         removed.filter(|(_, was)| was.is_untold()).map(|(place, was)| (place.clone(), was.committed)).collect()
     }
 
-    /// All partitions.
+    /// Returns all partitions.
     pub(super) fn places(&self) -> Vec<Place> {
         self.lock().partitions.keys().cloned().collect()
     }
 
-    /// Those that are not stopped.
+    /// Returns the partitions that are not stopped.
     pub(super) fn running(&self) -> Vec<Place> {
         let state = self.lock();
         state.partitions.iter().filter(|(_, partition)| !partition.stopped).map(|(place, _)| place.clone()).collect()
     }
 
-    /// Where a record may be taken from: the generation and the first offset that was not handed over.
+    /// Returns the generation and the first offset that was not handed over. `None` if the partition must not be read now.
     pub(super) fn open(&self, place: &Place) -> Option<(Generation, i64)> {
         let state = self.lock();
         let partition = state.partitions.get(place).filter(|partition| !partition.stopped)?;
         Some((partition.generation, partition.next?))
     }
 
-    /// Records up to `next` are handed over; `decoded` tells which of them were JSON.
+    /// Notes that records up to `next` are handed over. `decoded` shows which of them were JSON.
     pub(super) fn hand_over(&self, place: &Place, generation: Generation, next: i64, decoded: &[bool]) -> HandOver {
         let mut state = self.lock();
         let Some(partition) = state.partitions.get_mut(place).filter(|partition| partition.is(generation)) else {
@@ -125,19 +128,19 @@ impl Assignment {
         if partition.stopped { HandOver::Stopped } else { HandOver::Done }
     }
 
-    /// Whether what was handed over still counts.
+    /// Returns whether records handed over in this generation are still valid.
     pub(super) fn is_current(&self, place: &Place, generation: Generation) -> bool {
         self.lock().partitions.get(place).is_some_and(|partition| partition.is(generation))
     }
 
-    /// Something handed over is on its way to the committer, unless it is void.
+    /// Notes that a run is on its way to the committer. Returns false if the run is void.
     pub(super) fn begin(&self, place: &Place, generation: Generation) -> bool {
         let mut state = self.lock();
         let partition = state.partitions.get_mut(place).filter(|partition| partition.is(generation));
         partition.map(|partition| partition.under_way += 1).is_some()
     }
 
-    /// Something that was on its way has come to its end: with this position of the database, or without effect.
+    /// Notes that a run has ended: with this position committed, or without effect.
     pub(super) fn settle(&self, place: &Place, generation: Generation, committed: Option<i64>) {
         let mut state = self.lock();
         if let Some(partition) = state.partitions.get_mut(place).filter(|partition| partition.generation == generation)
@@ -151,19 +154,19 @@ impl Assignment {
         self.settled.notify_all();
     }
 
-    /// Where a partition stands has to be read from the database again.
+    /// Discards a partition's position, so that it is read from the database again.
     pub(super) fn forget(&self, place: &Place) {
         if let Some(partition) = self.lock().partitions.get_mut(place) {
             partition.forget();
         }
     }
 
-    /// The same for all partitions.
+    /// Does the same for all partitions.
     pub(super) fn forget_all(&self) {
         self.lock().partitions.values_mut().for_each(Partition::forget);
     }
 
-    /// Partitions whose positions have to be read now. Whatever may still move them has come to its end.
+    /// Returns the partitions whose positions have to be read now. No run in flight can still move these positions.
     pub(super) fn adrift(&self) -> Vec<Place> {
         let now = Instant::now();
         let is_adrift =
@@ -172,7 +175,8 @@ impl Assignment {
         state.partitions.iter().filter(|(_, partition)| is_adrift(partition)).map(|(place, _)| place.clone()).collect()
     }
 
-    /// A position was read. Gives whether reading goes on there: what was stopped stays so until it was set elsewhere.
+    /// Notes a position read from the database. Returns whether reading resumes there: a stopped partition remains stopped
+    /// until its position is set to another value.
     pub(super) fn found(&self, place: &Place, position: i64) -> bool {
         let mut state = self.lock();
         let Some(partition) = state.partitions.get_mut(place) else { return false };
@@ -184,7 +188,7 @@ impl Assignment {
         true
     }
 
-    /// The partition is read from this position now, and was sought there or taken anew.
+    /// Resumes a partition at this position, after a seek or after unassigning and assigning it again.
     pub(super) fn resume(&self, place: &Place, position: i64, sought: bool) {
         let mut state = self.lock();
         state.generations += 1;
@@ -198,7 +202,8 @@ impl Assignment {
         }
     }
 
-    /// It could not be found out where the partition stands, or it could not be read there. Gives how often in a row.
+    /// Records a failure to determine the partition's position or to read from it. Returns the number of consecutive
+    /// failures.
     pub(super) fn postpone(&self, place: &Place) -> u32 {
         let mut state = self.lock();
         state.partitions.get_mut(place).map_or(0, |partition| {
@@ -208,7 +213,7 @@ impl Assignment {
         })
     }
 
-    /// Do not read the partition until its position is set.
+    /// Stops the partition until an operator sets its position.
     pub(super) fn stop(&self, place: &Place) {
         if let Some(partition) = self.lock().partitions.get_mut(place) {
             partition.stopped = true;
@@ -216,7 +221,7 @@ impl Assignment {
         }
     }
 
-    /// The same, and whatever position is found next, it was set: what the one so far belonged to is gone.
+    /// Does the same, but accepts any position that is found next: the topic of the current position is gone.
     pub(super) fn stop_until_found(&self, place: &Place) {
         if let Some(partition) = self.lock().partitions.get_mut(place) {
             partition.stopped = true;
@@ -225,14 +230,14 @@ impl Assignment {
         }
     }
 
-    /// The same as [`forget`](Self::forget) for all partitions of a topic.
+    /// Does the same as [`forget`](Self::forget) for all partitions of a topic.
     pub(super) fn forget_topic(&self, topic: &str) {
         let mut state = self.lock();
         let of_topic = state.partitions.iter_mut().filter(|(place, _)| *place.topic == *topic);
         of_topic.for_each(|(_, partition)| partition.forget());
     }
 
-    /// Partitions that are read and have nothing under way, and where they stand.
+    /// Returns the partitions that are read and have no run in flight, with their positions.
     pub(super) fn settled(&self) -> Vec<(Place, Generation, i64)> {
         let state = self.lock();
         let is_settled = |partition: &Partition| {
@@ -242,19 +247,19 @@ impl Assignment {
         settled.map(|(place, partition)| (place.clone(), partition.generation, partition.committed)).collect()
     }
 
-    /// Whether how far librdkafka has come in a partition can be believed.
+    /// Returns whether librdkafka's position in a partition is reliable.
     pub(super) fn is_sought(&self, place: &Place) -> bool {
         self.lock().partitions.get(place).is_some_and(|partition| partition.sought)
     }
 
-    /// A partition was sought where it stands.
+    /// Notes a seek to the partition's position.
     pub(super) fn sought(&self, place: &Place) {
         if let Some(partition) = self.lock().partitions.get_mut(place) {
             partition.sought = true;
         }
     }
 
-    /// How far each is committed that Kafka was not told of. It counts as told.
+    /// Returns the positions that are not yet committed to Kafka, and marks them as committed there.
     pub(super) fn untold(&self) -> Vec<(Place, i64)> {
         let mut state = self.lock();
         let untold = state.partitions.iter_mut().filter(|(_, partition)| partition.is_untold());
@@ -266,12 +271,12 @@ impl Assignment {
             .collect()
     }
 
-    /// How far a partition is committed.
+    /// Returns a partition's committed position.
     pub(super) fn committed(&self, place: &Place) -> Option<i64> {
         self.lock().partitions.get(place).map(|partition| partition.committed).filter(|committed| *committed >= 0)
     }
 
-    /// Wait until nothing is under way, at most so long.
+    /// Waits until no run is in flight, but no longer than `patience`.
     pub(super) fn wait_until_settled(&self, patience: Duration) {
         let busy = |state: &mut State| state.partitions.values().any(|partition| partition.under_way > 0);
         drop(self.settled.wait_timeout_while(self.lock(), patience, busy));
@@ -287,7 +292,7 @@ impl Partition {
         self.committed >= 0 && self.committed != self.told
     }
 
-    /// The first time it is read again at once, then later and later: somebody else may read it, too.
+    /// The first retry is immediate, later ones back off: another replica may be reading the partition, too.
     fn forget(&mut self) {
         self.next = None;
         let span = if self.failures == 0 { Duration::ZERO } else { FIRST_PAUSE * (1 << self.failures.min(8)) };
@@ -309,14 +314,14 @@ mod tests {
     #[test]
     fn what_was_handed_over_before_a_position_was_given_up_is_void() {
         let (assignment, place) = assigned(5);
-        let (generation, next) = assignment.open(&place).expect("it is read");
+        let (generation, next) = assignment.open(&place).expect("the partition is read");
         assert_eq!(next, 5);
         assert_eq!(assignment.hand_over(&place, generation, 9, &[true; 4]), HandOver::Done);
         assert!(assignment.begin(&place, generation));
         assignment.forget(&place);
-        assert!(!assignment.begin(&place, generation), "it was given up");
+        assert!(!assignment.begin(&place, generation), "its position was discarded");
         assert_eq!(assignment.hand_over(&place, generation, 12, &[]), HandOver::Void);
-        assert!(assignment.adrift().is_empty(), "something is still under way");
+        assert!(assignment.adrift().is_empty(), "a run is still in flight");
         assignment.settle(&place, generation, None);
         assert_eq!(assignment.adrift(), std::slice::from_ref(&place));
         assert!(assignment.found(&place, 7));
@@ -330,7 +335,7 @@ mod tests {
         let (assignment, place) = assigned(5);
         assignment.stop(&place);
         assignment.forget_all();
-        assert!(!assignment.found(&place, 5), "nobody set it");
+        assert!(!assignment.found(&place, 5), "its position was not set");
         assert_eq!(assignment.open(&place), None);
         assignment.forget_all();
         assert!(assignment.found(&place, 8));
@@ -355,7 +360,7 @@ mod tests {
         assert_eq!(assignment.settled().len(), 1);
         assignment.remove(std::slice::from_ref(&place), Duration::ZERO);
         assignment.add(place.clone(), Some(5));
-        assert!(!assignment.is_sought(&place), "an earlier place may still be remembered");
+        assert!(!assignment.is_sought(&place), "librdkafka may still remember an earlier position");
         assignment.sought(&place);
         assert!(assignment.is_sought(&place));
         assignment.resume(&place, 5, false);
@@ -365,7 +370,7 @@ mod tests {
     #[test]
     fn what_is_committed_is_told_once() {
         let (assignment, place) = assigned(0);
-        let (generation, _) = assignment.open(&place).expect("it is read");
+        let (generation, _) = assignment.open(&place).expect("the partition is read");
         assert!(assignment.begin(&place, generation));
         assignment.settle(&place, generation, Some(3));
         assert_eq!(assignment.untold(), [(place.clone(), 3)]);

@@ -1,6 +1,6 @@
-//! What librdkafka tells the source, always on the reader's thread, within a poll.
+//! Callbacks from librdkafka. They always run on the reader's thread, within a poll.
 //!
-//! Kafka's group says who reads which partition, and nothing else: where to read is looked up in the database.
+//! Kafka's group decides which replica reads which partition, and nothing else: positions are read from the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::positions::Positions;
 use super::stopped::Stopped;
 use crate::kafka::log;
 
-/// How long a partition that is taken away waits for what is under way.
+/// How long the revocation of a partition waits for runs in flight.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) type Consuming = BaseConsumer<Callbacks>;
@@ -36,12 +36,12 @@ impl ClientContext for Callbacks {
         log(level, facility, message);
     }
 
-    /// A poll gives it as well, and the reader tells of it.
+    /// Logs at debug level only: a poll returns the error as well, and the reader reports it.
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the consumer reports");
+        tracing::debug!(%error, reason, "the consumer reports an error");
     }
 
-    /// The ends of partitions as fetches brought them along: nobody is asked for the lag.
+    /// Measures the lag from the high-water marks that fetches return, without a separate request.
     fn stats(&self, statistics: Statistics) {
         for (name, topic) in &statistics.topics {
             for (number, partition) in topic.partitions.iter().filter(|(_, partition)| partition.hi_offset >= 0) {
@@ -61,14 +61,14 @@ impl ConsumerContext for Callbacks {
             _ => self.revoke(consumer, partitions),
         };
         if let Err(error) = done {
-            tracing::error!(%error, "the consumer cannot change its partitions");
+            tracing::error!(%error, "the consumer cannot change its assignment");
         }
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            // They are for Kafka's own tools, and the next ones are told soon.
-            tracing::debug!(%error, "kafka did not note offsets");
+            // The offsets are for Kafka's own tools, and the next ones are committed soon.
+            tracing::debug!(%error, "kafka did not commit offsets");
         }
     }
 }
@@ -77,7 +77,7 @@ impl Callbacks {
     fn assign(&self, consumer: &Consuming, partitions: &TopicPartitionList) -> KafkaResult<()> {
         let places = places(partitions);
         let found = self.positions.of(&places).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the positions of new partitions cannot be read; trying again until they can");
+            tracing::warn!(%error, "cannot read the positions of new partitions; retrying");
             Vec::new()
         });
         let mut positions: Vec<(Place, Option<i64>)> = places.into_iter().map(|place| (place, None)).collect();
@@ -87,13 +87,13 @@ impl Callbacks {
         }
         let mut starts = TopicPartitionList::with_capacity(positions.len());
         for (place, position) in &positions {
-            // One whose position is not known is read nowhere: its records are dropped, until it is sought.
+            // A partition whose position is unknown starts at its end, and its records are dropped until the seek.
             let offset = position.map_or(Offset::End, Offset::Offset);
             starts.add_partition_offset(&place.topic, place.partition, offset)?;
         }
         for (place, position) in positions {
-            tracing::info!(topic = %place.topic, partition = place.partition, position, "a partition is ours");
-            // If it cannot be read here either, that is found again.
+            tracing::info!(topic = %place.topic, partition = place.partition, position, "partition assigned");
+            // If the partition cannot be read here either, that is detected again.
             self.stopped.go_on(&place);
             self.assignment.add(place, position);
         }
@@ -101,7 +101,8 @@ impl Callbacks {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&starts)?,
             _ => consumer.assign(&starts)?,
         }
-        // One that was paused when it was taken away is still paused when it comes back, and nobody would ever resume it.
+        // A partition that was paused when it was revoked is still paused when it is assigned again, and nothing else would
+        // resume it.
         consumer.resume(partitions)
     }
 
@@ -113,7 +114,7 @@ impl Callbacks {
             commit_offsets(consumer, committed);
         }
         for place in &places {
-            tracing::info!(topic = %place.topic, partition = place.partition, lost, "a partition is no longer ours");
+            tracing::info!(topic = %place.topic, partition = place.partition, lost, "partition revoked");
             lag_of(&place.topic, place.partition).set(0.0);
             self.stopped.go_on(place);
         }
@@ -124,7 +125,7 @@ impl Callbacks {
     }
 }
 
-/// Tell Kafka how far we are, for its tools. Nobody waits for it, and nobody here ever reads it.
+/// Commits the consumer group's offsets to Kafka, for its tools. Does not wait for the result. Belfry never reads them.
 pub(super) fn commit_offsets(consumer: &Consuming, committed: Vec<(Place, i64)>) {
     if committed.is_empty() {
         return;
@@ -132,11 +133,11 @@ pub(super) fn commit_offsets(consumer: &Consuming, committed: Vec<(Place, i64)>)
     crash_point!("source.before-offset-commit");
     let mut offsets = TopicPartitionList::with_capacity(committed.len());
     for (place, position) in committed {
-        // Positions are never negative, which is all that could be refused.
+        // Only a negative offset is an error here, and positions are never negative.
         let _ = offsets.add_partition_offset(&place.topic, place.partition, Offset::Offset(position));
     }
     if let Err(error) = consumer.commit(&offsets, CommitMode::Async) {
-        tracing::debug!(%error, "kafka could not be told how far we are");
+        tracing::debug!(%error, "cannot commit the consumer group's offsets to kafka");
     }
     crash_point!("source.after-offset-commit");
 }

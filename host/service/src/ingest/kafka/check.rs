@@ -1,5 +1,5 @@
-//! What has to be true of topics before they are read. Whether a partition can be read at its position is found when it is
-//! read: one that cannot is stopped, and nothing else.
+//! Checks topics before they are read. Whether a partition can be read at its position is determined only when it is read:
+//! if it cannot, that partition alone is stopped.
 
 use std::collections::BTreeSet;
 
@@ -11,36 +11,36 @@ use crate::kafka::KafkaConfigError;
 /// Why events cannot be read from Kafka.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Kafka's clients cannot be made.
+    /// A Kafka client cannot be created.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
-    /// It is not known where to read.
+    /// The position of a partition cannot be determined.
     #[error(transparent)]
     Unplaced(#[from] Unplaced),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another replica has the name.
+    /// Another running replica has the same name.
     #[error(
-        "replica.name: another replica named {0} is running; give each a name of its own, for instance that of its pod"
+        "replica.name: another replica named {0} is running; give each replica a unique name, for instance that of its pod"
     )]
     Twin(String),
-    /// The check was cut off.
-    #[error("the check of the source was cut off")]
+    /// The check was aborted.
+    #[error("the check of the source was aborted")]
     CutOff,
 }
 
-/// What was found of topics.
+/// The result of checking topics.
 #[derive(Default)]
 pub(super) struct Checked {
-    /// Those that are there and have positions.
+    /// Topics that exist and have positions.
     pub(super) ready: BTreeSet<String>,
-    /// Those that are there and have no place to begin, with the reason.
+    /// Topics that exist but have no start position, with the reason.
     pub(super) refused: Vec<(String, Unplaced)>,
 }
 
-/// Look at topics before they are read: each must have a position, or begins now. Where the cluster does not answer,
-/// nothing is wrong yet, and none is there.
+/// Checks topics before they are read: each must have a position, or gets one now. A cluster that does not answer is not an
+/// error; the result then has no topics.
 pub(super) fn check(positions: &Positions, wanted: &BTreeSet<String>) -> Result<Checked, SourceError> {
     match look(positions, wanted) {
         Err(Unplaced::Kafka(error)) => {
@@ -61,7 +61,7 @@ fn look(positions: &Positions, wanted: &BTreeSet<String>) -> Result<Checked, Unp
     for topic in wanted {
         let Some(found) = there.get(topic) else {
             if positions.missing(topic) {
-                tracing::warn!(topic, "there is no such topic; it is read once there is, see `belfry topics check`");
+                tracing::warn!(topic, "the topic does not exist; it is read once it does, see `belfry topics check`");
             }
             continue;
         };

@@ -1,5 +1,5 @@
-//! The task that takes what was read through the pipeline. Several runs are under way at once, so that the next are
-//! projected while the ones before are committed.
+//! The task that passes the records read through the pipeline. Several runs are in flight at once, so that later ones are
+//! projected while earlier ones are committed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::place::Place;
 use super::repeats::Repeats;
 use crate::pipeline::{NotTaken, Pipeline, Taken, UNCOMMITTED_BYTES};
 
-/// Runs between the reader and their commit.
+/// Maximum number of runs that the committer has in flight.
 const AHEAD: usize = 8;
-/// The first pause after the database failed.
+/// The initial backoff after the database failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a run ended.
@@ -26,9 +26,9 @@ struct Ended {
     place: Place,
     generation: Generation,
     told: Told,
-    /// Bytes that the writer had of it.
+    /// Bytes of the run that the writer held.
     bytes: usize,
-    /// Its room, which is free once this is dropped.
+    /// The run's permits, which are released when this is dropped.
     held: Option<OwnedSemaphorePermit>,
     result: Result<Vec<Taken>, NotTaken>,
 }
@@ -42,12 +42,12 @@ pub(super) struct Committer {
     pub(super) longest_pause: Duration,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) failures: u32,
-    /// Bytes that the writer has.
+    /// Bytes that the writer holds now.
     pub(super) bytes: usize,
 }
 
 impl Committer {
-    /// Commit until the reader has no more.
+    /// Commits runs until the reader has no more.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut under_way: FuturesOrdered<Ending> = FuturesOrdered::new();
         let mut open = true;
@@ -57,7 +57,7 @@ impl Committer {
                 Some(ended) = under_way.next(), if !under_way.is_empty() => self.end(ended).await,
                 job = jobs.recv(), if open && under_way.len() < AHEAD && self.bytes <= UNCOMMITTED_BYTES => match job {
                     Some(job) => {
-                        // Whether the same content came before can be said only once that is committed.
+                        // A repetition of content is detected only once the earlier event is committed.
                         while job.reading.is_known_by_content()
                             && let Some(ended) = under_way.next().await
                         {
@@ -107,13 +107,13 @@ impl Committer {
                 self.repeats.add(committed.filter_map(|(fingerprint, _)| fingerprint));
             }
             Err(error) => {
-                // What was handed over together fails together, and is told once.
+                // Runs handed over together fail together, and are reported once.
                 let first = self.assignment.is_current(&place, generation);
                 self.repeats.forget();
                 match (&error, first) {
                     (_, false) => self.assignment.settle(&place, generation, None),
                     (NotTaken::Fenced, true) => {
-                        tracing::warn!(topic = %place.topic, partition = place.partition, %error, "a partition is read again");
+                        tracing::warn!(topic = %place.topic, partition = place.partition, %error, "reading a partition again");
                         self.assignment.forget(&place);
                         self.assignment.settle(&place, generation, None);
                     }
@@ -127,12 +127,12 @@ impl Committer {
         }
     }
 
-    /// A random time, so that replicas do not come back together, of a span that doubles with each failure.
+    /// Waits for a random part of a span that doubles with each failure, so that replicas do not retry at the same time.
     async fn pause(&mut self, error: &NotTaken) {
         let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
         let pause = span.mul_f64(0.1 + 0.9 * fastrand::f64());
         self.failures = self.failures.saturating_add(1);
-        tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "nothing was committed; all is read again from the database's positions");
+        tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "nothing was committed; all partitions are read again from the database's positions");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = self.stopping.wait_for(|stopping| *stopping) => {}
@@ -148,7 +148,7 @@ impl Committer {
                 Taken::Duplicate => duplicate += 1,
                 Taken::Conflict => conflict += 1,
                 Taken::Unstorable(_) => unstorable += 1,
-                // What was read from a topic is not published, so nothing can be in its way.
+                // Events read from a topic are not published, so they are never unsendable.
                 Taken::Unsendable(_) => {}
                 Taken::Failed => failed += 1,
             }

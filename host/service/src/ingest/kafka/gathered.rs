@@ -1,4 +1,4 @@
-//! Records that were read together, by partition.
+//! Records that were read together, grouped by partition.
 
 use belfry_store::{Advance, SourcePartition};
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,24 +16,24 @@ pub(super) struct Gathered {
     pub(super) place: Place,
     pub(super) generation: Generation,
     expected: i64,
-    /// The offset after the last one.
+    /// The offset after the last record.
     pub(super) next: i64,
-    /// Which of them were JSON.
+    /// For each record, whether it was JSON.
     pub(super) decoded: Vec<bool>,
     bytes: usize,
     reading: Reading,
     told: Told,
 }
 
-/// What is counted and remembered once the run is committed.
+/// Data to count and to remember once the run is committed.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) next: i64,
-    /// For each event, how it is told again from its headers.
+    /// For each event, the header's id and the fingerprint by which a repetition is recognized.
     pub(super) fingerprints: Vec<Option<(Uuid, Fingerprint)>>,
-    /// How many were committed before, byte for byte.
+    /// The number of records that were committed before, byte for byte.
     pub(super) repeated: u64,
-    /// Why the others are no events.
+    /// Why the other records are not events.
     pub(super) causes: Vec<&'static str>,
 }
 
@@ -43,14 +43,14 @@ pub(super) struct Job {
     pub(super) generation: Generation,
     pub(super) reading: Reading,
     pub(super) told: Told,
-    /// Of the records' values.
+    /// The total size of the records' values.
     pub(super) bytes: usize,
-    /// Its room between the reader and the commit, once it is handed over.
+    /// The permits that it holds between the reader and the commit, once it is handed over.
     pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
 impl Job {
-    /// What it takes of [`ROOM_BYTES`].
+    /// Returns the number of permits that it needs out of [`ROOM_BYTES`].
     pub(super) fn room(&self) -> u32 {
         u32::try_from(self.bytes.min(ROOM_BYTES)).unwrap_or(u32::MAX)
     }
@@ -70,7 +70,7 @@ impl Gathered {
         }
     }
 
-    /// The next record, and the size of its value in bytes.
+    /// Adds the next record. `bytes` is the size of its value.
     pub(super) fn add(&mut self, offset: i64, bytes: usize, record: Record) {
         self.next = offset + 1;
         self.bytes += bytes;
@@ -91,7 +91,7 @@ impl Gathered {
         self.decoded.push(decoded);
     }
 
-    /// Ready to be committed, for this consumer group.
+    /// Turns the run into a job that commits it for this consumer group.
     pub(super) fn into_job(mut self, group: &str) -> Job {
         let partition = SourcePartition {
             group: group.to_owned(),

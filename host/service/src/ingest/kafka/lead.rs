@@ -1,6 +1,6 @@
-//! Another group that is followed: while Belfry observes, it reads nothing that the group has not dealt with. So all that
-//! Belfry has recorded was told by whoever is in that group, and where both stand in the same place, one can follow the
-//! other without a gap and without telling anything twice.
+//! The group that Belfry follows (`kafka.behind`): while Belfry observes, it reads no record that the group has not
+//! processed. So the members of that group have already sent the notifications for everything that Belfry has recorded.
+//! Once both are at the same position, one can take over from the other without a gap, and without sending anything twice.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use rdkafka::error::KafkaResult;
 use super::place::Place;
 use crate::kafka::{Client, Cluster};
 
-/// How often the group is asked while something waits for it.
+/// How often the group's offsets are queried while a partition waits for it.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
-/// The group that goes ahead.
+/// The group that is followed.
 pub(super) struct Lead {
     cluster: Cluster,
-    /// The offsets that it has committed, as far as they are known. What lies before them it has dealt with.
+    /// The offsets that the group has committed, as far as they are known. It has processed all records before them.
     committed: HashMap<Place, i64>,
-    /// Partitions that are not read on until the group has dealt with the record at this offset.
+    /// Partitions that are paused until the group has processed the record at this offset.
     waiting: HashMap<Place, i64>,
     asked_at: Option<Instant>,
 }
@@ -29,17 +29,17 @@ impl Lead {
         Ok(Self { cluster, committed: HashMap::new(), waiting: HashMap::new(), asked_at: None })
     }
 
-    /// Whether the group has dealt with a record.
+    /// Returns whether the group has processed a record.
     pub(super) fn is_past(&self, place: &Place, offset: i64) -> bool {
         self.committed.get(place).is_some_and(|committed| *committed > offset)
     }
 
-    /// A partition is not read on until the group is past this offset.
+    /// Notes that a partition is paused until the group is past this offset.
     pub(super) fn wait(&mut self, place: Place, offset: i64) {
         self.waiting.insert(place, offset);
     }
 
-    /// Find out how far the group is, if something waits for it. Gives the partitions that need not wait any more.
+    /// Queries the group's offsets, if a partition waits for it. Returns the partitions that need not wait any longer.
     pub(super) fn look(&mut self) -> KafkaResult<Vec<Place>> {
         if self.waiting.is_empty() || self.asked_at.is_some_and(|asked_at| asked_at.elapsed() < ASK_EVERY) {
             return Ok(Vec::new());

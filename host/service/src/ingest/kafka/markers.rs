@@ -1,9 +1,10 @@
-//! Passing the markers of transactions. The end of a transaction takes an offset that no record has, so a position would
-//! stand before it for ever: a lag would be shown where there is none, and once retention has removed the marker, it would
-//! look as if a record had been removed before it was read.
+//! Moves positions past transaction markers. The end of a transaction occupies an offset that no record has, so a position
+//! would remain before it for ever. A lag would be shown where there is none, and once retention has removed the marker, it
+//! would look as if a record had been removed before it was read.
 //!
-//! librdkafka says how far it has come, markers and records of aborted transactions included. That is believed only of a
-//! partition that was sought since it is ours, because a seek alone surely makes librdkafka forget an earlier place.
+//! librdkafka reports its position, which includes markers and records of aborted transactions. The report is trusted only
+//! on a partition's first assignment, or after a seek since its assignment: only a seek reliably makes librdkafka forget an
+//! earlier position.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,12 +17,12 @@ use super::gathered::Gathered;
 use super::place::Place;
 use super::reader::{Reader, Turn};
 
-/// How often it is looked. A partition is passed over markers if nothing came for so long.
+/// The interval between checks. A partition is moved past markers if no record has arrived since the previous check.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a seek may take.
+/// Time limit for a seek.
 const REQUEST: Duration = Duration::from_secs(3);
 
-/// Where partitions stood at the last look.
+/// The positions of the partitions at the last check.
 #[derive(Default)]
 pub(super) struct Idle {
     looked_at: Option<Instant>,
@@ -29,7 +30,7 @@ pub(super) struct Idle {
 }
 
 impl Reader {
-    /// Move positions past markers where nothing else has come since the last look.
+    /// Moves positions past markers in partitions where no record has arrived since the last check.
     pub(super) fn pass_markers(&self, turn: &mut Turn) {
         if turn.idle.looked_at.is_some_and(|looked_at| looked_at.elapsed() < LOOK_EVERY) {
             return;
@@ -42,7 +43,7 @@ impl Reader {
         self.pass(idle.collect(), turn);
     }
 
-    /// The same before the end, without waiting for whether something comes.
+    /// Does the same before the reader ends, without waiting for records.
     pub(super) fn pass_last_markers(&self, turn: &mut Turn) {
         self.pass(self.assignment.settled(), turn);
     }
@@ -69,7 +70,7 @@ impl Reader {
             let mut run = Gathered::new(place, generation, next);
             run.next = reached;
             if self.assignment.hand_over(&run.place, generation, reached, &[]) == HandOver::Done {
-                tracing::debug!(place = %run.place, from = next, to = reached, "no record is there: markers are passed");
+                tracing::debug!(place = %run.place, from = next, to = reached, "no records at these offsets; moving past markers");
                 turn.waiting.push_back(run.into_job(&self.positions.group));
             }
         }

@@ -1,11 +1,11 @@
 //! Events from Kafka.
 //!
-//! Who does what: Kafka's group says who reads which partition. The **reader**, a thread, polls the consumer and turns
-//! records into events. The **committer**, a task, takes them through the pipeline; each run of a partition is committed
-//! together with the partition's position, which moves only if it stands where the reader believes. The database's
-//! position is the truth: it is looked up whenever a partition is assigned, a commit is fenced or the database failed,
-//! and nothing in memory is trusted then. What Kafka remembers as offsets is written for its tools, and never read.
-//! The **source** watches over both: which topics, whose name, and when to begin again.
+//! Kafka's consumer group decides which replica reads which partition. The **reader**, a thread, polls the consumer and
+//! turns records into events. The **committer**, a task, passes them through the pipeline. Each run of records from a
+//! partition is committed together with the partition's position, which advances only if it has the value that the reader
+//! expects. The position in the database is authoritative: it is read whenever a partition is assigned, a commit is fenced
+//! or the database fails, and nothing in memory is trusted then. Offsets are committed to Kafka for its tools only, and
+//! never read. The **source** supervises both: it chooses the topics, holds the replica's name, and restarts the consumer.
 
 mod assignment;
 mod callbacks;

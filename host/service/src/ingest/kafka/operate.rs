@@ -1,4 +1,4 @@
-//! Positions as operators see and set them, whether or not a replica reads meanwhile.
+//! Shows and sets positions for operators, whether or not a replica is reading at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,32 +12,32 @@ use crate::clock::now_ms;
 use crate::config::{Config, SecretError, SourceTopics};
 use crate::kafka::{Client, KafkaConfigError, Refusal, StartAt, TopicId, Watermarks};
 
-/// The row whose epoch tells replicas that positions of the group were set.
+/// Returns the name of the row whose epoch signals to replicas that positions of the group were set.
 pub(super) fn source_row(group: &str) -> String {
     format!("source:{group}")
 }
 
-/// Where a partition stands.
+/// The position of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionRow {
     /// The topic.
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// The offset of the next record to be read; none if it was never read.
+    /// The offset of the next record to be read. `None` if the partition was never read.
     pub position: Option<i64>,
-    /// Where it begins and ends; none if it is not there.
+    /// The watermarks of the partition. `None` if the partition does not exist.
     pub watermarks: Option<Watermarks>,
-    /// Where the group stands that is shown beside; none if it has committed nothing.
+    /// The committed offset of the group that is shown for comparison. `None` if it has committed nothing.
     pub beside: Option<i64>,
 }
 
-/// Where another group stands.
+/// The members and the committed offsets of another group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherGroup {
-    /// How many members it has now.
+    /// The number of members that it has now.
     pub members: usize,
-    /// What it has committed.
+    /// Its committed offsets.
     committed: BTreeMap<(String, i32), i64>,
 }
 
@@ -48,28 +48,28 @@ pub struct Moved {
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// Where it stood.
+    /// The previous position.
     pub was: Option<i64>,
-    /// Where it stands.
+    /// The new position.
     pub is: i64,
 }
 
-/// Where to set a position.
+/// The value to which a position is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// At this offset.
+    /// This offset.
     Offset(i64),
-    /// At a place that the cluster knows.
+    /// A start that the cluster resolves to an offset.
     Start(StartAt),
 }
 
-/// Why positions can be neither shown nor set.
+/// Why positions cannot be shown or set.
 #[derive(Debug, thiserror::Error)]
 pub enum OperateError {
-    /// There is no cluster.
-    #[error("kafka.brokers: not set; set it, such as kafka-1:9092")]
+    /// No cluster is configured.
+    #[error("kafka.brokers: not set; set it, for example to kafka-1:9092")]
     NoBrokers,
-    /// Kafka's clients cannot be made.
+    /// A Kafka client cannot be created.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
     /// A secret cannot be read.
@@ -82,15 +82,15 @@ pub enum OperateError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The cluster does not answer.
-    #[error("kafka: {0}; check kafka.brokers, and that the broker runs")]
+    #[error("kafka: {0}; check kafka.brokers, and that the broker is running")]
     Kafka(#[from] KafkaError),
-    /// The cluster does not let us in.
+    /// The cluster denies access.
     #[error("kafka: {0}")]
     Refused(Refusal),
-    /// It is not there.
+    /// A topic, a partition or the offsets of a group do not exist.
     #[error("{0}")]
     NotFound(String),
-    /// The partition has no such offset.
+    /// The partition does not have the offset.
     #[error(
         "topic {topic} partition {partition} has offsets {} to {}, not {offset}; nothing was set",
         watermarks.low,
@@ -101,13 +101,13 @@ pub enum OperateError {
         topic: String,
         /// The partition.
         partition: i32,
-        /// What was asked for.
+        /// The requested offset.
         offset: i64,
-        /// What there is.
+        /// The watermarks of the partition.
         watermarks: Watermarks,
     },
-    /// The call was cut off.
-    #[error("the call was cut off")]
+    /// The call was aborted.
+    #[error("the call was aborted")]
     CutOff,
 }
 
@@ -120,7 +120,7 @@ pub struct SourcePositions {
 }
 
 impl SourcePositions {
-    /// Open the configured store, as it is.
+    /// Opens the configured store without migrating it.
     pub async fn open(config: &Config) -> Result<Self, OperateError> {
         if config.kafka.brokers.is_empty() {
             return Err(OperateError::NoBrokers);
@@ -130,12 +130,12 @@ impl SourcePositions {
         Ok(Self { store, client, group: config.kafka.group.clone(), topics: config.kafka.topics.clone() })
     }
 
-    /// The consumer group.
+    /// Returns the consumer group.
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// Another group, in the topics that are read here.
+    /// Returns the state of another group in the topics that are read here.
     pub async fn other_group(&self, group: &str) -> Result<OtherGroup, OperateError> {
         let (topics, group) = (self.topics().await?, group.to_owned());
         self.ask(move |client| {
@@ -149,7 +149,7 @@ impl SourcePositions {
         .await
     }
 
-    /// Every partition that is read or was, and where another group stands in it.
+    /// Returns every partition that is or was read, with the offsets of another group for comparison.
     pub async fn show(&self, beside: Option<&OtherGroup>) -> Result<Vec<PositionRow>, OperateError> {
         let positions = self.positions().await?;
         let mut topics = self.topics().await?;
@@ -178,12 +178,12 @@ impl SourcePositions {
         Ok(watermarks.await?.into_iter().map(row).collect())
     }
 
-    /// Let a partition stand elsewhere, because somebody says so.
+    /// Sets the position of a partition. `by` names the operator.
     pub async fn set(&self, topic: &str, partition: i32, target: Target, by: &str) -> Result<Moved, OperateError> {
         let asked = topic.to_owned();
         let (offset, ids) = self
             .ask(move |client| {
-                // First the id: should the topic be made anew meanwhile, the position belongs to the one that is gone.
+                // The id is read first: if the topic is recreated in the meantime, the position belongs to the deleted one.
                 let ids = client.cluster()?.topic_ids(&BTreeSet::from([asked.clone()]))?;
                 Ok((resolve(&client, &asked, partition, target)?, ids))
             })
@@ -191,12 +191,12 @@ impl SourcePositions {
         self.move_all(vec![(topic.to_owned(), partition, offset)], &ids, by).await?.pop().ok_or(OperateError::CutOff)
     }
 
-    /// Go on where another group is, for all topics that are read.
+    /// Sets the positions of all topics that are read to the committed offsets of another group. `by` names the operator.
     pub async fn set_from_group(&self, group: &str, by: &str) -> Result<Vec<Moved>, OperateError> {
         let topics = self.topics().await?;
         if topics.is_empty() {
             return Err(OperateError::NotFound(
-                "it is not known yet which topics are read; name them in kafka.topics, or start belfry once".into(),
+                "the topics that are read are not known yet; list them in kafka.topics, or start belfry once".into(),
             ));
         }
         let (asked, of_group) = (topics.clone(), group.to_owned());
@@ -213,7 +213,7 @@ impl SourcePositions {
         self.move_all(committed, &ids, by).await
     }
 
-    /// The positions belong to the topics with these ids from now on.
+    /// Sets positions, which belong to the topics with these ids.
     async fn move_all(
         &self,
         targets: Vec<(String, i32, i64)>,
@@ -231,7 +231,8 @@ impl SourcePositions {
         Ok(moved)
     }
 
-    /// Their next commit would tell them; where there is nothing to commit, the heartbeat does.
+    /// Signals the change to replicas through the heartbeat. Their next commit is fenced anyway, but a replica may have
+    /// nothing to commit.
     async fn tell_replicas(&self) -> Result<(), StoreError> {
         let (row, nobody) = (source_row(&self.group), Uuid::new_v4());
         self.store.register_sink(&row, 0).await?;
@@ -239,7 +240,7 @@ impl SourcePositions {
             if let Some(lease) = self.store.acquire_lease(&row, nobody).await? {
                 return self.store.release_lease(&row, lease.epoch).await;
             }
-            // Somebody else sets positions at this moment.
+            // Another operator is setting positions at the same time.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
@@ -250,7 +251,7 @@ impl SourcePositions {
         Ok(read.into_iter().map(|read| ((read.partition.topic, read.partition.partition), read.next)).collect())
     }
 
-    /// The topics that are configured, or that the releases in the store want.
+    /// Returns the configured topics, or those to which the releases in the store subscribe.
     async fn topics(&self) -> Result<BTreeSet<String>, StoreError> {
         if let SourceTopics::These(topics) = &self.topics {
             return Ok(topics.iter().cloned().collect());
@@ -295,11 +296,13 @@ fn resolve(client: &Client, topic: &str, partition: i32, target: Target) -> Resu
     let cluster = client.cluster()?;
     let there = cluster.topics()?;
     let Some(found) = there.get(topic) else {
-        return Err(OperateError::NotFound(format!("there is no topic {topic}; see `belfry topics check`")));
+        return Err(OperateError::NotFound(format!("topic {topic} does not exist; see `belfry topics check`")));
     };
     if !found.partitions.contains(&partition) {
         let count = found.partitions.len();
-        return Err(OperateError::NotFound(format!("topic {topic} has {count} partitions, from 0; not {partition}")));
+        return Err(OperateError::NotFound(format!(
+            "topic {topic} has {count} partitions, numbered from 0; not {partition}"
+        )));
     }
     let offset = match target {
         Target::Start(at) => {

@@ -1,4 +1,4 @@
-//! Where partitions stand in the database, and where those begin that were never read.
+//! The positions of partitions in the database, and the start positions of partitions that were never read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use super::place::Place;
 use crate::kafka::{Client, Cluster, StartAt, TopicId};
 
-/// How long the database may take to answer; a consumer that waits for longer is missed by its group.
+/// Time limit for the database to answer. A consumer that is blocked for too long is removed from its group.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why it is not known where a partition is to be read.
+/// Why the position of a partition cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum Unplaced {
     /// The database failed.
@@ -25,9 +25,9 @@ pub enum Unplaced {
     /// The cluster does not answer.
     #[error("kafka: {0}")]
     Kafka(#[from] KafkaError),
-    /// Nobody said where to begin.
+    /// No start position is configured.
     #[error(
-        "topic {topic} was never read by the group {group}, and nobody said where to begin; set kafka.start_at to \
+        "topic {topic} was never read by the group {group}, and no start position is configured; set kafka.start_at to \
          earliest, latest or an RFC 3339 time, or use `belfry position set`"
     )]
     NoStart {
@@ -36,10 +36,10 @@ pub enum Unplaced {
         /// The consumer group.
         group: String,
     },
-    /// The topic that the position belongs to is gone.
+    /// The topic to which the position belongs was deleted.
     #[error(
-        "topic {topic} partition {partition}: the topic was deleted and made anew (its id was {was} and is {is}), so the \
-         position {position} means nothing in it; to read the new topic from its beginning: \
+        "topic {topic} partition {partition}: the topic was deleted and recreated (its id was {was} and is {is}), so the \
+         position {position} is not valid in it; to read the new topic from its beginning: \
          belfry position set {topic} {partition} earliest"
     )]
     MadeAnew {
@@ -47,43 +47,43 @@ pub enum Unplaced {
         topic: String,
         /// The partition.
         partition: i32,
-        /// Where it stands.
+        /// The position.
         position: i64,
         /// The id of the topic that was read.
         was: TopicId,
-        /// The id of the topic that is there.
+        /// The id of the current topic.
         is: TopicId,
     },
 }
 
-/// Where a partition stands, or why that is not known.
+/// The position of a partition, or why it cannot be determined.
 pub(super) type Found = (Place, Result<i64, Unplaced>);
 
-/// Looks positions up. All of it blocks, so it belongs on a thread of its own.
+/// Reads and creates positions. All calls block, so they belong on a dedicated thread.
 pub(super) struct Positions {
     pub(super) store: Store,
     pub(super) client: Client,
     pub(super) group: String,
     pub(super) start_at: Option<StartAt>,
-    /// The group that is followed; nothing begins ahead of it.
+    /// The group that is followed. No partition starts ahead of it.
     pub(super) behind: Option<String>,
     pub(super) runtime: Handle,
-    /// Topics that were not there when this replica first looked. Everything in them is new.
+    /// Topics that did not exist when this replica first checked. All of their records are new.
     pub(super) newborn: Mutex<HashSet<String>>,
-    /// For questions that are asked again and again.
+    /// For repeated queries.
     pub(super) cluster: Cluster,
-    /// The ids of topics, as they were seen for the first time or at the last look.
+    /// The ids of topics, as first seen or as of the last check.
     pub(super) seen_ids: Mutex<BTreeMap<String, TopicId>>,
 }
 
-/// Where a partition stands in the database.
+/// The position of a partition in the database.
 struct Known {
     next: i64,
     topic_id: Option<TopicId>,
 }
 
 impl Positions {
-    /// All positions of the group.
+    /// Returns all positions of the group.
     fn all(&self) -> Result<HashMap<(String, i32), Known>, StoreError> {
         let read = async { timeout(PATIENCE, self.store.source_positions(&self.group, None)).await };
         let read =
@@ -94,12 +94,12 @@ impl Positions {
         Ok(read.into_iter().map(known).collect())
     }
 
-    /// Whether the group has never read anything.
+    /// Returns whether the group has never read anything.
     pub(super) fn never_read(&self) -> Result<bool, StoreError> {
         Ok(self.all()?.is_empty())
     }
 
-    /// The ids of these topics, as far as they have one.
+    /// Returns the ids of those topics that have one.
     fn ids(&self, topics: &BTreeSet<String>) -> KafkaResult<BTreeMap<String, TopicId>> {
         let ids = self.cluster.topic_ids(topics)?;
         let mut seen = self.lock_ids();
@@ -110,7 +110,7 @@ impl Positions {
         Ok(ids)
     }
 
-    /// Those of these topics that are another than at the last look.
+    /// Returns those topics that were recreated since the last check, as shown by their ids.
     pub(super) fn made_anew(&self, topics: &BTreeSet<String>) -> KafkaResult<Vec<String>> {
         let before = self.lock_ids().clone();
         let ids = self.ids(topics)?;
@@ -123,7 +123,7 @@ impl Positions {
         self.seen_ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where these partitions stand. Those of them that are new begin now.
+    /// Returns the positions of these partitions. New partitions get their start positions now.
     pub(super) fn of(&self, places: &[Place]) -> Result<Vec<Found>, StoreError> {
         let mut known = self.all()?;
         let ids = match self.ids(&places.iter().map(|place| place.topic.to_string()).collect()) {
@@ -144,14 +144,15 @@ impl Positions {
             }
             let position = match known.get(&key) {
                 Some(known) => self.verify(place, known, ids.get(&key.0)),
-                None => Err(StoreError::Failed("a position that was just noted is gone".into()).into()),
+                None => Err(StoreError::Failed("a position that was just stored is gone".into()).into()),
             };
             found.push((place.clone(), position));
         }
         Ok(found)
     }
 
-    /// A position counts in the topic that it was noted for. Where no id was noted yet, that of the topic that is there is.
+    /// Returns the position if it belongs to the current topic. If no topic id is stored with it yet, stores the current
+    /// one.
     fn verify(&self, place: &Place, known: &Known, id: Option<&TopicId>) -> Result<i64, Unplaced> {
         let Some(is) = id.filter(|_| !sabotaged("topic-id")) else { return Ok(known.next) };
         match &known.topic_id {
@@ -181,7 +182,8 @@ impl Positions {
         Ok(())
     }
 
-    /// Let a topic's partitions begin that were never read; gives where all of them stand.
+    /// Creates start positions for those partitions of a topic that were never read. Returns the positions of the whole
+    /// topic.
     pub(super) fn begin(
         &self,
         cluster: &Cluster,
@@ -193,7 +195,7 @@ impl Positions {
         if new.is_empty() {
             return Ok(known);
         }
-        // Before anything else is asked: should the topic be made anew meanwhile, that is noticed.
+        // The id is read before anything else: if the topic is recreated in the meantime, that is detected.
         let topic_id = self.ids(&BTreeSet::from([topic.to_owned()]))?.remove(topic);
         let mut starts = cluster.starts(topic, &new, self.start_of(topic, known.is_empty())?)?;
         self.hold_back(topic, &mut starts)?;
@@ -209,8 +211,8 @@ impl Positions {
         Ok(self.of_topic(topic)?)
     }
 
-    /// Whoever begins ahead of a group that lags would wait where the group may never come to, and could not follow it
-    /// without a gap.
+    /// Lowers start positions to the offsets of the group that is followed. A source that starts ahead of a lagging group
+    /// would wait at an offset that the group may never reach, and could not follow it without a gap.
     fn hold_back(&self, topic: &str, starts: &mut [(i32, i64)]) -> Result<(), Unplaced> {
         let Some(group) = &self.behind else { return Ok(()) };
         let asked: Vec<(String, i32)> = starts.iter().map(|(partition, _)| (topic.to_owned(), *partition)).collect();
@@ -222,8 +224,9 @@ impl Positions {
         Ok(())
     }
 
-    /// A partition that was added to a topic we read has only records that came since then; so has a topic that was not
-    /// there when we came.
+    /// Returns where a new partition starts. A partition that was added to a topic already being read has only records
+    /// written since then, so it starts at the earliest. The same holds for a topic that did not exist when this replica
+    /// first checked.
     fn start_of(&self, topic: &str, never_read: bool) -> Result<StartAt, Unplaced> {
         let newborn = self.newborn.lock().unwrap_or_else(PoisonError::into_inner).contains(topic);
         if newborn || !never_read {
@@ -232,7 +235,7 @@ impl Positions {
         self.start_at.ok_or_else(|| Unplaced::NoStart { topic: topic.to_owned(), group: self.group.clone() })
     }
 
-    /// The topic is not there yet.
+    /// Notes that a topic does not exist yet. Returns whether that is news.
     pub(super) fn missing(&self, topic: &str) -> bool {
         self.newborn.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned())
     }

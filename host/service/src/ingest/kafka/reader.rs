@@ -1,5 +1,5 @@
-//! The thread that polls the consumer: one record is waited for, those behind it are taken along, and all go to the
-//! committer by partition.
+//! The thread that polls the consumer. It waits for one record, takes those that are already available after it, and hands
+//! all of them to the committer by partition.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -26,33 +26,33 @@ use super::record::{Record, RecordSettings};
 use super::repeats::Repeats;
 use super::stopped::{Stopped, Unreadable};
 
-/// How long a poll waits for a first record; stops and requests wait as long at most.
+/// How long a poll waits for a first record. Stops and requests wait for no longer than this.
 const POLL: Duration = Duration::from_millis(100);
-/// What is read together at most.
+/// Maximum number of records, and of bytes, that are read together.
 const RECORDS: usize = 250;
 const BYTES: usize = 4 << 20;
-/// How long the committer may be behind before partitions are paused. Pausing throws away what was fetched.
+/// How long the committer may be behind before partitions are paused. Pausing discards the records already fetched.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-/// How often Kafka is told how far we are.
+/// The interval between offset commits to Kafka.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How often the same complaint is logged.
+/// The shortest interval at which the same complaint is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
-/// How long a stop waits for what is under way.
+/// How long a stop waits for runs in flight.
 const DRAIN: Duration = Duration::from_secs(8);
-/// Bytes of events between the reader and their commit. A record that is larger than this passes alone.
+/// Maximum size of events between the reader and their commit, in bytes. A larger record passes alone.
 pub(super) const ROOM_BYTES: usize = 8 << 20;
 
-/// Reads on a thread of its own.
+/// Reads on a dedicated thread.
 pub(super) struct Reader {
     pub(super) consumer: Consuming,
     pub(super) assignment: Arc<Assignment>,
     pub(super) positions: Arc<Positions>,
-    /// Another group that is followed: what it has not dealt with is not read.
+    /// Another group that is followed: records that it has not processed are not read.
     pub(super) lead: Option<Lead>,
     pub(super) repeats: Arc<Repeats>,
     pub(super) stopped: Stopped,
     pub(super) jobs: mpsc::Sender<Job>,
-    /// Bytes of events that may be between here and their commit.
+    /// A permit for each byte of events between here and their commit.
     pub(super) room: Arc<Semaphore>,
     pub(super) topics: watch::Receiver<Vec<String>>,
     pub(super) stopping: watch::Receiver<bool>,
@@ -60,10 +60,10 @@ pub(super) struct Reader {
     pub(super) records: RecordSettings,
 }
 
-/// What the loop keeps from one turn to the next.
+/// State that the loop keeps from one iteration to the next.
 #[derive(Default)]
 pub(super) struct Turn {
-    /// What could not be handed over yet.
+    /// Runs that could not be handed over yet.
     pub(super) waiting: VecDeque<Job>,
     full_since: Option<Instant>,
     pub(super) paused: bool,
@@ -73,14 +73,14 @@ pub(super) struct Turn {
 }
 
 impl Reader {
-    /// Read until the source stops. Fails where only a new consumer helps.
+    /// Reads until the source stops. Fails if only a new consumer can continue.
     pub(super) fn run(mut self) -> KafkaResult<()> {
         let mut turn = Turn::default();
         self.topics.mark_changed();
-        // The one who would say so may be gone as well.
+        // The sender of the stop signal may be gone, too.
         while !*self.stopping.borrow() && self.stopping.has_changed().is_ok() {
             if self.jobs.is_closed() {
-                // The committer is gone, which only a fault of ours can do.
+                // The committer is gone, which is always a bug in Belfry.
                 return Err(KafkaError::Canceled);
             }
             self.follow_topics()?;
@@ -97,7 +97,8 @@ impl Reader {
         self.finish(turn)
     }
 
-    /// Nothing more goes to the committer. What it has is committed; the rest is read by whoever comes next.
+    /// Waits until the committer has committed its runs, and hands it nothing more. The next owner of the partitions reads
+    /// the rest.
     fn finish(self, mut turn: Turn) -> KafkaResult<()> {
         turn.waiting.clear();
         self.assignment.wait_until_settled(DRAIN / 2);
@@ -107,7 +108,7 @@ impl Reader {
         drop(jobs);
         assignment.wait_until_settled(DRAIN / 2);
         commit_offsets(&consumer, assignment.untold());
-        // Leaves the group, unless the replica has a name: then its partitions wait for it.
+        // Leaves the group, unless the replica has a name: then its partitions wait for its return.
         drop(consumer);
         Ok(())
     }
@@ -125,10 +126,10 @@ impl Reader {
         self.consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// Wait for a record, take those behind it that are there, and get them ready for the committer.
+    /// Waits for a record, takes those that are already available after it, and prepares them for the committer.
     fn read(&mut self, turn: &mut Turn) -> KafkaResult<()> {
         let mut gathered: Vec<Gathered> = Vec::new();
-        // Where the group ahead is not yet: the first offset of each partition that is left to later.
+        // For each partition, the first offset that the group ahead has not processed. It is read later.
         let mut ahead: Vec<(Place, i64)> = Vec::new();
         let (mut records, mut bytes, mut wait) = (0, 0, POLL);
         while records < RECORDS && bytes < BYTES {
@@ -186,7 +187,7 @@ impl Reader {
         }
     }
 
-    /// Give the committer what waits. Gives whether it has taken all.
+    /// Hands the queued runs to the committer. Returns whether it accepted all of them.
     fn hand_over(&self, turn: &mut Turn) -> bool {
         while let Some(job) = turn.waiting.pop_front() {
             let room = self.room.clone().try_acquire_many_owned(job.room());
@@ -206,7 +207,8 @@ impl Reader {
         true
     }
 
-    /// The committer is behind. Wait for it; if that takes long, pause and go on polling, or the group would miss us.
+    /// Waits for the committer, which is behind. If that takes too long, pauses the partitions and continues to poll,
+    /// because otherwise the group would remove this consumer.
     fn hold_back(&self, turn: &mut Turn) -> KafkaResult<()> {
         let needed = turn.waiting.front().map_or(0, Job::room);
         let both = async { (self.jobs.reserve().await.is_ok(), self.room.acquire_many(needed).await.is_ok()) };
@@ -220,7 +222,7 @@ impl Reader {
             self.report("pause", self.consumer.pause(&list(&self.assignment.places())));
         }
         match self.consumer.poll(Duration::ZERO) {
-            // Of a partition that was just assigned. It is read later, from its position.
+            // The record is of a partition that was just assigned. It is read later, from the partition's position.
             Some(Ok(message)) => self.assignment.forget(&Place::new(message.topic(), message.partition())),
             Some(Err(error)) => self.complain(error, turn)?,
             None => {}
@@ -235,7 +237,7 @@ impl Reader {
         }
     }
 
-    /// Most of what goes wrong is waited out.
+    /// Handles an error of the consumer. Most errors are waited out.
     fn complain(&self, error: KafkaError, turn: &mut Turn) -> KafkaResult<()> {
         match error {
             KafkaError::MessageConsumptionFatal(_) => return Err(error),
@@ -245,18 +247,18 @@ impl Reader {
         Ok(())
     }
 
-    /// Log a complaint, unless it was logged a moment ago.
+    /// Logs a complaint, unless it was logged a moment ago.
     pub(super) fn say(&self, turn: &mut Turn, complaint: String) {
         turn.complaints.retain(|_, said_at| said_at.elapsed() < COMPLAIN_EVERY);
         if let Entry::Vacant(new) = turn.complaints.entry(complaint) {
-            tracing::warn!(complaint = new.key(), "the source waits and tries again");
+            tracing::warn!(complaint = new.key(), "the source cannot read; retrying");
             new.insert(Instant::now());
         }
     }
 
     pub(super) fn report(&self, what: &'static str, done: KafkaResult<()>) {
         if let Err(error) = done {
-            tracing::warn!(what, %error, "the consumer refuses");
+            tracing::warn!(what, %error, "the consumer rejects the call");
         }
     }
 }

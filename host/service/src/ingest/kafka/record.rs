@@ -1,4 +1,4 @@
-//! From a record to an event, or to why it is none.
+//! Turns a record into an event, or into the reason why it is not one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,42 +15,43 @@ use crate::config::EventIdentity;
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
 use crate::kafka::headers;
 
-/// What every record of the platform carries.
+/// The headers that every record of the platform carries.
 const STANDARD: [&str; 7] =
     ["event_id", "event_type", "trace_id", "source_service", "schema_version", "occurred_at", "content_type"];
 
 const DIFFERENT: &str = "the header event_id is not the envelope's, and consumers that read only headers take it for another \
-                         event; correct the producer, or say in kafka.identity which one counts";
+                         event; correct the producer, or set in kafka.identity which one counts";
 
 const MISSING: &str =
-    "the header event_id is missing, and kafka.identity says that it identifies the events of this topic";
+    "the header event_id is missing, but according to kafka.identity it identifies the events of this topic";
 
-/// What a record is.
+/// The result of reading a record.
 #[derive(Debug)]
 pub(super) enum Record {
-    /// An event; with what tells a repetition from its headers alone, if they have its id.
+    /// An event. If its headers have an id, also that id and the fingerprint by which a repetition is recognized.
     Event(Box<Incoming>, Option<(Uuid, Fingerprint)>),
-    /// No event.
+    /// Not an event.
     Unreadable(Unreadable),
-    /// One that was committed before, byte for byte.
+    /// A record that was committed before, byte for byte.
     Repeated,
-    /// Without a value: it removes a key from a compacted topic and tells nothing.
+    /// A record without a value. It removes a key from a compacted topic and carries no event.
     Tombstone,
 }
 
-/// What decides how records are read.
+/// Settings for reading records.
 #[derive(Clone, Debug)]
 pub(super) struct RecordSettings {
     /// What identifies the events of each topic.
     pub(super) identities: Identities,
-    /// The most bytes that an event may have.
+    /// Maximum size of an event, in bytes.
     pub(super) max_bytes: usize,
 }
 
 impl Record {
-    /// Read it.
+    /// Reads a record.
     ///
-    /// A fault of ours costs that record only: otherwise the next replica would end at it as well, and so on.
+    /// A bug in Belfry costs only this record. Uncaught, its panic would end the next replica at the same record, and so
+    /// on.
     pub(super) fn read(message: &BorrowedMessage<'_>, repeats: &Repeats, settings: &RecordSettings) -> Self {
         let Some(payload) = message.payload() else { return Self::Tombstone };
         let read = || {
@@ -70,7 +71,7 @@ impl Record {
             (Err(invalid), _) => return Self::unreadable(message, payload, None, Outcome::Malformed, invalid.into()),
         };
         if let Some(event_id) = named.filter(|event_id| repeats.has(*event_id, payload)) {
-            tracing::trace!(%event_id, "a record was committed before");
+            tracing::trace!(%event_id, "the record was committed before");
             return Self::Repeated;
         }
         let bytes = Bytes::copy_from_slice(payload);
@@ -119,7 +120,7 @@ fn origin(message: &BorrowedMessage<'_>) -> Origin {
     Origin { topic: message.topic().to_owned(), partition: message.partition(), offset: message.offset() }
 }
 
-/// The event's id by the headers. Headers that are missing are counted.
+/// Returns the event's id according to the headers. Counts missing headers.
 fn event_id(message: &BorrowedMessage<'_>) -> Result<Option<Uuid>, &'static str> {
     let mut present = [false; STANDARD.len()];
     let mut named = Ok(None);
@@ -128,7 +129,7 @@ fn event_id(message: &BorrowedMessage<'_>) -> Result<Option<Uuid>, &'static str>
         if name == b"event_id" && !present[place] {
             let text = value.and_then(|value| std::str::from_utf8(value).ok());
             let parsed = text.and_then(|text| Uuid::parse_str(text).ok());
-            named = parsed.map(Some).ok_or("the header event_id is no UUID");
+            named = parsed.map(Some).ok_or("the header event_id is not a UUID");
         }
         present[place] = true;
     }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Events that are remembered: five megabytes.
+/// Number of events that are remembered. They take five megabytes.
 const EVENTS: usize = 50_000;
 
 /// SHA-256 of a record's value.
@@ -14,8 +14,8 @@ pub(super) fn fingerprint(payload: &[u8]) -> Fingerprint {
     Sha256::digest(payload).into()
 }
 
-/// The last events that this replica committed, byte for byte. The very same record again is a duplicate without being
-/// parsed; anything else under the same id is parsed, for a conflict must not be dropped in silence.
+/// The last events that this replica committed, byte for byte. An identical record is a duplicate without being parsed. Any
+/// other record under the same id is parsed, because a conflict must not be dropped silently.
 #[derive(Default)]
 pub(super) struct Repeats {
     committed: Mutex<Committed>,
@@ -32,13 +32,13 @@ impl Repeats {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this record was committed.
+    /// Returns whether this record was committed.
     pub(super) fn has(&self, event_id: Uuid, payload: &[u8]) -> bool {
         let known = self.lock().fingerprints.get(&event_id).copied();
         known.is_some_and(|known| known == fingerprint(payload))
     }
 
-    /// These were committed.
+    /// Adds committed events.
     pub(super) fn add(&self, events: impl Iterator<Item = (Uuid, Fingerprint)>) {
         let mut committed = self.lock();
         for (event_id, fingerprint) in events {
@@ -53,7 +53,7 @@ impl Repeats {
         }
     }
 
-    /// What the database has is not known for sure any more.
+    /// Removes all events, because the contents of the database are no longer certain.
     pub(super) fn forget(&self) {
         *self.lock() = Committed::default();
     }

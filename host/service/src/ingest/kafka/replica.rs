@@ -1,5 +1,5 @@
-//! A replica's name belongs to one process at a time: two static members of one name would fence each other off for ever.
-//! Kafka lets the newcomer win, so a lease in the database is asked first.
+//! A replica's name belongs to one process at a time: two static members with the same name would fence each other for
+//! ever. Kafka lets the newcomer win, so a lease in the database is taken first.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use super::check::SourceError;
 use crate::heartbeat::{Heartbeat, Seen};
 use crate::redis::Others;
 
-/// How often a name that somebody holds is looked at.
+/// How often a name that another process holds is checked.
 const LOOK: Duration = Duration::from_secs(1);
-/// Looking takes a moment; a lease that ends later than that was renewed.
+/// Allowance for the duration of a check. A lease that expires later than this was renewed.
 const SLACK: Duration = Duration::from_millis(1500);
 
-/// The right to a replica's name.
+/// The claim to a replica's name.
 pub(super) struct ReplicaName {
     store: Store,
     heartbeat: Heartbeat,
@@ -33,7 +33,7 @@ impl ReplicaName {
         format!("replica:{}", self.name)
     }
 
-    /// Take the name. A predecessor that was killed holds it for a few seconds still; one that renews it is alive.
+    /// Takes the name. A predecessor that was killed still holds it for a few seconds; a holder that renews it is running.
     pub(super) async fn claim(&mut self) -> Result<(), SourceError> {
         self.store.register_sink(&self.row(), 0).await?;
         let mut ends_by = None;
@@ -45,58 +45,63 @@ impl ReplicaName {
                     tracing::info!(
                         replica = self.name,
                         remaining_ms = remaining.as_millis() as u64,
-                        "the name is held, perhaps by a predecessor that was killed; waiting until its lease ends"
+                        "the name is held, perhaps by a predecessor that was killed; waiting until its lease expires"
                     );
                     ends_by = Some(ends_at + SLACK);
                 }
                 Some(ends_by) if ends_at > ends_by => return Err(SourceError::Twin(self.name.clone())),
                 Some(_) => {}
             }
-            // A little after its end: the database's clock decides.
+            // Slightly after it expires, because the database's clock decides.
             self.wait((remaining + Duration::from_millis(20)).min(LOOK)).await;
         }
         Ok(())
     }
 
-    /// Whether the name is ours; takes it again if its lease ended and nobody else did. `seen` is the last heartbeat.
+    /// Returns whether this process holds the name. Takes it again if its lease expired and no other process took it.
+    /// `seen` is the last heartbeat.
     pub(super) async fn keep(&mut self, seen: &Seen) -> bool {
         let held = seen
             .lease(&self.row())
             .is_some_and(|(state, until)| state.owner == Some(self.heartbeat.owner()) && Instant::now() < until);
-        // Without the database nothing is committed either, and Kafka needs no answer now.
+        // Without the database nothing is committed anyway, so the name counts as held for now.
         held || self.take().await.unwrap_or(true)
     }
 
-    /// Wait until the name is free.
+    /// Waits until the name is free, and takes it.
     pub(super) async fn regain(&mut self) {
-        tracing::error!(replica = self.name, "another replica took the name; nothing is read until it gives it up");
-        // Retention deletes the row of a replica that was away for more than a day.
+        tracing::error!(
+            replica = self.name,
+            "another replica took the name; nothing is read until it releases the name"
+        );
+        // Retention deletes the row of a replica that was absent for more than a day.
         while self.store.register_sink(&self.row(), 0).await.is_err() || !self.take().await.unwrap_or(false) {
             self.wait(LOOK).await;
         }
     }
 
-    /// Let a successor have the name at once.
+    /// Releases the name, so that a successor can take it at once.
     pub(super) async fn give_back(&self) {
         let Some(lease) = &self.lease else { return };
         match self.store.release_lease(&self.row(), lease.epoch).await {
             Ok(()) => self.others.lease_is_free(),
             Err(error) => {
-                tracing::warn!(replica = self.name, %error, "the name could not be given back; its lease ends by itself");
+                tracing::warn!(replica = self.name, %error, "cannot release the name; its lease expires automatically");
             }
         }
     }
 
-    /// Until the heartbeat finds the name free, but no longer than this.
+    /// Waits until the heartbeat finds the name free, but no longer than `at_most`.
     async fn wait(&self, at_most: Duration) {
         let mut seen = self.heartbeat.seen();
         let free = |seen: &Seen| seen.lease(&self.row()).is_some_and(|(state, _)| state.remaining.is_zero());
         let found = async {
-            // What it found before is what was just looked at. It lives as long as its clones do.
+            // The current result was just checked, so wait for a new one. The sender lives as long as any clone of the
+            // heartbeat.
             let _ = seen.changed().await;
             let _ = seen.wait_for(free).await;
         };
-        // Without an answer in time, it is looked at anyway.
+        // After a timeout the name is checked anyway.
         let _ = timeout(at_most, found).await;
     }
 

@@ -1,5 +1,5 @@
-//! The reader's other work: to find out where partitions are to be read, to go there, and to stop where that makes no
-//! sense.
+//! The reader's other work: determining the positions of partitions, seeking to them, and stopping partitions that cannot
+//! be read there.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use super::reader::{Reader, Turn, list};
 use super::stopped::in_range;
 use crate::kafka::Watermarks;
 
-/// How long the cluster may take to answer.
+/// Time limit for the cluster to answer.
 const REQUEST: Duration = Duration::from_secs(3);
-/// After so many attempts in vain, a partition is taken anew instead of being sought.
+/// After this number of failed seeks, a partition is unassigned and assigned again instead.
 const SEEKS: u32 = 3;
 
 impl Reader {
-    /// Read positions again that are not known for sure, and go on from there.
+    /// Reads discarded positions again, and resumes there.
     pub(super) fn find_adrift(&self, turn: &mut Turn) {
         let adrift = self.assignment.adrift();
         if adrift.is_empty() {
@@ -29,7 +29,7 @@ impl Reader {
         let found = match self.positions.of(&adrift) {
             Ok(found) => found,
             Err(error) => {
-                self.say(turn, format!("positions cannot be read: {error}"));
+                self.say(turn, format!("cannot read positions: {error}"));
                 for place in &adrift {
                     self.assignment.postpone(place);
                 }
@@ -60,24 +60,24 @@ impl Reader {
         }
         match sought {
             Ok(()) => {
-                tracing::info!(topic = %place.topic, partition = place.partition, position, "a partition is read from here");
+                tracing::info!(topic = %place.topic, partition = place.partition, position, "reading a partition from this position");
                 self.assignment.resume(place, position, is_sought);
                 self.stopped.go_on(place);
                 if !turn.paused {
                     self.report("resume", self.consumer.resume(&list(std::slice::from_ref(place))));
                 }
             }
-            Err(error) => tracing::debug!(%error, %place, position, "cannot seek; trying again"),
+            Err(error) => tracing::debug!(%error, %place, position, "cannot seek; retrying"),
         }
     }
 
-    /// Read on where the group ahead has come past what was waited for.
+    /// Resumes partitions where the group ahead has passed the awaited offset.
     pub(super) fn follow_lead(&mut self, turn: &mut Turn) {
         let passed = match self.lead.as_mut().map(Lead::look) {
             None => return,
             Some(Ok(passed)) => passed,
             Some(Err(error)) => {
-                return self.say(turn, format!("kafka does not say how far the group ahead is: {error}"));
+                return self.say(turn, format!("cannot read the offsets of the group ahead from kafka: {error}"));
             }
         };
         let ours: Vec<Place> = passed.into_iter().filter(|place| self.assignment.open(place).is_some()).collect();
@@ -86,21 +86,22 @@ impl Reader {
         }
     }
 
-    /// The group ahead has not dealt with the records at these offsets: they are read again once it has, and whatever else
-    /// was not handed over.
+    /// Pauses partitions until the group ahead has processed the records at these offsets. Then all records that were not
+    /// handed over are read again.
     pub(super) fn wait_for_lead(&mut self, ahead: Vec<(Place, i64)>) {
         for (place, offset) in ahead {
             self.report("pause", self.consumer.pause(&list(std::slice::from_ref(&place))));
             let Some((_, next)) = self.assignment.open(&place) else { continue };
             match self.consumer.seek(&place.topic, place.partition, Offset::Offset(next), REQUEST) {
                 Ok(()) => self.lead.as_mut().map(|lead| lead.wait(place, offset)).unwrap_or_default(),
-                // It is sought again from its position.
+                // Another seek to the partition's position follows.
                 Err(_) => self.assignment.forget(&place),
             }
         }
     }
 
-    /// After an offset that the broker does not have, librdkafka takes no seek for the partition.
+    /// Unassigns a partition and assigns it again. After an offset that the broker does not have, librdkafka accepts no
+    /// seek for the partition.
     fn take_anew(&self, place: &Place, position: i64) -> KafkaResult<()> {
         let mut partition = TopicPartitionList::with_capacity(1);
         partition.add_partition_offset(&place.topic, place.partition, Offset::Offset(position))?;
@@ -108,7 +109,7 @@ impl Reader {
         self.consumer.incremental_assign(&partition)
     }
 
-    /// A partition does not have the offset that was asked for; which one is not told.
+    /// Checks all partitions, after one did not have the requested offset. librdkafka does not report which one.
     pub(super) fn check_ranges(&self) {
         for place in self.assignment.running() {
             let Some((_, next)) = self.assignment.open(&place) else { continue };
@@ -118,7 +119,7 @@ impl Reader {
                     self.assignment.stop(&place);
                     self.stop(&place, unreadable.to_string());
                 }
-                // It was stopped by librdkafka, if it was this one.
+                // If it was this partition, librdkafka has stopped it.
                 Ok(Ok(())) | Err(_) => {
                     self.assignment.postpone(&place);
                 }
@@ -126,7 +127,7 @@ impl Reader {
         }
     }
 
-    /// Read nothing of a partition that was stopped, and raise the alarm.
+    /// Pauses a stopped partition, and raises the alarm.
     pub(super) fn stop(&self, place: &Place, reason: String) {
         self.report("pause", self.consumer.pause(&list(std::slice::from_ref(place))));
         self.stopped.stop(place, reason);

@@ -1,4 +1,4 @@
-//! One consumer with its thread and its committer, from the subscription to the end.
+//! One consumer with its thread and its committer, from subscription to shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use super::stopped::Stopped;
 use crate::pipeline::Pipeline;
 use crate::task::named;
 
-/// Runs that wait for the committer.
+/// Maximum number of runs that wait for the committer.
 const QUEUE: usize = 4;
 
-/// What a session is made of.
+/// The parts and settings of a session.
 pub(super) struct SessionSettings {
     pub(super) pipeline: Pipeline,
     pub(super) positions: Arc<Positions>,
@@ -42,13 +42,13 @@ pub(super) struct Session {
     stop: watch::Sender<bool>,
     assignment: Arc<Assignment>,
     repeats: Arc<Repeats>,
-    /// None once it has ended.
+    /// `None` once the reader has failed.
     ended: Option<oneshot::Receiver<KafkaResult<()>>>,
     committing: JoinHandle<()>,
 }
 
 impl Session {
-    /// Begin to read these topics.
+    /// Starts to read these topics.
     pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
         let SessionSettings { pipeline, positions, stopped, behind, instance, records, longest_pause } = settings;
         let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<Repeats>::default());
@@ -88,14 +88,14 @@ impl Session {
         std::thread::Builder::new()
             .name("kafka-source".into())
             .spawn(move || {
-                // Nobody listens after a stop that was cut short.
+                // The receiver is gone after a stop that was aborted.
                 let _ = end.send(reader.run());
             })
             .map_err(|error| rdkafka::error::KafkaError::ClientCreation(error.to_string()))?;
         Ok(Self { topics, stop, assignment, repeats, ended: Some(ended), committing })
     }
 
-    /// Read these topics from now on.
+    /// Reads these topics from now on.
     pub(super) fn follow(&self, topics: Vec<String>) {
         self.topics.send_if_modified(|before| {
             let changed = *before != topics;
@@ -104,18 +104,18 @@ impl Session {
         });
     }
 
-    /// Read all positions from the database again.
+    /// Discards all positions, so that they are read from the database again.
     pub(super) fn forget(&self) {
         self.repeats.forget();
         self.assignment.forget_all();
     }
 
-    /// Read the positions of a topic's partitions again: the topic is another.
+    /// Discards the positions of a topic's partitions, because the topic was recreated.
     pub(super) fn forget_topic(&self, topic: &str) {
         self.assignment.forget_topic(topic);
     }
 
-    /// Wait until the consumer fails; tells why.
+    /// Waits until the consumer fails. Returns the reason.
     pub(super) async fn failed(&mut self) -> String {
         let Some(ended) = &mut self.ended else { return std::future::pending().await };
         let told = match ended.await {
@@ -126,7 +126,7 @@ impl Session {
         told
     }
 
-    /// Take nothing more, and commit what was taken.
+    /// Stops reading, and waits until the runs already handed over are committed.
     pub(super) async fn end(self) {
         self.stop.send_replace(true);
         let _ = self.committing.await;

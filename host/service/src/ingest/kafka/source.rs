@@ -1,4 +1,4 @@
-//! The task that watches over the sessions.
+//! The task that supervises the sessions.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -23,23 +23,23 @@ use crate::pipeline::Pipeline;
 use crate::redis::Others;
 use crate::stopping::stopped;
 
-/// How often is looked whether other topics are wanted.
+/// The interval between checks for additional topics.
 const LOOK: Duration = Duration::from_secs(1);
-/// How soon topics that could not be read are tried again.
+/// How soon topics that could not be read are retried.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// How often is looked whether a topic was made anew.
+/// The interval between checks for recreated topics.
 const LOOK_AT_IDS: Duration = Duration::from_secs(5);
-/// How soon a consumer that failed is followed by another.
+/// The delay before a failed consumer is replaced by a new one.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 
-/// What the source needs of the service.
+/// What the source needs from the service.
 pub(crate) struct SourceSettings<'a> {
     pub(crate) config: &'a Config,
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) others: Others,
     pub(crate) pipeline: Pipeline,
-    /// Where it is shown what is not read.
+    /// Shows which partitions and topics are not read.
     pub(crate) stopped: Stopped,
 }
 
@@ -48,16 +48,16 @@ pub(crate) struct KafkaSource {
     settings: SessionSettings,
     heartbeat: Heartbeat,
     wanted: SourceTopics,
-    /// Topics that are there and have positions.
+    /// Topics that exist and have positions.
     ready: BTreeSet<String>,
-    /// Topics that are wanted and could not be read the last time.
+    /// Topics that are wanted and could not be read at the last check.
     missing: BTreeSet<String>,
     try_again_at: Instant,
     looked_at_ids: Instant,
     name: Option<ReplicaName>,
 }
 
-/// Why a session came to its end.
+/// Why a session ended.
 enum End {
     Stopping,
     NameLost,
@@ -65,7 +65,7 @@ enum End {
 }
 
 impl KafkaSource {
-    /// Check that it can be read, and take the replica's name. Nothing is read yet.
+    /// Checks that topics can be read, and takes the replica's name. Reads nothing yet.
     pub(crate) async fn prepare(settings: SourceSettings<'_>) -> Result<Self, SourceError> {
         let SourceSettings { config, store, heartbeat, others, pipeline, stopped } = settings;
         let instance = config.replica.name.clone();
@@ -82,7 +82,7 @@ impl KafkaSource {
             newborn: Mutex::default(),
             seen_ids: Mutex::default(),
         });
-        // A file belongs to one process, so its names need no guard.
+        // A database file belongs to one process, so names in it need no guard.
         let guarded = instance.clone().filter(|_| matches!(store, Store::Postgres(_)));
         let name = guarded.map(|name| ReplicaName::new(store, heartbeat.clone(), others, name));
         let settings = SessionSettings {
@@ -115,14 +115,14 @@ impl KafkaSource {
         Ok(source)
     }
 
-    /// Give back what was taken, where the service does not start after all.
+    /// Releases the replica's name, also if the service does not start after all.
     pub(crate) async fn abandon(&self) {
         if let Some(name) = &self.name {
             name.give_back().await;
         }
     }
 
-    /// Read until the service stops; back when all that was taken is committed.
+    /// Reads until the service stops. Returns when all runs handed over are committed.
     pub(crate) async fn run(&mut self, stopping: watch::Receiver<bool>) {
         loop {
             let end = match Session::start(&self.settings, self.topics()) {
@@ -143,7 +143,7 @@ impl KafkaSource {
                         true
                     }
                     End::Failed(error) => {
-                        tracing::error!(error, "the consumer failed; another one begins");
+                        tracing::error!(error, "the consumer failed; starting a new one");
                         tokio::time::sleep(BEGIN_AGAIN).await;
                         true
                     }
@@ -174,7 +174,7 @@ impl KafkaSource {
                     let now = seen.borrow_and_update().clone();
                     let found = truth(&now, &row);
                     if found != before {
-                        tracing::info!("positions were set, or the database is another; reading them again");
+                        tracing::info!("positions were set, or the database was replaced; reading the positions again");
                         before = found;
                         session.forget();
                     }
@@ -201,7 +201,7 @@ impl KafkaSource {
         }
     }
 
-    /// What is to be read now, as far as that is possible.
+    /// Returns the wanted topics that can be read now.
     fn topics(&self) -> Vec<String> {
         self.wanted().intersection(&self.ready).cloned().collect()
     }
@@ -215,7 +215,8 @@ impl KafkaSource {
         }
     }
 
-    /// Rules that serve now may want topics that nobody wanted before, or topics may be there that were not.
+    /// Checks for additional topics: an activated release may subscribe to new ones, or missing topics may have been
+    /// created.
     async fn look_for_topics(&mut self) {
         let missing: BTreeSet<String> = self.wanted().difference(&self.ready).cloned().collect();
         self.settings.stopped.only_topics(&missing);
@@ -224,7 +225,7 @@ impl KafkaSource {
         }
         self.try_again_at = Instant::now() + TRY_AGAIN;
         self.missing = missing.clone();
-        // One by one: a topic that cannot be read must not keep the others from it.
+        // One by one: a topic that cannot be read must not block the others.
         for topic in missing {
             match self.check(BTreeSet::from([topic.clone()])).await {
                 Ok(checked) => self.take(checked),
@@ -233,8 +234,8 @@ impl KafkaSource {
         }
     }
 
-    /// Look at all topics for the first time. A group that has never read anything needs to be told where to begin; if it
-    /// has, a topic that was added without that is left out, and the others are read.
+    /// Checks all topics for the first time. A group that has never read anything requires a configured start. Otherwise, a
+    /// topic that was added without one is left out, and the others are read.
     async fn begin(&mut self, wanted: BTreeSet<String>) -> Result<(), SourceError> {
         let mut checked = self.check(wanted).await?;
         if !checked.refused.is_empty() {
@@ -262,7 +263,8 @@ impl KafkaSource {
         }
     }
 
-    /// Topics that were made anew under their names. Their partitions are stopped as soon as their positions are looked at.
+    /// Returns topics that were recreated under the same name. Their partitions are stopped once their positions are read
+    /// again.
     async fn look_for_new_ids(&mut self) -> Vec<String> {
         if self.looked_at_ids.elapsed() < LOOK_AT_IDS {
             return Vec::new();
@@ -271,7 +273,7 @@ impl KafkaSource {
         let (positions, read) = (self.settings.positions.clone(), self.topics().into_iter().collect());
         match tokio::task::spawn_blocking(move || positions.made_anew(&read)).await {
             Ok(Ok(made_anew)) => made_anew,
-            // Whether Kafka is there is seen elsewhere.
+            // Kafka's availability is checked elsewhere.
             Ok(Err(_)) | Err(_) => Vec::new(),
         }
     }
@@ -284,12 +286,12 @@ impl KafkaSource {
 }
 
 impl SourceError {
-    /// Whether the configuration is to blame.
+    /// Returns whether the configuration is the cause.
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::Config(_) | Self::Unplaced(Unplaced::NoStart { .. }))
     }
 
-    /// Whether it is refused until somebody decides.
+    /// Returns whether the start is refused until an operator decides.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Twin(_))
     }

@@ -1,5 +1,4 @@
-//! Partitions and topics that are not read until an operator does something: what the log, the metrics and readiness show
-//! of them.
+//! Partitions and topics that are not read until an operator acts, as the log, the metrics and readiness show them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,51 +9,51 @@ use crate::kafka::Watermarks;
 /// Why a partition is not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// There are fewer records than were read.
+    /// The position is after the end of the partition.
     #[error(
-        "topic {} partition {}: its position {position} lies beyond its end {high}: the topic was made anew, or this is \
-         another cluster, or it was restored from a backup; find out which, then say where to go on: \
+        "topic {} partition {}: its position {position} is beyond its end {high}: the topic was recreated, or this is \
+         another cluster, or it was restored from a backup; determine which, then set the position from which to continue: \
          belfry position set {} {} earliest|latest|OFFSET",
         place.topic, place.partition, place.topic, place.partition
     )]
     BeyondEnd {
         /// The partition.
         place: Place,
-        /// Where it was to be read.
+        /// The position from which it was to be read.
         position: i64,
-        /// Where it ends.
+        /// The offset at which it ends.
         high: i64,
     },
-    /// Offsets were removed before they were read.
+    /// Records were removed before they were read.
     #[error(
         "topic {} partition {}: its position is {position}, and its oldest record is {low}: {} records were removed before \
-         they were read, by retention or because the database was restored from an old backup; to go on without them: \
+         they were read, by retention or because the database was restored from an old backup; to continue without them: \
          belfry position set {} {} earliest",
         place.topic, place.partition, low - position, place.topic, place.partition
     )]
     Removed {
         /// The partition.
         place: Place,
-        /// Where it was to be read.
+        /// The position from which it was to be read.
         position: i64,
-        /// Where it begins.
+        /// The offset of its oldest record.
         low: i64,
     },
     /// Most of what is written to it is not JSON.
     #[error(
-        "topic {} partition {}: more than half of the last 200 records are not JSON; correct what writes to the topic, then \
-         use `belfry position set {} {} OFFSET`, or start again to go on at {position}",
+        "topic {} partition {}: more than half of the last 200 records are not JSON; correct the producer of the topic, \
+         then use `belfry position set {} {} OFFSET`, or restart to continue at {position}",
         place.topic, place.partition, place.topic, place.partition
     )]
     NotJson {
         /// The partition.
         place: Place,
-        /// Where it stopped.
+        /// The position at which it was stopped.
         position: i64,
     },
 }
 
-/// Whether a position can be read at all.
+/// Checks whether a position can be read at all.
 pub(super) fn in_range(place: &Place, position: i64, watermarks: Watermarks) -> Result<(), Unreadable> {
     let Watermarks { low, high } = watermarks;
     if position > high {
@@ -66,7 +65,7 @@ pub(super) fn in_range(place: &Place, position: i64, watermarks: Watermarks) -> 
     Ok(())
 }
 
-/// What this replica does not read, and why. Cheap to clone; all clones show the same.
+/// The partitions and topics that this replica does not read, and why. Cheap to clone; all clones share their state.
 #[derive(Clone, Default)]
 pub(crate) struct Stopped {
     state: Arc<Mutex<State>>,
@@ -83,7 +82,7 @@ impl Stopped {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A partition is stopped.
+    /// Notes that a partition is stopped, and reports it in log and metrics.
     pub(super) fn stop(&self, place: &Place, reason: String) {
         tracing::error!(topic = %place.topic, partition = place.partition, reason, "the partition is stopped");
         let (topic, partition) = (place.topic.to_string(), place.partition.to_string());
@@ -92,24 +91,24 @@ impl Stopped {
         self.lock().partitions.insert(place.clone(), reason);
     }
 
-    /// It is read again, or by another replica.
+    /// Notes that a partition is read again, or by another replica.
     pub(super) fn go_on(&self, place: &Place) {
         if self.lock().partitions.remove(place).is_some() {
             gauge(place).set(0.0);
         }
     }
 
-    /// A topic is not read; returns whether that is news.
+    /// Notes that a topic is not read. Returns whether that or its reason is new.
     pub(super) fn topic(&self, topic: &str, reason: &str) -> bool {
         self.lock().topics.insert(topic.to_owned(), reason.to_owned()).is_none_or(|before| before != reason)
     }
 
-    /// These are the topics that are not read now; all others are, or are not wanted any more.
+    /// Keeps only the topics in `unread`: all others are read now, or no longer wanted.
     pub(super) fn only_topics(&self, unread: &std::collections::BTreeSet<String>) {
         self.lock().topics.retain(|topic, _| unread.contains(topic));
     }
 
-    /// Why each of them is stopped.
+    /// Returns the reason for each of them, topics first.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let state = self.lock();
         state.topics.values().chain(state.partitions.values()).cloned().collect()

@@ -1,9 +1,9 @@
 use std::collections::VecDeque;
 
-/// Records that are looked back at.
+/// Number of records in the window.
 const RECORDS: usize = 200;
 
-/// The last records of a partition: how many were not even JSON?
+/// The last records of a partition, with the number of those that were not even JSON.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     decoded: VecDeque<bool>,
@@ -11,8 +11,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Another record. Gives whether more than half of the last ones were not JSON: then it is not the records that are
-    /// at fault but what is written to the topic, and nothing good comes of going on.
+    /// Adds a record. Returns whether more than half of the last `RECORDS` are not JSON. In that case the producer of the
+    /// topic is at fault rather than single records, and it makes no sense to continue.
     pub(super) fn add(&mut self, decoded: bool) -> bool {
         if self.decoded.len() == RECORDS && self.decoded.pop_front() == Some(false) {
             self.undecodable -= 1;

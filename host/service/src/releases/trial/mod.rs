@@ -1,9 +1,9 @@
-//! A release that is tried beside the one that serves.
+//! Trials: releases that are tried next to the serving one.
 //!
-//! A **shadow** projects what the serving release projects; both answers are compared and its own is never issued. A
-//! **canary** serves a share of the subjects, which grows by the steps of its [`Plan`]. Each replica keeps a [`Tally`] of
-//! what it sees; [`watch`] writes it down, adds up those of all replicas, and lets the canary go on to its next step, or
-//! takes it back.
+//! A **shadow** projects what the serving release projects; both answers are compared and the shadow's is never issued. A
+//! **canary** serves a share of the subjects, which grows with the steps of its [`Plan`]. Each replica keeps a [`Tally`] of
+//! its observations; [`watch`] stores it, adds up the tallies of all replicas, and advances the canary to its next step or
+//! rolls it back.
 
 mod plan;
 mod sample;
@@ -24,7 +24,7 @@ pub(crate) use sample::{MaskedField, Sample};
 pub(crate) use tally::{Side, Tally};
 pub(crate) use watch::watch;
 
-/// A share is counted in these parts.
+/// The number of parts in which a share is counted.
 const PARTS: u32 = 10_000;
 
 /// How a candidate is tried.
@@ -33,16 +33,16 @@ pub(crate) enum Mode {
     Shadow,
     Canary {
         plan: Plan,
-        /// Of the plan, from 0.
+        /// The index of the plan's current step.
         step: usize,
     },
 }
 
-/// A release beside the one that serves, since the last change of either.
+/// A release on trial, since the last change of it or of the serving release.
 pub(crate) struct Candidate {
     pub(crate) release: Arc<Active>,
     pub(crate) mode: Mode,
-    /// The change since which it has been so.
+    /// The change that began this step of the trial.
     pub(crate) rollout_id: i64,
     noted: Mutex<Noted>,
 }
@@ -50,18 +50,18 @@ pub(crate) struct Candidate {
 #[derive(Default)]
 struct Noted {
     tally: Tally,
-    /// Whether it has grown since it was written down.
+    /// Whether the tally has changed since it was last stored.
     grown: bool,
 }
 
 impl Candidate {
-    /// As a change says it. None if there is none, or its plan is of another version.
+    /// Returns the candidate of a change; `None` if there is none, or its plan was written by another version.
     pub(crate) fn of(rollout: &Rollout, release: Arc<Active>) -> Option<Self> {
         let mode = mode(rollout)?;
         Some(Self { release, mode, rollout_id: rollout.id, noted: Mutex::default() })
     }
 
-    /// Whether it serves the subject of an event, instead of the release beside it.
+    /// Returns whether it serves the subject of an event instead of the serving release.
     pub(crate) fn serves(&self, active: &Active, envelope: &Envelope) -> bool {
         let Mode::Canary { plan, step } = &self.mode else { return false };
         let of_active = active.subject_pointer(&envelope.event_type);
@@ -73,26 +73,26 @@ impl Candidate {
         self.mode == Mode::Shadow
     }
 
-    /// Note what was seen.
+    /// Adds an observation to the tally.
     pub(crate) fn note(&self, add: impl FnOnce(&mut Tally)) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         add(&mut noted.tally);
         noted.grown = true;
     }
 
-    /// What was seen, if it was not asked for since.
+    /// Returns the tally, if it has changed since the last call.
     fn take_grown(&self) -> Option<Tally> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut noted.grown).then(|| noted.tally.clone())
     }
 
-    /// It could not be written down.
+    /// Marks the tally as changed again, because it could not be stored.
     fn keep_grown(&self) {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).grown = true;
     }
 }
 
-/// How the candidate of a change is tried. None if there is none, or its plan is of another version.
+/// Returns how the candidate of a change is tried; `None` if there is none, or its plan was written by another version.
 pub(crate) fn mode(rollout: &Rollout) -> Option<Mode> {
     let candidate = rollout.candidate.as_ref()?;
     let Some(plan) = &candidate.plan else { return Some(Mode::Shadow) };
@@ -101,8 +101,8 @@ pub(crate) fn mode(rollout: &Rollout) -> Option<Mode> {
     (step < plan.steps.len()).then_some(Mode::Canary { plan, step })
 }
 
-/// Where a subject stands, from 0 to [`PARTS`]: always at the same place for a release, so a share that grows only gains
-/// subjects, and at another place for the next release, so it is not always the same ones who try what is new.
+/// Returns a subject's place, from 0 up to but not including [`PARTS`]. It is fixed for a release, so a growing share only
+/// gains subjects. It differs for the next release, so that new releases do not always begin with the same subjects.
 fn place(release: &Active, subject: &str) -> u32 {
     let mut salted = release.release_id.to_be_bytes().to_vec();
     salted.extend(release.name.as_bytes());

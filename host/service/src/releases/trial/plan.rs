@@ -5,38 +5,38 @@ use super::PARTS;
 const MAX_STEPS: usize = 20;
 const MAX_SECONDS: u64 = 30 * 24 * 60 * 60;
 
-/// How a canary grows, and what takes it back.
+/// How a canary grows, and when it is rolled back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
-    /// Growing shares. After one of 100 % the candidate serves; after a smaller one it stays there.
+    /// Growing shares. After a last share of 100 % the candidate serves all; after a smaller one it stays there.
     pub(crate) steps: Vec<Step>,
     #[serde(default)]
     pub(crate) limits: Limits,
 }
 
-/// A share of the subjects, and what has to pass before the next one.
+/// A share of the subjects, and what has to pass before the next share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Step {
-    /// Of the subjects; to two decimals.
+    /// The percentage of the subjects, to two decimals.
     pub(crate) percent: f64,
     pub(crate) seconds: u64,
-    /// Projected by the candidate, on all replicas.
+    /// Number of events that the candidate has to project, on all replicas.
     pub(crate) events: u64,
 }
 
-/// Beyond these a canary is taken back.
+/// Beyond these limits a canary is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// Of its events that it fails on, in percent.
+    /// The percentage of its events that it fails on.
     pub(crate) failed_percent: f64,
-    /// Of its events that it rejects, in percent, beyond what the release beside it rejects.
+    /// The percentage of its events that it rejects, beyond the percentage that the serving release rejects.
     pub(crate) rejected_percent: f64,
-    /// Its notifications per event, as a multiple of those of the release beside it; too few by the same factor count too.
+    /// Its notifications per event, as a multiple of those of the serving release; too few by the same factor count too.
     pub(crate) notifications_factor: f64,
-    /// How long it takes to project, median and 99th percentile each, as a multiple of the release beside it.
+    /// How long it takes to project, median and 99th percentile each, as a multiple of the serving release.
     pub(crate) time_factor: f64,
 }
 
@@ -47,29 +47,29 @@ impl Default for Limits {
 }
 
 impl Step {
-    /// The same in the parts in which shares are counted.
+    /// Returns the share in units of 1 / [`PARTS`].
     pub(crate) fn parts(&self) -> u32 {
         (self.percent / 100.0 * f64::from(PARTS)).round() as u32
     }
 }
 
 impl Plan {
-    /// Whether the candidate serves after the last step.
+    /// Returns whether the candidate serves all subjects after the last step.
     pub(crate) fn serves_all_in_the_end(&self) -> bool {
         self.steps.last().is_some_and(|last| last.parts() == PARTS)
     }
 
-    /// What is wrong with it, if anything is.
+    /// Returns what is wrong with the plan, if anything.
     pub(crate) fn fault(&self) -> Option<String> {
         let Self { steps, limits } = self;
         if steps.is_empty() || steps.len() > MAX_STEPS {
             return Some(format!("steps: must be 1 to {MAX_STEPS}"));
         }
         if let Some(step) = steps.iter().find(|step| !(1..=PARTS).contains(&step.parts())) {
-            return Some(format!("steps: {} % is no share; say 0.01 to 100", step.percent));
+            return Some(format!("steps: {} % is not a share; use 0.01 to 100", step.percent));
         }
         if steps.iter().any(|step| step.seconds > MAX_SECONDS) {
-            return Some("steps: one may take 30 days at most".into());
+            return Some("steps: a step may take at most 30 days".into());
         }
         if !steps.is_sorted_by(|one, next| one.parts() < next.parts()) {
             return Some("steps: each share must be larger than the one before".into());
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn what_is_no_share_is_refused() {
         for percent in [0.0, -1.0, 100.5, 0.001, f64::NAN] {
-            assert!(plan(&[percent]).fault().is_some_and(|fault| fault.contains("no share")), "{percent}");
+            assert!(plan(&[percent]).fault().is_some_and(|fault| fault.contains("not a share")), "{percent}");
         }
         assert!(plan(&[]).fault().is_some());
     }

@@ -4,21 +4,21 @@ use uuid::Uuid;
 
 use crate::comparison::{Difference, FieldChange, Told};
 
-/// Of each difference so many are kept; later ones take the place of earlier ones.
+/// Number of samples kept of each kind of difference; later ones replace earlier ones.
 const SAMPLES: usize = 10;
-/// What is older is not kept.
+/// Samples older than this many days are dropped.
 const DAYS: i64 = 7;
 const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
-/// How much of a recipient's name is shown.
+/// Number of characters shown of a recipient's name.
 const SHOWN: usize = 2;
 
-/// An example of a difference, without what it says of whom.
+/// An example of a difference, with recipient and content masked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) difference: Difference,
     pub(crate) event_id: Uuid,
     pub(crate) notification_id: Uuid,
-    /// The first letters.
+    /// The first characters of the recipient's name.
     pub(crate) recipient: String,
     pub(crate) notification_type: String,
     pub(crate) priority: String,
@@ -42,7 +42,7 @@ impl Sample {
         seen_at_ms: i64,
     ) -> Self {
         let masked = |FieldChange { field, before, after }| {
-            // What a notification is, is no secret; what it says may be.
+            // The fields of a notification are not confidential; its payload may be.
             let plain = !field.starts_with("payload.");
             let mask = |value: Value| if plain { value } else { mask(value) };
             MaskedField { field, before: mask(before), after: mask(after) }
@@ -60,7 +60,7 @@ impl Sample {
     }
 }
 
-/// Texts and whatever holds them are told by their size; numbers show what a rule counts.
+/// Replaces text, lists and objects by their size. Numbers stay, because they show what a rule counts.
 fn mask(value: Value) -> Value {
     match value {
         Value::String(text) => format!("a text of {} characters", text.chars().count()).into(),
@@ -70,13 +70,13 @@ fn mask(value: Value) -> Value {
     }
 }
 
-/// Keep a sample, and let go of the one that it replaces and of those that are old.
+/// Adds a sample, and drops the one that it replaces and those that are too old.
 pub(super) fn keep(samples: &mut Vec<Sample>, new: Sample) {
     let oldest = new.seen_at_ms - DAYS * MS_PER_DAY;
     samples.retain(|sample| sample.seen_at_ms >= oldest);
     let alike = |sample: &Sample| sample.difference == new.difference;
     if samples.iter().filter(|sample| alike(sample)).count() >= SAMPLES {
-        let replaced = samples.iter().position(alike).expect("there are some");
+        let replaced = samples.iter().position(alike).expect("there are samples of this kind");
         samples.remove(replaced);
     }
     samples.push(new);

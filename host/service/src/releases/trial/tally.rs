@@ -1,4 +1,4 @@
-//! What was seen of a candidate and of the release beside it, in sums that can be added up over replicas.
+//! Observations of a candidate and of the serving release, as sums that can be added up across replicas.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use uuid::Uuid;
 use super::sample::{Sample, keep};
 use crate::comparison::{Difference, Made, Pair, pairs};
 
-/// Steps of time within a doubling: what is read from them is at most a fifth too high.
+/// Steps of time within a doubling: times read from them are at most a fifth too high.
 const STEPS_PER_DOUBLING: f64 = 4.0;
 
-/// Everything that is noted during a trial.
+/// All observations of a trial.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Tally {
-    /// The release that serves: of a canary, on the other subjects; of a shadow, on the same events.
+    /// The serving release: for a canary, on the other subjects; for a shadow, on the same events.
     pub(crate) active: Side,
     pub(crate) candidate: Side,
-    /// Of a shadow.
+    /// For a shadow only.
     pub(crate) compared: Compared,
 }
 
-/// What one release did.
+/// The observations of one release.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Side {
@@ -32,12 +32,12 @@ pub(crate) struct Side {
     pub(crate) notifications: u64,
     pub(crate) rejected: u64,
     pub(crate) failed: u64,
-    /// By outcome.
+    /// The number of events by outcome.
     pub(crate) outcomes: BTreeMap<String, u64>,
     times: Times,
 }
 
-/// How long projecting took: how often it fell into which step.
+/// How long projecting took: the number of events in each step of time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Times {
@@ -49,9 +49,9 @@ struct Times {
 #[serde(default)]
 pub(crate) struct Compared {
     pub(crate) events: u64,
-    /// Events for which there was no time.
+    /// Events that were skipped because the queue was full.
     pub(crate) passed_over: u64,
-    /// Of notifications.
+    /// This count and the next three are of notifications.
     pub(crate) same: u64,
     pub(crate) added: u64,
     pub(crate) removed: u64,
@@ -62,7 +62,7 @@ pub(crate) struct Compared {
 }
 
 impl Tally {
-    /// Add another replica's, or another step's.
+    /// Adds the tally of another replica, or of another step.
     pub(crate) fn add(&mut self, other: Self) {
         self.active.add(other.active);
         self.candidate.add(other.candidate);
@@ -96,7 +96,7 @@ impl Side {
         }
     }
 
-    /// Of its events, in percent.
+    /// Returns a count as a percentage of the release's events.
     pub(crate) fn percent(&self, count: u64) -> f64 {
         if self.events == 0 { 0.0 } else { count as f64 * 100.0 / self.events as f64 }
     }
@@ -105,12 +105,12 @@ impl Side {
         if self.events == 0 { 0.0 } else { self.notifications as f64 / self.events as f64 }
     }
 
-    /// The time within which half of the events were projected, in microseconds.
+    /// Returns the time within which half of the events were projected, in microseconds.
     pub(crate) fn median_us(&self) -> f64 {
         self.times.quantile_us(0.5)
     }
 
-    /// The time within which 99 of 100 events were projected, in microseconds.
+    /// Returns the time within which 99 of 100 events were projected, in microseconds.
     pub(crate) fn p99_us(&self) -> f64 {
         self.times.quantile_us(0.99)
     }
@@ -122,7 +122,7 @@ impl Times {
         *self.steps.entry(step as u16).or_default() += 1;
     }
 
-    /// The upper end of the step in which it lies.
+    /// Returns the upper end of the step that contains the quantile, in microseconds.
     fn quantile_us(&self, share: f64) -> f64 {
         let all: u64 = self.steps.values().sum();
         let wanted = (all as f64 * share).ceil() as u64;
@@ -138,7 +138,7 @@ impl Times {
 }
 
 impl Compared {
-    /// Note both answers to an event.
+    /// Adds both answers to an event.
     pub(crate) fn note(&mut self, event_id: Uuid, active: &Made, candidate: &Made, now_ms: i64) {
         self.events += 1;
         let none = Vec::new();

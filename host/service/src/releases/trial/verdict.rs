@@ -1,25 +1,25 @@
-//! Whether a canary may go on.
+//! Decides whether a canary may continue.
 
 use super::plan::{Limits, Step};
 use super::tally::Side;
 
-/// So many failures at least: one may be chance.
+/// Minimum number of failures: fewer may be chance.
 const FAILURES: u64 = 3;
-/// Events on both sides, before shares are compared.
+/// Minimum number of events on both sides before rejections and notifications are compared.
 const EVENTS: u64 = 50;
-/// The same before times are: a hundredth of them decides.
+/// Minimum number of events on both sides before times are compared: a hundredth of them decides.
 const TIMED_EVENTS: u64 = 200;
-/// A rule that tells of one event in so many is not compared by a factor.
+/// Up to this many notifications per event, a rule is not compared by a factor.
 const RARE: f64 = 0.01;
 
-/// Which limit the candidate is beyond, in words, if it is beyond one.
+/// Returns a description of the limit that the candidate exceeds, if it exceeds one.
 pub(super) fn breach(limits: &Limits, candidate: &Side, active: &Side) -> Option<String> {
     let events = candidate.events;
     let failed = candidate.percent(candidate.failed);
     if candidate.failed >= FAILURES && failed > limits.failed_percent {
         let limit = limits.failed_percent;
         return Some(format!(
-            "it failed on {} of {events} events ({failed:.1} %, at most {limit} %)",
+            "it failed on {} of {events} events ({failed:.1} %, the limit is {limit} %)",
             candidate.failed
         ));
     }
@@ -30,32 +30,32 @@ pub(super) fn breach(limits: &Limits, candidate: &Side, active: &Side) -> Option
     if rejected > usual + limits.rejected_percent {
         let limit = limits.rejected_percent;
         return Some(format!(
-            "it rejected {rejected:.1} % of {events} events, the release beside it {usual:.1} % (at most {limit} % more)"
+            "it rejected {rejected:.1} % of {events} events, the serving release {usual:.1} % (the limit is {limit} % more)"
         ));
     }
     let (told, usual) = (candidate.notifications_per_event(), active.notifications_per_event());
     let limit = limits.notifications_factor;
     if told.max(usual) > RARE && (told > usual * limit || told * limit < usual) {
         return Some(format!(
-            "it made {told:.2} notifications per event, the release beside it {usual:.2} (at most {limit} times as many, or \
-             as few)"
+            "it made {told:.2} notifications per event, the serving release {usual:.2} (the limit is a factor of {limit}, \
+             up or down)"
         ));
     }
     if events < TIMED_EVENTS || active.events < TIMED_EVENTS {
         return None;
     }
-    // The last hundredth depends on what else the machine does; where it hides a slow rule, the median shows it.
+    // The slowest hundredth depends on the machine's load; where that hides a slow rule, the median shows it.
     let quantiles =
-        [("half of", candidate.median_us(), active.median_us()), ("99 of 100", candidate.p99_us(), active.p99_us())];
+        [("half of", candidate.median_us(), active.median_us()), ("99 % of", candidate.p99_us(), active.p99_us())];
     let limit = limits.time_factor;
     let (share, took, usual) = quantiles.into_iter().find(|(_, took, usual)| *took > usual * limit)?;
     Some(format!(
-        "{share} its events took up to {took:.0} µs, those of the release beside it {usual:.0} µs (at most {limit} times as \
-         long)"
+        "{share} its events took up to {took:.0} µs, those of the serving release {usual:.0} µs (the limit is {limit} \
+         times as long)"
     ))
 }
 
-/// Whether enough was seen of a step.
+/// Returns whether a step has lasted long enough and seen enough events.
 pub(super) fn is_over(step: &Step, lasted_ms: i64, candidate: &Side) -> bool {
     lasted_ms >= step.seconds.cast_signed().saturating_mul(1000) && candidate.events >= step.events
 }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn one_that_takes_long_is_found() {
-        assert_eq!(found(&side(199, |_| Outcome::Notifications, 1, 200)), None, "too few to tell");
+        assert_eq!(found(&side(199, |_| Outcome::Notifications, 1, 200)), None, "too few events for a verdict");
         let reason = found(&side(200, |_| Outcome::Notifications, 1, 200));
         assert!(reason.is_some_and(|reason| reason.starts_with("half of its events took")));
     }

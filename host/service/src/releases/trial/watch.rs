@@ -10,10 +10,10 @@ use crate::clock::now_ms;
 use crate::releases::{Registry, ReleaseError};
 use crate::stopping::stopped;
 
-/// How soon one that does harm is noticed. Without a candidate nothing is asked.
+/// How soon a harmful candidate is noticed. Without a candidate nothing is queried.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Look after what is tried until the service stops. All replicas do; the first to see what must be done does it.
+/// Supervises the candidates until the service stops. All replicas do; the first to detect that a change is due makes it.
 pub(crate) async fn watch(registry: Registry, store: Store, replica: Uuid, stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -22,7 +22,7 @@ pub(crate) async fn watch(registry: Registry, store: Store, replica: Uuid, stopp
         }
         for candidate in &registry.serving().candidates {
             if let Err(error) = look_after(candidate, &registry, &store, replica).await {
-                tracing::warn!(release = candidate.release.label, %error, "cannot look after a candidate; it is tried again");
+                tracing::warn!(release = candidate.release.label, %error, "cannot supervise a candidate; retrying");
             }
         }
     }
@@ -41,7 +41,7 @@ async fn look_after(
     if trial.end.is_some() {
         return Ok(());
     }
-    // Of the release beside it all that is known counts: at 100 % it projects nothing any more.
+    // For the serving release the tallies of all steps count: at 100 % it no longer projects anything.
     let active = sum(trial.steps.iter().flat_map(|step| &step.tallies)).active;
     let seen = sum(&now.tallies).candidate;
     if let Some(reason) = breach(&plan.limits, &seen, &active) {
@@ -56,7 +56,7 @@ async fn look_after(
 
 async fn keep(candidate: &Candidate, store: &Store, replica: Uuid) -> Result<(), StoreError> {
     let Some(tally) = candidate.take_grown() else { return Ok(()) };
-    let text = serde_json::to_string(&tally).expect("a tally is texts and numbers");
+    let text = serde_json::to_string(&tally).expect("a tally is always valid JSON");
     let kept = store.keep_tally(candidate.rollout_id, replica, &text, now_ms()).await;
     if kept.is_err() {
         candidate.keep_grown();
@@ -64,7 +64,7 @@ async fn keep(candidate: &Candidate, store: &Store, replica: Uuid) -> Result<(),
     kept
 }
 
-/// What replicas wrote down, added up. What another version wrote is passed over.
+/// Adds up the tallies of replicas. Those that another version wrote are skipped.
 fn sum<'a>(tallies: impl IntoIterator<Item = &'a String>) -> Tally {
     let mut sum = Tally::default();
     for tally in tallies {
@@ -76,7 +76,7 @@ fn sum<'a>(tallies: impl IntoIterator<Item = &'a String>) -> Tally {
 }
 
 impl Tally {
-    /// All that was seen in a trial, on all replicas.
+    /// Returns all observations of a trial, on all replicas.
     pub(crate) fn of(trial: &Trial) -> Self {
         sum(trial.steps.iter().flat_map(|step| &step.tallies))
     }
