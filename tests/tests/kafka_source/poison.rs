@@ -128,19 +128,46 @@ async fn a_relay_that_panics_begins_again() -> Result<()> {
     setup.kafka.create_topic(&notifications, 1, &[]).await?;
     setup.produce_numbers(0..20).await?;
     let settings = [
-        ("FAILPOINTS", "relay.after-produce=2*panic(a test)"),
+        ("FAILPOINTS", "relay.before-checkpoint=2*panic(a test)"),
         ("sink.kafka.enabled", "true"),
         ("notification.topic", notifications.as_str()),
     ];
     let belfry = setup.start_with(&settings).await?;
-    let sent = async || {
-        let records = setup.kafka.read_topic(&notifications).await?;
-        let ids = records.iter().filter_map(|record| record.header("event_id").map(str::to_owned));
-        Ok(ids.collect::<std::collections::BTreeSet<_>>().len() == 20)
-    };
-    until("all are sent", sent).await?;
+    until("all are sent", async || Ok(sent(&setup, &notifications).await? == 20)).await?;
     ensure!(metric(&belfry, "belfry_task_panics_total{task=\"relay\"}").await? == 2.0);
     belfry.terminate().await
+}
+
+/// The first time it may be any of those sent together, then each is sent alone.
+#[tokio::test]
+async fn an_entry_whose_sending_panics_is_parked_and_the_rest_is_sent() -> Result<()> {
+    let setup = Setup::new(1).await?;
+    let notifications = format!("{}.notifications", setup.topic);
+    setup.kafka.create_topic(&notifications, 1, &[]).await?;
+    setup.produce_numbers(0..20).await?;
+    let settings = [
+        ("FAILPOINTS", "relay.send=2*panic(a test)"),
+        ("sink.kafka.enabled", "true"),
+        ("notification.topic", notifications.as_str()),
+    ];
+    let belfry = setup.start_with(&settings).await?;
+    let parked = async || metric(&belfry, "belfry_parked{sink=\"kafka\"}").await;
+    let rest_is_sent = async || {
+        let (sent, parked) = (sent(&setup, &notifications).await?, parked().await?);
+        Ok(parked >= 1.0 && sent as f64 + parked == 20.0)
+    };
+    until("the rest is sent", rest_is_sent).await?;
+    let asked = belfry.client().post_to("/v1/parked/unpark", &json!({ "all": true })).await?;
+    ensure!(asked.status == 200, "{asked:?}");
+    until("it is sent, too", async || Ok(sent(&setup, &notifications).await? == 20)).await?;
+    belfry.terminate().await
+}
+
+/// How many different records are on a topic.
+async fn sent(setup: &Setup, topic: &str) -> Result<usize> {
+    let records = setup.kafka.read_topic(topic).await?;
+    let ids = records.iter().filter_map(|record| record.header("event_id").map(str::to_owned));
+    Ok(ids.collect::<std::collections::BTreeSet<_>>().len())
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(crate) struct KafkaOutlet {
     /// Topics whose limits the producer's batches are known to respect.
     met: HashSet<String>,
     batch_bytes: usize,
-    acks: mpsc::UnboundedSender<Ack>,
+    pub(super) acks: mpsc::UnboundedSender<Ack>,
 }
 
 impl KafkaOutlet {

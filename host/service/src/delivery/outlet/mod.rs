@@ -4,7 +4,10 @@ mod kafka;
 mod redis;
 mod stdout;
 
-use belfry_store::RelayEntry;
+use std::panic::AssertUnwindSafe;
+
+use belfry_store::{RelayEntry, crash_point};
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 pub(crate) use kafka::KafkaOutlet;
@@ -13,6 +16,9 @@ pub(crate) use stdout::StdoutOutlet;
 
 use crate::kafka::{Client, TopicLimits};
 use crate::redis::Client as RedisClient;
+
+/// The reason why an entry is refused after a panic.
+const PANICKED: &str = "belfry panicked while sending this entry, which is a bug in belfry; report it with the log's line";
 
 /// The result of sending an entry.
 #[derive(Debug)]
@@ -89,10 +95,14 @@ pub(crate) enum Outlet {
 impl Outlet {
     /// Returns why the sink would not accept an entry, if that is known without sending it.
     pub(crate) async fn refuses(&self, entry: &RelayEntry) -> Option<Refused> {
-        match self {
-            Self::Kafka(kafka) => kafka.refuses(entry).await,
-            Self::Redis(_) | Self::Stdout(_) => None,
-        }
+        let refused = async {
+            match self {
+                Self::Kafka(kafka) => kafka.refuses(entry).await,
+                Self::Redis(_) | Self::Stdout(_) => None,
+            }
+        };
+        let panicked = |_| Some(Refused::Entry(PANICKED.to_owned()));
+        AssertUnwindSafe(refused).catch_unwind().await.unwrap_or_else(panicked)
     }
 
     /// Returns why the sink accepts nothing of a topic, if that is known without sending an entry.
@@ -108,12 +118,31 @@ impl Outlet {
         matches!(self, Self::Kafka(_))
     }
 
-    /// Sends an entry under a number. Its acknowledgement arrives later.
+    /// Sends an entry under a number. Its acknowledgement arrives later. A panic refuses the entry, so that it is parked
+    /// and does not stop the relay again and again.
     pub(crate) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        if let Ok(sent) = AssertUnwindSafe(self.try_send(number, entry)).catch_unwind().await {
+            return sent;
+        }
+        // A relay that is gone reads its position again.
+        let _ = self.acks().send(Ack { number, result: Err(Refused::Entry(PANICKED.to_owned())) });
+        Ok(())
+    }
+
+    async fn try_send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+        crash_point!("relay.send");
         match self {
             Self::Kafka(kafka) => kafka.send(number, entry).await,
             Self::Redis(redis) => redis.send(number, entry).await,
             Self::Stdout(stdout) => stdout.send(number, entry).await,
+        }
+    }
+
+    fn acks(&self) -> &mpsc::UnboundedSender<Ack> {
+        match self {
+            Self::Kafka(kafka) => &kafka.acks,
+            Self::Redis(redis) => &redis.acks,
+            Self::Stdout(stdout) => &stdout.acks,
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct RedisOutlet {
     bytes: usize,
     /// The numbers of the buffered messages.
     waiting: Vec<usize>,
-    acks: mpsc::UnboundedSender<Ack>,
+    pub(super) acks: mpsc::UnboundedSender<Ack>,
 }
 
 impl RedisOutlet {

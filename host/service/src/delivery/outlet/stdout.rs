@@ -14,7 +14,7 @@ pub(crate) struct StdoutOutlet {
     output: Stdout,
     lines: Vec<u8>,
     written: Vec<usize>,
-    acks: mpsc::UnboundedSender<Ack>,
+    pub(super) acks: mpsc::UnboundedSender<Ack>,
 }
 
 impl StdoutOutlet {
