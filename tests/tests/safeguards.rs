@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use belfry_store::{Batch, NewEvent, OpenError, Run, Store, StoreSettings, Submission, Writer, WriterSettings};
+use belfry_store::{Batch, BatchChain, NewEvent, OpenError, Store, StoreSettings, Submission, Writer, WriterSettings};
 use belfry_tests::servers::{Database, shared_postgres};
 use bytes::Bytes;
 use sqlx::postgres::PgConnection;
@@ -186,7 +186,7 @@ async fn what_stands_behind_a_failed_part_of_a_request_is_not_committed() -> Res
     sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.outbox'::regclass::oid::int)")
         .execute(&mut *holder)
         .await?;
-    let run = Run::default();
+    let run = BatchChain::default();
     let first = writer.submit_behind(&run, Batch::of(vec![submission(Uuid::from_u128(1))])).await?;
     let second = writer.submit_behind(&run, Batch::of(vec![submission(Uuid::from_u128(2))])).await?;
     ensure!(first.await?.is_err(), "the first part was committed although the lock was held beyond its time limit");

@@ -8,7 +8,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::admission::{check_bytes, check_world};
 use crate::class::parts;
 use crate::compile_cache::{CompileCache, Compiled};
-use crate::projector::{Compilation, Made};
+use crate::projector::{Compilation, LoadInfo};
 use crate::slots::Slots;
 use crate::{Class, Compiler, Digest, Limits, NotAdmitted, Projector, Reason, digest};
 
@@ -115,7 +115,7 @@ impl Sandbox {
         let compilation =
             Compilation { component_bytes: bytes.len(), compiled_bytes: compiled.code.len(), time: compiled.time };
         let imports = check_world(&component, self.engine(class))?;
-        Projector::new(self, digest, class, &component, Made { compilation, imports })
+        Projector::new(self, digest, class, &component, LoadInfo { compilation, imports })
     }
 
     pub(crate) fn engine(&self, class: Class) -> &Engine {

@@ -7,6 +7,7 @@
 //! [`Caller`] that is not live does not use the instances of live events.
 
 mod admission;
+mod admission_report;
 mod bindings;
 mod class;
 mod compile_cache;
@@ -21,10 +22,10 @@ mod limiter;
 mod projection;
 mod projector;
 mod slots;
-mod trial;
 mod wasi;
 
 pub use admission::{Digest, NotAdmitted, Reason, digest};
+pub use admission_report::{AdmissionReport, SampleRun};
 pub use class::{Class, Limits};
 pub use compile_process::{CompileError, compile_component};
 pub use compiler::{COMPILE_COMMAND, CompileLimits, Compiler, INVALID_COMPONENT};
@@ -35,4 +36,3 @@ pub use guest::{LogLevel, LogLine};
 pub use projection::{Answer, Failure, Projection, Rejection, Timings};
 pub use projector::{Compilation, Projector, Warm};
 pub use slots::Caller;
-pub use trial::{AdmissionReport, SampleRun};

@@ -42,7 +42,7 @@ pub struct Compilation {
 }
 
 /// Facts about a component that are known before the first call.
-pub(crate) struct Made {
+pub(crate) struct LoadInfo {
     pub(crate) compilation: Compilation,
     pub(crate) imports: Vec<String>,
 }
@@ -55,7 +55,7 @@ struct Inner {
     pre: NotificationProjectorPre<Guest>,
     description: Description,
     categories: Vec<String>,
-    made: Made,
+    made: LoadInfo,
     slots: Arc<Slots>,
 }
 
@@ -65,7 +65,7 @@ impl Projector {
         digest: Digest,
         class: Class,
         component: &Component,
-        made: Made,
+        made: LoadInfo,
     ) -> Result<Self, NotAdmitted> {
         let engine = sandbox.engine(class).clone();
         let pre = link(component, &engine).map_err(|error| {

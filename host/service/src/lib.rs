@@ -13,28 +13,28 @@
 //! to the sinks. [`http`] and [`telemetry`] are the interfaces to the outside. [`Service::start`] assembles the parts.
 
 pub mod access;
-pub mod audit;
-pub mod compare;
 pub mod config;
 pub mod delivery;
 pub mod http;
 pub mod ingest;
 pub mod kafka;
+pub mod parity;
 pub mod pipeline;
 pub mod releases;
 pub mod telemetry;
+pub mod topic_audit;
 
 mod clock;
-mod comparison;
-mod dead_letters;
 mod descriptors;
+mod diff;
 mod heartbeat;
 mod lease;
-mod lot;
 mod redis;
+mod redrive;
 mod replay;
 mod rerun;
 mod retention;
+mod sampling;
 mod service;
 mod stopping;
 mod task;

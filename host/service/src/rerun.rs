@@ -10,7 +10,9 @@ use belfry_store::{EventHistory, StoreError};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::comparison::{Difference, FieldChange, Made, Pair, Told, is_its_own, outcome, pairs, project};
+use crate::diff::{
+    Difference, FieldChange, NotificationContent, Pair, ProjectionResult, is_its_own, outcome, pairs, project,
+};
 use crate::pipeline::{Pipeline, ProjectionRecord};
 use crate::releases::ReleaseError;
 
@@ -56,10 +58,10 @@ struct Differing {
 }
 
 /// The recorded result of a release for an event.
-struct Then {
+struct RecordedResult {
     projector: String,
     outcome: Outcome,
-    issued: Vec<Told>,
+    issued: Vec<NotificationContent>,
     /// Ids only: the content of withheld notifications is not stored.
     withheld: HashSet<Uuid>,
     /// Whether some of the returned notifications are no longer known: withheld ones are retired earlier than the log.
@@ -97,12 +99,17 @@ fn releases(history: &EventHistory, projections: &[ProjectionRecord]) -> BTreeSe
     of_projections.chain(of_notifications).chain(of_withheld).collect()
 }
 
-fn then(history: &EventHistory, projections: &[ProjectionRecord], release_id: i64, pipeline: &Pipeline) -> Then {
+fn then(
+    history: &EventHistory,
+    projections: &[ProjectionRecord],
+    release_id: i64,
+    pipeline: &Pipeline,
+) -> RecordedResult {
     let recorded = projections.iter().find(|projection| projection.release_id == release_id);
     let issued = history.notifications.iter().filter(|entry| entry.release_id == Some(release_id));
     let withheld = history.withheld.iter().filter(|withheld| withheld.release_id == release_id);
     let named = || pipeline.registry.name(release_id).map(|named| named.projector).unwrap_or_default();
-    let issued: Vec<Told> = issued.filter_map(Told::recorded).collect();
+    let issued: Vec<NotificationContent> = issued.filter_map(NotificationContent::recorded).collect();
     let withheld: HashSet<Uuid> = withheld.map(|withheld| withheld.notification_id).collect();
     let known = issued.len() + withheld.len();
     let (projector, outcome, is_incomplete) = match recorded {
@@ -113,12 +120,12 @@ fn then(history: &EventHistory, projections: &[ProjectionRecord], release_id: i6
         Some(projection) => (projection.projector.clone(), projection.outcome, known < projection.count),
         None => (named(), Outcome::Notifications, false),
     };
-    Then { projector, outcome, issued, withheld, is_incomplete }
+    RecordedResult { projector, outcome, issued, withheld, is_incomplete }
 }
 
-fn compare(then: Then, release: String, release_id: i64, now: &Made) -> Rerun {
+fn compare(then: RecordedResult, release: String, release_id: i64, now: &ProjectionResult) -> Rerun {
     let (before, after) = (then.outcome, outcome(now));
-    let told: &[Told] = now.as_deref().unwrap_or_default();
+    let told: &[NotificationContent] = now.as_deref().unwrap_or_default();
     let mut differences: Vec<Differing> = pairs(&then.issued, told)
         .filter_map(|pair| match pair {
             Pair::Same(_) => None,

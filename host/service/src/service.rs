@@ -15,17 +15,17 @@ use tokio::time::timeout;
 
 use crate::access::{Access, Denials};
 use crate::config::{self, Config, DeliveryMode, Http, SecretError, Tokens, TokensError, without_secrets};
-use crate::dead_letters::DeadLetters;
 use crate::delivery::feed::Feeds;
 use crate::delivery::{OutletSettings, Relay, SinkHealth};
 use crate::heartbeat::Heartbeat;
-use crate::http::listener::{Bounds, Budget, Times, serve};
-use crate::http::{self, Api, ApiParts, Looked, Ops};
+use crate::http::listener::{Budget, ListenerLimits, Times, serve};
+use crate::http::{self, Api, ApiParts, Ops, ReadinessCache};
 use crate::ingest::kafka::{KafkaSource, SourceError, SourceSettings, Stopped};
 use crate::ingest::postgres::{self, PostgresSource};
 use crate::kafka::{Client, KafkaConfigError, TopicLimits};
-use crate::pipeline::{Aside, Pipeline, Publishing};
-use crate::redis::{self, Listener, Others, RedisConfigError, Teller};
+use crate::pipeline::{Pipeline, Publishing, ShadowWorker};
+use crate::redis::{self, Listener, PeerNotifier, PeerSignals, RedisConfigError};
+use crate::redrive::DeadLetters;
 use crate::releases::{self, Registry, RegistrySettings, ReleaseError};
 use crate::replay::Replays;
 use crate::task::keep;
@@ -136,7 +136,7 @@ impl Service {
         let told = watch::Sender::new(false);
         let heartbeat = Heartbeat::start(store.clone(), told.subscribe()).await?;
         let known_rollout = heartbeat.seen().borrow().beat.changes();
-        let others = Others::default();
+        let others = PeerSignals::default();
         let trusted = config.trusted_keys().map_err(StartError::Keys)?;
         let settings = RegistrySettings {
             store: store.clone(),
@@ -209,7 +209,7 @@ impl Service {
             let rested = rests.clone();
             resting.push(keep("redis.tell", move || {
                 let (client, heartbeat, sinks, committed, others) = told_of.clone();
-                Teller::new(client, heartbeat, sinks, committed, &others).run(rested.clone())
+                PeerNotifier::new(client, heartbeat, sinks, committed, &others).run(rested.clone())
             }));
             let heartbeat = heartbeat.clone();
             resting.push(keep("redis.listen", move || {
@@ -227,7 +227,7 @@ impl Service {
             executor: Executor::new(config.guest_threads(), EXECUTOR_QUEUE),
             // One thread more than replays use, for reruns.
             beside: Executor::beside(replay_threads(&config) + 1, BESIDE_QUEUE),
-            aside: Aside::start(messages.clone(), store.clone(), config.releases.recheck_percent),
+            aside: ShadowWorker::start(messages.clone(), store.clone(), config.releases.recheck_percent),
             messages,
             publishing: Publishing {
                 mode: config.delivery.mode,
@@ -265,7 +265,7 @@ impl Service {
             access,
         });
         let ops = Ops {
-            looked: Looked::new(store.clone()),
+            looked: ReadinessCache::new(store.clone()),
             metrics,
             stopping: stopping.clone(),
             heartbeat,
@@ -441,7 +441,7 @@ fn message_settings(config: &Config) -> MessageSettings {
 }
 
 /// The limits of the two listeners. Connections are limited by the available file descriptors too.
-fn listener_bounds(config: &Config) -> [Bounds; 2] {
+fn listener_bounds(config: &Config) -> [ListenerLimits; 2] {
     let ms = Duration::from_millis;
     let Http { head_timeout_ms, body_timeout_ms, read_timeout_ms, idle_timeout_ms, .. } = config.http;
     let times = Times {
@@ -452,8 +452,8 @@ fn listener_bounds(config: &Config) -> [Bounds; 2] {
     };
     let connections = descriptors::allow(config.http.max_connections, config.ops.max_connections);
     [
-        Bounds { listener: "http", connections, times },
-        Bounds { listener: "ops", connections: config.ops.max_connections, times },
+        ListenerLimits { listener: "http", connections, times },
+        ListenerLimits { listener: "ops", connections: config.ops.max_connections, times },
     ]
 }
 
@@ -464,7 +464,7 @@ fn most_feeds(config: &Config, connections: usize) -> usize {
 
 async fn listen(
     address: SocketAddr,
-    bounds: Bounds,
+    bounds: ListenerLimits,
     router: Router,
     budget: Arc<Budget>,
     stopping: watch::Receiver<bool>,

@@ -39,11 +39,11 @@ impl Batch {
 /// sender, which submits all of them again, would find the later batches in the log before the earlier ones. Cheap to
 /// clone.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub struct BatchChain {
     broken: Arc<AtomicBool>,
 }
 
-impl Run {
+impl BatchChain {
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }

@@ -121,7 +121,7 @@ pub enum RedriveOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redriven {
     /// For each notification, in order: its position in the log, or the reason why it is withheld.
-    Told(Vec<Result<i64, &'static str>>),
+    Notified(Vec<Result<i64, &'static str>>),
     /// The dead letter stays pending.
     StillDead,
     /// Another request settled the dead letter in the meantime: nothing was changed.

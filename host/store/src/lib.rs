@@ -6,8 +6,9 @@
 
 mod address;
 mod audit;
+mod audit_log;
 mod batch;
-mod change;
+mod commit_plan;
 mod crash_point;
 mod dead_letter;
 mod delivery;
@@ -16,7 +17,6 @@ mod log_entry;
 mod migrations;
 mod parked;
 mod pause;
-mod plan;
 mod postgres;
 mod range;
 mod relay;
@@ -34,8 +34,8 @@ mod unstorable;
 mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
-pub use batch::{Advance, Batch, BatchReceipt, Run, SourcePartition, SourcePosition, Unreadable};
-pub use change::{Change, ChangeFilter, NewChange, Replayed};
+pub use audit_log::{Change, ChangeFilter, NewChange, Replayed};
+pub use batch::{Advance, Batch, BatchChain, BatchReceipt, SourcePartition, SourcePosition, Unreadable};
 pub use crash_point::arm_crash_points;
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Redrive, RedriveOutcome, Redriven, Settled};
 pub use delivery::{Activation, Delivery, DeliveryState};

@@ -4,7 +4,7 @@ use belfry_model::sabotaged;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
-use crate::{Batch, BatchReceipt, Receipt, Run, Store, StoreError, crash_point, unstorable};
+use crate::{Batch, BatchChain, BatchReceipt, Receipt, Store, StoreError, crash_point, unstorable};
 
 /// Settings for gathering batches into groups.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub struct Writer {
 
 struct Request {
     batch: Batch,
-    run: Run,
+    run: BatchChain,
     answer: Answer,
 }
 
@@ -54,7 +54,7 @@ impl Writer {
         let committed = watch::Sender::new(*log_end.borrow());
         let failure = watch::Sender::new(None);
         let writer = Self { requests, committed: committed.subscribe(), failure: failure.subscribe() };
-        tokio::spawn(Group { store, settings, received, log_end, committed, failure, last_entries: 0 }.run());
+        tokio::spawn(GroupCommit { store, settings, received, log_end, committed, failure, last_entries: 0 }.run());
         writer
     }
 
@@ -70,11 +70,11 @@ impl Writer {
 
     /// Submits a batch. Batches are committed in the order of submission. Waits while the queue is full.
     pub async fn submit(&self, batch: Batch) -> Result<PendingReceipt, WriterGone> {
-        self.submit_behind(&Run::default(), batch).await
+        self.submit_behind(&BatchChain::default(), batch).await
     }
 
     /// Submits a batch that belongs to a run: it is not committed if an earlier batch of the run was not.
-    pub async fn submit_behind(&self, run: &Run, batch: Batch) -> Result<PendingReceipt, WriterGone> {
+    pub async fn submit_behind(&self, run: &BatchChain, batch: Batch) -> Result<PendingReceipt, WriterGone> {
         let (answer, receipt) = oneshot::channel();
         self.requests.send(Request { batch, run: run.clone(), answer }).await.map_err(|_| WriterGone)?;
         Ok(receipt)
@@ -82,7 +82,7 @@ impl Writer {
 }
 
 /// The writer's task.
-struct Group {
+struct GroupCommit {
     store: Store,
     settings: WriterSettings,
     received: mpsc::Receiver<Request>,
@@ -92,7 +92,7 @@ struct Group {
     last_entries: usize,
 }
 
-impl Group {
+impl GroupCommit {
     async fn run(mut self) {
         loop {
             match timeout(LOOK, self.received.recv()).await {
@@ -196,7 +196,7 @@ impl Group {
     }
 
     /// Commits a batch of a group that was refused.
-    async fn commit_apart(&self, batch: Batch, run: &Run, answer: Answer) {
+    async fn commit_apart(&self, batch: Batch, run: &BatchChain, answer: Answer) {
         if run.is_broken() {
             return refuse(run, answer, behind_a_failure());
         }
@@ -226,7 +226,7 @@ impl Group {
     }
 }
 
-fn refuse(run: &Run, answer: Answer, error: StoreError) {
+fn refuse(run: &BatchChain, answer: Answer, error: StoreError) {
     run.break_off();
     // A sender that is gone will submit the batch again.
     let _ = answer.send(Err(error));

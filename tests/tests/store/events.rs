@@ -92,7 +92,7 @@ pub(crate) async fn another_try_tells_what_was_not_told_before_and_once(opened: 
         muted: false,
     };
     let answer = store.redrive(&try_again(1, made()), now_ms()).await.expect("an answer");
-    assert_eq!(answer, Redriven::Told(vec![Err(WITHHELD_ISSUED), Ok(4), Ok(5)]));
+    assert_eq!(answer, Redriven::Notified(vec![Err(WITHHELD_ISSUED), Ok(4), Ok(5)]));
     let answer = store.redrive(&try_again(1, made()), now_ms()).await.expect("an answer");
     assert_eq!(answer, Redriven::Settled);
     let history = store.event(Uuid::from_u128(1)).await.expect("a query").expect("the event");

@@ -12,7 +12,7 @@ struct Tokens {
 }
 
 #[derive(Deserialize)]
-struct Made {
+struct CreatedToken {
     token: String,
 }
 
@@ -21,7 +21,7 @@ impl Client {
     pub async fn create_token(&self, name: &str, role: Role, life: Option<Duration>) -> Result<String, ClientError> {
         let body = json!({ "name": name, "role": role, "expires_in_seconds": life.map(|life| life.as_secs()) });
         let request = self.http.post(self.url(&["v1", "tokens"])).json(&body);
-        self.answer::<Made>(request).await.map(|made| made.token)
+        self.answer::<CreatedToken>(request).await.map(|made| made.token)
     }
 
     /// Returns all tokens that were created, without their secrets.

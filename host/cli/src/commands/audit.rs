@@ -1,6 +1,6 @@
 //! `belfry audit`.
 
-use belfry_service::audit::{AuditSettings, Bound, Finding, Progress, Report, audit};
+use belfry_service::topic_audit::{AuditSettings, Bound, Finding, Progress, Report, audit};
 use belfry_store::{OpenError, Store};
 use clap::Args;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use belfry_service::compare::{CompareError, CompareSettings, Comparison, Difference, compare};
+use belfry_service::parity::{CompareError, CompareSettings, Comparison, Difference, compare};
 use belfry_store::{OpenError, Store};
 use clap::Args;
 

@@ -24,7 +24,7 @@ pub enum DeadLetterCommand {
 
 /// The criteria by which dead letters are selected. A dead letter matches if all that are given apply.
 #[derive(Args, Debug)]
-pub struct Which {
+pub struct DeadLetterSelection {
     /// Number of the dead letter
     #[arg(long, value_name = "NUMBER")]
     pub id: Option<i64>,
@@ -50,7 +50,7 @@ pub struct Which {
 pub struct Chosen {
     /// The criteria.
     #[command(flatten)]
-    pub which: Which,
+    pub which: DeadLetterSelection,
     /// Select all unsettled dead letters
     #[arg(long)]
     pub all: bool,
@@ -64,7 +64,7 @@ pub struct Chosen {
 pub struct ListArgs {
     /// The criteria.
     #[command(flatten)]
-    pub which: Which,
+    pub which: DeadLetterSelection,
     /// List dead letters one by one, in the order in which their events were recorded
     #[arg(long)]
     pub each: bool,
@@ -120,7 +120,7 @@ pub async fn run(command: &DeadLetterCommand, client: &Client, output: &Output) 
     }
 }
 
-async fn query(which: &Which, client: &Client) -> anyhow::Result<DeadLetterQuery> {
+async fn query(which: &DeadLetterSelection, client: &Client) -> anyhow::Result<DeadLetterQuery> {
     let release_id = match &which.release {
         Some(reference) => Some(find(reference, client).await?.release_id),
         None => None,

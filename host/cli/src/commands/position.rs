@@ -1,7 +1,7 @@
 //! `belfry position`.
 
 use belfry_service::config::Config;
-use belfry_service::ingest::kafka::{Moved, OperateError, OtherGroup, PositionRow, SourcePositions, Target};
+use belfry_service::ingest::kafka::{OperateError, OtherGroup, PositionChange, PositionRow, SourcePositions, Target};
 use belfry_service::kafka::StartAt;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -181,12 +181,12 @@ async fn set(args: &SetArgs, output: &Output) -> anyhow::Result<Exit> {
         _ => return Err(Fault::new(Exit::Usage, "no partition or position; see `belfry position set --help`").into()),
     };
     if output.format() == Format::Json {
-        for Moved { topic, partition, was, is } in &moved {
+        for PositionChange { topic, partition, was, is } in &moved {
             output.json(&json!({ "topic": topic, "partition": partition, "was": was, "is": is }))?;
         }
         return Ok(Exit::Ok);
     }
-    let rows = moved.iter().map(|Moved { topic, partition, was, is }| {
+    let rows = moved.iter().map(|PositionChange { topic, partition, was, is }| {
         let was = was.map_or_else(|| "-".to_owned(), |was| was.to_string());
         [topic.clone(), partition.to_string(), was, is.to_string()]
     });

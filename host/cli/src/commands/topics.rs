@@ -185,7 +185,7 @@ fn fault(error: TopicsError) -> Fault {
     let exit = match &error {
         TopicsError::NoBrokers | TopicsError::Config(_) => Exit::Configuration,
         TopicsError::NotDeclared(_) => Exit::NotFound,
-        TopicsError::Refused { .. } | TopicsError::Hidden { .. } | TopicsError::Barred(_) => Exit::Refused,
+        TopicsError::Refused { .. } | TopicsError::Hidden { .. } | TopicsError::Misconfigured(_) => Exit::Refused,
         TopicsError::Kafka(_) | TopicsError::CutOff => Exit::Failure,
     };
     Fault::new(exit, error.to_string())

@@ -80,7 +80,7 @@ struct Shared {
     /// Whether a request needs a token.
     required: bool,
     denials: Denials,
-    kept: ArcSwap<Kept>,
+    kept: ArcSwap<CachedTokens>,
     reading: StdMutex<Reading>,
     /// Number of reads that have ended, successfully or not.
     ended: watch::Sender<u64>,
@@ -104,7 +104,7 @@ struct Reading {
 pub(crate) struct NotRead;
 
 /// The cached valid tokens of the database, by their hashes.
-struct Kept {
+struct CachedTokens {
     tokens: HashMap<[u8; 32], Granted>,
     read_at: Instant,
 }
@@ -189,7 +189,7 @@ impl Access {
     }
 
     /// Returns the tokens, read at most `age` ago. While the database does not answer, they may be as old as [`STALE`].
-    async fn fresh(&self, age: Duration) -> Result<Arc<Kept>, Denied> {
+    async fn fresh(&self, age: Duration) -> Result<Arc<CachedTokens>, Denied> {
         let now = Instant::now();
         let since = now.checked_sub(age).unwrap_or(now);
         if self.read_since(since, now + WAIT, true).await.is_err() {
@@ -320,7 +320,7 @@ impl Access {
     }
 }
 
-async fn read(store: &Store) -> Result<Kept, StoreError> {
+async fn read(store: &Store) -> Result<CachedTokens, StoreError> {
     // Taken before the query, so that changes made during the query do not count as seen.
     let read_at = Instant::now();
     let tokens = store.tokens().await?.into_iter().filter(|token| token.revoked_at_ms.is_none());
@@ -328,5 +328,5 @@ async fn read(store: &Store) -> Result<Kept, StoreError> {
         let role = token.role.parse().ok()?;
         Some((token.sha256, Granted { id: token.id, name: token.name, role, expires_at_ms: token.expires_at_ms }))
     });
-    Ok(Kept { tokens: granted.collect(), read_at })
+    Ok(CachedTokens { tokens: granted.collect(), read_at })
 }

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::{named, raw, source};
 use crate::clock::rfc3339;
-use crate::dead_letters::Summary;
+use crate::redrive::Summary;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -25,7 +25,7 @@ const REDRIVEN_AT_ONCE: u64 = 1000;
 /// A filter for unsettled dead letters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Which {
+pub(crate) struct DeadLetterSelection {
     id: Option<i64>,
     projector: Option<String>,
     /// Id of the release that failed.
@@ -40,7 +40,7 @@ pub(crate) struct Which {
     limit: Option<u32>,
 }
 
-impl Which {
+impl DeadLetterSelection {
     fn filter(&self) -> Result<DeadLetterFilter, Problem> {
         let since_ms = self.since.as_deref().map(parse_instant_ms).transpose();
         Ok(DeadLetterFilter {
@@ -67,7 +67,7 @@ impl Which {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
     #[serde(default)]
-    which: Which,
+    which: DeadLetterSelection,
     /// Selects the dead letters of every rule.
     #[serde(default)]
     all: bool,
@@ -137,7 +137,7 @@ pub(crate) struct Count {
     dead_letters: u64,
 }
 
-pub(crate) async fn groups(State(api): State<Api>, which: Query<Which>) -> Result<Json<Groups>, Problem> {
+pub(crate) async fn groups(State(api): State<Api>, which: Query<DeadLetterSelection>) -> Result<Json<Groups>, Problem> {
     let Query(which) = which;
     let groups = api.store.dead_letter_groups(&which.filter()?).await?;
     api.registry.learn(groups.iter().filter_map(|group| group.release_id).collect::<Vec<_>>()).await?;
@@ -155,7 +155,10 @@ pub(crate) async fn groups(State(api): State<Api>, which: Query<Which>) -> Resul
     Ok(Json(Groups { groups: groups.into_iter().map(view).collect() }))
 }
 
-pub(crate) async fn list(State(api): State<Api>, which: Query<Which>) -> Result<Json<DeadLetters>, Problem> {
+pub(crate) async fn list(
+    State(api): State<Api>,
+    which: Query<DeadLetterSelection>,
+) -> Result<Json<DeadLetters>, Problem> {
     let Query(which) = which;
     let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {

@@ -20,7 +20,7 @@ use super::wire::Posted;
 use super::{ANSWER, Api};
 use crate::access::Role;
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
-use crate::pipeline::Taken;
+use crate::pipeline::IngestOutcome;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// Media types of bodies with one envelope per line.
@@ -53,18 +53,18 @@ async fn one(api: &Api, body: Bytes, silent: bool) -> Result<Response, Problem> 
     let taken = taken.pop().expect("one fate for one event");
     count_taken(&taken);
     match taken {
-        Taken::Accepted(accepted) => {
+        IngestOutcome::Accepted(accepted) => {
             let posted = Posted::accepted(event_id, accepted);
             Ok((StatusCode::CREATED, Json(if silent { posted.silent() } else { posted })).into_response())
         }
-        Taken::Duplicate => {
+        IngestOutcome::Duplicate => {
             let position = api.store.position_of(event_id).await?;
             Ok(Json(Posted { position, ..Posted::without_effect(Some(event_id), "duplicate") }).into_response())
         }
-        Taken::Conflict => Err(Problem::conflict(event_id)),
-        Taken::Unstorable(reason) => Err(Problem::unstorable(event_id, &reason)),
-        Taken::Unsendable(unsendable) => Err(Problem::unsendable(event_id, &unsendable)),
-        Taken::Failed => Err(Problem::failed(event_id)),
+        IngestOutcome::Conflict => Err(Problem::conflict(event_id)),
+        IngestOutcome::Unstorable(reason) => Err(Problem::unstorable(event_id, &reason)),
+        IngestOutcome::Unsendable(unsendable) => Err(Problem::unsendable(event_id, &unsendable)),
+        IngestOutcome::Failed => Err(Problem::failed(event_id)),
     }
 }
 
@@ -110,7 +110,7 @@ fn count(outcome: &'static str) {
     metrics::counter!("belfry_events_total", "source" => "http", "outcome" => outcome).increment(1);
 }
 
-pub(super) fn count_taken(taken: &Taken) {
+pub(super) fn count_taken(taken: &IngestOutcome) {
     count(taken.outcome());
 }
 

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 
-use super::listener::NoBody;
+use super::listener::BodyError;
 use super::problem::Problem;
 
 /// Maximum size of a JSON request body, in bytes.
@@ -110,9 +110,9 @@ pub(super) async fn read(body: Body, limit: usize, advice: &str) -> Result<Bytes
 
 /// Returns the problem for a body that cannot be read to its end.
 pub(super) fn broken(error: &(dyn std::error::Error + 'static), detail: String) -> Problem {
-    match NoBody::of(error) {
-        Some(NoBody::TooSlow) => Problem::slow_body(),
-        Some(NoBody::NoMemory) => {
+    match BodyError::of(error) {
+        Some(BodyError::TooSlow) => Problem::slow_body(),
+        Some(BodyError::NoMemory) => {
             Problem::overloaded("the bodies of other requests use all available memory; retry in a moment")
         }
         None => Problem::bad_request(format!("the body: {detail}")),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::vec::IntoIter;
 
-use belfry_store::Run;
+use belfry_store::BatchChain;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::wire::Posted;
 use super::{ANSWER, Api};
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
-use crate::pipeline::{InFlight, Taken};
+use crate::pipeline::{InFlight, IngestOutcome};
 
 /// Maximum number of lines of one body.
 pub(super) const MAX_LINES: usize = 10_000;
@@ -61,7 +61,7 @@ pub(super) struct Answers {
     silent: bool,
     chunks: IntoIter<Vec<Line>>,
     /// Keeps the chunks in order: after a failed chunk, none is committed.
-    run: Run,
+    run: BatchChain,
     under_way: VecDeque<Chunk>,
     /// Why a chunk failed. All lines after it fail too.
     failed: Option<Problem>,
@@ -77,7 +77,7 @@ struct Chunk {
 impl Answers {
     pub(super) fn new(api: Api, lines: Vec<Line>, silent: bool) -> Self {
         let chunks = chunks(lines).into_iter();
-        Self { api, silent, chunks, run: Run::default(), under_way: VecDeque::new(), failed: None }
+        Self { api, silent, chunks, run: BatchChain::default(), under_way: VecDeque::new(), failed: None }
     }
 
     /// Returns whether every line has been answered.
@@ -195,9 +195,13 @@ impl Answers {
     }
 
     /// Returns the positions of the duplicates.
-    async fn positions(&self, lines: &[(usize, Result<Uuid, NotAnEvent>)], fates: &[Taken]) -> HashMap<Uuid, i64> {
+    async fn positions(
+        &self,
+        lines: &[(usize, Result<Uuid, NotAnEvent>)],
+        fates: &[IngestOutcome],
+    ) -> HashMap<Uuid, i64> {
         let ids = lines.iter().filter_map(|(_, line)| line.as_ref().ok());
-        let known = ids.zip(fates).filter(|(_, fate)| matches!(fate, Taken::Duplicate)).map(|(id, _)| *id);
+        let known = ids.zip(fates).filter(|(_, fate)| matches!(fate, IngestOutcome::Duplicate)).map(|(id, _)| *id);
         let known: Vec<Uuid> = known.collect();
         if known.is_empty() {
             return HashMap::new();
@@ -230,24 +234,24 @@ fn refused(refused: NotAnEvent) -> Posted {
     Posted { problem: Some(refused.into()), ..Posted::without_effect(event_id, status) }
 }
 
-fn taken(event_id: Uuid, taken: Taken) -> Posted {
+fn taken(event_id: Uuid, taken: IngestOutcome) -> Posted {
     count_taken(&taken);
     match taken {
-        Taken::Accepted(accepted) => Posted::accepted(event_id, accepted),
-        Taken::Duplicate => Posted::without_effect(Some(event_id), "duplicate"),
-        Taken::Conflict => {
+        IngestOutcome::Accepted(accepted) => Posted::accepted(event_id, accepted),
+        IngestOutcome::Duplicate => Posted::without_effect(Some(event_id), "duplicate"),
+        IngestOutcome::Conflict => {
             let problem = Some(Problem::conflict(event_id));
             Posted { problem, ..Posted::without_effect(Some(event_id), "conflict") }
         }
-        Taken::Unstorable(reason) => {
+        IngestOutcome::Unstorable(reason) => {
             let problem = Some(Problem::unstorable(event_id, &reason));
             Posted { problem, ..Posted::without_effect(Some(event_id), "malformed") }
         }
-        Taken::Failed => {
+        IngestOutcome::Failed => {
             let problem = Some(Problem::failed(event_id));
             Posted { problem, ..Posted::without_effect(Some(event_id), "failed") }
         }
-        Taken::Unsendable(unsendable) => {
+        IngestOutcome::Unsendable(unsendable) => {
             let problem = Some(Problem::unsendable(event_id, &unsendable));
             Posted { problem, ..Posted::without_effect(Some(event_id), unsendable.outcome()) }
         }

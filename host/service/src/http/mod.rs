@@ -26,7 +26,7 @@ mod trials;
 mod wire;
 
 pub(crate) use ops::{Ops, router as ops};
-pub(crate) use readiness::Looked;
+pub(crate) use readiness::ReadinessCache;
 pub(crate) use routes::api;
 pub use routes::{Route, paths, routes};
 
@@ -38,11 +38,11 @@ use belfry_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
-use crate::dead_letters::DeadLetters;
 use crate::delivery::feed::Feeds;
 use crate::heartbeat::Heartbeat;
 use crate::pipeline::Pipeline;
-use crate::redis::Others;
+use crate::redis::PeerSignals;
+use crate::redrive::DeadLetters;
 use crate::releases::Registry;
 use crate::replay::Replays;
 
@@ -79,7 +79,7 @@ pub(crate) struct ApiParts {
     /// One permit for each feed that may be open.
     pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) heartbeat: Heartbeat,
-    pub(crate) others: Others,
+    pub(crate) others: PeerSignals,
     /// Permits for events in flight, that is, between arrival and commit. A large event takes several.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) max_in_flight: usize,

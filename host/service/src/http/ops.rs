@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
 use tokio::sync::watch;
 
-use super::readiness::{self, Looked};
+use super::readiness::{self, ReadinessCache};
 use crate::delivery::SinkHealth;
 use crate::heartbeat::Heartbeat;
 use crate::ingest::kafka::Stopped;
@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 
 #[derive(Clone)]
 pub(crate) struct Ops {
-    pub(crate) looked: Looked,
+    pub(crate) looked: ReadinessCache,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) heartbeat: Heartbeat,

@@ -16,7 +16,7 @@ use crate::clock::rfc3339;
 
 /// The path parameters that identify what to pause: its kind and its name.
 #[derive(Deserialize)]
-pub(crate) struct What {
+pub(crate) struct PauseTarget {
     kind: String,
     name: String,
 }
@@ -24,7 +24,7 @@ pub(crate) struct What {
 /// The reason for a change.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Why {
+pub(crate) struct PauseReason {
     pub(super) reason: String,
 }
 
@@ -61,11 +61,11 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Pauses>, Problem
 
 pub(crate) async fn pause(
     State(api): State<Api>,
-    Path(what): Path<What>,
+    Path(what): Path<PauseTarget>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    why: Document<Why>,
+    why: Document<PauseReason>,
 ) -> Result<StatusCode, Problem> {
-    let Document(Why { reason }) = why;
+    let Document(PauseReason { reason }) = why;
     if !is_reason(&reason) {
         let detail = format!("reason: required, one line of at most {MAX_REASON_BYTES} bytes; it is also logged");
         return Err(Problem::bad_request(detail));
@@ -75,13 +75,13 @@ pub(crate) async fn pause(
 
 pub(crate) async fn resume(
     State(api): State<Api>,
-    Path(what): Path<What>,
+    Path(what): Path<PauseTarget>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
 ) -> Result<StatusCode, Problem> {
     change(api, what, None, by).await
 }
 
-async fn change(api: Api, what: What, reason: Option<String>, by: String) -> Result<StatusCode, Problem> {
+async fn change(api: Api, what: PauseTarget, reason: Option<String>, by: String) -> Result<StatusCode, Problem> {
     let what = known(&api, what).await?;
     let registry = api.registry.clone();
     to_its_end(async move { registry.pause(&what, reason.as_deref(), &by).await }).await?;
@@ -90,7 +90,7 @@ async fn change(api: Api, what: What, reason: Option<String>, by: String) -> Res
 }
 
 /// Checks that the target of a pause exists. Pausing an unknown name would have no effect.
-async fn known(api: &Api, What { kind, name }: What) -> Result<Paused, Problem> {
+async fn known(api: &Api, PauseTarget { kind, name }: PauseTarget) -> Result<Paused, Problem> {
     match kind.as_str() {
         "projector" if api.store.rollouts().await?.iter().any(|rollout| rollout.projector == name) => {
             Ok(Paused::Projector(name))

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::ingest::NotAnEvent;
 use crate::kafka::Unsendable;
-use crate::pipeline::NotTaken;
+use crate::pipeline::IngestError;
 use crate::releases::ReleaseError;
 
 /// `Retry-After` for an overloaded service, in seconds.
@@ -184,8 +184,8 @@ impl From<NotAnEvent> for Problem {
     }
 }
 
-impl From<NotTaken> for Problem {
-    fn from(error: NotTaken) -> Self {
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Self {
         Self::overloaded(format!("{error}; send it again, retrying is safe"))
     }
 }

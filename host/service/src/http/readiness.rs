@@ -25,12 +25,12 @@ const COUNTS: Duration = Duration::from_secs(1);
 
 /// The cached state of the database. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Looked {
+pub(crate) struct ReadinessCache {
     store: Store,
     last: Arc<Mutex<Option<(Instant, &'static str)>>>,
 }
 
-impl Looked {
+impl ReadinessCache {
     pub(crate) fn new(store: Store) -> Self {
         Self { store, last: Arc::default() }
     }

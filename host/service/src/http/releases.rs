@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::auth::Caller;
 use super::extract::{Document, Path, Query, broken, document};
-use super::pauses::Why;
+use super::pauses::PauseReason;
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::{Activation, Activations, HaltView, ProjectorView, ReleaseView};
@@ -212,7 +212,7 @@ pub(crate) async fn retire(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    Document(Why { reason }): Document<Why>,
+    Document(PauseReason { reason }): Document<PauseReason>,
 ) -> Result<StatusCode, Problem> {
     if !is_reason(&reason) {
         let detail = format!("reason: required, one line of at most {MAX_REASON_BYTES} bytes; it is also logged");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Api;
 use super::auth::Caller;
 use super::extract::{Document, Path};
-use super::pauses::Why;
+use super::pauses::PauseReason;
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use crate::clock::now_ms;
@@ -66,7 +66,7 @@ pub(crate) async fn forget(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    Document(Why { reason }): Document<Why>,
+    Document(PauseReason { reason }): Document<PauseReason>,
 ) -> Result<StatusCode, Problem> {
     check(&reason)?;
     let forgotten = match is_served(&api, &name) {
@@ -91,7 +91,7 @@ pub(crate) async fn resume(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(Caller { name: by, .. }): Extension<Caller>,
-    Document(Why { reason }): Document<Why>,
+    Document(PauseReason { reason }): Document<PauseReason>,
 ) -> Result<Json<Resumed>, Problem> {
     check(&reason)?;
     match api.store.skip_gap(&name, &by, &reason, now_ms()).await? {

@@ -29,7 +29,7 @@ pub(crate) struct Tokens {
 
 /// A token that was created.
 #[derive(Serialize)]
-pub(crate) struct Made {
+pub(crate) struct CreatedToken {
     /// The token itself.
     token: String,
     #[serde(flatten)]
@@ -45,12 +45,12 @@ pub(crate) async fn create(
     State(api): State<Api>,
     Extension(Caller { name: created_by, .. }): Extension<Caller>,
     request: Document<Request>,
-) -> Result<(StatusCode, [(HeaderName, &'static str); 1], Json<Made>), Problem> {
+) -> Result<(StatusCode, [(HeaderName, &'static str); 1], Json<CreatedToken>), Problem> {
     let Document(Request { name, role, expires_in_seconds }) = request;
     let life = expires_in_seconds.map(Duration::from_secs);
     let Issued { token, secret } = access::issue(&api.store, NewAccess { name, role, life, created_by }).await?;
     changed(&api).await;
-    let made = Made { token: secret.reveal().to_owned(), view: TokenView::of(token) };
+    let made = CreatedToken { token: secret.reveal().to_owned(), view: TokenView::of(token) };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(made)))
 }
 

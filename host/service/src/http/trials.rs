@@ -16,7 +16,7 @@ use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::releases::to_its_end;
 use super::wire::named;
 use crate::clock::rfc3339;
-use crate::comparison::Difference;
+use crate::diff::Difference;
 use crate::releases::trial::{Limits, MaskedField, Mode, Plan, Sample, Side, Step, Tally, mode};
 
 /// A request to begin a trial.

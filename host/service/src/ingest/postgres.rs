@@ -20,8 +20,8 @@ use super::{Arrival, Incoming, NotAnEvent};
 use crate::config::{Config, SecretError};
 use crate::heartbeat::Heartbeat;
 use crate::lease;
-use crate::pipeline::{NotTaken, Pipeline, Reading};
-use crate::redis::Others;
+use crate::pipeline::{IngestError, Pipeline, Reading};
+use crate::redis::PeerSignals;
 use crate::stopping::stopped;
 
 /// Maximum number of rows per read, and maximum total size of their envelopes in bytes.
@@ -56,7 +56,7 @@ pub(crate) struct PostgresSource {
     settings: SubmittedSettings,
     pipeline: Pipeline,
     heartbeat: Heartbeat,
-    others: Others,
+    others: PeerSignals,
     max_event_bytes: usize,
     longest_pause: Duration,
 }
@@ -73,7 +73,7 @@ enum Failure {
     #[error("the service's database: {0}")]
     Submitted(#[from] SubmittedError),
     #[error(transparent)]
-    NotTaken(#[from] NotTaken),
+    Ingest(#[from] IngestError),
 }
 
 impl PostgresSource {
@@ -82,7 +82,7 @@ impl PostgresSource {
         config: &Config,
         pipeline: &Pipeline,
         heartbeat: &Heartbeat,
-        others: &Others,
+        others: &PeerSignals,
     ) -> Result<Vec<Self>, SourceError> {
         let of = |source: &crate::config::PostgresSource| {
             let settings = SubmittedSettings {

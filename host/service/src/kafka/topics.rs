@@ -78,7 +78,7 @@ pub enum TopicsError {
     Kafka(#[from] KafkaError),
     /// The cluster denies access.
     #[error("kafka: {0}")]
-    Barred(Refusal),
+    Misconfigured(Refusal),
     /// The cluster rejects a request.
     #[error("topic {topic}: {what}: {code}; nothing more was changed, see `belfry topics check`")]
     Refused {
@@ -136,7 +136,7 @@ impl Topics {
         let there = tokio::task::spawn_blocking(move || client.cluster()?.topics());
         let there = match there.await.map_err(|_| TopicsError::CutOff)? {
             Ok(there) => there,
-            Err(error) => return Err(self.client.why_refused().await.map_or(error.into(), TopicsError::Barred)),
+            Err(error) => return Err(self.client.why_refused().await.map_or(error.into(), TopicsError::Misconfigured)),
         };
         let mut differences = Vec::new();
         for (topic, declared) in &self.declared {

@@ -4,11 +4,11 @@
 //! An event never waits for a rule to be fixed: if a projector fails, the event, the other projectors' notifications and a
 //! dead letter are committed together. No transaction is open while a rule runs.
 
-mod aside;
 mod project;
 mod publish;
 mod reading;
-mod record;
+mod rows;
+mod shadow_worker;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use std::sync::Arc;
 use belfry_model::{MessageSettings, Outcome};
 use belfry_sandbox::{Executor, Overloaded};
 use belfry_store::{
-    Batch, PendingReceipt, Receipt, RedriveOutcome, Run, Store, StoreError, Submission, UNSTORABLE, Unreadable, Writer,
-    WriterGone, crash_point,
+    Batch, BatchChain, PendingReceipt, Receipt, RedriveOutcome, Store, StoreError, Submission, UNSTORABLE, Unreadable,
+    Writer, WriterGone, crash_point,
 };
 use uuid::Uuid;
 
 use crate::ingest::Incoming;
 use crate::kafka::Unsendable;
-use crate::releases::{Active, Registry};
-use reading::Made;
+use crate::releases::{LoadedRelease, Registry};
+use reading::EventProjection;
 
-pub(crate) use aside::Aside;
 pub(crate) use publish::Publishing;
 pub use reading::Reading;
 pub(crate) use reading::UNCOMMITTED_BYTES;
-pub(crate) use record::ProjectionRecord;
+pub(crate) use rows::ProjectionRecord;
+pub(crate) use shadow_worker::ShadowWorker;
 
 /// Limit on the log entries of a batch for the writer, unless a single event has more.
 const GROUP_ENTRIES: usize = 500;
 
 /// The result for an event.
 #[derive(Clone, Debug)]
-pub enum Taken {
+pub enum IngestOutcome {
     /// The event and everything that follows from it are durable.
     Accepted(Accepted),
     /// The same event was accepted before. This one has no effect.
@@ -52,7 +52,7 @@ pub enum Taken {
     Failed,
 }
 
-impl Taken {
+impl IngestOutcome {
     /// Returns the name of the result in metrics.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
@@ -74,14 +74,14 @@ pub struct Accepted {
     /// Whether it is published.
     pub published: bool,
     /// Its notifications in the log.
-    pub notifications: Vec<Noted>,
+    pub notifications: Vec<IssuedNotification>,
     /// The dead letters of projectors that failed on it.
-    pub dead_letters: Vec<Buried>,
+    pub dead_letters: Vec<DeadLettered>,
 }
 
 /// A notification in the log.
 #[derive(Clone, Debug)]
-pub struct Noted {
+pub struct IssuedNotification {
     /// Its derived id.
     pub notification_id: Uuid,
     /// The projector that made it.
@@ -92,7 +92,7 @@ pub struct Noted {
 
 /// A dead letter.
 #[derive(Clone, Debug)]
-pub struct Buried {
+pub struct DeadLettered {
     /// Its number.
     pub id: i64,
     /// The projector that failed.
@@ -103,7 +103,7 @@ pub struct Buried {
 
 /// Why events are not accepted. None of them had an effect, unless a commit's answer was lost. Retrying is safe.
 #[derive(Debug, thiserror::Error)]
-pub enum NotTaken {
+pub enum IngestError {
     /// Too much work is queued.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -130,20 +130,20 @@ pub struct Pipeline {
     pub(crate) executor: Executor,
     /// Runs rules that no sender waits for: in replays and in reruns of events.
     pub(crate) beside: Executor,
-    pub(crate) aside: Aside,
+    pub(crate) aside: ShadowWorker,
     pub(crate) messages: Arc<MessageSettings>,
     pub(crate) publishing: Publishing,
 }
 
 impl Pipeline {
     /// Accepts events in order; they stay together in the log. Returns their results once all are durable.
-    pub async fn take(&self, events: Vec<Incoming>) -> Result<Vec<Taken>, NotTaken> {
-        self.begin(&Run::default(), events).await?.finish().await
+    pub async fn take(&self, events: Vec<Incoming>) -> Result<Vec<IngestOutcome>, IngestError> {
+        self.begin(&BatchChain::default(), events).await?.finish().await
     }
 
     /// Like [`take`](Self::take), but returns as soon as the writer has the events: the next events may begin before these
     /// are durable. If one part of a run fails, all later parts fail too.
-    pub async fn begin(&self, run: &Run, events: Vec<Incoming>) -> Result<InFlight, NotTaken> {
+    pub async fn begin(&self, run: &BatchChain, events: Vec<Incoming>) -> Result<InFlight, IngestError> {
         let Prepared { fates, submissions, summaries } = self.prepare(events).await?;
         let mut receipts = Vec::new();
         for group in groups(submissions) {
@@ -153,24 +153,24 @@ impl Pipeline {
     }
 
     /// Skips known events, and projects the others.
-    async fn prepare(&self, events: Vec<Incoming>) -> Result<Prepared, NotTaken> {
+    async fn prepare(&self, events: Vec<Incoming>) -> Result<Prepared, IngestError> {
         let Sorted { mut fates, new, conflicts: _ } = self.sort(events).await?;
         let mut projected = self.project_apart(new).await?.into_iter();
         let (mut submissions, mut summaries) = (Vec::new(), Vec::new());
-        for fate in fates.iter_mut().filter(|fate| matches!(fate, Fate::Submitted)) {
+        for fate in fates.iter_mut().filter(|fate| matches!(fate, EventState::Submitted)) {
             match projected.next() {
-                Some(Made::Submission(submission, summary)) => {
+                Some(EventProjection::Submission(submission, summary)) => {
                     submissions.push(*submission);
                     summaries.push(summary);
                 }
-                Some(Made::Failed(_)) | None => *fate = Fate::Known(Taken::Failed),
+                Some(EventProjection::Failed(_)) | None => *fate = EventState::Known(IngestOutcome::Failed),
             }
         }
         Ok(Prepared { fates, submissions, summaries })
     }
 
     /// Separates known events from new ones.
-    async fn sort(&self, events: Vec<Incoming>) -> Result<Sorted, NotTaken> {
+    async fn sort(&self, events: Vec<Incoming>) -> Result<Sorted, IngestError> {
         if events.is_empty() {
             return Ok(Sorted::default());
         }
@@ -185,7 +185,7 @@ impl Pipeline {
         let serving = self.registry.serving();
         for mut event in events {
             if event.aliases.iter().any(|alias| known.get(alias) == Some(&event.content_hash)) {
-                fates.push(Fate::Known(Taken::Duplicate));
+                fates.push(EventState::Known(IngestOutcome::Duplicate));
                 continue;
             }
             if let Some(alias) = event.aliases.iter().copied().find(|alias| by_content.contains(alias)) {
@@ -193,9 +193,9 @@ impl Pipeline {
             }
             let event_id = event.envelope.event_id;
             match known.get(&event_id) {
-                Some(hash) if *hash == event.content_hash => fates.push(Fate::Known(Taken::Duplicate)),
+                Some(hash) if *hash == event.content_hash => fates.push(EventState::Known(IngestOutcome::Duplicate)),
                 Some(_) => {
-                    fates.push(Fate::Known(Taken::Conflict));
+                    fates.push(EventState::Known(IngestOutcome::Conflict));
                     if let Some(origin) = event.arrival.origin() {
                         conflicts.push(Unreadable::conflict(origin, event_id, event.payload.clone()));
                     }
@@ -207,10 +207,10 @@ impl Pipeline {
                             let detail = format!("{at}: {unsendable}");
                             conflicts.push(Unreadable::unsendable(origin, event_id, detail, event.payload.clone()));
                         }
-                        fates.push(Fate::Known(Taken::Unsendable(unsendable)));
+                        fates.push(EventState::Known(IngestOutcome::Unsendable(unsendable)));
                     }
                     None => {
-                        fates.push(Fate::Submitted);
+                        fates.push(EventState::Submitted);
                         if !event.aliases.is_empty() {
                             by_content.insert(event_id);
                         }
@@ -223,7 +223,7 @@ impl Pipeline {
     }
 
     /// Projects new events.
-    async fn project_new(&self, new: Vec<Incoming>) -> Result<Vec<(Submission, Summary)>, NotTaken> {
+    async fn project_new(&self, new: Vec<Incoming>) -> Result<Vec<(Submission, Summary)>, IngestError> {
         if new.is_empty() {
             return Ok(Vec::new());
         }
@@ -233,7 +233,7 @@ impl Pipeline {
         let serving = self.registry.serving();
         let made = new.into_iter().zip(projected).map(|(event, projected)| {
             let published = self.publishing.publishes(&event, &serving);
-            record::submission(event, projected, self.publishing.mode, published, muted)
+            rows::submission(event, projected, self.publishing.mode, published, muted)
         });
         Ok(made.collect())
     }
@@ -241,22 +241,22 @@ impl Pipeline {
     /// Projects an event that was accepted earlier. Returns the outcome and the priorities of its notifications.
     pub(crate) async fn project_again(
         &self,
-        active: Arc<Active>,
+        active: Arc<LoadedRelease>,
         event: Incoming,
-    ) -> Result<(RedriveOutcome, Vec<&'static str>), NotTaken> {
+    ) -> Result<(RedriveOutcome, Vec<&'static str>), IngestError> {
         let projected = project::one(self, active, &event).await?;
         if projected.starved {
-            return Err(NotTaken::Starved);
+            return Err(IngestError::Starved);
         }
         let made = projected.answer.iter().flatten();
         let priorities = made.map(|(notification, _)| notification.priority.as_str()).collect();
-        Ok((record::redriven(&event, projected, self.publishing.mode, self.registry.is_muted()), priorities))
+        Ok((rows::redriven(&event, projected, self.publishing.mode, self.registry.is_muted()), priorities))
     }
 }
 
 /// Events that are ready to be committed, and the results for the others.
 struct Prepared {
-    fates: Vec<Fate>,
+    fates: Vec<EventState>,
     submissions: Vec<Submission>,
     summaries: Vec<Summary>,
 }
@@ -264,7 +264,7 @@ struct Prepared {
 /// Known and new events, before the new ones are projected.
 #[derive(Default)]
 struct Sorted {
-    fates: Vec<Fate>,
+    fates: Vec<EventState>,
     /// New events, in order.
     new: Vec<Incoming>,
     /// Events that become dead letters without being projected.
@@ -289,21 +289,21 @@ fn groups(submissions: Vec<Submission>) -> Vec<Vec<Submission>> {
     groups
 }
 
-enum Fate {
-    Known(Taken),
+enum EventState {
+    Known(IngestOutcome),
     Submitted,
 }
 
 /// The part of a submission that is reported once it is durable.
 struct Summary {
     published: bool,
-    notifications: Vec<(Noted, &'static str)>,
+    notifications: Vec<(IssuedNotification, &'static str)>,
     dead_letters: Vec<(String, &'static str)>,
 }
 
 /// Events that were handed to the writer, and those that need not be.
 pub struct InFlight {
-    fates: Vec<Fate>,
+    fates: Vec<EventState>,
     summaries: Vec<Summary>,
     /// Receipts of events that are already durable.
     settled: Vec<Receipt>,
@@ -318,15 +318,15 @@ impl InFlight {
     }
 
     /// Waits until all events are durable.
-    pub async fn finish(self) -> Result<Vec<Taken>, NotTaken> {
+    pub async fn finish(self) -> Result<Vec<IngestOutcome>, IngestError> {
         let mut receipts = self.settled;
         for pending in self.receipts {
             receipts.extend(reading::committed(pending).await?);
         }
         let mut submitted = self.summaries.into_iter().zip(receipts);
         let taken = |fate| match fate {
-            Fate::Known(taken) => taken,
-            Fate::Submitted => {
+            EventState::Known(taken) => taken,
+            EventState::Submitted => {
                 let (summary, receipt) = submitted.next().expect("a receipt for every submission");
                 told(summary, receipt)
             }
@@ -336,12 +336,12 @@ impl InFlight {
 }
 
 /// Counts a durable submission, and returns its result.
-fn told(summary: Summary, receipt: Receipt) -> Taken {
+fn told(summary: Summary, receipt: Receipt) -> IngestOutcome {
     let (position, notifications, dead_letters) = match receipt {
         Receipt::Accepted { position, notifications, dead_letters } => (position, notifications, dead_letters),
-        Receipt::Duplicate => return Taken::Duplicate,
-        Receipt::Conflict => return Taken::Conflict,
-        Receipt::Unstorable(reason) => return Taken::Unstorable(reason),
+        Receipt::Duplicate => return IngestOutcome::Duplicate,
+        Receipt::Conflict => return IngestOutcome::Conflict,
+        Receipt::Unstorable(reason) => return IngestOutcome::Unstorable(reason),
     };
     // If the database refuses a projector's notifications, its dead letter follows the others.
     let mut dead = summary.dead_letters;
@@ -361,9 +361,14 @@ fn told(summary: Summary, receipt: Receipt) -> Taken {
     let mut buried = Vec::with_capacity(dead_letters.len());
     for ((projector, cause), id) in dead.into_iter().zip(dead_letters) {
         metrics::counter!("belfry_dead_letters_total", "projector" => projector.clone(), "cause" => cause).increment(1);
-        buried.push(Buried { id, projector, cause });
+        buried.push(DeadLettered { id, projector, cause });
     }
-    Taken::Accepted(Accepted { position, published: summary.published, notifications: noted, dead_letters: buried })
+    IngestOutcome::Accepted(Accepted {
+        position,
+        published: summary.published,
+        notifications: noted,
+        dead_letters: buried,
+    })
 }
 
 /// Counts a notification that is in the log, or the reason why it is not.

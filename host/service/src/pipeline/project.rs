@@ -12,18 +12,18 @@ use belfry_sandbox::{Answer, Failure, Overloaded, Projection, Timings};
 use belfry_store::{StoreError, crash_point};
 use futures_util::future::try_join_all;
 
-use super::{NotTaken, Pipeline, record};
-use crate::comparison::{Made, Told};
+use super::{IngestError, Pipeline, rows};
+use crate::diff::{NotificationContent, ProjectionResult};
 use crate::ingest::Incoming;
 use crate::releases::trial::{Candidate, Side};
-use crate::releases::{Active, Halt, ReleaseError};
+use crate::releases::{Halt, LoadedRelease, ReleaseError};
 
 /// Number of events that a thread takes at once for one release.
 pub(super) const LOT: usize = 16;
 
 /// The result of one projector for one event.
 pub(super) struct Projected {
-    pub(super) active: Arc<Active>,
+    pub(super) active: Arc<LoadedRelease>,
     pub(super) answer: Result<Vec<(Notification, Message)>, NotProjected>,
     /// How long the projection took.
     took: Duration,
@@ -46,9 +46,11 @@ impl Projected {
     }
 
     /// Returns the result in the form that a shadow's answer is compared with.
-    fn told(&self) -> Made {
+    fn told(&self) -> ProjectionResult {
         match &self.answer {
-            Ok(made) => Ok(made.iter().map(|(notification, _)| Told::from(notification.clone())).collect()),
+            Ok(made) => {
+                Ok(made.iter().map(|(notification, _)| NotificationContent::from(notification.clone())).collect())
+            }
             Err(failed) => Err(failed.outcome),
         }
     }
@@ -74,10 +76,10 @@ const MAX_REPLACEMENTS: usize = 8;
 type Places = Vec<(usize, Projected)>;
 
 /// Projects each event with every projector that subscribes to it, in the order of the projectors' names.
-pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, NotTaken> {
+pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<Vec<Projected>>, IngestError> {
     let mut projected: Vec<Vec<Projected>> = events.iter().map(|_| Vec::new()).collect();
     let serving = pipeline.registry.serving();
-    let starving = Arc::new(Starving::of(&serving.active, events));
+    let starving = Arc::new(StarvationGuard::of(&serving.active, events));
     let of_each = serving.active.iter().map(|active| {
         // While a release is halted, its candidate is not tried.
         let candidate = serving.candidate(&active.name).filter(|_| active.halt.is_none());
@@ -89,7 +91,7 @@ pub(super) async fn all(pipeline: &Pipeline, events: &[Incoming]) -> Result<Vec<
         }
     }
     if projected.iter().any(|of_event| is_starved(of_event)) {
-        return Err(NotTaken::Starved);
+        return Err(IngestError::Starved);
     }
     Ok(projected)
 }
@@ -102,14 +104,14 @@ fn is_starved(of_event: &[Projected]) -> bool {
 
 /// Detects as early as possible that a call's events will be refused because the host is too busy. Each starved event costs
 /// several deadlines, so the events after the first are not tried.
-struct Starving {
+struct StarvationGuard {
     /// For each event, the number of rules that subscribe to it and have not starved.
     hopes: Vec<AtomicUsize>,
     refused: AtomicBool,
 }
 
-impl Starving {
-    fn of(active: &[Arc<Active>], events: &[Incoming]) -> Self {
+impl StarvationGuard {
+    fn of(active: &[Arc<LoadedRelease>], events: &[Incoming]) -> Self {
         let asked =
             |event: &Incoming| active.iter().filter(|one| one.halt.is_none() && one.wants(&event.envelope)).count();
         Self {
@@ -134,11 +136,11 @@ impl Starving {
 /// release.
 async fn with_one(
     pipeline: &Pipeline,
-    active: Arc<Active>,
+    active: Arc<LoadedRelease>,
     candidate: Option<&Arc<Candidate>>,
     events: &[Incoming],
-    starving: &Arc<Starving>,
-) -> Result<Places, NotTaken> {
+    starving: &Arc<StarvationGuard>,
+) -> Result<Places, IngestError> {
     let Some(candidate) = candidate else {
         let wanted = wanted_by(&active, 0..events.len(), events);
         return with_active(pipeline, active, wanted, events, Some(starving)).await;
@@ -161,11 +163,11 @@ async fn with_one(
 /// misses a notification because of a trial.
 async fn with_canary(
     pipeline: &Pipeline,
-    active: &Arc<Active>,
+    active: &Arc<LoadedRelease>,
     candidate: &Candidate,
     tried: Vec<usize>,
     events: &[Incoming],
-) -> Result<Places, NotTaken> {
+) -> Result<Places, IngestError> {
     let wanted_by_it = wanted_by(&candidate.release, tried, events);
     if wanted_by_it.is_empty() {
         return Ok(Places::new());
@@ -174,7 +176,7 @@ async fn with_canary(
     candidate.note(|tally| tried.iter().for_each(|(_, made)| made.note(&mut tally.candidate)));
     if let Some(finding) = candidate.release.health.finding() {
         // From now on this replica projects later events with the serving release; those of this call follow below.
-        pipeline.registry.take_back(candidate, &finding).await.map_err(not_replaced)?;
+        pipeline.registry.roll_back_canary(candidate, &finding).await.map_err(not_replaced)?;
     }
     let (failed, mut made): (Places, Places) = tried.into_iter().partition(|(_, projected)| projected.is_failure());
     let again = wanted_by(active, failed.into_iter().map(|(event, _)| event), events);
@@ -205,11 +207,11 @@ fn offer_to_shadow(
 /// projected with the release that serves then: failures that are not recorded yet never become dead letters.
 async fn with_active(
     pipeline: &Pipeline,
-    active: Arc<Active>,
+    active: Arc<LoadedRelease>,
     wanted: Vec<usize>,
     events: &[Incoming],
-    starving: Option<&Arc<Starving>>,
-) -> Result<Places, NotTaken> {
+    starving: Option<&Arc<StarvationGuard>>,
+) -> Result<Places, IngestError> {
     let mut made = run_lots(pipeline, &active, &wanted, events, starving).await?;
     let mut failing = active;
     for _ in 0..MAX_REPLACEMENTS {
@@ -229,34 +231,38 @@ async fn with_active(
 }
 
 /// Returns those of the events at these indexes that a release subscribes to.
-fn wanted_by(active: &Active, places: impl IntoIterator<Item = usize>, events: &[Incoming]) -> Vec<usize> {
+fn wanted_by(active: &LoadedRelease, places: impl IntoIterator<Item = usize>, events: &[Incoming]) -> Vec<usize> {
     places.into_iter().filter(|event| active.wants(&events[*event].envelope)).collect()
 }
 
 /// Projects an event that is already in the log. It counts towards the release's health like any other.
-pub(super) async fn one(pipeline: &Pipeline, active: Arc<Active>, event: &Incoming) -> Result<Projected, Overloaded> {
+pub(super) async fn one(
+    pipeline: &Pipeline,
+    active: Arc<LoadedRelease>,
+    event: &Incoming,
+) -> Result<Projected, Overloaded> {
     let made = run_lot(pipeline, active, vec![0], std::slice::from_ref(event), None).await?;
     Ok(made.into_iter().next().expect("one result for one event").1)
 }
 
-fn not_replaced(error: ReleaseError) -> NotTaken {
+fn not_replaced(error: ReleaseError) -> IngestError {
     match error {
-        ReleaseError::Store(error) => NotTaken::Store(error),
-        error => NotTaken::Store(StoreError::Failed(format!("cannot suspend a failing release: {error}"))),
+        ReleaseError::Store(error) => IngestError::Store(error),
+        error => IngestError::Store(StoreError::Failed(format!("cannot suspend a failing release: {error}"))),
     }
 }
 
 async fn run_lots(
     pipeline: &Pipeline,
-    active: &Arc<Active>,
+    active: &Arc<LoadedRelease>,
     wanted: &[usize],
     events: &[Incoming],
-    starving: Option<&Arc<Starving>>,
-) -> Result<Places, NotTaken> {
+    starving: Option<&Arc<StarvationGuard>>,
+) -> Result<Places, IngestError> {
     let lots = wanted.chunks(LOT).map(|lot| run_lot(pipeline, active.clone(), lot.to_vec(), events, starving));
     let made: Places = try_join_all(lots).await?.into_iter().flatten().collect();
     if starving.is_some_and(|starving| starving.is_refused()) {
-        return Err(NotTaken::Starved);
+        return Err(IngestError::Starved);
     }
     // A halted release was not called.
     let asked = made.iter().filter(|_| active.halt.is_none());
@@ -268,10 +274,10 @@ async fn run_lots(
 
 async fn run_lot(
     pipeline: &Pipeline,
-    active: Arc<Active>,
+    active: Arc<LoadedRelease>,
     lot: Vec<usize>,
     events: &[Incoming],
-    starving: Option<&Arc<Starving>>,
+    starving: Option<&Arc<StarvationGuard>>,
 ) -> Result<Places, Overloaded> {
     let events: Vec<(usize, Incoming)> = lot.into_iter().map(|event| (event, events[event].clone())).collect();
     let starving = starving.cloned();
@@ -297,7 +303,12 @@ async fn run_lot(
 }
 
 /// Runs the rule on one event and finishes its messages. Called on a guest's thread.
-fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, limit: Option<usize>) -> Projected {
+fn project(
+    active: &Arc<LoadedRelease>,
+    event: &Incoming,
+    messages: &MessageSettings,
+    limit: Option<usize>,
+) -> Projected {
     if let Some(Halt { cause, detail }) = &active.halt {
         let answer = Err(NotProjected { outcome: *cause, detail: detail.clone() });
         return Projected { active: active.clone(), answer, took: Duration::ZERO, starved: false };
@@ -344,7 +355,7 @@ fn project(active: &Arc<Active>, event: &Incoming, messages: &MessageSettings, l
 }
 
 fn finish(
-    active: &Active,
+    active: &LoadedRelease,
     event: &Incoming,
     notifications: Vec<Notification>,
     messages: &MessageSettings,
@@ -358,7 +369,7 @@ fn finish(
                 NotProjected { outcome: refusal.outcome, detail: format!("notification {place}: {refusal}") }
             })?;
         let bytes = limit
-            .map_or(0, |limit| record::notification_bytes(&message, &notification.recipient, &event.envelope, limit));
+            .map_or(0, |limit| rows::notification_bytes(&message, &notification.recipient, &event.envelope, limit));
         match limit.filter(|limit| bytes > *limit) {
             None => Ok((notification, message)),
             Some(limit) => Err(NotProjected {

@@ -9,7 +9,7 @@ use crate::ingest::{Arrival, Incoming};
 use crate::kafka::{TopicLimits, Unsendable, is_topic_name};
 use crate::releases::Serving;
 
-use super::record;
+use super::rows;
 
 /// The operator's settings for publishing. Cheap to clone.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Publishing {
         if !self.publishes(event, serving) {
             return None;
         }
-        let refused = topics.refuse(topic, record::event_bytes(event, topics.largest(topic))).await?;
+        let refused = topics.refuse(topic, rows::event_bytes(event, topics.largest(topic))).await?;
         let is_believed = topics.names_any() || !matches!(refused, Unsendable::UnknownTopic { .. });
         is_believed.then_some(refused)
     }

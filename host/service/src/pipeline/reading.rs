@@ -10,11 +10,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
-use belfry_store::{Advance, Batch, BatchReceipt, PendingReceipt, Receipt, Run, Submission, Unreadable, WriterGone};
+use belfry_store::{
+    Advance, Batch, BatchChain, BatchReceipt, PendingReceipt, Receipt, Submission, Unreadable, WriterGone,
+};
 use futures_util::FutureExt;
 
 use super::project::LOT;
-use super::{Fate, InFlight, NotTaken, Pipeline, Sorted, Summary, Taken};
+use super::{EventState, InFlight, IngestError, IngestOutcome, Pipeline, Sorted, Summary};
 use crate::ingest::Incoming;
 
 /// Limit on a batch, in bytes of events and of everything that follows from them. An event and what follows from it stay
@@ -44,24 +46,24 @@ impl Reading {
 impl Pipeline {
     /// Like [`begin`](Self::begin), for records read from a source: they are committed together with the source's position,
     /// or not at all.
-    pub async fn begin_reading(&self, reading: Reading) -> Result<InFlight, NotTaken> {
+    pub async fn begin_reading(&self, reading: Reading) -> Result<InFlight, IngestError> {
         let Reading { events, unreadable, advance } = reading;
         let Sorted { mut fates, new, conflicts } = self.sort(events).await?;
         let mut run = HandOver::new(self, unreadable, advance);
         run.unreadable.extend(conflicts);
         // The indexes of the projected events' fates.
         let mut places =
-            (0..fates.len()).filter(|place| matches!(fates[*place], Fate::Submitted)).collect::<VecDeque<_>>();
+            (0..fates.len()).filter(|place| matches!(fates[*place], EventState::Submitted)).collect::<VecDeque<_>>();
         let mut new = new.into_iter().peekable();
         while new.peek().is_some() {
             let slice: Vec<Incoming> = new.by_ref().take(slice()).collect();
             for made in self.project_apart(slice).await? {
                 let place = places.pop_front();
                 match made {
-                    Made::Submission(submission, summary) => run.add(*submission, summary).await?,
-                    Made::Failed(event) => {
+                    EventProjection::Submission(submission, summary) => run.add(*submission, summary).await?,
+                    EventProjection::Failed(event) => {
                         if let Some(place) = place {
-                            fates[place] = Fate::Known(Taken::Failed);
+                            fates[place] = EventState::Known(IngestOutcome::Failed);
                         }
                         let fault =
                             |origin| Unreadable::fault(origin, Some(event.envelope.event_id), event.payload.clone());
@@ -74,18 +76,18 @@ impl Pipeline {
     }
 
     /// Projects events. One on which the host itself fails does not affect the others.
-    pub(super) async fn project_apart(&self, events: Vec<Incoming>) -> Result<Vec<Made>, NotTaken> {
+    pub(super) async fn project_apart(&self, events: Vec<Incoming>) -> Result<Vec<EventProjection>, IngestError> {
         let together = AssertUnwindSafe(self.project_new(events.clone())).catch_unwind().await;
         if let Ok(made) = together {
-            return Ok(made?.into_iter().map(Made::of).collect());
+            return Ok(made?.into_iter().map(EventProjection::of).collect());
         }
         let mut apart = Vec::with_capacity(events.len());
         for event in events {
             match AssertUnwindSafe(self.project_new(vec![event.clone()])).catch_unwind().await {
-                Ok(made) => apart.extend(made?.into_iter().map(Made::of)),
+                Ok(made) => apart.extend(made?.into_iter().map(EventProjection::of)),
                 Err(_) => {
                     tracing::error!(event_id = %event.envelope.event_id, "belfry failed on this event, not on the others");
-                    apart.push(Made::Failed(event));
+                    apart.push(EventProjection::Failed(event));
                 }
             }
         }
@@ -94,13 +96,13 @@ impl Pipeline {
 }
 
 /// The result of projecting a new event.
-pub(super) enum Made {
+pub(super) enum EventProjection {
     Submission(Box<Submission>, Summary),
     /// The host itself failed on it.
     Failed(Incoming),
 }
 
-impl Made {
+impl EventProjection {
     fn of((submission, summary): (Submission, Summary)) -> Self {
         Self::Submission(Box::new(submission), summary)
     }
@@ -115,7 +117,7 @@ fn slice() -> usize {
 /// A run that is being handed to the writer.
 struct HandOver<'a> {
     pipeline: &'a Pipeline,
-    run: Run,
+    run: BatchChain,
     unreadable: Vec<Unreadable>,
     advance: Option<Advance>,
     /// The submissions of the next batch.
@@ -130,7 +132,7 @@ impl<'a> HandOver<'a> {
     fn new(pipeline: &'a Pipeline, unreadable: Vec<Unreadable>, advance: Option<Advance>) -> Self {
         Self {
             pipeline,
-            run: Run::default(),
+            run: BatchChain::default(),
             unreadable,
             advance,
             submissions: Vec::new(),
@@ -141,7 +143,7 @@ impl<'a> HandOver<'a> {
         }
     }
 
-    async fn add(&mut self, submission: Submission, summary: Summary) -> Result<(), NotTaken> {
+    async fn add(&mut self, submission: Submission, summary: Summary) -> Result<(), IngestError> {
         let bytes = submission.bytes();
         if self.bytes + bytes > BATCH_BYTES {
             self.cut().await?;
@@ -153,7 +155,7 @@ impl<'a> HandOver<'a> {
     }
 
     /// Hands over the next batch, and advances the position as far as the batch reaches.
-    async fn cut(&mut self) -> Result<(), NotTaken> {
+    async fn cut(&mut self) -> Result<(), IngestError> {
         let last = self.submissions.last().and_then(|submission| submission.origin.as_ref());
         let Some(next) = last.map(|origin| origin.offset + 1) else { return Ok(()) };
         let (before, after) = std::mem::take(&mut self.unreadable).into_iter().partition(|one| one.offset < next);
@@ -166,7 +168,7 @@ impl<'a> HandOver<'a> {
         self.submit(before, advance).await
     }
 
-    async fn submit(&mut self, unreadable: Vec<Unreadable>, advance: Option<Advance>) -> Result<(), NotTaken> {
+    async fn submit(&mut self, unreadable: Vec<Unreadable>, advance: Option<Advance>) -> Result<(), IngestError> {
         let (submissions, bytes) = (std::mem::take(&mut self.submissions), std::mem::take(&mut self.bytes));
         let batch = Batch { submissions, unreadable, advance };
         self.pending.push_back((bytes, self.pipeline.writer.submit_behind(&self.run, batch).await?));
@@ -183,7 +185,7 @@ impl<'a> HandOver<'a> {
     }
 
     /// Hands over the rest.
-    async fn finish(mut self, fates: Vec<Fate>) -> Result<InFlight, NotTaken> {
+    async fn finish(mut self, fates: Vec<EventState>) -> Result<InFlight, IngestError> {
         let (unreadable, advance) = (std::mem::take(&mut self.unreadable), self.advance.take());
         self.submit(unreadable, advance).await?;
         let bytes = self.uncommitted();
@@ -193,9 +195,9 @@ impl<'a> HandOver<'a> {
 }
 
 /// Waits until a batch is durable.
-pub(super) async fn committed(receipt: PendingReceipt) -> Result<Vec<Receipt>, NotTaken> {
+pub(super) async fn committed(receipt: PendingReceipt) -> Result<Vec<Receipt>, IngestError> {
     match receipt.await.map_err(|_| WriterGone)?? {
         BatchReceipt::Committed(receipts) => Ok(receipts),
-        BatchReceipt::Fenced => Err(NotTaken::Fenced),
+        BatchReceipt::Fenced => Err(IngestError::Fenced),
     }
 }

@@ -10,4 +10,4 @@ mod wake;
 
 pub(crate) use client::{Client, RedisConfigError};
 pub(crate) use listen::Listener;
-pub(crate) use wake::{Others, Teller};
+pub(crate) use wake::{PeerNotifier, PeerSignals};

@@ -45,11 +45,11 @@ const LIST_SECONDS: i64 = 60;
 /// Announces changes to the other replicas. The methods return at once: they only note the change, and the teller sends it
 /// if Redis is configured. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Others {
-    news: watch::Sender<News>,
+pub(crate) struct PeerSignals {
+    news: watch::Sender<Announcement>,
 }
 
-impl Others {
+impl PeerSignals {
     /// Announces that a lease was released.
     pub(crate) fn lease_is_free(&self) {
         self.news.send_modify(|news| news.leases += 1);
@@ -74,7 +74,7 @@ impl Others {
 
 /// The state to announce. Only the last one counts; earlier ones are skipped.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct News {
+struct Announcement {
     /// The position up to which this replica has committed.
     position: i64,
     leases: u64,
@@ -83,17 +83,17 @@ struct News {
 }
 
 /// Sends announcements to other replicas, in the background and one after another.
-pub(crate) struct Teller {
+pub(crate) struct PeerNotifier {
     client: Client,
     heartbeat: Heartbeat,
     sinks: Vec<&'static str>,
     committed: watch::Receiver<i64>,
-    noted: watch::Receiver<News>,
-    told: News,
+    noted: watch::Receiver<Announcement>,
+    told: Announcement,
     backoff: Backoff,
 }
 
-impl Teller {
+impl PeerNotifier {
     /// Creates a teller for the position that the writer has `committed`, and for the changes noted in `others`. `sinks`
     /// are the enabled sinks.
     pub(crate) fn new(
@@ -101,9 +101,9 @@ impl Teller {
         heartbeat: Heartbeat,
         sinks: Vec<&'static str>,
         committed: watch::Receiver<i64>,
-        others: &Others,
+        others: &PeerSignals,
     ) -> Self {
-        let told = News { position: *committed.borrow(), ..News::default() };
+        let told = Announcement { position: *committed.borrow(), ..Announcement::default() };
         let noted = others.news.subscribe();
         Self { client, heartbeat, sinks, committed, noted, told, backoff: Backoff::new() }
     }
@@ -132,7 +132,8 @@ impl Teller {
         resting: &mut watch::Receiver<bool>,
     ) -> Result<(), RedisError> {
         loop {
-            let news = News { position: *self.committed.borrow_and_update(), ..*self.noted.borrow_and_update() };
+            let news =
+                Announcement { position: *self.committed.borrow_and_update(), ..*self.noted.borrow_and_update() };
             if news != self.told {
                 // A client that corrupts a list must not block the other announcements.
                 let answers: Vec<Result<Value, RedisError>> = self.messages(news).query_async(&mut connection).await?;
@@ -156,7 +157,7 @@ impl Teller {
     }
 
     /// Returns the commands that announce the changes, most urgent first.
-    fn messages(&self, news: News) -> Pipeline {
+    fn messages(&self, news: Announcement) -> Pipeline {
         let names = self.client.names().clone();
         let mut messages = ::redis::pipe();
         messages.ignore_errors();

@@ -10,7 +10,7 @@ use belfry_store::{Pause, Paused, Rollout, StoreError};
 use tokio::sync::watch;
 
 use super::trial::Candidate;
-use super::{Active, Halt, Health, Registry, ReleaseError, Serving};
+use super::{Halt, Health, LoadedRelease, Registry, ReleaseError, Serving};
 use crate::heartbeat::Seen;
 
 /// Time until a failed refresh is retried.
@@ -52,7 +52,7 @@ impl Registry {
     /// Like [`refresh`](Self::refresh), with releases that were loaded for it in advance. Loads nothing, so it takes only
     /// a few queries: where a release is not loaded, the previous one of its projector stays in place, with every current
     /// pause.
-    pub(super) async fn take_over(&self, loaded: Vec<Arc<Active>>) -> Result<(), ReleaseError> {
+    pub(super) async fn take_over(&self, loaded: Vec<Arc<LoadedRelease>>) -> Result<(), ReleaseError> {
         self.read_names().await?;
         let (current, store) = (self.serving(), &self.shared.store);
         let (pauses, rollouts) = (store.pauses().await?, store.rollouts().await?);
@@ -82,7 +82,7 @@ impl Registry {
         rollout: &Rollout,
         known: &Known<'_>,
         pauses: &[Pause],
-    ) -> Result<Option<Arc<Active>>, StoreError> {
+    ) -> Result<Option<Arc<LoadedRelease>>, StoreError> {
         let serving = known.current.of(&rollout.projector);
         let Some(found) = known.release(rollout.release_id) else {
             let instead = serving.filter(|serving| serving.projector.is_some());
@@ -102,13 +102,13 @@ impl Registry {
 
     /// Returns a release that cannot be loaded: its events become dead letters, which can be redriven once it is loaded.
     /// Returns `None` if loading was not tried yet.
-    async fn out(&self, rollout: &Rollout, pauses: &[Pause]) -> Result<Option<Arc<Active>>, StoreError> {
+    async fn out(&self, rollout: &Rollout, pauses: &[Pause]) -> Result<Option<Arc<LoadedRelease>>, StoreError> {
         let Some(why) = self.why_not_loaded(rollout.release_id) else { return Ok(None) };
         let Some(release) = self.shared.store.release(rollout.release_id).await? else { return Ok(None) };
         let Ok(description) = serde_json::from_str::<Description>(&release.description) else { return Ok(None) };
         let detail = format!("the release cannot be loaded on this replica: {why}");
         let halt = halt(rollout, pauses).unwrap_or(Halt { cause: Outcome::Suspended, detail });
-        Ok(Some(Arc::new(Active {
+        Ok(Some(Arc::new(LoadedRelease {
             release_id: release.id,
             label: release.label(),
             name: release.projector,
@@ -124,19 +124,19 @@ impl Registry {
 /// The loaded releases: those in use, and those loaded for the next change.
 struct Known<'a> {
     current: &'a Serving,
-    loaded: &'a [Arc<Active>],
+    loaded: &'a [Arc<LoadedRelease>],
 }
 
 impl Known<'_> {
     /// Returns the release with this id. Prefers the one in use, so that its health is kept.
-    fn release(&self, release_id: i64) -> Option<&Arc<Active>> {
+    fn release(&self, release_id: i64) -> Option<&Arc<LoadedRelease>> {
         let loaded = || self.loaded.iter().find(|active| active.release_id == release_id);
         self.current.loaded(release_id).or_else(loaded)
     }
 }
 
 /// Returns the same release with its current halt, if any.
-fn halted(serving: &Arc<Active>, halt: Option<Halt>) -> Arc<Active> {
+fn halted(serving: &Arc<LoadedRelease>, halt: Option<Halt>) -> Arc<LoadedRelease> {
     if serving.halt == halt { serving.clone() } else { Arc::new(serving.with(halt)) }
 }
 
@@ -173,7 +173,7 @@ fn halt(rollout: &Rollout, pauses: &[Pause]) -> Option<Halt> {
 }
 
 /// Like [`halt`], for a release that continues only because the one that should serve is not loaded yet.
-fn halt_of_replaced(rollout: &Rollout, serving: &Active, pauses: &[Pause]) -> Option<Halt> {
+fn halt_of_replaced(rollout: &Rollout, serving: &LoadedRelease, pauses: &[Pause]) -> Option<Halt> {
     let paused = paused(rollout, pauses);
     if paused.is_some() || rollout.suspended_release_id != Some(serving.release_id) {
         return paused;

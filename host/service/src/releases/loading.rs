@@ -7,7 +7,7 @@ use belfry_sandbox::{Description, Digest, NotAdmitted, Projector, Sandbox, diges
 use belfry_store::Release;
 use tokio::sync::Semaphore;
 
-use super::{Active, Health, Registry, ReleaseError};
+use super::{Health, LoadedRelease, Registry, ReleaseError};
 
 /// What a component is loaded for. Compiling takes up to minutes, and a compilation in one lane does not delay the other
 /// lanes. Within a lane, components are loaded one after the other.
@@ -38,7 +38,7 @@ impl Lanes {
 
 impl Registry {
     /// Returns a release of the projector to be tried, and loads it if it is not loaded yet.
-    pub(crate) async fn loaded(&self, release_id: i64, projector: &str) -> Result<Arc<Active>, ReleaseError> {
+    pub(crate) async fn loaded(&self, release_id: i64, projector: &str) -> Result<Arc<LoadedRelease>, ReleaseError> {
         let active = match self.serving().loaded(release_id) {
             Some(loaded) => loaded.clone(),
             None => self.load_once(&self.release(release_id).await?, Lane::Trying).await?,
@@ -50,14 +50,14 @@ impl Registry {
     }
 
     /// Returns a release, and loads it if it is not loaded yet.
-    pub(super) async fn load_once(&self, release: &Release, lane: Lane) -> Result<Arc<Active>, ReleaseError> {
+    pub(super) async fn load_once(&self, release: &Release, lane: Lane) -> Result<Arc<LoadedRelease>, ReleaseError> {
         match self.serving().loaded(release.id) {
             Some(loaded) => Ok(loaded.clone()),
             None => Ok(Arc::new(self.load(release, lane).await?)),
         }
     }
 
-    async fn load(&self, release: &Release, lane: Lane) -> Result<Active, ReleaseError> {
+    async fn load(&self, release: &Release, lane: Lane) -> Result<LoadedRelease, ReleaseError> {
         let component = self.shared.store.component(&release.digest).await?.ok_or_else(|| {
             ReleaseError::Unknown(format!(
                 "the component of release {} is missing from the store; upload it again",
@@ -83,7 +83,7 @@ impl Registry {
         if (name, version) != (&release.projector, &release.version) {
             return Err(changed(release, &format!("it describes itself as {name} {version}")));
         }
-        Ok(Active {
+        Ok(LoadedRelease {
             release_id: release.id,
             name: release.projector.clone(),
             label: release.label(),

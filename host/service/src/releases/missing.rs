@@ -8,7 +8,7 @@ use belfry_store::Rollout;
 use tokio::sync::{Notify, watch};
 
 use super::loading::Lane;
-use super::{Active, Registry, ReleaseError};
+use super::{LoadedRelease, Registry, ReleaseError};
 
 /// Time until loading is retried: at first, and after repeated failures.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
@@ -112,7 +112,7 @@ impl Registry {
     }
 
     /// Loads a release; returns `None` if it is loaded already.
-    async fn load_missing(&self, release_id: i64, lane: Lane) -> Result<Option<Arc<Active>>, ReleaseError> {
+    async fn load_missing(&self, release_id: i64, lane: Lane) -> Result<Option<Arc<LoadedRelease>>, ReleaseError> {
         if self.serving().loaded(release_id).is_some() {
             return Ok(None);
         }

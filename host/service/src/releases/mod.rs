@@ -1,18 +1,16 @@
 //! The releases that serve the projectors, and how they are changed.
 
-mod changes;
+mod activation;
 mod follow;
+mod gates;
 mod health;
 mod loading;
 mod missing;
 mod registry;
-mod replayed;
 mod retiring;
 mod serving;
 pub mod signature;
 pub(crate) mod trial;
-mod trials;
-mod vouching;
 
 use std::sync::Arc;
 
@@ -32,7 +30,7 @@ pub(crate) use signature::TrustedKeys;
 const BELFRY: &str = "belfry";
 
 /// A release that projects events.
-pub struct Active {
+pub struct LoadedRelease {
     /// Its number.
     pub release_id: i64,
     /// The projector's name.
@@ -55,7 +53,7 @@ pub(crate) struct Halt {
     pub(crate) detail: String,
 }
 
-impl Active {
+impl LoadedRelease {
     /// Returns the same release, halted or resumed, with a new health.
     fn with(&self, halt: Option<Halt>) -> Self {
         Self {

@@ -15,7 +15,7 @@ use super::missing::Wanted;
 use super::signature::{Signature, TrustedKeys};
 use super::{ReleaseError, Serving};
 use crate::clock::now_ms;
-use crate::redis::Others;
+use crate::redis::PeerSignals;
 
 /// A release to create.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct RegistrySettings {
     pub(crate) store: Store,
     pub(crate) sandbox: Sandbox,
     /// Notified of changes.
-    pub(crate) others: Others,
+    pub(crate) others: PeerSignals,
     pub(crate) trusted: TrustedKeys,
     /// Maximum age of the replay that a release needs before it serves; `None`: it needs none.
     pub(crate) replay_within: Option<Duration>,
@@ -82,7 +82,7 @@ pub struct Registry {
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) sandbox: Sandbox,
-    pub(super) others: Others,
+    pub(super) others: PeerSignals,
     pub(super) trusted: TrustedKeys,
     pub(super) replay_within: Option<Duration>,
     /// The digest of the component that comes with Belfry.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::Active;
+use super::LoadedRelease;
 use super::trial::Candidate;
 
 /// The serving releases, and those on trial. The set is replaced as a whole, so each event sees one consistent set; events
@@ -8,15 +8,15 @@ use super::trial::Candidate;
 #[derive(Default)]
 pub(crate) struct Serving {
     /// Sorted by the projectors' names.
-    pub(crate) active: Arc<Vec<Arc<Active>>>,
+    pub(crate) active: Arc<Vec<Arc<LoadedRelease>>>,
     pub(crate) candidates: Vec<Arc<Candidate>>,
     /// The targets of rollbacks, ready to serve again: a rollback loads nothing.
-    pub(super) before: Vec<Arc<Active>>,
+    pub(super) before: Vec<Arc<LoadedRelease>>,
 }
 
 impl Serving {
     /// Returns the release that serves a projector.
-    pub(crate) fn of(&self, projector: &str) -> Option<&Arc<Active>> {
+    pub(crate) fn of(&self, projector: &str) -> Option<&Arc<LoadedRelease>> {
         self.active.iter().find(|active| active.name == projector)
     }
 
@@ -26,7 +26,7 @@ impl Serving {
     }
 
     /// Returns a release if it is loaded.
-    pub(super) fn loaded(&self, release_id: i64) -> Option<&Arc<Active>> {
+    pub(super) fn loaded(&self, release_id: i64) -> Option<&Arc<LoadedRelease>> {
         let candidates = self.candidates.iter().map(|candidate| &candidate.release);
         let all = self.active.iter().chain(candidates).chain(&self.before);
         all.filter(|active| active.projector.is_some()).find(|active| active.release_id == release_id)

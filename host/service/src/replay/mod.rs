@@ -23,9 +23,9 @@ pub(crate) use plan::{Baseline, Plan, Wanted};
 pub(crate) use report::Report;
 
 use crate::clock::now_ms;
-use crate::comparison::{Told, project};
+use crate::diff::{NotificationContent, project};
 use crate::pipeline::Pipeline;
-use crate::releases::{Active, ReleaseError};
+use crate::releases::{LoadedRelease, ReleaseError};
 use plan::Against;
 use report::{Compared, Findings, Seen};
 
@@ -218,7 +218,7 @@ fn see(
         return Seen::PassedOver;
     }
     let envelope = Arc::new(envelope);
-    let made_by = |active: &Active| {
+    let made_by = |active: &LoadedRelease| {
         if active.wants(&envelope) { project(active, &envelope, &event, messages) } else { Ok(Vec::new()) }
     };
     let candidate = made_by(&plan.candidate);
@@ -228,7 +228,8 @@ fn see(
             let ours = |row: &&LogEntry| {
                 row.release_id.and_then(projector_of).is_some_and(|projector| projector == plan.header.projector)
             };
-            let issued: Vec<Told> = notifications.iter().filter(ours).filter_map(Told::recorded).collect();
+            let issued: Vec<NotificationContent> =
+                notifications.iter().filter(ours).filter_map(NotificationContent::recorded).collect();
             if issued.is_empty() && !plan.candidate.wants(&envelope) {
                 return Seen::PassedOver;
             }

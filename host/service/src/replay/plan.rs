@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::ReplayError;
 use super::report::Header;
-use crate::lot::lot;
-use crate::releases::{Active, Registry};
+use crate::releases::{LoadedRelease, Registry};
+use crate::sampling::lot;
 
 /// A request for a replay.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub(crate) enum Baseline {
 /// A request with everything that it takes to run.
 pub(crate) struct Plan {
     pub(super) header: Header,
-    pub(super) candidate: Arc<Active>,
+    pub(super) candidate: Arc<LoadedRelease>,
     pub(super) baseline: Against,
     /// The range of positions: after this one, up to `up_to`.
     pub(super) after: i64,
@@ -54,7 +54,7 @@ pub(crate) struct Plan {
 
 /// The baseline, loaded.
 pub(super) enum Against {
-    Release(Arc<Active>),
+    Release(Arc<LoadedRelease>),
     Recorded,
 }
 
@@ -126,7 +126,7 @@ impl Plan {
     /// Returns whether either side subscribes to a type. Recorded notifications may also come from types that the candidate
     /// no longer subscribes to, so with them every type counts.
     pub(super) fn wants(&self, event_type: &str) -> bool {
-        let subscribes = |active: &Active| active.event_types().any(|wanted| wanted == event_type);
+        let subscribes = |active: &LoadedRelease| active.event_types().any(|wanted| wanted == event_type);
         match &self.baseline {
             Against::Release(baseline) => subscribes(&self.candidate) || subscribes(baseline),
             Against::Recorded => true,

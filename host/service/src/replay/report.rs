@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::comparison::{Difference, FieldChange, Made, Pair, Told, pairs};
+use crate::diff::{Difference, FieldChange, NotificationContent, Pair, ProjectionResult, pairs};
 
 /// Number of examples kept of each kind.
 const SAMPLES: usize = 20;
@@ -186,8 +186,8 @@ pub(super) struct Compared {
     pub(super) event_id: Uuid,
     pub(super) position: i64,
     pub(super) recorded_ms: i64,
-    pub(super) baseline: Made,
-    pub(super) candidate: Made,
+    pub(super) baseline: ProjectionResult,
+    pub(super) candidate: ProjectionResult,
 }
 
 /// The result for an event that was read.
@@ -312,13 +312,13 @@ impl Findings {
         ((share * SPANS as f64) as usize).min(SPANS - 1)
     }
 
-    fn sum(&mut self, told: &Told, add: impl Fn(&mut Sums)) {
+    fn sum(&mut self, told: &NotificationContent, add: impl Fn(&mut Sums)) {
         add(&mut self.sums);
         let kind = (told.category.clone(), told.notification_type.clone());
         add(self.kinds.entry(kind).or_default());
     }
 
-    fn changed(&mut self, before: &Told, after: &Told, changes: &[FieldChange]) {
+    fn changed(&mut self, before: &NotificationContent, after: &NotificationContent, changes: &[FieldChange]) {
         if before.priority != after.priority {
             let moved = (before.priority.clone(), after.priority.clone());
             *self.priority_moves.entry(moved).or_default() += 1;
@@ -328,7 +328,13 @@ impl Findings {
         }
     }
 
-    fn differs(&mut self, compared: &Compared, kind: Difference, told: &Told, changes: Vec<FieldChange>) {
+    fn differs(
+        &mut self,
+        compared: &Compared,
+        kind: Difference,
+        told: &NotificationContent,
+        changes: Vec<FieldChange>,
+    ) {
         if self.recipients.len() < RECIPIENTS_COUNTED || self.recipients.contains_key(&told.recipient) {
             self.recipients.entry(told.recipient.clone()).or_default().count(kind);
         }

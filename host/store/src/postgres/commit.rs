@@ -11,9 +11,9 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::Postgres;
+use super::append;
 use super::connections::Session;
-use super::entries;
-use crate::plan::{LogRow, Plan, Verdicts, advances, fenced};
+use crate::commit_plan::{LogRow, Plan, Verdicts, advances, fenced};
 use crate::{Batch, BatchReceipt, StoreError, Submission, crash_point, failure_point};
 
 /// Maximum number of attempts to commit a group after deadlocks and lost races; more would hide a bug.
@@ -159,14 +159,14 @@ async fn stage<'a>(transaction: &mut Session, group: &'a [Batch], now_ms: i64) -
     let new = verdicts.new_ones(&submissions);
     let issued = issue(transaction, &new, now_ms).await?;
     let plan = Plan::of(&new, issued, now_ms);
-    entries::withhold(transaction, &plan.withheld).await?;
-    let dead_letters = entries::bury(transaction, &new).await?;
+    append::withhold(transaction, &plan.withheld).await?;
+    let dead_letters = append::insert_dead_letters(transaction, &new).await?;
     let unreadable = verdicts.unreadable(group, &fenced, &submissions);
-    entries::bury_unreadable(transaction, &unreadable).await?;
+    append::insert_unreadable(transaction, &unreadable).await?;
     crash_point!("commit.before-lock");
     lock_order(transaction).await?;
     crash_point!("commit.after-lock");
-    let positions = entries::append(transaction, &plan.rows).await?;
+    let positions = append::append(transaction, &plan.rows).await?;
     crash_point!("commit.after-insert");
     Ok(Staged { fenced, verdicts, plan, positions, dead_letters })
 }

@@ -3,11 +3,11 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::changes::note;
+use super::audit_log::note;
 use super::commit::{issue_ids, lock_order};
 use super::connections::Session;
-use super::{Postgres, entries, without_nul};
-use crate::plan::Plan;
+use super::{Postgres, append, without_nul};
+use crate::commit_plan::Plan;
 use crate::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, Origin, Redrive, RedriveOutcome, Redriven, Settled,
     StoreError,
@@ -136,9 +136,9 @@ impl Postgres {
         let live = notifications.iter().filter(|notification| !muted && !notification.expired(now_ms));
         let issued = issue_ids(&mut transaction, live.map(|one| one.notification_id).collect()).await?;
         let (plan, places) = Plan::of_redrive(redrive.event, notifications, muted, issued, now_ms);
-        entries::withhold(&mut transaction, &plan.withheld).await?;
+        append::withhold(&mut transaction, &plan.withheld).await?;
         lock_order(&mut transaction).await?;
-        let positions = entries::append(&mut transaction, &plan.rows).await?;
+        let positions = append::append(&mut transaction, &plan.rows).await?;
         sqlx::query(
             "UPDATE belfry.dead_letter SET settled = 'redriven', settled_by = $2, settled_at = clock_timestamp(), \
                first_position = $3, notifications = $4 WHERE id = $1",
@@ -153,7 +153,7 @@ impl Postgres {
         if let Some(last) = positions.last() {
             self.extend_log_when_near(*last);
         }
-        Ok(Redriven::Told(places.into_iter().map(|place| place.map(|place| positions[place])).collect()))
+        Ok(Redriven::Notified(places.into_iter().map(|place| place.map(|place| positions[place])).collect()))
     }
 
     pub(crate) async fn discard_dead_letters(

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::dead_letters::{dead_letter, select_dead_letters};
-use super::log::{entry, select_entries};
+use super::read_log::{entry, select_entries};
 use crate::delivery::DeliveryRow;
 use crate::{Activation, EventHistory, NotificationHistory, StoreError, Withheld};
 

@@ -4,19 +4,19 @@
 //! it is released, so a reader that sees an id knows that all lower ids are decided.
 
 mod activity;
+mod append;
 mod audit;
-mod changes;
+mod audit_log;
 mod commit;
 mod connect;
 mod connections;
 mod dead_letters;
 mod doctor;
-mod entries;
 mod history;
 mod leases;
-mod log;
 mod migrate;
 mod parked;
+mod read_log;
 mod releases;
 mod retention;
 mod rollouts;

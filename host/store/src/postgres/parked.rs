@@ -3,8 +3,8 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::changes::note;
-use super::log::relay_entry;
+use super::audit_log::note;
+use super::read_log::relay_entry;
 use super::{Postgres, without_nul};
 use crate::relay::PAGE_BYTES;
 use crate::{

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::changes::note;
+use super::audit_log::note;
 use super::connections::Session;
 use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 

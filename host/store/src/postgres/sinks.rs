@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Row;
 
 use super::Postgres;
-use super::changes::note;
+use super::audit_log::note;
 use crate::{NewChange, Sink, StoreError};
 
 impl Postgres {

@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::Postgres;
-use super::changes::note;
+use super::audit_log::note;
 use crate::{NewChange, SourcePartition, SourcePosition, StoreError};
 
 impl Postgres {

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::Postgres;
-use super::changes::note;
+use super::audit_log::note;
 use crate::{NewChange, NewToken, StoreError, Token};
 
 /// A token's columns; [`token_row`] reads them.

@@ -7,8 +7,8 @@ use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::dead_letters::{bury, bury_unreadable};
-use crate::plan::{LogRow, Plan, Verdicts, WithheldRow, advances, fenced};
+use super::dead_letters::{insert_dead_letters, insert_unreadable};
+use crate::commit_plan::{LogRow, Plan, Verdicts, WithheldRow, advances, fenced};
 use crate::{Batch, BatchReceipt, SourcePartition, StoreError, Submission, crash_point};
 
 /// Rows in one INSERT: enough to make its fixed cost negligible, few enough to keep its text small.
@@ -65,9 +65,9 @@ async fn stage(
     issue(transaction, &positions, &plan.rows, now_ms).await?;
     append(transaction, &positions, &plan.rows, now_ms).await?;
     withhold(transaction, &plan.withheld, now_ms).await?;
-    let dead_letters = bury(transaction, &new, now_ms).await?;
+    let dead_letters = insert_dead_letters(transaction, &new, now_ms).await?;
     let unreadable = verdicts.unreadable(group, &fenced, &submissions);
-    bury_unreadable(transaction, &unreadable, now_ms).await?;
+    insert_unreadable(transaction, &unreadable, now_ms).await?;
     Ok(plan.receipts(group, &fenced, &verdicts, &positions, dead_letters))
 }
 

@@ -4,9 +4,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
-use super::changes::note;
+use super::audit_log::note;
 use super::commit::{append, issue, issued_before, next_position, withhold};
-use crate::plan::Plan;
+use crate::commit_plan::Plan;
 use crate::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, NewDeadLetter, Origin, Redrive, RedriveOutcome, Redriven,
     Settled, StoreError, Submission, Unreadable,
@@ -60,7 +60,7 @@ macro_rules! bind_filter {
 
 /// Records the events that projectors could not project. Returns the ids of the dead letters, in order. They are rare,
 /// so each is a separate statement.
-pub(super) async fn bury(
+pub(super) async fn insert_dead_letters(
     transaction: &mut SqliteConnection,
     new: &[&Submission],
     now_ms: i64,
@@ -87,7 +87,7 @@ pub(super) async fn bury(
 }
 
 /// Records a source's records that are not events. They are rare too.
-pub(super) async fn bury_unreadable(
+pub(super) async fn insert_unreadable(
     transaction: &mut SqliteConnection,
     unreadable: &[Unreadable],
     now_ms: i64,
@@ -206,7 +206,7 @@ impl Sqlite {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(Redriven::Told(places.into_iter().map(|place| place.map(|place| positions[place])).collect()))
+        Ok(Redriven::Notified(places.into_iter().map(|place| place.map(|place| positions[place])).collect()))
     }
 
     pub(crate) async fn discard_dead_letters(

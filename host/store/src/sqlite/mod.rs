@@ -4,14 +4,14 @@
 //! (`synchronous=FULL`).
 
 mod audit;
-mod changes;
+mod audit_log;
 mod commit;
 mod database_file;
 mod dead_letters;
 mod history;
 mod leases;
-mod log;
 mod parked;
+mod read_log;
 mod releases;
 mod retention;
 mod rollouts;

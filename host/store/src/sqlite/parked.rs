@@ -4,9 +4,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
-use super::changes::note;
+use super::audit_log::note;
 use super::leases::now_ms;
-use super::log::{last_within, relay_entry};
+use super::read_log::{last_within, relay_entry};
 use crate::relay::PAGE_BYTES;
 use crate::{
     HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine,

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
-use super::changes::note;
+use super::audit_log::note;
 use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, ReleaseName, StoreError};
 
 impl Sqlite {

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::changes::note;
+use super::audit_log::note;
 use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
 /// A query for rollouts; [`rollout`] reads the columns.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Row;
 
 use super::Sqlite;
-use super::changes::note;
+use super::audit_log::note;
 use super::leases::now_ms;
 use crate::{NewChange, Sink, StoreError};
 

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
-use super::changes::note;
+use super::audit_log::note;
 use crate::{NewChange, NewToken, StoreError, Token};
 
 impl Sqlite {

@@ -40,8 +40,8 @@ impl KafkaOutlet {
     ) -> Result<Self, OutletError> {
         if let Err(error) = topics.renew(Instant::now()).await {
             return Err(match client.why_refused().await {
-                Some(refusal) => OutletError::Barred(refusal.to_string()),
-                None => OutletError::Away(error.to_string()),
+                Some(refusal) => OutletError::Misconfigured(refusal.to_string()),
+                None => OutletError::Unavailable(error.to_string()),
             });
         }
         let mut config = client.producer();
@@ -58,8 +58,8 @@ impl KafkaOutlet {
         });
         let producer = opened
             .await
-            .map_err(|error| OutletError::Away(error.to_string()))?
-            .map_err(|error: KafkaError| OutletError::Away(error.to_string()))?;
+            .map_err(|error| OutletError::Unavailable(error.to_string()))?
+            .map_err(|error: KafkaError| OutletError::Unavailable(error.to_string()))?;
         Ok(Self { producer, topics: topics.clone(), met: HashSet::new(), batch_bytes, acks })
     }
 
@@ -92,7 +92,7 @@ impl KafkaOutlet {
             return Ok(());
         }
         if self.topics.batch_bytes_with(topic) < self.batch_bytes {
-            return Err(OutletError::Away(format!(
+            return Err(OutletError::Unavailable(format!(
                 "topic {topic} accepts only smaller batches; restarting the producer"
             )));
         }
@@ -126,7 +126,7 @@ impl KafkaOutlet {
     }
 
     pub(super) async fn look_again(&self) -> Result<(), OutletError> {
-        self.topics.renew(Instant::now()).await.map_err(|error| OutletError::Away(error.to_string()))
+        self.topics.renew(Instant::now()).await.map_err(|error| OutletError::Unavailable(error.to_string()))
     }
 
     /// Drops the producer on a blocking thread, because that waits for the producer's threads.
@@ -176,7 +176,7 @@ fn missing(topic: &str) -> String {
 /// out.
 fn refused(error: &KafkaError, topic: &str) -> Refused {
     let KafkaError::MessageProduction(code) = error else {
-        return Refused::Sink(OutletError::Away(error.to_string()));
+        return Refused::Sink(OutletError::Unavailable(error.to_string()));
     };
     match code {
         RDKafkaErrorCode::MessageSizeTooLarge
@@ -194,9 +194,9 @@ fn refused(error: &KafkaError, topic: &str) -> Refused {
             of_topic(topic, code, "no topic can have this name; discard its entries with `belfry parked discard`")
         }
         RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            Refused::Sink(OutletError::Barred(format!("{code}; allow IDEMPOTENT_WRITE on the cluster")))
+            Refused::Sink(OutletError::Misconfigured(format!("{code}; allow IDEMPOTENT_WRITE on the cluster")))
         }
-        _ => Refused::Sink(OutletError::Away(format!("topic {topic}: {code}"))),
+        _ => Refused::Sink(OutletError::Unavailable(format!("topic {topic}: {code}"))),
     }
 }
 

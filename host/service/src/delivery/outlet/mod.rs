@@ -18,7 +18,8 @@ use crate::kafka::{Client, TopicLimits};
 use crate::redis::Client as RedisClient;
 
 /// The reason why an entry is refused after a panic.
-const PANICKED: &str = "belfry panicked while sending this entry, which is a bug in belfry; report it with the log's line";
+const PANICKED: &str =
+    "belfry panicked while sending this entry, which is a bug in belfry; report it with the log's line";
 
 /// The result of sending an entry.
 #[derive(Debug)]
@@ -51,10 +52,10 @@ pub(crate) enum Refused {
 pub(crate) enum OutletError {
     /// It does not answer, or not in time.
     #[error("{0}")]
-    Away(String),
+    Unavailable(String),
     /// An operator has to change something first.
     #[error("{0}")]
-    Barred(String),
+    Misconfigured(String),
 }
 
 /// The settings of an outlet.

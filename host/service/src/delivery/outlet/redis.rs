@@ -75,11 +75,11 @@ impl RedisOutlet {
 fn failed(error: &RedisError) -> OutletError {
     match error.kind() {
         ErrorKind::AuthenticationFailed => {
-            OutletError::Barred(format!("{error}; check user and password in redis.url"))
+            OutletError::Misconfigured(format!("{error}; check user and password in redis.url"))
         }
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            OutletError::Barred(format!("{error}; allow PUBLISH on the channels ws:*"))
+            OutletError::Misconfigured(format!("{error}; allow PUBLISH on the channels ws:*"))
         }
-        _ => OutletError::Away(error.to_string()),
+        _ => OutletError::Unavailable(error.to_string()),
     }
 }

@@ -32,7 +32,7 @@ impl StdoutOutlet {
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), OutletError> {
-        let away = |error: std::io::Error| OutletError::Away(format!("standard output: {error}"));
+        let away = |error: std::io::Error| OutletError::Unavailable(format!("standard output: {error}"));
         self.output.write_all(&self.lines).await.map_err(away)?;
         self.output.flush().await.map_err(away)?;
         self.lines.clear();

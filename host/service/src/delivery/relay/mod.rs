@@ -25,7 +25,7 @@ use crate::clock::rfc3339;
 use crate::config::Resume;
 use crate::heartbeat::Heartbeat;
 use crate::lease;
-use crate::redis::Others;
+use crate::redis::PeerSignals;
 use crate::stopping::stopped;
 use held::Known;
 use session::Session;
@@ -43,7 +43,7 @@ const GIVING_WAY: Duration = Duration::from_secs(5);
 pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
-    pub(crate) others: Others,
+    pub(crate) others: PeerSignals,
     pub(crate) outlet: OutletSettings,
     /// The time without an acknowledgement after which the session is abandoned.
     pub(crate) stall: Duration,
@@ -167,7 +167,7 @@ impl Relay {
                 End::Failed(Failure::Store(error)) => self.pause(breaker.failed(&error), &error, &mut stopping).await,
                 End::Failed(Failure::Sink(error)) => {
                     let mut pause = breaker.failed(&error);
-                    if let OutletError::Barred(_) = error {
+                    if let OutletError::Misconfigured(_) = error {
                         tracing::error!(sink, %error, "the sink is stopped until an operator corrects this");
                         pause = BARRED_PAUSE;
                     }

@@ -104,7 +104,7 @@ impl<'a> Session<'a> {
         if missing == 0 {
             return Ok(());
         }
-        Err(Failure::Sink(OutletError::Barred(format!(
+        Err(Failure::Sink(OutletError::Misconfigured(format!(
             "{missing} entries after position {} are no longer in the log, and this sink has not read them; \
              `belfry audit` lists what is missing, and `belfry sink resume {}` continues after them",
             self.lease.position, self.sink
@@ -359,7 +359,9 @@ impl<'a> Session<'a> {
             }
             Some(Refused::Topic { topic, reason }) => Err(Failure::Topics(BTreeMap::from([(topic, reason)]))),
             Some(Refused::Sink(error)) => Err(Failure::Sink(error)),
-            Some(Refused::Entry(reason) | Refused::Behind(reason)) => Err(Failure::Sink(OutletError::Away(reason))),
+            Some(Refused::Entry(reason) | Refused::Behind(reason)) => {
+                Err(Failure::Sink(OutletError::Unavailable(reason)))
+            }
         }
     }
 
@@ -396,13 +398,13 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn stall_error(&self) -> OutletError {
-        OutletError::Away(format!("nothing acknowledged for {:?}", self.relay.stall))
+        OutletError::Unavailable(format!("nothing acknowledged for {:?}", self.relay.stall))
     }
 
     fn watch_for_stall(&self) -> Result<(), Failure> {
         match self.in_flight.stalled_since() {
             Some(since) if since.elapsed() >= self.relay.stall => {
-                Err(Failure::Sink(OutletError::Away(format!("nothing acknowledged for {:?}", since.elapsed()))))
+                Err(Failure::Sink(OutletError::Unavailable(format!("nothing acknowledged for {:?}", since.elapsed()))))
             }
             _ => Ok(()),
         }

@@ -16,7 +16,7 @@ const SMALL_BYTES: usize = 64 << 10;
 
 /// An error that prevents the service from reading a body to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoBody {
+pub(crate) enum BodyError {
     /// The client sends too slowly.
     #[error("the body arrived too slowly")]
     TooSlow,
@@ -25,8 +25,8 @@ pub(crate) enum NoBody {
     NoMemory,
 }
 
-impl NoBody {
-    /// Returns the `NoBody` in the chain of an error's sources, if there is one.
+impl BodyError {
+    /// Returns the `BodyError` in the chain of an error's sources, if there is one.
     pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let mut error = Some(error);
         while let Some(cause) = error {
@@ -39,7 +39,7 @@ impl NoBody {
     }
 }
 
-type Room = Pin<Box<dyn Future<Output = Result<(), NoBody>> + Send>>;
+type Room = Pin<Box<dyn Future<Output = Result<(), BodyError>> + Send>>;
 
 /// A request body. It acquires memory from the budget before it is read, and fails if the client is too slow.
 pub(super) struct Received {
@@ -93,7 +93,7 @@ impl Received {
     }
 
     /// Waits for the client. Ready once the client has been behind for longer than allowed.
-    fn wait(&mut self, context: &mut Context<'_>) -> Poll<NoBody> {
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<BodyError> {
         let now = Instant::now();
         let since = *self.waits.get_or_insert_with(|| now.checked_sub(self.behind).unwrap_or(now));
         self.connection.wants(Wanted::Body, since);
@@ -105,7 +105,7 @@ impl Received {
         ready!(alarm.as_mut().poll(context));
         self.connection.has_body();
         self.connection.count_slow_body();
-        Poll::Ready(NoBody::TooSlow)
+        Poll::Ready(BodyError::TooSlow)
     }
 
     fn note(&mut self, bytes: usize) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::body::NoBody;
+use super::body::BodyError;
 use super::connections::Connections;
 
 /// The unit of the memory budget: one permit is 1 KiB.
@@ -41,7 +41,7 @@ impl Held {
     }
 
     /// Acquires memory for `bytes` additional bytes. Waiting bodies are served in order, each with its full amount.
-    pub(super) async fn take(self, bytes: usize) -> Result<(), NoBody> {
+    pub(super) async fn take(self, bytes: usize) -> Result<(), BodyError> {
         let kib = bytes.div_ceil(KIB).min(self.budget.all_kib);
         let permits = u32::try_from(kib).unwrap_or(u32::MAX);
         let acquire = self.budget.free.clone().acquire_many_owned(permits);
@@ -52,7 +52,7 @@ impl Held {
                 () = self.slow_bodies_give_way() => None,
             }
         });
-        let permit = taken.await.ok().flatten().ok_or(NoBody::NoMemory)?;
+        let permit = taken.await.ok().flatten().ok_or(BodyError::NoMemory)?;
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
         Ok(())
     }

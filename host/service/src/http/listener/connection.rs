@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Bounds, Times};
+use super::{ListenerLimits, Times};
 
 /// Minimum rate at which a client has to send or read once its time limit is used up, in bytes per second.
 const LEAST_RATE: u32 = 64 << 10;
@@ -50,7 +50,7 @@ impl Wanted {
 /// The state of one connection, shared by its stream, its bodies and the listener.
 #[derive(Debug)]
 pub(super) struct Connection {
-    bounds: Bounds,
+    bounds: ListenerLimits,
     state: Mutex<State>,
     close: Notify,
 }
@@ -65,7 +65,7 @@ struct State {
 }
 
 impl Connection {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: ListenerLimits) -> Self {
         let state = State { wanted: Some((Wanted::Head, Instant::now())), answering: false };
         Self { bounds, state: Mutex::new(state), close: Notify::new() }
     }
@@ -178,7 +178,7 @@ pub(super) fn caught_up(since: Instant, bytes: usize) -> Instant {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: ListenerLimits = ListenerLimits {
         listener: "test",
         connections: 1,
         times: Times {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Bounds;
+use super::ListenerLimits;
 use super::connection::{Connection, Wanted};
 
 /// A connection is closed in favor of other bodies only if its body has been behind for this long. Short delays are normal.
@@ -13,7 +13,7 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// The open connections of a listener. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connections {
-    bounds: Bounds,
+    bounds: ListenerLimits,
     open: Arc<Mutex<Open>>,
 }
 
@@ -44,7 +44,7 @@ impl Drop for Place {
 }
 
 impl Connections {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: ListenerLimits) -> Self {
         Self { bounds, open: Arc::default() }
     }
 

@@ -29,7 +29,7 @@ use tower_service::Service;
 
 use crate::stopping::stopped;
 
-pub(super) use body::NoBody;
+pub(super) use body::BodyError;
 use body::{Received, Sent};
 pub(crate) use budget::Budget;
 use budget::Held;
@@ -48,14 +48,14 @@ const REFUSED: Duration = Duration::from_millis(20);
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct ListenerLimits {
     /// The listener's name in metrics.
     pub(crate) listener: &'static str,
     pub(crate) connections: usize,
     pub(crate) times: Times,
 }
 
-impl Bounds {
+impl ListenerLimits {
     fn count_closed(&self, reason: &'static str) {
         let listener = self.listener;
         metrics::counter!("belfry_connections_closed_total", "listener" => listener, "reason" => reason).increment(1);
@@ -79,7 +79,7 @@ pub(crate) struct Times {
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    bounds: Bounds,
+    bounds: ListenerLimits,
     budget: Arc<Budget>,
     stopping: watch::Receiver<bool>,
 ) {
@@ -134,7 +134,7 @@ async fn accept(listener: &TcpListener, times: &Times) -> io::Result<(TcpStream,
 
 /// Returns a place for a new connection. If none is free, closes the connection that is furthest behind. If none is behind,
 /// all of them are being answered, and the new connection waits for up to [`PLACE`].
-async fn place(bounds: &Bounds, connections: &Connections, open: &mut JoinSet<()>) -> Option<Place> {
+async fn place(bounds: &ListenerLimits, connections: &Connections, open: &mut JoinSet<()>) -> Option<Place> {
     let until = Instant::now() + PLACE;
     loop {
         if let Some(place) = connections.place() {

@@ -11,10 +11,10 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::assignment::{Assignment, Generation};
-use super::gathered::{Job, Told};
+use super::partition_batch::{Job, RunSummary};
 use super::place::Place;
-use super::repeats::Repeats;
-use crate::pipeline::{NotTaken, Pipeline, Taken, UNCOMMITTED_BYTES};
+use super::recent_records::RecentRecords;
+use crate::pipeline::{IngestError, IngestOutcome, Pipeline, UNCOMMITTED_BYTES};
 
 /// Maximum number of runs that the committer has in flight.
 const AHEAD: usize = 8;
@@ -25,12 +25,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 struct Ended {
     place: Place,
     generation: Generation,
-    told: Told,
+    summary: RunSummary,
     /// Bytes of the run that the writer held.
     bytes: usize,
     /// The run's permits, which are released when this is dropped.
     held: Option<OwnedSemaphorePermit>,
-    result: Result<Vec<Taken>, NotTaken>,
+    result: Result<Vec<IngestOutcome>, IngestError>,
 }
 
 type Ending = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -38,7 +38,7 @@ type Ending = Pin<Box<dyn Future<Output = Ended> + Send>>;
 pub(super) struct Committer {
     pub(super) pipeline: Pipeline,
     pub(super) assignment: Arc<Assignment>,
-    pub(super) repeats: Arc<Repeats>,
+    pub(super) repeats: Arc<RecentRecords>,
     pub(super) longest_pause: Duration,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) failures: u32,
@@ -72,7 +72,7 @@ impl Committer {
     }
 
     async fn begin(&mut self, job: Job) -> Option<Ending> {
-        let Job { place, generation, reading, told, held, .. } = job;
+        let Job { place, generation, reading, summary, held, .. } = job;
         if !self.assignment.is_current(&place, generation) {
             self.assignment.settle(&place, generation, None);
             return None;
@@ -83,27 +83,28 @@ impl Committer {
                 self.bytes += bytes;
                 Some(Box::pin(async move {
                     let result = in_flight.finish().await;
-                    Ended { place, generation, told, bytes, held, result }
+                    Ended { place, generation, summary, bytes, held, result }
                 }))
             }
             Err(error) => {
-                self.end(Ended { place, generation, told, bytes: 0, held, result: Err(error) }).await;
+                self.end(Ended { place, generation, summary, bytes: 0, held, result: Err(error) }).await;
                 None
             }
         }
     }
 
     async fn end(&mut self, ended: Ended) {
-        let Ended { place, generation, told, bytes, held, result } = ended;
+        let Ended { place, generation, summary, bytes, held, result } = ended;
         drop(held);
         self.bytes -= bytes;
         match result {
             Ok(taken) => {
                 self.failures = 0;
-                self.assignment.settle(&place, generation, Some(told.next));
-                self.count(&told, &taken);
-                let with_ids = told.fingerprints.into_iter().zip(&taken);
-                let committed = with_ids.filter(|(_, taken)| !matches!(taken, Taken::Conflict | Taken::Failed));
+                self.assignment.settle(&place, generation, Some(summary.next));
+                self.count(&summary, &taken);
+                let with_ids = summary.fingerprints.into_iter().zip(&taken);
+                let committed =
+                    with_ids.filter(|(_, taken)| !matches!(taken, IngestOutcome::Conflict | IngestOutcome::Failed));
                 self.repeats.add(committed.filter_map(|(fingerprint, _)| fingerprint));
             }
             Err(error) => {
@@ -112,7 +113,7 @@ impl Committer {
                 self.repeats.forget();
                 match (&error, first) {
                     (_, false) => self.assignment.settle(&place, generation, None),
-                    (NotTaken::Fenced, true) => {
+                    (IngestError::Fenced, true) => {
                         tracing::warn!(topic = %place.topic, partition = place.partition, %error, "reading a partition again");
                         self.assignment.forget(&place);
                         self.assignment.settle(&place, generation, None);
@@ -128,7 +129,7 @@ impl Committer {
     }
 
     /// Waits for a random part of a span that doubles with each failure, so that replicas do not retry at the same time.
-    async fn pause(&mut self, error: &NotTaken) {
+    async fn pause(&mut self, error: &IngestError) {
         let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
         let pause = span.mul_f64(0.1 + 0.9 * fastrand::f64());
         self.failures = self.failures.saturating_add(1);
@@ -139,18 +140,18 @@ impl Committer {
         }
     }
 
-    fn count(&self, told: &Told, taken: &[Taken]) {
-        let (mut accepted, mut duplicate, mut conflict) = (0, told.repeated, 0);
+    fn count(&self, summary: &RunSummary, taken: &[IngestOutcome]) {
+        let (mut accepted, mut duplicate, mut conflict) = (0, summary.repeated, 0);
         let (mut unstorable, mut failed) = (0, 0);
         for taken in taken {
             match taken {
-                Taken::Accepted(_) => accepted += 1,
-                Taken::Duplicate => duplicate += 1,
-                Taken::Conflict => conflict += 1,
-                Taken::Unstorable(_) => unstorable += 1,
+                IngestOutcome::Accepted(_) => accepted += 1,
+                IngestOutcome::Duplicate => duplicate += 1,
+                IngestOutcome::Conflict => conflict += 1,
+                IngestOutcome::Unstorable(_) => unstorable += 1,
                 // Events read from a topic are not published, so they are never unsendable.
-                Taken::Unsendable(_) => {}
-                Taken::Failed => failed += 1,
+                IngestOutcome::Unsendable(_) => {}
+                IngestOutcome::Failed => failed += 1,
             }
         }
         metrics::counter!("kafka_duplicate_events_total").increment(duplicate);
@@ -163,7 +164,7 @@ impl Committer {
         }
         let conflicts = (0..conflict).map(|_| "conflict").chain((0..unstorable).map(|_| UNSTORABLE));
         let undecodable = (0..failed).map(|_| belfry_model::Outcome::Undecodable.as_str());
-        let letters = told.causes.iter().copied().chain(undecodable).inspect(|cause| events(cause).increment(1));
+        let letters = summary.causes.iter().copied().chain(undecodable).inspect(|cause| events(cause).increment(1));
         for cause in letters.chain(conflicts) {
             // No projector saw it.
             metrics::counter!("belfry_dead_letters_total", "projector" => "", "cause" => cause).increment(1);

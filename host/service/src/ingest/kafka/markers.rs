@@ -13,7 +13,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 
 use super::assignment::{Generation, HandOver};
-use super::gathered::Gathered;
+use super::partition_batch::PartitionBatch;
 use super::place::Place;
 use super::reader::{Reader, Turn};
 
@@ -67,7 +67,7 @@ impl Reader {
                 }
                 continue;
             }
-            let mut run = Gathered::new(place, generation, next);
+            let mut run = PartitionBatch::new(place, generation, next);
             run.next = reached;
             if self.assignment.hand_over(&run.place, generation, reached, &[]) == HandOver::Done {
                 tracing::debug!(place = %run.place, from = next, to = reached, "no records at these offsets; moving past markers");

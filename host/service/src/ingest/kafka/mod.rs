@@ -11,16 +11,16 @@ mod assignment;
 mod callbacks;
 mod check;
 mod committer;
-mod gathered;
+mod followed_group;
 mod identity;
-mod lead;
 mod markers;
 mod operate;
+mod partition_batch;
 mod place;
 mod positions;
 mod reader;
+mod recent_records;
 mod record;
-mod repeats;
 mod replica;
 mod seek;
 mod session;
@@ -29,7 +29,7 @@ mod stopped;
 mod window;
 
 pub use check::SourceError;
-pub use operate::{Moved, OperateError, OtherGroup, PositionRow, SourcePositions, Target};
+pub use operate::{OperateError, OtherGroup, PositionChange, PositionRow, SourcePositions, Target};
 pub use positions::Unplaced;
 
 pub(crate) use source::{KafkaSource, SourceSettings};

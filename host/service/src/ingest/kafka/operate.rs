@@ -43,7 +43,7 @@ pub struct OtherGroup {
 
 /// A position that was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct PositionChange {
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -179,7 +179,13 @@ impl SourcePositions {
     }
 
     /// Sets the position of a partition. `by` names the operator.
-    pub async fn set(&self, topic: &str, partition: i32, target: Target, by: &str) -> Result<Moved, OperateError> {
+    pub async fn set(
+        &self,
+        topic: &str,
+        partition: i32,
+        target: Target,
+        by: &str,
+    ) -> Result<PositionChange, OperateError> {
         let asked = topic.to_owned();
         let (offset, ids) = self
             .ask(move |client| {
@@ -192,7 +198,7 @@ impl SourcePositions {
     }
 
     /// Sets the positions of all topics that are read to the committed offsets of another group. `by` names the operator.
-    pub async fn set_from_group(&self, group: &str, by: &str) -> Result<Vec<Moved>, OperateError> {
+    pub async fn set_from_group(&self, group: &str, by: &str) -> Result<Vec<PositionChange>, OperateError> {
         let topics = self.topics().await?;
         if topics.is_empty() {
             return Err(OperateError::NotFound(
@@ -219,13 +225,13 @@ impl SourcePositions {
         targets: Vec<(String, i32, i64)>,
         ids: &BTreeMap<String, TopicId>,
         by: &str,
-    ) -> Result<Vec<Moved>, OperateError> {
+    ) -> Result<Vec<PositionChange>, OperateError> {
         let mut moved = Vec::with_capacity(targets.len());
         for (topic, partition, is) in targets {
             let key = SourcePartition { group: self.group.clone(), topic: topic.clone(), partition };
             let position = SourcePosition { partition: key, next: is, topic_id: ids.get(&topic).cloned() };
             let was = self.store.set_source_position(&position, by, now_ms()).await?;
-            moved.push(Moved { topic, partition, was, is });
+            moved.push(PositionChange { topic, partition, was, is });
         }
         self.tell_replicas().await?;
         Ok(moved)

@@ -57,7 +57,7 @@ pub enum Unplaced {
 }
 
 /// The position of a partition, or why it cannot be determined.
-pub(super) type Found = (Place, Result<i64, Unplaced>);
+pub(super) type PositionLookup = (Place, Result<i64, Unplaced>);
 
 /// Reads and creates positions. All calls block, so they belong on a dedicated thread.
 pub(super) struct Positions {
@@ -124,7 +124,7 @@ impl Positions {
     }
 
     /// Returns the positions of these partitions. New partitions get their start positions now.
-    pub(super) fn of(&self, places: &[Place]) -> Result<Vec<Found>, StoreError> {
+    pub(super) fn of(&self, places: &[Place]) -> Result<Vec<PositionLookup>, StoreError> {
         let mut known = self.all()?;
         let ids = match self.ids(&places.iter().map(|place| place.topic.to_string()).collect()) {
             Ok(ids) => ids,

@@ -17,13 +17,13 @@ use tokio::time::timeout;
 
 use super::assignment::{Assignment, HandOver};
 use super::callbacks::{Consuming, commit_offsets};
-use super::gathered::{Gathered, Job};
-use super::lead::Lead;
+use super::followed_group::FollowedGroup;
 use super::markers::Idle;
+use super::partition_batch::{Job, PartitionBatch};
 use super::place::Place;
 use super::positions::Positions;
+use super::recent_records::RecentRecords;
 use super::record::{Record, RecordSettings};
-use super::repeats::Repeats;
 use super::stopped::{Stopped, Unreadable};
 
 /// How long a poll waits for a first record. Stops and requests wait for no longer than this.
@@ -48,8 +48,8 @@ pub(super) struct Reader {
     pub(super) assignment: Arc<Assignment>,
     pub(super) positions: Arc<Positions>,
     /// Another group that is followed: records that it has not processed are not read.
-    pub(super) lead: Option<Lead>,
-    pub(super) repeats: Arc<Repeats>,
+    pub(super) lead: Option<FollowedGroup>,
+    pub(super) repeats: Arc<RecentRecords>,
     pub(super) stopped: Stopped,
     pub(super) jobs: mpsc::Sender<Job>,
     /// A permit for each byte of events between here and their commit.
@@ -128,7 +128,7 @@ impl Reader {
 
     /// Waits for a record, takes those that are already available after it, and prepares them for the committer.
     fn read(&mut self, turn: &mut Turn) -> KafkaResult<()> {
-        let mut gathered: Vec<Gathered> = Vec::new();
+        let mut gathered: Vec<PartitionBatch> = Vec::new();
         // For each partition, the first offset that the group ahead has not processed. It is read later.
         let mut ahead: Vec<(Place, i64)> = Vec::new();
         let (mut records, mut bytes, mut wait) = (0, 0, POLL);
@@ -159,7 +159,7 @@ impl Reader {
         Ok(())
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Vec<Gathered>, ahead: &mut Vec<(Place, i64)>) {
+    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Vec<PartitionBatch>, ahead: &mut Vec<(Place, i64)>) {
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
         if let Some(lead) = &self.lead {
             let place = Place::new(topic, partition);
@@ -171,13 +171,13 @@ impl Reader {
                 return;
             }
         }
-        let of_it = |run: &Gathered| run.place.partition == partition && *run.place.topic == *topic;
+        let of_it = |run: &PartitionBatch| run.place.partition == partition && *run.place.topic == *topic;
         let run = match gathered.iter().position(of_it) {
             Some(run) => run,
             None => {
                 let place = Place::new(topic, partition);
                 let Some((generation, next)) = self.assignment.open(&place) else { return };
-                gathered.push(Gathered::new(place, generation, next));
+                gathered.push(PartitionBatch::new(place, generation, next));
                 gathered.len() - 1
             }
         };

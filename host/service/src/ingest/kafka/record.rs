@@ -10,7 +10,7 @@ use rdkafka::message::BorrowedMessage;
 use uuid::Uuid;
 
 use super::identity::Identities;
-use super::repeats::{Fingerprint, Repeats, fingerprint};
+use super::recent_records::{Fingerprint, RecentRecords, fingerprint};
 use crate::config::EventIdentity;
 use crate::ingest::{Arrival, Incoming, NotAnEvent};
 use crate::kafka::headers;
@@ -52,7 +52,7 @@ impl Record {
     ///
     /// A bug in Belfry costs only this record. Uncaught, its panic would end the next replica at the same record, and so
     /// on.
-    pub(super) fn read(message: &BorrowedMessage<'_>, repeats: &Repeats, settings: &RecordSettings) -> Self {
+    pub(super) fn read(message: &BorrowedMessage<'_>, repeats: &RecentRecords, settings: &RecordSettings) -> Self {
         let Some(payload) = message.payload() else { return Self::Tombstone };
         let read = || {
             crash_point!("source.record");
@@ -63,7 +63,7 @@ impl Record {
         })
     }
 
-    fn of(message: &BorrowedMessage<'_>, payload: &[u8], repeats: &Repeats, settings: &RecordSettings) -> Self {
+    fn of(message: &BorrowedMessage<'_>, payload: &[u8], repeats: &RecentRecords, settings: &RecordSettings) -> Self {
         let identity = settings.identities.of(message.topic());
         let named = match (event_id(message), identity) {
             (_, Some(EventIdentity::Content)) | (Err(_), Some(EventIdentity::Envelope)) => None,

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::check::SourceError;
 use crate::heartbeat::{Heartbeat, Seen};
-use crate::redis::Others;
+use crate::redis::PeerSignals;
 
 /// How often a name that another process holds is checked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -19,13 +19,13 @@ const SLACK: Duration = Duration::from_millis(1500);
 pub(super) struct ReplicaName {
     store: Store,
     heartbeat: Heartbeat,
-    others: Others,
+    others: PeerSignals,
     name: String,
     lease: Option<Lease>,
 }
 
 impl ReplicaName {
-    pub(super) fn new(store: Store, heartbeat: Heartbeat, others: Others, name: String) -> Self {
+    pub(super) fn new(store: Store, heartbeat: Heartbeat, others: PeerSignals, name: String) -> Self {
         Self { store, heartbeat, others, name, lease: None }
     }
 

@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::lead::Lead;
+use super::followed_group::FollowedGroup;
 use super::place::Place;
 use super::positions::Unplaced;
 use super::reader::{Reader, Turn, list};
@@ -73,7 +73,7 @@ impl Reader {
 
     /// Resumes partitions where the group ahead has passed the awaited offset.
     pub(super) fn follow_lead(&mut self, turn: &mut Turn) {
-        let passed = match self.lead.as_mut().map(Lead::look) {
+        let passed = match self.lead.as_mut().map(FollowedGroup::look) {
             None => return,
             Some(Ok(passed)) => passed,
             Some(Err(error)) => {

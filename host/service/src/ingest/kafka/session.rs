@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use super::assignment::Assignment;
 use super::callbacks::{Callbacks, Consuming};
 use super::committer::Committer;
-use super::lead::Lead;
+use super::followed_group::FollowedGroup;
 use super::positions::Positions;
 use super::reader::{ROOM_BYTES, Reader};
+use super::recent_records::RecentRecords;
 use super::record::RecordSettings;
-use super::repeats::Repeats;
 use super::stopped::Stopped;
 use crate::pipeline::Pipeline;
 use crate::task::named;
@@ -41,7 +41,7 @@ pub(super) struct Session {
     topics: watch::Sender<Vec<String>>,
     stop: watch::Sender<bool>,
     assignment: Arc<Assignment>,
-    repeats: Arc<Repeats>,
+    repeats: Arc<RecentRecords>,
     /// `None` once the reader has failed.
     ended: Option<oneshot::Receiver<KafkaResult<()>>>,
     committing: JoinHandle<()>,
@@ -51,12 +51,12 @@ impl Session {
     /// Starts to read these topics.
     pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
         let SessionSettings { pipeline, positions, stopped, behind, instance, records, longest_pause } = settings;
-        let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<Repeats>::default());
+        let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<RecentRecords>::default());
         let callbacks =
             Callbacks { assignment: assignment.clone(), positions: positions.clone(), stopped: stopped.clone() };
         let config = positions.client.consumer(&positions.group, instance.as_deref());
         let consumer: Consuming = config.create_with_context(callbacks)?;
-        let lead = behind.as_ref().map(|group| Lead::new(&positions.client, group)).transpose()?;
+        let lead = behind.as_ref().map(|group| FollowedGroup::new(&positions.client, group)).transpose()?;
         let (topics, follow) = watch::channel(topics);
         let (stop, stopping) = watch::channel(false);
         let (jobs, received) = mpsc::channel(QUEUE);
@@ -118,12 +118,12 @@ impl Session {
     /// Waits until the consumer fails. Returns the reason.
     pub(super) async fn failed(&mut self) -> String {
         let Some(ended) = &mut self.ended else { return std::future::pending().await };
-        let told = match ended.await {
+        let summary = match ended.await {
             Ok(Err(error)) => error.to_string(),
             Ok(Ok(())) | Err(_) => "its thread has ended".into(),
         };
         self.ended = None;
-        told
+        summary
     }
 
     /// Stops reading, and waits until the runs already handed over are committed.

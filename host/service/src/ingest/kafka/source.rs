@@ -20,7 +20,7 @@ use crate::config::{Config, SourceTopics};
 use crate::heartbeat::{Heartbeat, Seen};
 use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
-use crate::redis::Others;
+use crate::redis::PeerSignals;
 use crate::stopping::stopped;
 
 /// The interval between checks for additional topics.
@@ -37,7 +37,7 @@ pub(crate) struct SourceSettings<'a> {
     pub(crate) config: &'a Config,
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
-    pub(crate) others: Others,
+    pub(crate) others: PeerSignals,
     pub(crate) pipeline: Pipeline,
     /// Shows which partitions and topics are not read.
     pub(crate) stopped: Stopped,

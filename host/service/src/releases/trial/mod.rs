@@ -8,6 +8,7 @@
 mod plan;
 mod sample;
 mod tally;
+mod transitions;
 mod verdict;
 mod watch;
 
@@ -17,7 +18,7 @@ use belfry_model::Envelope;
 use belfry_sandbox::digest;
 use belfry_store::Rollout;
 
-use super::Active;
+use super::LoadedRelease;
 
 pub(crate) use plan::{Limits, Plan, Step};
 pub(crate) use sample::{MaskedField, Sample};
@@ -40,7 +41,7 @@ pub(crate) enum Mode {
 
 /// A release on trial, since the last change of it or of the serving release.
 pub(crate) struct Candidate {
-    pub(crate) release: Arc<Active>,
+    pub(crate) release: Arc<LoadedRelease>,
     pub(crate) mode: Mode,
     /// The change that began this step of the trial.
     pub(crate) rollout_id: i64,
@@ -56,13 +57,13 @@ struct Noted {
 
 impl Candidate {
     /// Returns the candidate of a change; `None` if there is none, or its plan was written by another version.
-    pub(crate) fn of(rollout: &Rollout, release: Arc<Active>) -> Option<Self> {
+    pub(crate) fn of(rollout: &Rollout, release: Arc<LoadedRelease>) -> Option<Self> {
         let mode = mode(rollout)?;
         Some(Self { release, mode, rollout_id: rollout.id, noted: Mutex::default() })
     }
 
     /// Returns whether it serves the subject of an event instead of the serving release.
-    pub(crate) fn serves(&self, active: &Active, envelope: &Envelope) -> bool {
+    pub(crate) fn serves(&self, active: &LoadedRelease, envelope: &Envelope) -> bool {
         let Mode::Canary { plan, step } = &self.mode else { return false };
         let of_active = active.subject_pointer(&envelope.event_type);
         let pointer = of_active.or_else(|| self.release.subject_pointer(&envelope.event_type));
@@ -103,7 +104,7 @@ pub(crate) fn mode(rollout: &Rollout) -> Option<Mode> {
 
 /// Returns a subject's place, from 0 up to but not including [`PARTS`]. It is fixed for a release, so a growing share only
 /// gains subjects. It differs for the next release, so that new releases do not always begin with the same subjects.
-fn place(release: &Active, subject: &str) -> u32 {
+fn place(release: &LoadedRelease, subject: &str) -> u32 {
     let mut salted = release.release_id.to_be_bytes().to_vec();
     salted.extend(release.name.as_bytes());
     salted.push(0);

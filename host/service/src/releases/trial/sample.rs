@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::comparison::{Difference, FieldChange, Told};
+use crate::diff::{Difference, FieldChange, NotificationContent};
 
 /// Number of samples kept of each kind of difference; later ones replace earlier ones.
 const SAMPLES: usize = 10;
@@ -37,7 +37,7 @@ impl Sample {
     pub(super) fn of(
         difference: Difference,
         event_id: Uuid,
-        told: &Told,
+        told: &NotificationContent,
         fields: Vec<FieldChange>,
         seen_at_ms: i64,
     ) -> Self {

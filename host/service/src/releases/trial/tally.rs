@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::sample::{Sample, keep};
-use crate::comparison::{Difference, Made, Pair, pairs};
+use crate::diff::{Difference, Pair, ProjectionResult, pairs};
 
 /// Steps of time within a doubling: times read from them are at most a fifth too high.
 const STEPS_PER_DOUBLING: f64 = 4.0;
@@ -139,7 +139,13 @@ impl Times {
 
 impl Compared {
     /// Adds both answers to an event.
-    pub(crate) fn note(&mut self, event_id: Uuid, active: &Made, candidate: &Made, now_ms: i64) {
+    pub(crate) fn note(
+        &mut self,
+        event_id: Uuid,
+        active: &ProjectionResult,
+        candidate: &ProjectionResult,
+        now_ms: i64,
+    ) {
         self.events += 1;
         let none = Vec::new();
         let (before, after) = (active.as_ref().unwrap_or(&none), candidate.as_ref().unwrap_or(&none));

@@ -45,7 +45,7 @@ async fn look_after(
     let active = sum(trial.steps.iter().flat_map(|step| &step.tallies)).active;
     let seen = sum(&now.tallies).candidate;
     if let Some(reason) = breach(&plan.limits, &seen, &active) {
-        return registry.take_back(candidate, &reason).await;
+        return registry.roll_back_canary(candidate, &reason).await;
     }
     let goes_on = *step + 1 < plan.steps.len() || plan.serves_all_in_the_end();
     if goes_on && is_over(&plan.steps[*step], now_ms() - now.rollout.created_at_ms, &seen) {

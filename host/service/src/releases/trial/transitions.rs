@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange};
 
-use super::loading::Lane;
-use super::trial::{Candidate, Mode, Plan};
-use super::{Active, BELFRY, Registry, ReleaseError};
+use super::{Candidate, Mode, Plan};
 use crate::clock::now_ms;
+use crate::releases::loading::Lane;
+use crate::releases::{BELFRY, LoadedRelease, Registry, ReleaseError};
 
 impl Registry {
     /// Starts the trial of a release next to the one that serves its projector, and replaces any other trial. Without a
@@ -64,7 +64,7 @@ impl Registry {
         self.end(&rollout, reason, by).await
     }
 
-    pub(super) async fn end(&self, rollout: &Rollout, reason: &str, by: &str) -> Result<(), ReleaseError> {
+    pub(in crate::releases) async fn end(&self, rollout: &Rollout, reason: &str, by: &str) -> Result<(), ReleaseError> {
         let change = TrialChange { reason: Some(reason), created_by: by, ..unchanged(rollout) };
         self.change_trial(&change, Vec::new()).await?;
         tracing::info!(projector = rollout.projector, reason, by, "trial ended");
@@ -72,7 +72,7 @@ impl Registry {
     }
 
     /// Rolls back a canary that exceeds its limits. The second of two callers finds it done.
-    pub(crate) async fn take_back(&self, candidate: &Candidate, reason: &str) -> Result<(), ReleaseError> {
+    pub(crate) async fn roll_back_canary(&self, candidate: &Candidate, reason: &str) -> Result<(), ReleaseError> {
         let _one_at_a_time = self.shared.change.lock().await;
         let Some(rollout) = self.still(candidate).await? else { return Ok(()) };
         let release = &candidate.release;
@@ -110,7 +110,7 @@ impl Registry {
     }
 
     /// Returns the rollout of a projector.
-    pub(super) async fn rollout(&self, projector: &str) -> Result<Rollout, ReleaseError> {
+    pub(in crate::releases) async fn rollout(&self, projector: &str) -> Result<Rollout, ReleaseError> {
         let rollouts = self.shared.store.rollouts().await?;
         rollouts.into_iter().find(|rollout| rollout.projector == projector).ok_or_else(|| {
             ReleaseError::Unknown(format!("no release of {projector} serves; see `belfry release list`"))
@@ -123,7 +123,11 @@ impl Registry {
         Ok((rollout.id == candidate.rollout_id).then_some(rollout))
     }
 
-    async fn change_trial(&self, change: &TrialChange<'_>, loaded: Vec<Arc<Active>>) -> Result<bool, ReleaseError> {
+    async fn change_trial(
+        &self,
+        change: &TrialChange<'_>,
+        loaded: Vec<Arc<LoadedRelease>>,
+    ) -> Result<bool, ReleaseError> {
         let done = self.shared.store.change_trial(change, now_ms()).await?;
         if done {
             self.shared.others.rollout_changed();

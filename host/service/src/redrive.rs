@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::clock::now_ms;
 use crate::heartbeat::Heartbeat;
 use crate::ingest::{Arrival, Incoming};
-use crate::pipeline::{NotTaken, Pipeline, count_notification};
-use crate::releases::Active;
+use crate::pipeline::{IngestError, Pipeline, count_notification};
+use crate::releases::LoadedRelease;
 
 /// Number of dead letters read at once.
 const PAGE: u32 = 100;
@@ -53,7 +53,7 @@ impl DeadLetters {
         mut after: i64,
         limit: u64,
         by: &str,
-    ) -> Result<Summary, NotTaken> {
+    ) -> Result<Summary, IngestError> {
         let mut summary = Summary::default();
         let asked = NewChange::redriven(filter, after, by);
         self.pipeline.store.note_change(&asked, now_ms()).await?;
@@ -73,7 +73,7 @@ impl DeadLetters {
         Ok(summary)
     }
 
-    async fn redrive_one(&self, letter: &DeadLetter, by: &str, summary: &mut Summary) -> Result<(), NotTaken> {
+    async fn redrive_one(&self, letter: &DeadLetter, by: &str, summary: &mut Summary) -> Result<(), IngestError> {
         let Some((event, active)) = self.what_to_try(letter).await? else {
             summary.passed_over += 1;
             return Ok(());
@@ -85,7 +85,7 @@ impl DeadLetters {
         match self.redriven(redrive).await? {
             Redriven::StillDead => summary.still_dead += 1,
             Redriven::Settled => {}
-            Redriven::Told(notifications) => {
+            Redriven::Notified(notifications) => {
                 summary.redriven += 1;
                 for (notification, priority) in notifications.into_iter().zip(priorities) {
                     count_notification(&projector, priority, notification);
@@ -120,7 +120,7 @@ impl DeadLetters {
     }
 
     /// Returns the event and the active release of its rule, or `None` if the dead letter cannot be tried.
-    async fn what_to_try(&self, letter: &DeadLetter) -> Result<Option<(Incoming, Arc<Active>)>, StoreError> {
+    async fn what_to_try(&self, letter: &DeadLetter) -> Result<Option<(Incoming, Arc<LoadedRelease>)>, StoreError> {
         let (Some(event_id), Some(projector)) = (letter.event_id, &letter.projector) else { return Ok(None) };
         let Some(active) = self.pipeline.registry.serving().of(projector).cloned() else { return Ok(None) };
         if active.halt.is_some() {

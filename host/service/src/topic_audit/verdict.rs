@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use belfry_store::SinkReach;
 
 use super::finding::{Finding, FindingKind, Report};
-use super::ledger::{Excuse, Ledger, Logged};
-use super::reader::{Met, Partition, Stranger};
+use super::ledger::{AbsenceReason, Ledger, Logged};
+use super::reader::{Met, Partition, UnknownRecord};
 
 pub(super) fn judge(met: Met, compacted: &HashSet<String>, reach: SinkReach, from: i64, to: i64) -> Report {
     let Met { ledger, strangers, partitions, mut report } = met;
@@ -83,13 +83,15 @@ fn missing(
     };
     for entry in &ledger.entries {
         match entry.excuse {
-            Excuse::Parked => report.parked += 1,
+            AbsenceReason::Parked => report.parked += 1,
             _ if entry.copies > 0 => {}
-            Excuse::Discarded => report.discarded += 1,
-            Excuse::Expired => report.expired += 1,
-            Excuse::None if entry.position > reach.position || entry.position <= reach.began_at => report.not_due += 1,
-            Excuse::None if deleted(entry) => report.deleted += 1,
-            Excuse::None => {
+            AbsenceReason::Discarded => report.discarded += 1,
+            AbsenceReason::Expired => report.expired += 1,
+            AbsenceReason::None if entry.position > reach.position || entry.position <= reach.began_at => {
+                report.not_due += 1
+            }
+            AbsenceReason::None if deleted(entry) => report.deleted += 1,
+            AbsenceReason::None => {
                 let detail = "the sink is past it, but it is not on the topic";
                 report.add(finding(ledger, entry, FindingKind::Missing, detail.to_owned()));
                 keys.insert(entry.key);
@@ -107,7 +109,7 @@ fn doubled_in_the_log(ledger: &Ledger, report: &mut Report) {
 }
 
 /// Reports Belfry's records that are not in the log: they repeat an effect under another id, or are unknown.
-fn strangers_of(ledger: &Ledger, strangers: &[Stranger], report: &mut Report) {
+fn strangers_of(ledger: &Ledger, strangers: &[UnknownRecord], report: &mut Report) {
     let unknown = || strangers.iter().filter(|stranger| !stranger.known);
     report.outside = (strangers.len() - unknown().count()) as u64;
     let wanted: HashSet<u64> = unknown().map(|stranger| stranger.effect).filter(|effect| *effect != 0).collect();

@@ -14,7 +14,7 @@ use crate::kafka::{Client, Cluster};
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// The group that is followed.
-pub(super) struct Lead {
+pub(super) struct FollowedGroup {
     cluster: Cluster,
     /// The offsets that the group has committed, as far as they are known. It has processed all records before them.
     committed: HashMap<Place, i64>,
@@ -23,7 +23,7 @@ pub(super) struct Lead {
     asked_at: Option<Instant>,
 }
 
-impl Lead {
+impl FollowedGroup {
     pub(super) fn new(client: &Client, group: &str) -> KafkaResult<Self> {
         let cluster = client.cluster_as_group(group)?;
         Ok(Self { cluster, committed: HashMap::new(), waiting: HashMap::new(), asked_at: None })

@@ -17,7 +17,7 @@ pub(super) fn fingerprint(payload: &[u8]) -> Fingerprint {
 /// The last events that this replica committed, byte for byte. An identical record is a duplicate without being parsed. Any
 /// other record under the same id is parsed, because a conflict must not be dropped silently.
 #[derive(Default)]
-pub(super) struct Repeats {
+pub(super) struct RecentRecords {
     committed: Mutex<Committed>,
 }
 
@@ -27,7 +27,7 @@ struct Committed {
     order: VecDeque<Uuid>,
 }
 
-impl Repeats {
+impl RecentRecords {
     fn lock(&self) -> MutexGuard<'_, Committed> {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn only_the_very_same_record_is_a_repetition() {
-        let (repeats, id) = (Repeats::default(), Uuid::from_u128(1));
+        let (repeats, id) = (RecentRecords::default(), Uuid::from_u128(1));
         repeats.add([(id, fingerprint(b"one"))].into_iter());
         assert!(repeats.has(id, b"one"));
         assert!(!repeats.has(id, b"two"), "it may be a conflict");
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let repeats = Repeats::default();
+        let repeats = RecentRecords::default();
         repeats.add((0..EVENTS as u128 + 1).map(|number| (Uuid::from_u128(number), fingerprint(b""))));
         assert!(!repeats.has(Uuid::from_u128(0), b""), "the oldest is forgotten");
         assert!(repeats.has(Uuid::from_u128(1), b""));

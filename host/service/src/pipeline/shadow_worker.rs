@@ -14,11 +14,11 @@ use belfry_store::{NewChange, Store};
 use tokio::runtime::Handle;
 
 use crate::clock::now_ms;
-use crate::comparison::{FieldChange, Made, Pair, is_its_own, outcome, pairs, project};
+use crate::diff::{FieldChange, Pair, ProjectionResult, is_its_own, outcome, pairs, project};
 use crate::ingest::Incoming;
-use crate::lot::lot;
-use crate::releases::Active;
+use crate::releases::LoadedRelease;
 use crate::releases::trial::Candidate;
+use crate::sampling::lot;
 
 /// Limit on queued events.
 const QUEUE: usize = 512;
@@ -31,7 +31,7 @@ const NOTED_EVERY: Duration = Duration::from_secs(600);
 
 /// Hands events to the thread. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone)]
-pub(crate) struct Aside {
+pub(crate) struct ShadowWorker {
     queue: SyncSender<Task>,
     /// Events with a lot up to this value are projected a second time.
     rechecked_below: u64,
@@ -42,17 +42,17 @@ enum Task {
         candidate: Arc<Candidate>,
         event: Incoming,
         /// The result of the serving release.
-        made: Made,
+        made: ProjectionResult,
         took: Duration,
     },
     Recheck {
-        active: Arc<Active>,
+        active: Arc<LoadedRelease>,
         event: Incoming,
-        made: Made,
+        made: ProjectionResult,
     },
 }
 
-impl Aside {
+impl ShadowWorker {
     /// Starts the thread. `recheck_percent` of the events are projected a second time.
     pub(crate) fn start(messages: Arc<MessageSettings>, store: Store, recheck_percent: f64) -> Self {
         let (queue, tasks) = sync_channel(QUEUE);
@@ -63,7 +63,13 @@ impl Aside {
     }
 
     /// Queues the event to be projected by a shadow as well, unless the queue is full.
-    pub(super) fn offer_to_shadow(&self, candidate: &Arc<Candidate>, event: &Incoming, made: Made, took: Duration) {
+    pub(super) fn offer_to_shadow(
+        &self,
+        candidate: &Arc<Candidate>,
+        event: &Incoming,
+        made: ProjectionResult,
+        took: Duration,
+    ) {
         let task = Task::Shadow { candidate: candidate.clone(), event: event.clone(), made, took };
         if self.queue.try_send(task).is_err() {
             candidate.note(|tally| tally.compared.passed_over += 1);
@@ -76,7 +82,7 @@ impl Aside {
     }
 
     /// Queues the event to be projected a second time by a release, unless the queue is full.
-    pub(super) fn recheck(&self, active: &Arc<Active>, event: &Incoming, made: Made) {
+    pub(super) fn recheck(&self, active: &Arc<LoadedRelease>, event: &Incoming, made: ProjectionResult) {
         let task = Task::Recheck { active: active.clone(), event: event.clone(), made };
         if self.queue.try_send(task).is_err() {
             count_recheck(active, "passed-over");
@@ -105,7 +111,7 @@ impl Worker {
         }
     }
 
-    fn shadow(&self, candidate: &Candidate, event: &Incoming, made: &Made, took: Duration) {
+    fn shadow(&self, candidate: &Candidate, event: &Incoming, made: &ProjectionResult, took: Duration) {
         let release = &candidate.release;
         let began = Instant::now();
         let shadowed = match release.wants(&event.envelope) {
@@ -120,7 +126,7 @@ impl Worker {
         });
     }
 
-    fn recheck(&mut self, active: &Active, event: &Incoming, made: &Made) {
+    fn recheck(&mut self, active: &LoadedRelease, event: &Incoming, made: &ProjectionResult) {
         let again = project(active, &event.envelope, &event.event, &self.messages);
         if !is_its_own(outcome(made)) || !is_its_own(outcome(&again)) {
             return;
@@ -159,7 +165,7 @@ impl Worker {
 }
 
 /// Returns the names of the fields that differ, without their values.
-fn differences(made: &Made, again: &Made) -> Vec<String> {
+fn differences(made: &ProjectionResult, again: &ProjectionResult) -> Vec<String> {
     let (Ok(made), Ok(again)) = (made, again) else { return Vec::new() };
     let mut fields: Vec<String> = pairs(made, again)
         .flat_map(|pair| match pair {
@@ -174,10 +180,10 @@ fn differences(made: &Made, again: &Made) -> Vec<String> {
     fields
 }
 
-fn count_recheck(active: &Active, result: &'static str) {
+fn count_recheck(active: &LoadedRelease, result: &'static str) {
     metrics::counter!("belfry_rechecks_total", "projector" => active.name.clone(), "result" => result).increment(1);
 }
 
-fn count(made: &Made) -> usize {
+fn count(made: &ProjectionResult) -> usize {
     made.as_ref().map_or(0, Vec::len)
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::loading::Lane;
 use super::serving::Serving;
-use super::{Active, Registry, ReleaseError, RolledOut};
+use super::{LoadedRelease, Registry, ReleaseError, RolledOut};
 use crate::clock::now_ms;
 
 /// How long events of a suspended release wait for the previous one to be loaded. After that they become dead letters.
@@ -86,7 +86,7 @@ impl Registry {
     }
 
     /// Loads the releases for a change. Fails if any of them cannot be loaded, before anything is changed.
-    async fn load_all(&self, releases: &[Release], lane: Lane) -> Result<Vec<Arc<Active>>, ReleaseError> {
+    async fn load_all(&self, releases: &[Release], lane: Lane) -> Result<Vec<Arc<LoadedRelease>>, ReleaseError> {
         let mut loaded = Vec::with_capacity(releases.len());
         for release in releases {
             self.ensure_vouched_for(release).await?;
@@ -116,7 +116,7 @@ impl Registry {
         &self,
         before: &Serving,
         releases: Vec<Release>,
-        loaded: Vec<Arc<Active>>,
+        loaded: Vec<Arc<LoadedRelease>>,
         by: &str,
     ) -> Result<Vec<RolledOut>, ReleaseError> {
         self.shared.others.rollout_changed();
@@ -131,7 +131,7 @@ impl Registry {
     }
 
     /// Suspends a failing release. Returns what serves its projector now. The second of two callers finds it done.
-    pub(crate) async fn suspend(&self, failing: &Active) -> Result<Option<Arc<Active>>, ReleaseError> {
+    pub(crate) async fn suspend(&self, failing: &LoadedRelease) -> Result<Option<Arc<LoadedRelease>>, ReleaseError> {
         let serving = || self.serving().of(&failing.name).cloned();
         {
             let _one_at_a_time = self.shared.change.lock().await;

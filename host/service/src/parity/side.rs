@@ -44,7 +44,7 @@ pub(super) struct Recorded {
 }
 
 /// The notifications that the other notifier published.
-pub(super) struct Others {
+pub(super) struct OtherNotifications {
     pub(super) topic: String,
     pub(super) notices: Vec<Notice<Recorded>>,
     /// The number of records that Belfry made.
@@ -90,7 +90,7 @@ pub(super) fn read_topic(
     topic: String,
     range: Range,
     mut names: Names,
-) -> Result<(Others, Names), CompareError> {
+) -> Result<(OtherNotifications, Names), CompareError> {
     let consumer = client.scanner("belfry-compare")?;
     let metadata = consumer.fetch_metadata(None, SCAN_PATIENCE)?;
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
@@ -109,7 +109,8 @@ pub(super) fn read_topic(
             cut.retain(|partition| *partition != span.partition);
         }
     }
-    let mut others = Others { topic, notices: Vec::new(), by_belfry: 0, unreadable: 0, complete_since_ms: None };
+    let mut others =
+        OtherNotifications { topic, notices: Vec::new(), by_belfry: 0, unreadable: 0, complete_since_ms: None };
     let mut too_many = false;
     scan(&consumer, &spans, |message| {
         let at_ms = message.timestamp().to_millis().unwrap_or_default();

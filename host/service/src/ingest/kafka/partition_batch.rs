@@ -7,12 +7,12 @@ use uuid::Uuid;
 use super::assignment::Generation;
 use super::place::Place;
 use super::reader::ROOM_BYTES;
+use super::recent_records::Fingerprint;
 use super::record::Record;
-use super::repeats::Fingerprint;
 use crate::pipeline::Reading;
 
 /// A run of records from one partition.
-pub(super) struct Gathered {
+pub(super) struct PartitionBatch {
     pub(super) place: Place,
     pub(super) generation: Generation,
     expected: i64,
@@ -22,12 +22,12 @@ pub(super) struct Gathered {
     pub(super) decoded: Vec<bool>,
     bytes: usize,
     reading: Reading,
-    told: Told,
+    summary: RunSummary,
 }
 
 /// Data to count and to remember once the run is committed.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct RunSummary {
     pub(super) next: i64,
     /// For each event, the header's id and the fingerprint by which a repetition is recognized.
     pub(super) fingerprints: Vec<Option<(Uuid, Fingerprint)>>,
@@ -42,7 +42,7 @@ pub(super) struct Job {
     pub(super) place: Place,
     pub(super) generation: Generation,
     pub(super) reading: Reading,
-    pub(super) told: Told,
+    pub(super) summary: RunSummary,
     /// The total size of the records' values.
     pub(super) bytes: usize,
     /// The permits that it holds between the reader and the commit, once it is handed over.
@@ -56,7 +56,7 @@ impl Job {
     }
 }
 
-impl Gathered {
+impl PartitionBatch {
     pub(super) fn new(place: Place, generation: Generation, expected: i64) -> Self {
         Self {
             place,
@@ -66,7 +66,7 @@ impl Gathered {
             decoded: Vec::new(),
             bytes: 0,
             reading: Reading::default(),
-            told: Told::default(),
+            summary: RunSummary::default(),
         }
     }
 
@@ -78,14 +78,14 @@ impl Gathered {
         match record {
             Record::Event(event, fingerprint) => {
                 self.reading.events.push(*event);
-                self.told.fingerprints.push(fingerprint);
+                self.summary.fingerprints.push(fingerprint);
             }
             Record::Unreadable(unreadable) => {
                 decoded = unreadable.cause != belfry_model::Outcome::Undecodable.as_str();
-                self.told.causes.push(unreadable.cause);
+                self.summary.causes.push(unreadable.cause);
                 self.reading.unreadable.push(unreadable);
             }
-            Record::Repeated => self.told.repeated += 1,
+            Record::Repeated => self.summary.repeated += 1,
             Record::Tombstone => {}
         }
         self.decoded.push(decoded);
@@ -99,8 +99,8 @@ impl Gathered {
             partition: self.place.partition,
         };
         self.reading.advance = Some(Advance { partition, expected: self.expected, next: self.next });
-        self.told.next = self.next;
-        let Self { place, generation, reading, told, bytes, .. } = self;
-        Job { place, generation, reading, told, bytes, held: None }
+        self.summary.next = self.next;
+        let Self { place, generation, reading, summary, bytes, .. } = self;
+        Job { place, generation, reading, summary, bytes, held: None }
     }
 }

@@ -24,12 +24,12 @@ pub(super) struct Logged {
     pub(super) topic: u16,
     /// The number of its records that were found.
     pub(super) copies: u16,
-    pub(super) excuse: Excuse,
+    pub(super) excuse: AbsenceReason,
 }
 
 /// Why an entry need not be on its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Excuse {
+pub(super) enum AbsenceReason {
     None,
     Parked,
     Discarded,
@@ -93,10 +93,10 @@ impl Ledger {
             topic,
             copies: 0,
             excuse: match entry {
-                AuditEntry { parked: true, .. } => Excuse::Parked,
-                AuditEntry { discarded: true, .. } => Excuse::Discarded,
-                AuditEntry { expired: true, .. } => Excuse::Expired,
-                _ => Excuse::None,
+                AuditEntry { parked: true, .. } => AbsenceReason::Parked,
+                AuditEntry { discarded: true, .. } => AbsenceReason::Discarded,
+                AuditEntry { expired: true, .. } => AbsenceReason::Expired,
+                _ => AbsenceReason::None,
             },
         });
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::content::Names;
-use super::side::{Logged, Notice, Others, Recorded};
+use super::side::{Logged, Notice, OtherNotifications, Recorded};
 
 /// Number of differences of one kind that are listed; any beyond that are only counted.
 const MAX_TOLD: u64 = 100;
@@ -129,7 +129,13 @@ struct Judge<'a> {
 }
 
 /// Compares both sides. Only notifications between the two times count; those around them serve as counterparts only.
-pub(super) fn judge(log: Vec<Notice<Logged>>, others: Others, from_ms: i64, to_ms: i64, names: &Names) -> Comparison {
+pub(super) fn judge(
+    log: Vec<Notice<Logged>>,
+    others: OtherNotifications,
+    from_ms: i64,
+    to_ms: i64,
+    names: &Names,
+) -> Comparison {
     let mut groups: HashMap<u64, Group> = HashMap::new();
     log.iter().enumerate().for_each(|(place, one)| groups.entry(one.content.key).or_default().log.push(place));
     let theirs = &others.notices;

@@ -1,18 +1,18 @@
 //! Compares what two releases make of the same event: in replays, for shadows, and in reruns of an event.
 
-mod told;
+mod content;
 
 use belfry_model::Outcome;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use told::{FieldChange, Made, Told, project};
+pub(crate) use content::{FieldChange, NotificationContent, ProjectionResult, project};
 
 /// A notification that one side or both sides make. Notifications with the same id form a pair.
 pub(crate) enum Pair<'a> {
-    Same(&'a Told),
-    Changed { before: &'a Told, after: &'a Told, fields: Vec<FieldChange> },
-    Removed(&'a Told),
-    Added(&'a Told),
+    Same(&'a NotificationContent),
+    Changed { before: &'a NotificationContent, after: &'a NotificationContent, fields: Vec<FieldChange> },
+    Removed(&'a NotificationContent),
+    Added(&'a NotificationContent),
 }
 
 /// How a notification differs.
@@ -25,7 +25,7 @@ pub(crate) enum Difference {
 }
 
 /// Returns the outcome for an event.
-pub(crate) fn outcome(made: &Made) -> Outcome {
+pub(crate) fn outcome(made: &ProjectionResult) -> Outcome {
     made.as_ref().err().copied().unwrap_or(Outcome::Notifications)
 }
 
@@ -36,7 +36,10 @@ pub(crate) fn is_its_own(outcome: Outcome) -> bool {
 }
 
 /// Pairs both sides' notifications: those of `before` in their order, then the new ones of `after`.
-pub(crate) fn pairs<'a>(before: &'a [Told], after: &'a [Told]) -> impl Iterator<Item = Pair<'a>> {
+pub(crate) fn pairs<'a>(
+    before: &'a [NotificationContent],
+    after: &'a [NotificationContent],
+) -> impl Iterator<Item = Pair<'a>> {
     let known = before.iter().map(|told| match after.iter().find(|other| other.id == told.id) {
         None => Pair::Removed(told),
         Some(other) => match told.changes(other) {

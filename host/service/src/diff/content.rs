@@ -15,12 +15,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::releases::Active;
+use crate::releases::LoadedRelease;
 
 /// One notification. Its id is derived from event, projector, recipient, type and key, so two with the same id are the same
 /// notification, whatever their content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct NotificationContent {
     pub(crate) id: Uuid,
     pub(crate) recipient: String,
     pub(crate) notification_type: String,
@@ -36,7 +36,7 @@ pub(crate) struct Told {
 }
 
 /// The result for an event: notifications, or why there are none.
-pub(crate) type Made = Result<Vec<Told>, Outcome>;
+pub(crate) type ProjectionResult = Result<Vec<NotificationContent>, Outcome>;
 
 /// A field in which two notifications with the same id differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,7 +55,12 @@ impl FieldChange {
 }
 
 /// Projects an event with a release. Records and sends nothing, and does not count towards the release's health.
-pub(crate) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, messages: &MessageSettings) -> Made {
+pub(crate) fn project(
+    active: &LoadedRelease,
+    envelope: &Arc<Envelope>,
+    event: &Event,
+    messages: &MessageSettings,
+) -> ProjectionResult {
     let Some(projector) = &active.projector else { return Err(Outcome::Suspended) };
     // A fault of the host around a rule counts as a fault of the rule.
     let call = || projector.project_for(Caller::Beside, &active.configuration, envelope, event);
@@ -69,10 +74,10 @@ pub(crate) fn project(active: &Active, envelope: &Arc<Envelope>, event: &Event, 
     for notification in &notifications {
         Message::finish(notification, envelope, cause, messages).map_err(|refusal| refusal.outcome)?;
     }
-    Ok(notifications.into_iter().map(Told::from).collect())
+    Ok(notifications.into_iter().map(NotificationContent::from).collect())
 }
 
-impl From<Notification> for Told {
+impl From<Notification> for NotificationContent {
     fn from(notification: Notification) -> Self {
         Self {
             id: notification.id,
@@ -108,7 +113,7 @@ struct RecordedData {
     class_id: Option<String>,
 }
 
-impl Told {
+impl NotificationContent {
     /// Returns the notification as recorded in the log; `None` if its message cannot be parsed.
     pub(crate) fn recorded(entry: &LogEntry) -> Option<Self> {
         let RecordedMessage { data } = serde_json::from_slice(&entry.payload).ok()?;
@@ -191,8 +196,8 @@ fn shown(json: Option<&RawValue>) -> Value {
 mod tests {
     use super::*;
 
-    fn told(payload: &str) -> Told {
-        Told {
+    fn told(payload: &str) -> NotificationContent {
+        NotificationContent {
             id: Uuid::nil(),
             recipient: "teacher-anna".into(),
             notification_type: "batch_results_ready".into(),
@@ -207,7 +212,7 @@ mod tests {
         }
     }
 
-    fn fields(before: &Told, after: &Told) -> Vec<String> {
+    fn fields(before: &NotificationContent, after: &NotificationContent) -> Vec<String> {
         before.changes(after).into_iter().map(|change| change.field).collect()
     }
 
@@ -215,8 +220,8 @@ mod tests {
     fn what_differs_is_named() {
         let before = told(r#"{"title":"Done","count":28}"#);
         assert!(before.changes(&before).is_empty());
-        assert_eq!(fields(&before, &Told { priority: "high".into(), ..before.clone() }), ["priority"]);
-        let after = Told { action_required: true, deadline: Some("x".into()), ..before.clone() };
+        assert_eq!(fields(&before, &NotificationContent { priority: "high".into(), ..before.clone() }), ["priority"]);
+        let after = NotificationContent { action_required: true, deadline: Some("x".into()), ..before.clone() };
         assert_eq!(fields(&before, &after), ["action_required", "deadline"]);
         assert_eq!(
             fields(&before, &told(r#"{"count":28,"title":"Ready","more":1}"#)),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::connections::Session;
 use super::without_nul;
-use crate::plan::{LogRow, WithheldRow};
+use crate::commit_plan::{LogRow, WithheldRow};
 use crate::{NewDeadLetter, Submission, Unreadable};
 
 /// Appends rows to the log. Returns their positions, in the order of the rows. The caller holds the order lock.
@@ -128,7 +128,10 @@ pub(super) async fn withhold(transaction: &mut Session, withheld: &[WithheldRow<
 
 /// Records the events that projectors could not project. Returns the ids of the dead letters, in order. They are rare,
 /// so each is a separate statement.
-pub(super) async fn bury(transaction: &mut Session, new: &[&Submission]) -> Result<Vec<i64>, sqlx::Error> {
+pub(super) async fn insert_dead_letters(
+    transaction: &mut Session,
+    new: &[&Submission],
+) -> Result<Vec<i64>, sqlx::Error> {
     let mut ids = Vec::new();
     for submission in new {
         for NewDeadLetter { projector, release_id, cause, detail } in &submission.dead_letters {
@@ -150,7 +153,7 @@ pub(super) async fn bury(transaction: &mut Session, new: &[&Submission]) -> Resu
 }
 
 /// Records a source's records that are not events. They are rare too.
-pub(super) async fn bury_unreadable(transaction: &mut Session, unreadable: &[Unreadable]) -> Result<(), sqlx::Error> {
+pub(super) async fn insert_unreadable(transaction: &mut Session, unreadable: &[Unreadable]) -> Result<(), sqlx::Error> {
     for Unreadable { topic, partition, offset, event_id, cause, detail, payload } in unreadable {
         sqlx::query(
             "INSERT INTO belfry.dead_letter (event_id, cause, detail, source_topic, source_partition, source_offset, \

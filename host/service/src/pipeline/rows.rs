@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::project::Projected;
-use super::{Noted, Summary};
+use super::{IssuedNotification, Summary};
 use crate::config::DeliveryMode;
 use crate::ingest::{Arrival, Incoming};
 use crate::kafka::record_bytes;
@@ -86,7 +86,7 @@ pub(super) fn submission(
         match answer {
             Ok(made) => {
                 for (notification, message) in made {
-                    let noted = Noted {
+                    let noted = IssuedNotification {
                         notification_id: message.id,
                         projector: active.name.clone(),
                         recipient: notification.recipient.clone(),

@@ -35,7 +35,7 @@ pub(super) struct Reader {
 pub(super) struct Met {
     pub(super) ledger: Ledger,
     /// Belfry's records that are not in the ledger.
-    pub(super) strangers: Vec<Stranger>,
+    pub(super) strangers: Vec<UnknownRecord>,
     /// The partitions of each topic. Those whose beginning the topic has deleted are marked as cut.
     pub(super) partitions: HashMap<String, Vec<Partition>>,
     /// The findings and counts that result from reading alone.
@@ -51,7 +51,7 @@ pub(super) struct Partition {
 }
 
 /// A record that Belfry made and that is not in the ledger.
-pub(super) struct Stranger {
+pub(super) struct UnknownRecord {
     pub(super) event_id: Uuid,
     pub(super) topic: u16,
     pub(super) partition: i32,
@@ -167,7 +167,7 @@ impl Reader {
             let source = envelope.as_ref().and_then(|envelope| envelope.source_service.as_deref());
             let ours = effect != 0 || (source.is_some() && source == self.our_source.as_deref());
             if ours && met.strangers.len() < MAX_STRANGERS {
-                met.strangers.push(Stranger { event_id, topic, partition, offset, effect, known: false });
+                met.strangers.push(UnknownRecord { event_id, topic, partition, offset, effect, known: false });
             } else {
                 met.report.foreign += 1;
             }
