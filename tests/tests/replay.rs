@@ -176,7 +176,7 @@ async fn what_cannot_be_replayed_is_refused_and_one_that_is_left_ends() -> Resul
     let hostile = client.push(programs::HOSTILE, &json!({ "behaviour": "notify" })).await?;
     let other = hostile.body["release_id"].as_i64().context("a release")?;
     let answer = client.post_to(path, &body(other, early, late)).await?;
-    ensure!(answer.status == 404 && answer.body["detail"].to_string().contains("not of teacher-results"), "{answer:?}");
+    ensure!(answer.status == 404 && answer.body["detail"].to_string().contains("not to teacher-results"), "{answer:?}");
     let ended = replay(&client, &["--candidate", "77"]).await?;
     ensure!(ended.code == Some(4), "{ended:?}");
 
