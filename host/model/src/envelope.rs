@@ -183,10 +183,10 @@ impl<'a> Fields<'a> {
         }
         serde_json::from_slice(bytes).map_err(|error| {
             let not_json = error.is_syntax() || error.is_eof();
-            let told = error.to_string();
+            let message = error.to_string();
             let detail = if not_json {
                 format!("not valid JSON: {error}")
-            } else if let Some(ours) = [REPEATED, TOO_MANY].into_iter().find(|ours| told.starts_with(ours)) {
+            } else if let Some(ours) = [REPEATED, TOO_MANY].into_iter().find(|ours| message.starts_with(ours)) {
                 ours.to_owned()
             } else {
                 // The parser's own message would quote the text.

@@ -124,8 +124,8 @@ fn compare(sample: &Sample, first: &Projection, second: &Projection) -> Result<S
             "returns different answers to the same event (sample {}: {}, then {}); a rule must depend only on the event \
              and its configuration",
             sample.name,
-            told(&first.answer),
-            told(&second.answer)
+            summary(&first.answer),
+            summary(&second.answer)
         );
         return Err(NotAdmitted::new(Reason::NotDeterministic, detail));
     }
@@ -159,7 +159,7 @@ fn same(first: &Answer, second: &Answer) -> bool {
 }
 
 /// Summarizes an answer without quoting it.
-fn told(answer: &Answer) -> String {
+fn summary(answer: &Answer) -> String {
     match answer {
         Answer::Notifications(notifications) => format!("{} notifications", notifications.len()),
         Answer::Rejected(rejection) => format!("a rejection {}", rejection.code),

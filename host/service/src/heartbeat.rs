@@ -69,12 +69,12 @@ pub(crate) struct Heartbeat {
     look: Arc<Notify>,
     hints: Arc<Hints>,
     /// Whether Redis announces what other replicas do.
-    told: watch::Receiver<bool>,
+    subscribed: watch::Receiver<bool>,
 }
 
 impl Heartbeat {
-    /// Polls for the first time. `told` shows whether Redis announces what other replicas do.
-    pub(crate) async fn start(store: Store, told: watch::Receiver<bool>) -> Result<Self, belfry_store::StoreError> {
+    /// Polls for the first time. `subscribed` shows whether Redis announces what other replicas do.
+    pub(crate) async fn start(store: Store, subscribed: watch::Receiver<bool>) -> Result<Self, belfry_store::StoreError> {
         let owner = Uuid::new_v4();
         let asked_at = Instant::now();
         let beat = Arc::new(store.beat(owner).await?);
@@ -86,7 +86,7 @@ impl Heartbeat {
             log_end,
             look: Arc::default(),
             hints: Arc::default(),
-            told,
+            subscribed,
         })
     }
 
@@ -130,8 +130,8 @@ impl Heartbeat {
         let mut rested_at = Instant::now();
         let (mut asked, mut hinted) = (false, false);
         loop {
-            let told = *self.told.borrow_and_update() || matches!(self.store, Store::Sqlite(_));
-            let mut wait = if told && !failing { SLOW } else { pause };
+            let subscribed = *self.subscribed.borrow_and_update() || matches!(self.store, Store::Sqlite(_));
+            let mut wait = if subscribed && !failing { SLOW } else { pause };
             if asked {
                 wait = wait.min(QUICKEST);
             }
@@ -148,7 +148,7 @@ impl Heartbeat {
                     hinted = self.is_news();
                     continue;
                 }
-                Ok(()) = self.told.changed() => {}
+                Ok(()) = self.subscribed.changed() => {}
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
             (asked, hinted) = (false, false);

@@ -125,18 +125,18 @@ fn then(
 
 fn compare(then: RecordedResult, release: String, release_id: i64, now: &ProjectionResult) -> Rerun {
     let (before, after) = (then.outcome, outcome(now));
-    let told: &[NotificationContent] = now.as_deref().unwrap_or_default();
-    let mut differences: Vec<Differing> = pairs(&then.issued, told)
+    let content: &[NotificationContent] = now.as_deref().unwrap_or_default();
+    let mut differences: Vec<Differing> = pairs(&then.issued, content)
         .filter_map(|pair| match pair {
             Pair::Same(_) => None,
-            Pair::Added(told) if then.withheld.contains(&told.id) => None,
-            Pair::Added(told) => Some((told.id, Difference::Added, Vec::new())),
-            Pair::Removed(told) => Some((told.id, Difference::Removed, Vec::new())),
+            Pair::Added(content) if then.withheld.contains(&content.id) => None,
+            Pair::Added(content) => Some((content.id, Difference::Added, Vec::new())),
+            Pair::Removed(content) => Some((content.id, Difference::Removed, Vec::new())),
             Pair::Changed { after, fields, .. } => Some((after.id, Difference::Changed, fields)),
         })
         .map(|(notification_id, difference, fields)| Differing { notification_id, difference, fields })
         .collect();
-    let gone = then.withheld.iter().filter(|id| !told.iter().any(|told| told.id == **id));
+    let gone = then.withheld.iter().filter(|id| !content.iter().any(|content| content.id == **id));
     differences.extend(gone.map(|id| Differing {
         notification_id: *id,
         difference: Difference::Removed,

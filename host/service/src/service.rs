@@ -133,8 +133,8 @@ impl Service {
         let store = Store::open(&store_settings).await?;
         let sandbox = Sandbox::new(config.sandbox_settings(compiler))?;
         let redis = redis::Client::new(&config.redis)?;
-        let told = watch::Sender::new(false);
-        let heartbeat = Heartbeat::start(store.clone(), told.subscribe()).await?;
+        let subscribed = watch::Sender::new(false);
+        let heartbeat = Heartbeat::start(store.clone(), subscribed.subscribe()).await?;
         let known_rollout = heartbeat.seen().borrow().beat.changes();
         let others = PeerSignals::default();
         let trusted = config.trusted_keys().map_err(StartError::Keys)?;
@@ -203,7 +203,7 @@ impl Service {
         let mut resting = vec![keep("heartbeat", move || beating.clone().run(resting.clone()))];
         // An embedded store has no other replicas.
         let redis = redis.filter(|_| matches!(store, Store::Postgres(_)));
-        let is_told = redis.is_some().then(|| told.subscribe());
+        let is_subscribed = redis.is_some().then(|| subscribed.subscribe());
         if let Some(client) = redis {
             let told_of = (client.clone(), heartbeat.clone(), enabled.clone(), writer.committed(), others.clone());
             let rested = rests.clone();
@@ -213,8 +213,8 @@ impl Service {
             }));
             let heartbeat = heartbeat.clone();
             resting.push(keep("redis.listen", move || {
-                let (client, heartbeat, told) = (client.clone(), heartbeat.clone(), told.clone());
-                Listener { client, heartbeat, sinks: enabled.clone(), told }.run(rests.clone())
+                let (client, heartbeat, subscribed) = (client.clone(), heartbeat.clone(), subscribed.clone());
+                Listener { client, heartbeat, sinks: enabled.clone(), subscribed }.run(rests.clone())
             }));
         }
         let (committed, write_failure) = (writer.committed(), writer.failure());
@@ -272,7 +272,7 @@ impl Service {
             committed,
             write_failure,
             health,
-            redis: is_told,
+            redis: is_subscribed,
             stopped,
         };
         let ops = http::ops(ops);

@@ -55,18 +55,18 @@ pub async fn run(args: &AuditLogArgs, client: &Client, output: &Output) -> anyho
         output.note("no changes match");
         return Ok(Exit::Ok);
     }
-    let row = |Change { at, by, action, subject, detail, .. }: Change| [at, by, action, subject, told(&detail)];
+    let row = |Change { at, by, action, subject, detail, .. }: Change| [at, by, action, subject, details(&detail)];
     output.text(&table(["at", "by", "action", "subject", "detail"], changes.into_iter().map(row)))?;
     Ok(Exit::Ok)
 }
 
 /// Formats the details of a change in one line. Leaves out values that are null, false or empty.
-fn told(detail: &Map<String, Value>) -> String {
-    let told = |(name, value): (&String, &Value)| match value {
+fn details(detail: &Map<String, Value>) -> String {
+    let details = |(name, value): (&String, &Value)| match value {
         Value::Null | Value::Bool(false) => None,
         Value::String(text) if text.is_empty() => None,
         Value::String(text) => Some(format!("{name}: {text}")),
         other => Some(format!("{name}: {other}")),
     };
-    detail.iter().filter_map(told).collect::<Vec<_>>().join(", ")
+    detail.iter().filter_map(details).collect::<Vec<_>>().join(", ")
 }

@@ -192,8 +192,8 @@ fn show(letter: &DeadLetter, output: &Output) -> anyhow::Result<Exit> {
     ];
     if let Some(settled) = &letter.settled {
         let reason = settled.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-        let told = counted(settled.notifications, "notification");
-        facts.push(("settled", Some(format!("{} by {} at {}, {told}{reason}", settled.how, settled.by, settled.at))));
+        let notifications = counted(settled.notifications, "notification");
+        facts.push(("settled", Some(format!("{} by {} at {}, {notifications}{reason}", settled.how, settled.by, settled.at))));
     }
     let facts = facts.into_iter().filter_map(|(name, value)| Some(format!("  {name:<10}{}", escape(&value?))));
     let mut lines = vec![format!("dead letter {}", letter.id)];

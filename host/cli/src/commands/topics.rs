@@ -114,9 +114,9 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let names = left.iter().map(|different| row(different).join(" ")).collect::<Vec<_>>().join("; ");
-    let (told, unknown) = ("some differences remain", left.iter().any(|left| !left.difference.can_be_applied()));
+    let (problem, unknown) = ("some differences remain", left.iter().any(|left| !left.difference.can_be_applied()));
     let hint = if unknown { "; use Kafka's own tools for replication factors and unknown settings" } else { "" };
-    Err(Fault::new(Exit::Check, format!("{told}: {names}{hint}")).into())
+    Err(Fault::new(Exit::Check, format!("{problem}: {names}{hint}")).into())
 }
 
 /// Opens the store with the audit log. The store may not exist yet, or be unavailable while topics have to be fixed: then

@@ -196,7 +196,7 @@ fn shown(json: Option<&RawValue>) -> Value {
 mod tests {
     use super::*;
 
-    fn told(payload: &str) -> NotificationContent {
+    fn with_payload(payload: &str) -> NotificationContent {
         NotificationContent {
             id: Uuid::nil(),
             recipient: "teacher-anna".into(),
@@ -218,23 +218,23 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let before = told(r#"{"title":"Done","count":28}"#);
+        let before = with_payload(r#"{"title":"Done","count":28}"#);
         assert!(before.changes(&before).is_empty());
         assert_eq!(fields(&before, &NotificationContent { priority: "high".into(), ..before.clone() }), ["priority"]);
         let after = NotificationContent { action_required: true, deadline: Some("x".into()), ..before.clone() };
         assert_eq!(fields(&before, &after), ["action_required", "deadline"]);
         assert_eq!(
-            fields(&before, &told(r#"{"count":28,"title":"Ready","more":1}"#)),
+            fields(&before, &with_payload(r#"{"count":28,"title":"Ready","more":1}"#)),
             ["payload.title", "payload.more"]
         );
     }
 
     #[test]
     fn another_order_or_spelling_tells_the_same() {
-        let before = told(r#"{"title":"Done","count":28}"#);
-        assert!(fields(&before, &told(r#"{"count":28.0,"title":"Done"}"#)).is_empty());
-        let before = told(r#"{"counts":[28,{"a":1,"b":2}]}"#);
-        assert!(fields(&before, &told(r#"{"counts":[2.8e1,{"b":2.0,"a":1}]}"#)).is_empty());
+        let before = with_payload(r#"{"title":"Done","count":28}"#);
+        assert!(fields(&before, &with_payload(r#"{"count":28.0,"title":"Done"}"#)).is_empty());
+        let before = with_payload(r#"{"counts":[28,{"a":1,"b":2}]}"#);
+        assert!(fields(&before, &with_payload(r#"{"counts":[2.8e1,{"b":2.0,"a":1}]}"#)).is_empty());
     }
 
     #[test]
@@ -245,8 +245,8 @@ mod tests {
             ("1234567890123456789012", "1234567890123456789013"),
             ("[0.1]", "[0.1000000000000000000001]"),
         ] {
-            let told = |number: &str| told(&format!(r#"{{"n":{number}}}"#));
-            let changes = told(before).changes(&told(after));
+            let with_payload = |number: &str| with_payload(&format!(r#"{{"n":{number}}}"#));
+            let changes = with_payload(before).changes(&with_payload(after));
             let [change] = changes.as_slice() else { panic!("{before} {after}: {changes:?}") };
             assert_eq!(change.field, "payload.n");
             assert_ne!(change.before, change.after, "{changes:?}");
@@ -255,6 +255,6 @@ mod tests {
 
     #[test]
     fn what_is_there_and_empty_is_not_what_is_not_there() {
-        assert_eq!(fields(&told("{}"), &told(r#"{"a":null}"#)), ["payload.a"]);
+        assert_eq!(fields(&with_payload("{}"), &with_payload(r#"{"a":null}"#)), ["payload.a"]);
     }
 }

@@ -40,13 +40,13 @@ pub(crate) fn pairs<'a>(
     before: &'a [NotificationContent],
     after: &'a [NotificationContent],
 ) -> impl Iterator<Item = Pair<'a>> {
-    let known = before.iter().map(|told| match after.iter().find(|other| other.id == told.id) {
-        None => Pair::Removed(told),
-        Some(other) => match told.changes(other) {
-            fields if fields.is_empty() => Pair::Same(told),
-            fields => Pair::Changed { before: told, after: other, fields },
+    let known = before.iter().map(|content| match after.iter().find(|other| other.id == content.id) {
+        None => Pair::Removed(content),
+        Some(other) => match content.changes(other) {
+            fields if fields.is_empty() => Pair::Same(content),
+            fields => Pair::Changed { before: content, after: other, fields },
         },
     });
-    let new = after.iter().filter(|told| !before.iter().any(|other| other.id == told.id)).map(Pair::Added);
+    let new = after.iter().filter(|content| !before.iter().any(|other| other.id == content.id)).map(Pair::Added);
     known.chain(new)
 }

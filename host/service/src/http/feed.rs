@@ -77,11 +77,11 @@ pub(crate) async fn get(
         ended.await;
         noted.store(true, Ordering::Relaxed);
     };
-    let told = move |()| {
+    let closing = move |()| {
         let closed = || Ok(Event::default().event("closed").data(r#"{"reason":"unauthorized"}"#));
         futures_util::future::ready(revoked.load(Ordering::Relaxed).then(closed))
     };
-    let last = futures_util::StreamExt::filter_map(futures_util::stream::iter([()]), told);
+    let last = futures_util::StreamExt::filter_map(futures_util::stream::iter([()]), closing);
     let events = futures_util::StreamExt::take_until(events, Box::pin(until_revoked)).chain(last);
     // The first event has only an id, so that a client that is disconnected before the first entry can resume from here.
     let start = futures_util::stream::iter([Ok(Event::default().id(after.to_string()))]);

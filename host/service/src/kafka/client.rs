@@ -142,8 +142,8 @@ impl Client {
 fn without_values(error: KafkaError, hidden: &[String]) -> KafkaConfigError {
     match error {
         KafkaError::ClientConfig(_, why, name, _) => {
-            let told = hidden.iter().filter(|value| !value.is_empty());
-            let why = told.fold(why, |why, value| why.replace(value, "(hidden)"));
+            let visible = hidden.iter().filter(|value| !value.is_empty());
+            let why = visible.fold(why, |why, value| why.replace(value, "(hidden)"));
             KafkaConfigError::Setting { name, why }
         }
         error => error.into(),

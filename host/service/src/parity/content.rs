@@ -133,10 +133,10 @@ impl Content {
         };
         let mut numbers = only(self, other);
         numbers.extend(only(other, self));
-        let mut told: Vec<String> = numbers.into_iter().map(|number| names.name(number).to_owned()).collect();
-        told.sort();
-        told.dedup();
-        told
+        let mut differing: Vec<String> = numbers.into_iter().map(|number| names.name(number).to_owned()).collect();
+        differing.sort();
+        differing.dedup();
+        differing
     }
 }
 

@@ -328,7 +328,7 @@ impl InFlight {
             EventState::Known(taken) => taken,
             EventState::Submitted => {
                 let (summary, receipt) = submitted.next().expect("a receipt for every submission");
-                told(summary, receipt)
+                recorded(summary, receipt)
             }
         };
         Ok(self.fates.into_iter().map(taken).collect())
@@ -336,7 +336,7 @@ impl InFlight {
 }
 
 /// Counts a durable submission, and returns its result.
-fn told(summary: Summary, receipt: Receipt) -> IngestOutcome {
+fn recorded(summary: Summary, receipt: Receipt) -> IngestOutcome {
     let (position, notifications, dead_letters) = match receipt {
         Receipt::Accepted { position, notifications, dead_letters } => (position, notifications, dead_letters),
         Receipt::Duplicate => return IngestOutcome::Duplicate,

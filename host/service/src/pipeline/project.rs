@@ -46,7 +46,7 @@ impl Projected {
     }
 
     /// Returns the result in the form that a shadow's answer is compared with.
-    fn told(&self) -> ProjectionResult {
+    fn content(&self) -> ProjectionResult {
         match &self.answer {
             Ok(made) => {
                 Ok(made.iter().map(|(notification, _)| NotificationContent::from(notification.clone())).collect())
@@ -198,8 +198,8 @@ fn offer_to_shadow(
         if made.is_none() && !candidate.release.wants(&events[*event].envelope) {
             continue;
         }
-        let (told, took) = made.map_or((Ok(Vec::new()), Duration::ZERO), |made| (made.told(), made.took));
-        pipeline.aside.offer_to_shadow(candidate, &events[*event], told, took);
+        let (content, took) = made.map_or((Ok(Vec::new()), Duration::ZERO), |made| (made.content(), made.took));
+        pipeline.aside.offer_to_shadow(candidate, &events[*event], content, took);
     }
 }
 
@@ -267,7 +267,7 @@ async fn run_lots(
     // A halted release was not called.
     let asked = made.iter().filter(|_| active.halt.is_none());
     for (event, made) in asked.filter(|(event, _)| pipeline.aside.rechecks(&events[*event])) {
-        pipeline.aside.recheck(active, &events[*event], made.told());
+        pipeline.aside.recheck(active, &events[*event], made.content());
     }
     Ok(made)
 }

@@ -122,13 +122,13 @@ fn encrypted(info: ConnectionInfo, authorities: &PathBuf) -> Result<::redis::Cli
 
 /// Returns what to do about an error.
 pub(super) fn remedy(error: &RedisError) -> &'static str {
-    let told = error.to_string();
+    let message = error.to_string();
     match error.kind() {
         ErrorKind::AuthenticationFailed => "check user and password in redis.url or redis.url_file",
-        _ if told.contains("WRONGPASS") || told.contains("NOAUTH") => {
+        _ if message.contains("WRONGPASS") || message.contains("NOAUTH") => {
             "check user and password in redis.url or redis.url_file"
         }
-        _ if told.contains("certificate") => {
+        _ if message.contains("certificate") => {
             "check redis.ca_file, and that redis.url has the name that is in the server's certificate"
         }
         _ => "start it, or fix redis.url",

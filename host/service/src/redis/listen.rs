@@ -26,7 +26,7 @@ pub(crate) struct Listener {
     /// The enabled sinks.
     pub(crate) sinks: Vec<&'static str>,
     /// Whether the announcements of other replicas are received.
-    pub(crate) told: watch::Sender<bool>,
+    pub(crate) subscribed: watch::Sender<bool>,
 }
 
 impl Listener {
@@ -37,7 +37,7 @@ impl Listener {
             () = self.take_wakes() => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
-        self.is_told(false);
+        self.set_subscribed(false);
     }
 
     /// Keeps a subscription, and subscribes again after each failure.
@@ -49,7 +49,7 @@ impl Listener {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
-            if self.is_told(false) {
+            if self.set_subscribed(false) {
                 backoff = Backoff::new();
             }
             if !away {
@@ -78,7 +78,7 @@ impl Listener {
             tracing::info!(redis = self.client.address(), "Redis is back");
         }
         // Earlier announcements are covered by the poll that this triggers.
-        self.is_told(true);
+        self.set_subscribed(true);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(PING_EVERY) => {}
@@ -89,9 +89,9 @@ impl Listener {
     }
 
     /// Notes whether announcements are received. Returns whether that has changed.
-    fn is_told(&self, told: bool) -> bool {
-        metrics::gauge!("belfry_redis_connected").set(if told { 1.0 } else { 0.0 });
-        self.told.send_if_modified(|before| std::mem::replace(before, told) != told)
+    fn set_subscribed(&self, subscribed: bool) -> bool {
+        metrics::gauge!("belfry_redis_connected").set(if subscribed { 1.0 } else { 0.0 });
+        self.subscribed.send_if_modified(|before| std::mem::replace(before, subscribed) != subscribed)
     }
 
     /// Takes wakes from the lists of the sinks that this replica serves, and retries after each failure.

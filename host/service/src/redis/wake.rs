@@ -89,7 +89,7 @@ pub(crate) struct PeerNotifier {
     sinks: Vec<&'static str>,
     committed: watch::Receiver<i64>,
     noted: watch::Receiver<Announcement>,
-    told: Announcement,
+    announced: Announcement,
     backoff: Backoff,
 }
 
@@ -103,9 +103,9 @@ impl PeerNotifier {
         committed: watch::Receiver<i64>,
         others: &PeerSignals,
     ) -> Self {
-        let told = Announcement { position: *committed.borrow(), ..Announcement::default() };
+        let announced = Announcement { position: *committed.borrow(), ..Announcement::default() };
         let noted = others.news.subscribe();
-        Self { client, heartbeat, sinks, committed, noted, told, backoff: Backoff::new() }
+        Self { client, heartbeat, sinks, committed, noted, announced, backoff: Backoff::new() }
     }
 
     /// Sends announcements until `resting` is true. Those pending by then are sent first.
@@ -134,10 +134,10 @@ impl PeerNotifier {
         loop {
             let news =
                 Announcement { position: *self.committed.borrow_and_update(), ..*self.noted.borrow_and_update() };
-            if news != self.told {
+            if news != self.announced {
                 // A client that corrupts a list must not block the other announcements.
                 let answers: Vec<Result<Value, RedisError>> = self.messages(news).query_async(&mut connection).await?;
-                self.told = news;
+                self.announced = news;
                 if let Some(Err(error)) = answers.into_iter().next() {
                     return Err(error);
                 }
@@ -161,19 +161,19 @@ impl PeerNotifier {
         let names = self.client.names().clone();
         let mut messages = ::redis::pipe();
         messages.ignore_errors();
-        if news.position != self.told.position {
+        if news.position != self.announced.position {
             messages.cmd("PUBLISH").arg(&*names.wake).arg(news.position);
         }
-        if news.leases != self.told.leases {
+        if news.leases != self.announced.leases {
             messages.cmd("PUBLISH").arg(&*names.lease).arg(news.leases);
         }
-        if news.parked != self.told.parked {
+        if news.parked != self.announced.parked {
             messages.cmd("PUBLISH").arg(&*names.parked).arg(news.parked);
         }
-        if news.rollouts != self.told.rollouts {
+        if news.rollouts != self.announced.rollouts {
             messages.cmd("PUBLISH").arg(&*names.rollout).arg(news.rollouts);
         }
-        if news.position != self.told.position {
+        if news.position != self.announced.position {
             for list in self.sinks_of_others().map(|sink| names.wakes_of(sink)) {
                 messages.cmd("LPUSH").arg(&list).arg(news.position);
                 messages.cmd("LTRIM").arg(&list).arg(0).arg(0);

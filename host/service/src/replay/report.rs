@@ -275,17 +275,17 @@ impl Findings {
 
     fn count_pair(&mut self, compared: &Compared, pair: Pair<'_>) {
         match pair {
-            Pair::Same(told) => self.sum(told, |sums| {
+            Pair::Same(content) => self.sum(content, |sums| {
                 sums.baseline += 1;
                 sums.candidate += 1;
                 sums.same += 1;
             }),
-            Pair::Removed(told) => {
-                self.sum(told, |sums| {
+            Pair::Removed(content) => {
+                self.sum(content, |sums| {
                     sums.baseline += 1;
                     sums.removed += 1;
                 });
-                self.differs(compared, Difference::Removed, told, Vec::new());
+                self.differs(compared, Difference::Removed, content, Vec::new());
             }
             Pair::Changed { before, after, fields } => {
                 self.sum(before, |sums| {
@@ -296,12 +296,12 @@ impl Findings {
                 self.changed(before, after, &fields);
                 self.differs(compared, Difference::Changed, after, fields);
             }
-            Pair::Added(told) => {
-                self.sum(told, |sums| {
+            Pair::Added(content) => {
+                self.sum(content, |sums| {
                     sums.candidate += 1;
                     sums.added += 1;
                 });
-                self.differs(compared, Difference::Added, told, Vec::new());
+                self.differs(compared, Difference::Added, content, Vec::new());
             }
         }
     }
@@ -312,9 +312,9 @@ impl Findings {
         ((share * SPANS as f64) as usize).min(SPANS - 1)
     }
 
-    fn sum(&mut self, told: &NotificationContent, add: impl Fn(&mut Sums)) {
+    fn sum(&mut self, content: &NotificationContent, add: impl Fn(&mut Sums)) {
         add(&mut self.sums);
-        let kind = (told.category.clone(), told.notification_type.clone());
+        let kind = (content.category.clone(), content.notification_type.clone());
         add(self.kinds.entry(kind).or_default());
     }
 
@@ -332,11 +332,11 @@ impl Findings {
         &mut self,
         compared: &Compared,
         kind: Difference,
-        told: &NotificationContent,
+        content: &NotificationContent,
         changes: Vec<FieldChange>,
     ) {
-        if self.recipients.len() < RECIPIENTS_COUNTED || self.recipients.contains_key(&told.recipient) {
-            self.recipients.entry(told.recipient.clone()).or_default().count(kind);
+        if self.recipients.len() < RECIPIENTS_COUNTED || self.recipients.contains_key(&content.recipient) {
+            self.recipients.entry(content.recipient.clone()).or_default().count(kind);
         }
         let samples = self.samples.entry(kind).or_default();
         if samples.len() == SAMPLES {
@@ -348,11 +348,11 @@ impl Findings {
             kind,
             event_id: compared.event_id,
             position: compared.position,
-            notification_id: told.id,
-            recipient: told.recipient.clone(),
-            category: told.category.clone(),
-            notification_type: told.notification_type.clone(),
-            priority: told.priority.clone(),
+            notification_id: content.id,
+            recipient: content.recipient.clone(),
+            category: content.category.clone(),
+            notification_type: content.notification_type.clone(),
+            priority: content.priority.clone(),
             fields: changes.into_iter().map(field).collect(),
         });
     }

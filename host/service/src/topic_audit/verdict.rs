@@ -119,9 +119,9 @@ fn strangers_of(ledger: &Ledger, strangers: &[UnknownRecord], report: &mut Repor
     for (effect, event_id) in logged.chain(known).filter(|(effect, _)| wanted.contains(effect)) {
         effects.entry(effect).or_insert(event_id);
     }
-    let mut told = HashSet::new();
+    let mut reported = HashSet::new();
     for stranger in unknown() {
-        if !told.insert((stranger.event_id, stranger.topic)) {
+        if !reported.insert((stranger.event_id, stranger.topic)) {
             report.repeats += 1;
             continue;
         }

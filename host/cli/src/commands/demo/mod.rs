@@ -35,10 +35,10 @@ pub async fn run(args: &DemoArgs, output: &Output) -> anyhow::Result<Exit> {
         None => URGENT_FAILURES.to_vec(),
     };
     let server = Server::start().await?;
-    let told = Story::begin(&server, output).await?.tell(second_release).await;
+    let outcome = Story::begin(&server, output).await?.tell(second_release).await;
     let stopped = server.stop().await;
     // The first error explains later ones.
-    told?;
+    outcome?;
     stopped?;
     Ok(Exit::Ok)
 }

@@ -175,19 +175,19 @@ impl<'a> Story<'a> {
         self.chapter("Trouble: a duplicate, a conflict and a malformed event")?;
         let duplicate = self.client.publish(SAMPLES[0]).await?;
         self.tally.duplicates += u64::from(duplicate.status == PublishStatus::Duplicate);
-        self.told("the same event again", duplicate.status.as_str(), "it has no second effect", &duplicate)?;
+        self.show_answer("the same event again", duplicate.status.as_str(), "it has no second effect", &duplicate)?;
 
         let mut conflicting: Value = serde_json::from_str(SAMPLES[0])?;
         conflicting["data"]["completed_essays"] = json!(1);
         let (kind, detail) = self.refusal(conflicting.to_string()).await?;
         self.tally.conflicts += u64::from(kind == "conflicting-event");
-        self.told("the same id, other content", &kind, &detail, &Value::Null)?;
+        self.show_answer("the same id, other content", &kind, &detail, &Value::Null)?;
 
         let mut malformed: Value = serde_json::from_str(&under_a_new_id(SAMPLES[1], b"malformed")?)?;
         malformed["data"].as_object_mut().context("data is an object")?.remove("batch_id");
         let (kind, detail) = self.refusal(malformed.to_string()).await?;
         self.tally.malformed += u64::from(kind == "malformed-event");
-        self.told("an event without its batch", &kind, &detail, &Value::Null)?;
+        self.show_answer("an event without its batch", &kind, &detail, &Value::Null)?;
         if (self.tally.duplicates, self.tally.conflicts, self.tally.malformed) != (1, 1, 1) {
             return Err(failed("not all three events were recognised, see above"));
         }
@@ -237,9 +237,9 @@ impl<'a> Story<'a> {
             ("notifications on the live feed", live, expected),
             ("notifications in the log", again, expected),
         ];
-        for (what, counted, told) in checks {
-            if counted != told {
-                return Err(failed(format!("{what}: {counted} instead of {told}")));
+        for (what, counted, reported) in checks {
+            if counted != reported {
+                return Err(failed(format!("{what}: {counted} instead of {reported}")));
             }
         }
         if let Some(trouble) = self.server.troubles().first() {
@@ -271,7 +271,7 @@ impl<'a> Story<'a> {
         self.line(&format!("\n{}", title.bold()))
     }
 
-    fn told(&self, what: &str, status: &str, detail: &str, answer: &impl serde::Serialize) -> anyhow::Result<()> {
+    fn show_answer(&self, what: &str, status: &str, detail: &str, answer: &impl serde::Serialize) -> anyhow::Result<()> {
         self.line(&format!("  {what:<28} → {} {}", escape(status).yellow(), escape(detail)))?;
         self.value(&json!({ "step": "trouble", "what": what, "status": status, "detail": detail, "answer": answer }))
     }

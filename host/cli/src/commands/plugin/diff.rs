@@ -106,18 +106,18 @@ mod tests {
         .expect("a release")
     }
 
-    fn told(before: &Release, after: &Release) -> Vec<(String, Option<String>, Option<String>)> {
+    fn rows(before: &Release, after: &Release) -> Vec<(String, Option<String>, Option<String>)> {
         differences(before, after).into_iter().map(|found| (found.what, found.before, found.after)).collect()
     }
 
     #[test]
     fn settings_and_subscriptions_are_told_apart_by_name() {
         let before = release("1.0.0", json!({}), &["a.v1"], "24");
-        assert_eq!(told(&before, &release("1.0.0", json!({}), &["a.v1"], "24")), []);
+        assert_eq!(rows(&before, &release("1.0.0", json!({}), &["a.v1"], "24")), []);
         let after = release("1.1.0", json!({ "hours": 2 }), &["b.v1"], "24");
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
-            told(&before, &after),
+            rows(&before, &after),
             [
                 ("setting hours".into(), some("24 (default)"), some("2")),
                 ("subscription a.v1".into(), some("subject as usual"), None),
@@ -126,9 +126,9 @@ mod tests {
             ]
         );
         let [one, other] = [9_007_199_254_740_992_u64, 9_007_199_254_740_993]
-            .map(|hours| told(&release("1.0.0", json!({ "hours": hours }), &[], "24"), &after));
+            .map(|hours| rows(&release("1.0.0", json!({ "hours": hours }), &[], "24"), &after));
         assert_ne!(one, other, "numbers are not rounded");
         let default = release("1.0.0", json!({}), &["a.v1"], "48");
-        assert_eq!(told(&before, &default), [("setting hours".into(), some("24 (default)"), some("48 (default)"))]);
+        assert_eq!(rows(&before, &default), [("setting hours".into(), some("24 (default)"), some("48 (default)"))]);
     }
 }

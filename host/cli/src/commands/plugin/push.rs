@@ -27,7 +27,7 @@ pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::R
     match output.format() {
         Format::Json if args.activate => {}
         Format::Json => output.json(&pushed.release)?,
-        Format::Text => output.text(&escape(&told(&pushed, args.activate)))?,
+        Format::Text => output.text(&escape(&confirmation(&pushed, args.activate)))?,
     }
     if !args.activate {
         return Ok(Exit::Ok);
@@ -52,7 +52,7 @@ fn read_signature(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn told(pushed: &Pushed, activate: bool) -> String {
+fn confirmation(pushed: &Pushed, activate: bool) -> String {
     let release = &pushed.release;
     let was = if pushed.is_new { "is a new release" } else { "already exists" };
     let next = if activate || release.active {

@@ -35,8 +35,8 @@ async fn read_pages(
 ) {
     loop {
         // The read that follows sees everything that is committed by now.
-        let told = *log_end.borrow_and_update();
-        let mut all_is_read = told <= position;
+        let end = *log_end.borrow_and_update();
+        let mut all_is_read = end <= position;
         if !all_is_read {
             let page = match store.read_relay(position, PAGE).await {
                 Ok(page) if page.incarnation != incarnation => Err(another_database()),

@@ -23,7 +23,7 @@ struct Partition {
     /// The database's position according to the commits acknowledged so far.
     committed: i64,
     /// The offset last committed to Kafka.
-    told: i64,
+    sent_to_broker: i64,
     /// The number of runs handed over and not yet settled.
     under_way: usize,
     /// The partition is not read until an operator sets its position.
@@ -74,7 +74,7 @@ impl Assignment {
             generation: state.generations,
             next: position,
             committed: position.unwrap_or(-1),
-            told: -1,
+            sent_to_broker: -1,
             under_way: 0,
             stopped: false,
             sought: state.met.insert(place.clone()) && position.is_some(),
@@ -265,7 +265,7 @@ impl Assignment {
         let untold = state.partitions.iter_mut().filter(|(_, partition)| partition.is_untold());
         untold
             .map(|(place, partition)| {
-                partition.told = partition.committed;
+                partition.sent_to_broker = partition.committed;
                 (place.clone(), partition.committed)
             })
             .collect()
@@ -289,7 +289,7 @@ impl Partition {
     }
 
     fn is_untold(&self) -> bool {
-        self.committed >= 0 && self.committed != self.told
+        self.committed >= 0 && self.committed != self.sent_to_broker
     }
 
     /// The first retry is immediate, later ones back off: another replica may be reading the partition, too.

@@ -240,10 +240,10 @@ impl SourcePositions {
     /// Signals the change to replicas through the heartbeat. Their next commit is fenced anyway, but a replica may have
     /// nothing to commit.
     async fn tell_replicas(&self) -> Result<(), StoreError> {
-        let (row, nobody) = (source_row(&self.group), Uuid::new_v4());
+        let (row, no_one) = (source_row(&self.group), Uuid::new_v4());
         self.store.register_sink(&row, 0).await?;
         for _ in 0..20 {
-            if let Some(lease) = self.store.acquire_lease(&row, nobody).await? {
+            if let Some(lease) = self.store.acquire_lease(&row, no_one).await? {
                 return self.store.release_lease(&row, lease.epoch).await;
             }
             // Another operator is setting positions at the same time.

@@ -37,7 +37,7 @@ impl Sample {
     pub(super) fn of(
         difference: Difference,
         event_id: Uuid,
-        told: &NotificationContent,
+        content: &NotificationContent,
         fields: Vec<FieldChange>,
         seen_at_ms: i64,
     ) -> Self {
@@ -50,10 +50,10 @@ impl Sample {
         Self {
             difference,
             event_id,
-            notification_id: told.id,
-            recipient: told.recipient.chars().take(SHOWN).chain(['…']).collect(),
-            notification_type: told.notification_type.clone(),
-            priority: told.priority.clone(),
+            notification_id: content.id,
+            recipient: content.recipient.chars().take(SHOWN).chain(['…']).collect(),
+            notification_type: content.notification_type.clone(),
+            priority: content.priority.clone(),
             fields: fields.into_iter().map(masked).collect(),
             seen_at_ms,
         }

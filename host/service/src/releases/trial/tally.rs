@@ -150,13 +150,13 @@ impl Compared {
         let none = Vec::new();
         let (before, after) = (active.as_ref().unwrap_or(&none), candidate.as_ref().unwrap_or(&none));
         for pair in pairs(before, after) {
-            let (difference, told, fields) = match pair {
+            let (difference, content, fields) = match pair {
                 Pair::Same(_) => {
                     self.same += 1;
                     continue;
                 }
-                Pair::Added(told) => (Difference::Added, told, Vec::new()),
-                Pair::Removed(told) => (Difference::Removed, told, Vec::new()),
+                Pair::Added(content) => (Difference::Added, content, Vec::new()),
+                Pair::Removed(content) => (Difference::Removed, content, Vec::new()),
                 Pair::Changed { after, fields, .. } => (Difference::Changed, after, fields),
             };
             *match difference {
@@ -167,7 +167,7 @@ impl Compared {
             for change in &fields {
                 *self.fields.entry(change.field.clone()).or_default() += 1;
             }
-            keep(&mut self.samples, Sample::of(difference, event_id, told, fields, now_ms));
+            keep(&mut self.samples, Sample::of(difference, event_id, content, fields, now_ms));
         }
     }
 

@@ -33,11 +33,11 @@ pub(super) fn breach(limits: &Limits, candidate: &Side, active: &Side) -> Option
             "it rejected {rejected:.1} % of {events} events, the serving release {usual:.1} % (the limit is {limit} % more)"
         ));
     }
-    let (told, usual) = (candidate.notifications_per_event(), active.notifications_per_event());
+    let (made, usual) = (candidate.notifications_per_event(), active.notifications_per_event());
     let limit = limits.notifications_factor;
-    if told.max(usual) > RARE && (told > usual * limit || told * limit < usual) {
+    if made.max(usual) > RARE && (made > usual * limit || made * limit < usual) {
         return Some(format!(
-            "it made {told:.2} notifications per event, the serving release {usual:.2} (the limit is a factor of {limit}, \
+            "it made {made:.2} notifications per event, the serving release {usual:.2} (the limit is a factor of {limit}, \
              up or down)"
         ));
     }
