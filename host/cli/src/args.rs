@@ -42,6 +42,8 @@ Environment:
   BELFRY_TOKEN   the token itself, if --token-file is not given
   NO_COLOR       disables colours";
 
+const GLOBAL: &str = "Global options";
+
 /// Turns domain events into notifications, with rules that are WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "belfry", version, max_term_width = 100, after_help = EXIT_CODES)]
@@ -58,13 +60,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Options {
     /// Address of the service; default: BELFRY_URL, or else http://127.0.0.1:7341
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL")]
     pub url: Option<String>,
     /// File that holds the authentication token; default: the token in BELFRY_TOKEN
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Format of results
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Text)]
     pub output: Format,
 }
 
@@ -72,8 +74,16 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the service: accept events, run rules, deliver notifications
+    #[command(after_help = "\
+Examples:
+  belfry serve
+  belfry serve --config /etc/belfry/belfry.toml
+  belfry serve --set http.listen=127.0.0.1:8080 --set sink.stdout.enabled=true")]
     Serve(ConfigArgs),
     /// Demonstrate everything that Belfry does, in a minute, on a temporary service
+    #[command(after_help = "\
+Example:
+  belfry demo")]
     Demo(DemoArgs),
     /// Publish events and show the outcome of each
     Publish(PublishArgs),
@@ -98,7 +108,7 @@ pub enum Command {
     /// Manage the tokens of clients and their roles
     #[command(subcommand)]
     Token(TokenCommand),
-    /// List changes and who made them: releases, trials, pauses, tokens, dead letters, positions
+    /// List the changes to releases, trials, pauses and tokens, and who made them
     AuditLog(AuditLogArgs),
     /// Show or set the positions up to which Kafka's topics have been read
     #[command(subcommand)]
@@ -117,7 +127,7 @@ pub enum Command {
     /// List the known sinks, forget one, or resume one after a gap
     #[command(subcommand)]
     Sink(SinkCommand),
-    /// Audit Kafka's topics against the log: find missing, duplicated and out-of-order records
+    /// Find records that are missing, duplicated or out of order on Kafka's topics
     Audit(AuditArgs),
     /// Compare the log with the notifications that another notifier has published
     Compare(CompareArgs),
@@ -145,6 +155,9 @@ pub enum PluginCommand {
     /// Upload a component as a new release
     Push(PushArgs),
     /// List the uploaded releases with the figures of their admission
+    #[command(after_help = "\
+Example:
+  belfry plugin list --projector teacher-results")]
     List(ListArgs),
     /// Show a release and its admission report
     Show(ShowArgs),
@@ -160,6 +173,9 @@ pub enum PluginCommand {
 #[derive(Debug, Subcommand)]
 pub enum ReleaseCommand {
     /// List the releases, oldest first
+    #[command(after_help = "\
+Example:
+  belfry release list --projector teacher-results")]
     List(ListArgs),
     /// Activate releases: each serves its rule from now on
     Activate(ActivateArgs),
@@ -218,7 +234,7 @@ Examples:
 With --rerun, the exit code is 3 if the result is different now.")]
 pub struct ExplainArgs {
     /// Id of a notification or an event
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = uuid)]
     pub id: Uuid,
     /// Project the event again with the same releases, and report whether the result is the same
     #[arg(long)]
@@ -360,11 +376,8 @@ pub struct SignArgs {
     pub signature: Option<PathBuf>,
 }
 
-/// Arguments of `release list`.
+/// Arguments of `release list` and `plugin list`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry release list --projector teacher-results")]
 pub struct ListArgs {
     /// List only releases of this rule
     #[arg(long)]
@@ -418,6 +431,10 @@ Example:
 pub struct CompletionsArgs {
     /// Shell to write the script for
     pub shell: clap_complete::Shell,
+}
+
+fn uuid(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::parse_str(text).map_err(|_| "must be a UUID, such as fe17901f-b267-53fc-ab06-b54d181baae1")
 }
 
 #[cfg(test)]

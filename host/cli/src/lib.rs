@@ -11,6 +11,7 @@ pub mod connection;
 pub mod direct;
 pub mod escape;
 pub mod exit;
+pub mod help;
 pub mod json_stream;
 pub mod output;
 pub mod priority;

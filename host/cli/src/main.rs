@@ -3,8 +3,9 @@
 use std::ffi::c_long;
 use std::process::ExitCode;
 
+use belfry_cli::help::with_groups;
 use belfry_cli::{Cli, Exit, run};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 use mimalloc::MiMalloc;
 
@@ -21,7 +22,8 @@ const PURGE_AFTER: c_long = 10;
 
 fn main() -> ExitCode {
     return_freed_memory_soon();
-    let cli = Cli::parse();
+    let arguments = with_groups(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(cli)).into(),
         Err(error) => {

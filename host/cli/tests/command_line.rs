@@ -16,33 +16,6 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn help_has_examples_for_every_command() {
-    for command in [
-        "publish",
-        "tail",
-        "explain",
-        "plugin test",
-        "plugin push",
-        "release list",
-        "parked list",
-        "parked unpark",
-        "parked discard",
-        "audit",
-        "compare",
-        "position show",
-        "doctor",
-        "serve",
-        "config show",
-    ] {
-        let mut arguments: Vec<&str> = command.split(' ').collect();
-        arguments.push("--help");
-        let output = belfry(&arguments);
-        assert!(output.status.success(), "{command}");
-        assert!(text(&output.stdout).contains("belfry "), "{command}");
-    }
-}
-
-#[test]
 fn unknown_settings_are_refused_before_anything_starts() {
     let output = belfry(&["serve", "--set", "http.lisen=127.0.0.1:0"]);
     assert_eq!(output.status.code(), Some(78));

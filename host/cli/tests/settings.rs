@@ -56,6 +56,13 @@ fn a_setting_of_the_wrong_type_is_named_as_it_was_set() {
     let output = run(belfry(&["config", "check"]).env("BELFRY__WRITER__GROUP_ENTRIES", "many"));
     assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("BELFRY__WRITER__GROUP_ENTRIES"), "{}", text(&output.stderr));
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("belfry.toml");
+    fs::write(&file, "[writer]\ngroup_entires = 1\n").expect("the file is written");
+    let file = file.to_str().expect("a UTF-8 path");
+    let output = run(&mut belfry(&["config", "check", "--config", file]));
+    let expected = format!("{file}: there is no setting writer.group_entires (did you mean writer.group_entries?)");
+    assert!(text(&output.stderr).contains(&expected), "{}", text(&output.stderr));
     let output = run(&mut belfry(&["config", "check", "--set", "writer.group_entries=many"]));
     assert!(text(&output.stderr).contains("writer.group_entries"), "{}", text(&output.stderr));
     let output = run(&mut belfry(&["config", "check", "--set", "redis=rediss://anna:hunter2@host"]));

@@ -74,7 +74,10 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     /// Polls for the first time. `subscribed` shows whether Redis announces what other replicas do.
-    pub(crate) async fn start(store: Store, subscribed: watch::Receiver<bool>) -> Result<Self, belfry_store::StoreError> {
+    pub(crate) async fn start(
+        store: Store,
+        subscribed: watch::Receiver<bool>,
+    ) -> Result<Self, belfry_store::StoreError> {
         let owner = Uuid::new_v4();
         let asked_at = Instant::now();
         let beat = Arc::new(store.beat(owner).await?);

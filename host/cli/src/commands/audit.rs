@@ -59,10 +59,10 @@ pub async fn run(args: &AuditArgs, output: &Output) -> anyhow::Result<Exit> {
         error => Fault::new(migrate::exit_for(&error), error.to_string()),
     })?;
     let settings = AuditSettings { from: args.from, to: args.to, topic: args.topic.clone() };
-    let output = *output;
+    let to = *output;
     let show = move |progress: Progress| match progress {
-        Progress::Log(entries) => output.progress(&format!("log: {entries} entries")),
-        Progress::Topics(records, total) => output.progress(&format!("topics: {records} of {total} records")),
+        Progress::Log(entries) => to.progress(&format!("log: {entries} entries")),
+        Progress::Topics(records, total) => to.progress(&format!("topics: {records} of {total} records")),
     };
     let report = audit(&config, &store, &settings, show).await;
     output.progress("");

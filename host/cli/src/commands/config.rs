@@ -11,8 +11,15 @@ use crate::output::{Format, Output, table};
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Show all settings with their values and the sources of these
+    #[command(after_help = "\
+Examples:
+  belfry config show --config belfry.toml
+  belfry config show --defaults > belfry.toml")]
     Show(ShowArgs),
     /// Validate the configuration as `serve` does, without contacting a server or starting anything
+    #[command(after_help = "\
+Example:
+  belfry config check --config belfry.toml")]
     Check(ConfigArgs),
 }
 

@@ -13,8 +13,15 @@ use crate::when::When;
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterCommand {
     /// List unsettled dead letters, in groups or with --each one by one
+    #[command(after_help = "\
+Examples:
+  belfry dead-letter list
+  belfry dead-letter list --each --projector teacher-results --since 2h")]
     List(ListArgs),
     /// Show a dead letter with its event, or with the bytes of its record
+    #[command(after_help = "\
+Example:
+  belfry dead-letter show 17")]
     Show(ShowArgs),
     /// Redrive dead letters: project their events again with the active release
     Redrive(RedriveArgs),
@@ -193,7 +200,10 @@ fn show(letter: &DeadLetter, output: &Output) -> anyhow::Result<Exit> {
     if let Some(settled) = &letter.settled {
         let reason = settled.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
         let notifications = counted(settled.notifications, "notification");
-        facts.push(("settled", Some(format!("{} by {} at {}, {notifications}{reason}", settled.how, settled.by, settled.at))));
+        facts.push((
+            "settled",
+            Some(format!("{} by {} at {}, {notifications}{reason}", settled.how, settled.by, settled.at)),
+        ));
     }
     let facts = facts.into_iter().filter_map(|(name, value)| Some(format!("  {name:<10}{}", escape(&value?))));
     let mut lines = vec![format!("dead letter {}", letter.id)];

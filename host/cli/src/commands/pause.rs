@@ -10,12 +10,21 @@ use crate::output::{Format, Output, table};
 #[derive(Debug, Subcommand)]
 pub enum PauseCommand {
     /// List everything that is paused
+    #[command(after_help = "\
+Example:
+  belfry pause list")]
     List,
     /// Pause a rule: its events become dead letters
+    #[command(after_help = "\
+Example:
+  belfry pause projector teacher-results --reason \"it sends too many\"")]
     Projector(PauseArgs),
     /// Pause a sink: its entries wait in the log
     Sink(PauseArgs),
     /// Pause all notifications: they are recorded as withheld, and never sent
+    #[command(after_help = "\
+Example:
+  belfry pause notifications --reason \"the texts are being corrected\"")]
     Notifications(ReasonArgs),
     /// Resume a rule, a sink or all notifications
     #[command(subcommand)]
@@ -26,10 +35,19 @@ pub enum PauseCommand {
 #[derive(Debug, Subcommand)]
 pub enum EndCommand {
     /// Resume a rule
+    #[command(after_help = "\
+Example:
+  belfry pause end projector teacher-results")]
     Projector(NameArgs),
     /// Resume a sink
+    #[command(after_help = "\
+Example:
+  belfry pause end sink kafka")]
     Sink(NameArgs),
     /// Resume all notifications
+    #[command(after_help = "\
+Example:
+  belfry pause end notifications")]
     Notifications,
 }
 

@@ -10,6 +10,9 @@ use crate::output::{Format, Output, table};
 #[derive(Debug, Subcommand)]
 pub enum SinkCommand {
     /// List the known sinks with their positions and the entries that are kept for each
+    #[command(after_help = "\
+Example:
+  belfry sink list")]
     List,
     /// Forget a sink: keep nothing for it any more; it must be disabled on every replica
     Forget(SinkArgs),

@@ -21,6 +21,9 @@ pub enum TokenCommand {
     /// Create a token; it is shown only once
     Create(CreateArgs),
     /// List all tokens, without their secrets
+    #[command(after_help = "\
+Example:
+  belfry token list")]
     List(Direct),
     /// Revoke a token
     Revoke(RevokeArgs),

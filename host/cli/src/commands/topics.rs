@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {
     /// Compare the topics declared in [kafka.declared] with the broker's; exit code 3 if they differ
+    #[command(after_help = "\
+Example:
+  belfry topics check --config belfry.toml")]
     Check(CheckArgs),
     /// Apply the declarations: create missing topics, add partitions, change settings
     Apply(ApplyArgs),

@@ -25,8 +25,14 @@ pub enum TrialCommand {
     /// Start a canary: a release serves a growing share of the subjects, and is rolled back if it does worse
     Canary(CanaryArgs),
     /// Show the results of a rule's last trial
+    #[command(after_help = "\
+Example:
+  belfry trial show teacher-results")]
     Show(ShowArgs),
     /// End a rule's trial: the active release continues alone
+    #[command(after_help = "\
+Example:
+  belfry trial end teacher-results")]
     End(EndArgs),
 }
 

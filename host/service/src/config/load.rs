@@ -1,12 +1,12 @@
 use std::path::Path;
 
-use figment::error::{Actual, Kind};
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Source};
 use serde::Serialize;
 
 use super::assigned::{Assigned, variable_of};
+use super::describe::describe;
 use super::{Config, DEFAULT_TOML, is_secret, preset, without_secrets};
 
 /// A configuration, and the origin of each of its values.
@@ -88,16 +88,6 @@ fn shown(name: &str, value: &Value) -> serde_json::Value {
         }
         value => serde_json::to_value(value).unwrap_or_default(),
     }
-}
-
-fn describe(error: &figment::Error) -> String {
-    // Only the first error is reported, since the others often follow from it.
-    let mut first = error.clone().into_iter().next().unwrap_or_else(|| error.clone());
-    // The error quotes the value, which may be a URL with a password.
-    if let Kind::InvalidType(Actual::Str(text), _) | Kind::InvalidValue(Actual::Str(text), _) = &mut first.kind {
-        *text = if is_secret(&first.path.join(".")) { "(hidden)".into() } else { without_secrets(text) };
-    }
-    first.to_string()
 }
 
 fn flatten(prefix: &str, values: &Dict, visit: &mut impl FnMut(String, &Value)) {

@@ -2,6 +2,7 @@
 
 mod assigned;
 mod check;
+mod describe;
 mod load;
 mod preset;
 mod tokens;

@@ -42,7 +42,7 @@ pub struct Kafka {
 
 /// A choice of topics.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be \"subscribed\" or a list of topics")]
 pub enum SourceTopics {
     /// The topics that the active releases subscribe to.
     Subscribed(Subscribed),
@@ -72,7 +72,7 @@ pub enum EventIdentity {
 
 /// The value of a librdkafka property, in any notation.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be a string, a number or a boolean")]
 #[expect(missing_docs, reason = "the types of JSON and TOML")]
 pub enum Property {
     Bool(bool),

@@ -271,7 +271,13 @@ impl<'a> Story<'a> {
         self.line(&format!("\n{}", title.bold()))
     }
 
-    fn show_answer(&self, what: &str, status: &str, detail: &str, answer: &impl serde::Serialize) -> anyhow::Result<()> {
+    fn show_answer(
+        &self,
+        what: &str,
+        status: &str,
+        detail: &str,
+        answer: &impl serde::Serialize,
+    ) -> anyhow::Result<()> {
         self.line(&format!("  {what:<28} → {} {}", escape(status).yellow(), escape(detail)))?;
         self.value(&json!({ "step": "trouble", "what": what, "status": status, "detail": detail, "answer": answer }))
     }
