@@ -152,8 +152,9 @@ impl Posted {
         let posted = client.post(&results_ready(&Batch::number(number))).await?;
         self.times[phase].push(due.elapsed());
         ensure!(posted.status == 201, "{posted:?}");
-        let told = posted.body["notifications"].as_array().context("notifications")?;
-        let ours: Vec<&Value> = told.iter().filter(|told| told["projector"] == "hostile").collect();
+        let notifications = posted.body["notifications"].as_array().context("notifications")?;
+        let ours: Vec<&Value> =
+            notifications.iter().filter(|notification| notification["projector"] == "hostile").collect();
         ensure!(ours.len() == 1, "an event leads to one notification: {posted:?}");
         self.taken.push(ours[0]["event_id"].as_str().context("an id")?.to_owned());
         Ok(())

@@ -111,9 +111,9 @@ async fn every_route_has_its_role() -> Result<()> {
             .replace("{name}", "x")
             .replace("{kind}", "y");
         let request = || http.request(method.parse().expect("valid method"), format!("{url}{filled}"));
-        let nobody = [status(request()).await?, status(request().bearer_auth("belfry_guess")).await?];
+        let anonymous = [status(request()).await?, status(request().bearer_auth("belfry_guess")).await?];
         let expected = if needed.is_some() { 401 } else { 200 };
-        ensure!(nobody.iter().all(|status| *status == expected), "{method} {path} without a token: {nobody:?}");
+        ensure!(anonymous.iter().all(|status| *status == expected), "{method} {path} without a token: {anonymous:?}");
         for (role, token) in &tokens {
             let status = status(request().bearer_auth(token)).await?;
             ensure!(status != 401 && status != 405, "{method} {path}: {status}");

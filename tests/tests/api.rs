@@ -91,9 +91,9 @@ async fn what_is_good_in_a_batch_is_kept() -> Result<()> {
     let client = service.client();
     let text = format!("{}\n\nnot json\n{}\r\n{}", event(1), event(1), event(2));
     let lines = client.post_lines(text).await?;
-    let told: Vec<_> = lines.iter().map(|line| (line["line"].as_i64(), line["status"].as_str())).collect();
+    let statuses: Vec<_> = lines.iter().map(|line| (line["line"].as_i64(), line["status"].as_str())).collect();
     assert_eq!(
-        told,
+        statuses,
         [
             (Some(1), Some("accepted")),
             (Some(3), Some("malformed")),

@@ -31,7 +31,7 @@ fn count(value: &Value) -> usize {
 }
 
 /// Returns the number of notifications of the rule `hostile` in an event's history.
-fn told(history: &Value) -> usize {
+fn notified(history: &Value) -> usize {
     let notifications = history["notifications"].as_array().into_iter().flatten();
     notifications.filter(|notification| notification["projector"] == "hostile").count()
 }
@@ -61,7 +61,7 @@ async fn what_failed_is_tried_again(client: &Client) -> Result<()> {
     activate(client, "notify").await?;
     let dry = command(client, &["redrive", "--projector", "hostile", "--dry-run"]).await?;
     ensure!(dry[0]["tried"] == 4 && dry[0]["redriven"] == 0, "{dry}");
-    ensure!(told(&history(client, 0).await?) == 0, "a dry run changes nothing");
+    ensure!(notified(&history(client, 0).await?) == 0, "a dry run changes nothing");
     let one = command(client, &["redrive", "--id", &first]).await?;
     ensure!(one[0]["redriven"] == 1 && one[0]["notifications"] == 1, "{one}");
     let rest = command(client, &["redrive", "--all"]).await?;
@@ -69,7 +69,7 @@ async fn what_failed_is_tried_again(client: &Client) -> Result<()> {
     let mut positions = Vec::new();
     for number in 0..EVENTS {
         let history = history(client, number).await?;
-        ensure!(told(&history) == 1, "event {number}: {history}");
+        ensure!(notified(&history) == 1, "event {number}: {history}");
         if number.is_multiple_of(3) {
             let ours = history["notifications"].as_array().into_iter().flatten();
             let ours = ours.filter(|notification| notification["projector"] == "hostile");
@@ -135,7 +135,7 @@ async fn two_operators_at_once_tell_nobody_twice() -> Result<()> {
     let redriven = |posted: &Value| posted["redriven"].as_u64().unwrap_or(0);
     ensure!(redriven(&mine.body) + redriven(&theirs.body) == 60, "{mine:?} {theirs:?}");
     for number in 0..60 {
-        ensure!(told(&history(&client, number).await?) == 1);
+        ensure!(notified(&history(&client, number).await?) == 1);
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ async fn what_nobody_wants_is_discarded_with_a_reason() -> Result<()> {
     ensure!(redriven[0]["tried"] == 0, "{redriven}");
     let history = history(&client, 0).await?;
     ensure!(
-        told(&history) == 0 && count(&history["dead_letters"]) == 1,
+        notified(&history) == 0 && count(&history["dead_letters"]) == 1,
         "the event's history keeps its dead letter: {history}"
     );
     service.stop().await;

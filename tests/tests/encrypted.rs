@@ -119,16 +119,16 @@ impl Secured {
     }
 
     /// Returns what a process wrote to its log and to stdout.
-    fn told(&self, process: &BelfryProcess) -> Result<String> {
-        let told = process.log()? + &std::fs::read_to_string(self.path("stdout"))?;
-        no_secret_in(&told)?;
-        Ok(told)
+    fn output(&self, process: &BelfryProcess) -> Result<String> {
+        let output = process.log()? + &std::fs::read_to_string(self.path("stdout"))?;
+        no_secret_in(&output)?;
+        Ok(output)
     }
 }
 
-fn no_secret_in(told: &str) -> Result<()> {
+fn no_secret_in(output: &str) -> Result<()> {
     for secret in [SCRAM_PASSWORD, POSTGRES_PASSWORD, REDIS_PASSWORD, WRONG_PASSWORD] {
-        ensure!(!told.contains(secret), "{secret} is in the output:\n{told}");
+        ensure!(!output.contains(secret), "{secret} is in the output:\n{output}");
     }
     Ok(())
 }
@@ -185,18 +185,18 @@ async fn an_event_comes_in_and_its_notification_goes_out_encrypted() -> Result<(
     ensure!(audited.code == Some(0), "{audited:?}");
     let shown = secured.belfry(&["config", "show"]).await?;
     ensure!(shown.code == Some(0) && shown.stdout.contains("SASL_SSL"), "{shown:?}");
-    let told = secured.told(&process)?;
-    let ready = told.lines().find(|line| line.contains("\"ready\"")).context("no line about readiness")?;
+    let output = secured.output(&process)?;
+    let ready = output.lines().find(|line| line.contains("\"ready\"")).context("no line about readiness")?;
     ensure!(ready.contains("postgres://127.0.0.1"), "the line must show the store's address: {ready}");
     process.terminate().await
 }
 
 async fn refused(secured: &Secured, code: i32, words: &[&str]) -> Result<()> {
     let error = secured.serve().await.err().context("the service started")?;
-    let told = format!("{error:#}");
-    no_secret_in(&told)?;
+    let output = format!("{error:#}");
+    no_secret_in(&output)?;
     let code = format!("exit status: {code}");
-    ensure!(words.iter().chain(&[code.as_str()]).all(|word| told.contains(word)), "{words:?}: {told}");
+    ensure!(words.iter().chain(&[code.as_str()]).all(|word| output.contains(word)), "{words:?}: {output}");
     Ok(())
 }
 
@@ -210,11 +210,11 @@ async fn goes_on(secured: &Secured, kafka: &[&str], redis: &[&str]) -> Result<()
     let error = async || Ok(process.readiness().await?["sinks"][0]["error"].as_str().map(str::to_owned));
     let is_told = |error: &Option<String>| error.as_deref().is_some_and(|error| says(error, kafka));
     eventually("the sink reports the reason", error, is_told).await?;
-    let is_logged = |told: &String| {
-        let at_error = told.lines().filter(|line| line.contains("\"ERROR\""));
-        at_error.into_iter().any(|line| says(line, kafka)) && told.lines().any(|line| says(line, redis))
+    let is_logged = |output: &String| {
+        let at_error = output.lines().filter(|line| line.contains("\"ERROR\""));
+        at_error.into_iter().any(|line| says(line, kafka)) && output.lines().any(|line| says(line, redis))
     };
-    eventually("the log shows the reason", async || secured.told(&process), is_logged).await?;
+    eventually("the log shows the reason", async || secured.output(&process), is_logged).await?;
     ensure!(process.readiness().await?["redis"] == "disconnected");
     for arguments in [&["topics", "check"][..], &["position", "show"], &["audit"]] {
         let ended = secured.belfry(arguments).await?;

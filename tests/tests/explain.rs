@@ -19,7 +19,7 @@ fn id(value: &Value) -> Result<String> {
 }
 
 /// Posts an event. Returns its id and the id of the notification from the rule `hostile`.
-async fn told(client: &Client, event: &Value) -> Result<(String, String)> {
+async fn post(client: &Client, event: &Value) -> Result<(String, String)> {
     client.post(event).await?;
     let event_id = id(&event["event_id"])?;
     let history = client.get(&format!("/v1/events/{event_id}")).await?.body;
@@ -51,17 +51,23 @@ async fn a_notification_tells_its_whole_story() -> Result<()> {
     let mut event = results_ready(&Batch::number(1));
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     event["metadata"] = json!({ "traceparent": trace });
-    let (event_id, notification_id) = told(&client, &event).await?;
+    let (event_id, notification_id) = post(&client, &event).await?;
     let story = eventually(
         "the sink acknowledged the notification",
         async || Ok(explain(&client, &notification_id, true).await?.1),
         |story| story["notification"]["deliveries"][0]["state"] == "acknowledged",
     )
     .await?;
-    let told = &story["notification"];
-    ensure!(told["deliveries"][0]["sink"] == "stdout" && told["deliveries"][0]["at"].is_string(), "{told}");
-    ensure!(told["cause"]["event_id"] == json!(event_id) && told["cause"]["traceparent"] == trace, "{told}");
-    let made_by = &told["made_by"];
+    let notification = &story["notification"];
+    ensure!(
+        notification["deliveries"][0]["sink"] == "stdout" && notification["deliveries"][0]["at"].is_string(),
+        "{notification}"
+    );
+    ensure!(
+        notification["cause"]["event_id"] == json!(event_id) && notification["cause"]["traceparent"] == trace,
+        "{notification}"
+    );
+    let made_by = &notification["made_by"];
     ensure!(made_by["digest"] == release["digest"] && made_by["config"]["behaviour"] == "notify", "{made_by}");
     ensure!(made_by["activated_by"] == "local" && made_by["canary"] == false, "{made_by}");
     ensure!(made_by["contract"].as_str().is_some_and(|contract| contract.contains('@')), "{made_by}");

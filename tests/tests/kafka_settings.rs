@@ -86,8 +86,8 @@ fn a_value_is_never_quoted_where_it_may_be_secret() -> Result<()> {
     ];
     for written in written {
         let error = client(directory.path(), &written).err().with_context(|| format!("{written} is accepted"))?;
-        let told = format!("{error} {error:?}");
-        ensure!(!told.contains(CANARY), "{told}");
+        let message = format!("{error} {error:?}");
+        ensure!(!message.contains(CANARY), "{message}");
     }
     let error = client(directory.path(), "\"security.protocol\" = \"TLS\"").err().context("TLS is accepted")?;
     ensure!(error.to_string().contains("security.protocol") && error.to_string().contains("TLS"), "{error}");
@@ -118,9 +118,9 @@ async fn settings_come_from_variables_and_flags_as_well() -> Result<()> {
     ];
     let empty = TempDir::new()?;
     let refused = BelfryProcess::start_with(empty.path(), &settings).await.err().context("the service started")?;
-    let told = format!("{refused:#}");
+    let message = format!("{refused:#}");
     // Commands that do not use Kafka need not check its settings.
-    ensure!(told.contains("exit status: 78") && told.contains("queuing.strategy"), "{told}");
+    ensure!(message.contains("exit status: 78") && message.contains("queuing.strategy"), "{message}");
     let checked = belfry(&["topics", "check", "--config", &file.display().to_string()]).await?;
     ensure!(checked.code == Some(78) && checked.stderr.contains("acks"), "{checked:?}");
     Ok(())

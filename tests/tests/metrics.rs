@@ -250,9 +250,9 @@ impl Busy {
         // A rule whose notifications have expired, and an event whose notification is too large.
         let expired = json!({ "behaviour": "expired" });
         self.one.client().push_and_activate(belfry_artifacts::programs::HOSTILE, &expired).await?;
-        let mut nobody = event(3);
-        nobody["data"]["user_id"] = json!("x".repeat(100_000));
-        self.one.client().post(&nobody).await?;
+        let mut oversized = event(3);
+        oversized["data"]["user_id"] = json!("x".repeat(100_000));
+        self.one.client().post(&oversized).await?;
         for _ in 0..2 {
             self.kafka.produce(&self.topic, None, &[], Some(event(4).to_string().as_bytes())).await?;
         }
@@ -299,12 +299,12 @@ async fn what_a_service_shows_is_in_the_table_with_its_type_and_labels() -> Resu
         |seen: &Metrics| documented.keys().all(|name| IN_TROUBLE.contains(&name.as_str()) || seen.contains_key(name));
     let seen = eventually("every metric in the table is exposed", both, all_are_seen).await?;
     for (name, metric) in &seen {
-        let told = documented.get(name).with_context(|| format!("{name} is not in the table"))?;
-        ensure!(told.kind == metric.kind, "{name} is a {}, not a {}", metric.kind, told.kind);
-        let (labels, expected): (Vec<_>, Vec<_>) = (metric.labels.keys().collect(), told.labels.keys().collect());
+        let row = documented.get(name).with_context(|| format!("{name} is not in the table"))?;
+        ensure!(row.kind == metric.kind, "{name} is a {}, not a {}", metric.kind, row.kind);
+        let (labels, expected): (Vec<_>, Vec<_>) = (metric.labels.keys().collect(), row.labels.keys().collect());
         ensure!(labels == expected, "{name} has the labels {labels:?}, not {expected:?}");
         for (label, values) in &metric.labels {
-            let listed = &told.labels[label];
+            let listed = &row.labels[label];
             ensure!(
                 listed.is_empty() || values.is_subset(listed),
                 "{name}: {label} has the values {values:?}, the table lists {listed:?}"

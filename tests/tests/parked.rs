@@ -456,8 +456,8 @@ async fn an_entry_that_expires_in_the_log_shows_as_such() -> Result<()> {
     let expired = |body: &Value| body["deliveries"][0]["state"] == "expired";
     let body = eventually("it is shown as expired", explained, expired).await?;
     ensure!(body["deliveries"][0]["at"].is_string() && body["expires_at"].is_string(), "{body}");
-    let told = belfry(&["--url", &url, "explain", &id]).await?;
-    ensure!(told.stdout.contains("skipped as expired"), "{told:?}");
+    let explained = belfry(&["--url", &url, "explain", &id]).await?;
+    ensure!(explained.stdout.contains("skipped as expired"), "{explained:?}");
 
     let mut feed = client.feed("from=beginning", None).await?;
     let shown = Client::collect(&mut feed, 1).await?;

@@ -164,7 +164,7 @@ async fn whatever_happens_to_redis_costs_time_and_nothing_else() -> Result<()> {
     for replica in [&one, &other] {
         replica.wait_for_redis("connected").await?;
     }
-    let told = arrives(&one, &other, &mut feed, 0).await?;
+    let woken = arrives(&one, &other, &mut feed, 0).await?;
 
     redis::cmd("FLUSHALL").query_async::<()>(&mut connect(&redis).await?).await?;
     let flushed = arrives(&one, &other, &mut feed, 1).await?;
@@ -208,11 +208,11 @@ async fn whatever_happens_to_redis_costs_time_and_nothing_else() -> Result<()> {
     }
     let restarted = arrives(&one, &other, &mut feed, 8).await?;
     println!(
-        "woken {told:?}, flushed {flushed:?}, wakes stolen {stolen:?}, list overwritten {spoilt:?}, paused {paused:?} \
+        "woken {woken:?}, flushed {flushed:?}, wakes stolen {stolen:?}, list overwritten {spoilt:?}, paused {paused:?} \
          (noticed after {still:?}, then {without:?}; connected again after {back:?}), resumed {resumed:?}, \
          killed {killed:?}, restarted {restarted:?}"
     );
-    for took in [told, flushed, stolen, spoilt, resumed, restarted] {
+    for took in [woken, flushed, stolen, spoilt, resumed, restarted] {
         ensure!(took < Duration::from_secs(1), "it took {took:?} although Redis was available");
     }
     for took in [paused, without, killed] {

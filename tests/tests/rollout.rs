@@ -74,8 +74,8 @@ async fn a_release_that_fails_is_suspended_on_every_replica_before_it_has_done_m
             let posted = replica.client().post(&event(first + 5_000)).await?;
             ensure!(causes(&posted.body).is_empty(), "{posted:?}");
         }
-        let told = replicas.iter().map(|replica| replica.process().log()).collect::<Result<Vec<_>>>()?;
-        ensure!(told.iter().any(|log| log.contains("release suspended")), "no replica logged it");
+        let logs = replicas.iter().map(|replica| replica.process().log()).collect::<Result<Vec<_>>>()?;
+        ensure!(logs.iter().any(|log| log.contains("release suspended")), "no replica logged it");
     }
     Ok(())
 }

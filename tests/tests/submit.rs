@@ -147,7 +147,7 @@ async fn what_is_wrong_is_told_to_whoever_submits_it() -> Result<()> {
         envelope[name] = value;
         envelope.to_string()
     };
-    for (wrong, told) in [
+    for (wrong, expected) in [
         ("no JSON".to_owned(), "not valid JSON"),
         ("[]".to_owned(), "not an object"),
         (String::new(), "not valid JSON"),
@@ -167,9 +167,9 @@ async fn what_is_wrong_is_told_to_whoever_submits_it() -> Result<()> {
         (envelope("data", "x".repeat((1 << 20) - 90).into()), "submitted_envelope_size"),
     ] {
         let refused =
-            service.submit(&wrong, None).await.err().with_context(|| format!("accepted, expected: {told}"))?;
+            service.submit(&wrong, None).await.err().with_context(|| format!("accepted, expected: {expected}"))?;
         let message = refused.as_database_error().context("a database error")?.message().to_owned();
-        assert!(message.contains(told), "{told}: {message}");
+        assert!(message.contains(expected), "{expected}: {message}");
     }
     assert!(service.submit(&other(1).to_string(), Some(&"x".repeat(1025))).await.is_err());
     assert_eq!(service.waiting().await?, 0);
@@ -268,9 +268,9 @@ async fn the_command_installs_it_and_says_from_where_to_where() -> Result<()> {
     let server = shared_postgres().await?;
     let (service, store) = (server.create_database().await?, server.create_database().await?);
     let install = ["migrate", "--submit-only", "--url", &service.url];
-    for told in ["schema submit migrated from version 0 to 3", "schema submit is up to date at version 3"] {
+    for expected in ["schema submit migrated from version 0 to 3", "schema submit is up to date at version 3"] {
         let (code, text) = migrated(&install).await?;
-        assert!(code == Some(0) && text.contains(told), "{code:?} {text}");
+        assert!(code == Some(0) && text.contains(expected), "{code:?} {text}");
     }
     assert_eq!(tables(&service).await?, ["submitted"]);
 
@@ -280,9 +280,9 @@ async fn the_command_installs_it_and_says_from_where_to_where() -> Result<()> {
     let (code, text) = migrated(&serve).await?;
     assert!(code == Some(5) && text.contains("run `belfry migrate` first"), "{code:?} {text}");
     let (code, text) = migrated(&["--output", "json", "migrate", "--set", &url]).await?;
-    let told: Value = serde_json::from_str(text.trim())?;
-    assert_eq!((code, &told["from"]), (Some(0), &json!(0)));
-    assert!(told["to"].as_i64() >= Some(1), "{told}");
+    let expected: Value = serde_json::from_str(text.trim())?;
+    assert_eq!((code, &expected["from"]), (Some(0), &json!(0)));
+    assert!(expected["to"].as_i64() >= Some(1), "{expected}");
     let (code, text) = migrated(&["migrate", "--submit-only", "--url", &store.url]).await?;
     assert_eq!(code, Some(0), "{text}");
     assert!(tables(&store).await?.contains(&"submitted".to_owned()));

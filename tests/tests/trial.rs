@@ -67,8 +67,11 @@ async fn a_shadow_tells_what_it_would_have_told_and_nothing_of_it_is_issued() ->
     ensure!(begun.code == Some(0) && begun.stdout.contains("without sending notifications"), "{begun:?}");
     for number in 0..50 {
         let posted = client.post(&event(number)).await?;
-        let told = posted.body["notifications"].as_array().context("notifications")?;
-        ensure!(told.iter().filter(|told| told["projector"] == "hostile").count() == 1, "{posted:?}");
+        let notifications = posted.body["notifications"].as_array().context("notifications")?;
+        ensure!(
+            notifications.iter().filter(|notification| notification["projector"] == "hostile").count() == 1,
+            "{posted:?}"
+        );
         ensure!(release_of(&client, &event(number)).await? == serving);
     }
     let seen = eventually(
@@ -274,7 +277,7 @@ async fn a_canary_that_does_harm_is_taken_back_within_seconds_on_every_replica()
         ended
     };
     tokio::try_join!(ended, load(&replicas[0]), load(&replicas[1]), load(&replicas[2]))?;
-    let told = replicas.iter().map(|replica| replica.process().log()).collect::<Result<Vec<_>>>()?;
-    ensure!(told.iter().any(|log| log.contains("canary rolled back")), "no replica logged it");
+    let logs = replicas.iter().map(|replica| replica.process().log()).collect::<Result<Vec<_>>>()?;
+    ensure!(logs.iter().any(|log| log.contains("canary rolled back")), "no replica logged it");
     Ok(())
 }

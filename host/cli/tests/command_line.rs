@@ -45,6 +45,6 @@ fn settings_tell_where_they_come_from() {
 fn whoever_listens_nowhere_is_told_what_to_do() {
     let output = belfry(&["release", "list", "--url", "http://127.0.0.1:9"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = text(&output.stderr);
-    assert!(told.contains("belfry serve") && told.contains("--url"), "{told}");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("belfry serve") && stderr.contains("--url"), "{stderr}");
 }

@@ -25,7 +25,7 @@ pub struct Seen {
     /// The event that a notification follows from.
     pub source: Option<Uuid>,
     /// The notification's recipient and type.
-    pub told: String,
+    pub recipient_and_type: String,
     /// A digest that identifies the payload.
     pub text: u64,
 }
@@ -47,7 +47,7 @@ impl Seen {
             // A record with two different ids belongs to no event.
             event_id: if header == event_id { event_id } else { Uuid::nil() },
             source: source.and_then(|source| source.parse().ok()),
-            told: format!("{}/{}", data["teacher_id"], data["notification_type"]),
+            recipient_and_type: format!("{}/{}", data["teacher_id"], data["notification_type"]),
             text: digest(payload),
         })
     }
@@ -59,7 +59,7 @@ pub struct Checker {
     /// The text of each message, by topic and id.
     messages: HashMap<(usize, Uuid), u64>,
     /// The notification of each event, recipient and type.
-    told: HashMap<(Uuid, String), Uuid>,
+    by_cause: HashMap<(Uuid, String), Uuid>,
     published: HashSet<Uuid>,
     notified: HashSet<Uuid>,
     /// Each key's partition, by topic, and the highest number of its first appearances.
@@ -95,7 +95,7 @@ impl Checker {
         }
         if let Some(source) = seen.source {
             self.notified.insert(source);
-            if let Some(other) = self.told.insert((source, seen.told.clone()), seen.event_id) {
+            if let Some(other) = self.by_cause.insert((source, seen.recipient_and_type.clone()), seen.event_id) {
                 self.wrong.doubled += 1;
                 self.wrong.example(|| format!("two notifications of one event, {other} and {seen:?}"));
             }

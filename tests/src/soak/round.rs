@@ -25,7 +25,7 @@ pub struct Arena {
     pub cluster: Cluster,
     tail: Tail,
     checker: Checker,
-    told: Verdict,
+    reported: Verdict,
     run: String,
 }
 
@@ -39,7 +39,7 @@ impl Arena {
         let cluster = Cluster::start(stage, run, REPLICAS, seed).await?;
         let topics = [EVENTS, &cluster.notifications, &cluster.small];
         let tail = Tail::new(&direct, &topics)?;
-        Ok(Self { cluster, tail, checker: Checker::default(), told: Verdict::default(), run: run.to_owned() })
+        Ok(Self { cluster, tail, checker: Checker::default(), reported: Verdict::default(), run: run.to_owned() })
     }
 
     /// Waits until all acknowledged events are on the topics, or no new record has arrived for 45 s. Returns the
@@ -73,8 +73,8 @@ impl Arena {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let all = self.checker.verdict(&ledger);
-        let new = all.since(&self.told);
-        self.told = all;
+        let new = all.since(&self.reported);
+        self.reported = all;
         Ok(new)
     }
 }
@@ -82,7 +82,7 @@ impl Arena {
 impl Arena {
     /// Returns the verdict on everything so far.
     pub fn all(&self) -> Verdict {
-        self.told.clone()
+        self.reported.clone()
     }
 
     /// Returns the acknowledged events that are missing on the topics.

@@ -9,7 +9,7 @@ use belfry_tests::{Batch, Client, Ended, TestService, belfry, results_ready};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::old_notifier::told_the_old_way;
+use crate::old_notifier::old_message;
 
 const SECRET: &str = "teacher-with-a-name";
 
@@ -63,9 +63,9 @@ async fn what_differs_from_the_old_notifier_is_found_and_nothing_personal_is_sho
     for number in 0..20 {
         post(&service.client(), number).await?;
     }
-    let told = |number: u64| told_the_old_way(&event(number), &topic);
+    let message = |number: u64| old_message(&event(number), &topic);
     for number in 0..20 {
-        both.tell(&told(number)).await?;
+        both.tell(&message(number)).await?;
     }
     let agree = both.compare(&["--output", "json"]).await?;
     ensure!(agree.code == Some(0) && agree.json()?[0]["summary"]["same"] == 20, "{agree:?}");
@@ -75,20 +75,20 @@ async fn what_differs_from_the_old_notifier_is_found_and_nothing_personal_is_sho
     // The old notifier sends other content, notifies of an event that Belfry has not, repeats a notification, and
     // misses one.
     post(&service.client(), 20).await?;
-    let mut changed = told(20);
+    let mut changed = message(20);
     changed["data"]["payload"]["message"] = "something else".into();
     changed["data"]["priority"] = "low".into();
     both.tell(&changed).await?;
-    both.tell(&told(21)).await?;
+    both.tell(&message(21)).await?;
     post(&service.client(), 22).await?;
-    both.tell(&told(5)).await?;
+    both.tell(&message(5)).await?;
     both.tell(&json!({ "event_id": Uuid::new_v4(), "data": { "nobody": true } })).await?;
     service.stop().await;
     // And Belfry sends a notification that the old notifier sends too.
     let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
     post(&service.client(), 23).await?;
     post(&service.client(), 24).await?;
-    both.tell(&told(23)).await?;
+    both.tell(&message(23)).await?;
     service.stop().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
 

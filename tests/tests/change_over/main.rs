@@ -104,47 +104,53 @@ impl Site {
     }
 
     /// Waits until Belfry can take over from the old notifier.
-    async fn stands_where_the_old_one_stands(&self, old: &OldNotifier) -> Result<()> {
+    async fn reaches_the_old_position(&self, old: &OldNotifier) -> Result<()> {
         let look = async || self.belfry(&["position", "show", "--beside", &old.group]).await;
         eventually("both are at the same position", look, |ended| ended.code == Some(0)).await?;
         Ok(())
     }
 
     /// Returns the numbers of notifications by the old notifier and by Belfry, for each event, recipient and type.
-    async fn told(&self) -> Result<HashMap<(String, String, String), [usize; 2]>> {
-        let mut told: HashMap<(String, String, String), [usize; 2]> = HashMap::new();
+    async fn notifications(&self) -> Result<HashMap<(String, String, String), [usize; 2]>> {
+        let mut notifications: HashMap<(String, String, String), [usize; 2]> = HashMap::new();
         for record in self.kafka.read_topic(&self.output).await? {
             let message: Value = serde_json::from_slice(record.payload.as_deref().context("a message")?)?;
             let text = |name: &str| message["data"][name].as_str().unwrap_or_default().to_owned();
             let by_belfry = usize::from(!message["metadata"]["belfry"].is_null());
-            told.entry((text("correlation_id"), text("teacher_id"), text("notification_type"))).or_default()
-                [by_belfry] += 1;
+            notifications
+                .entry((text("correlation_id"), text("teacher_id"), text("notification_type")))
+                .or_default()[by_belfry] += 1;
         }
-        Ok(told)
+        Ok(notifications)
     }
 
     /// Checks that each event notified the right teacher once. Returns the numbers of events notified by the old
     /// notifier and by Belfry.
-    async fn each_is_told_once(&self, ledger: &Ledger) -> Result<[usize; 2]> {
+    async fn each_is_notified_once(&self, ledger: &Ledger) -> Result<[usize; 2]> {
         let began = Instant::now();
         loop {
-            let (told, mut sums, mut untold) = (self.told().await?, [0, 0], 0);
+            let (notifications, mut sums, mut missing) = (self.notifications().await?, [0, 0], 0);
             for written in ledger.all() {
-                let who = told.get(&(written.correlation, written.teacher, written.kind.to_owned()));
+                let who = notifications.get(&(written.correlation, written.teacher, written.kind.to_owned()));
                 let [old, new] = who.copied().unwrap_or_default();
                 ensure!(
                     old + new <= 1,
                     "notified {old} times by the old notifier and {new} times by belfry: {}",
                     written.event
                 );
-                untold += usize::from(old + new == 0);
+                missing += usize::from(old + new == 0);
                 sums = [sums[0] + old, sums[1] + new];
             }
-            if untold == 0 {
-                ensure!(told.len() == ledger.len(), "{} notifications of {} events", told.len(), ledger.len());
+            if missing == 0 {
+                ensure!(
+                    notifications.len() == ledger.len(),
+                    "{} notifications of {} events",
+                    notifications.len(),
+                    ledger.len()
+                );
                 return Ok(sums);
             }
-            ensure!(began.elapsed() < PATIENCE, "{untold} events of {} have no notification", ledger.len());
+            ensure!(began.elapsed() < PATIENCE, "{missing} events of {} have no notification", ledger.len());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -170,12 +176,12 @@ async fn an_observer_begins_where_a_notifier_stands_that_lags() -> Result<()> {
     let old = OldNotifier::new(site.kafka, &site.input, &site.output);
     let running = old.start();
     let load = Load::start(site.kafka, &site.input);
-    eventually("the old notifier sends", async || Ok(old.told()), |told| *told >= 80).await?;
+    eventually("the old notifier sends", async || Ok(old.sent()), |sent| *sent >= 80).await?;
     running.stop().await?;
     // The old notifier still has all of these to send when Belfry begins.
     flow(&load, 80).await?;
     let replicas = site.observe(&old).await?;
-    site.stands_where_the_old_one_stands(&old).await?;
+    site.reaches_the_old_position(&old).await?;
     ensure!(site.observed().await? == 0, "it has observed events that the old notifier has yet to send");
     stop(replicas).await?;
     load.stop().await?;
@@ -191,7 +197,7 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     flow(&load, 100).await?;
 
     // 1. Observe. Belfry begins at the end of the topics, where the old notifier is as long as it keeps up.
-    eventually("the old notifier keeps up", async || Ok(old.told() + 20), |told| *told >= load.ledger.len()).await?;
+    eventually("the old notifier keeps up", async || Ok(old.sent() + 20), |sent| *sent >= load.ledger.len()).await?;
     let replicas = site.observe(&old).await?;
     let observed_from = load.ledger.len();
     flow(&load, 300).await?;
@@ -211,10 +217,10 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     ensure!(beside.code == Some(3) && beside.stderr.contains("still running"), "{beside:?}");
 
     // 3. and 4. The old notifier stops at any time, and Belfry reaches the position where it stopped.
-    let told_by_the_old_one = old.told();
+    let sent_by_the_old_one = old.sent();
     running.stop().await?;
     flow(&load, 100).await?;
-    site.stands_where_the_old_one_stands(&old).await?;
+    site.reaches_the_old_position(&old).await?;
 
     // 5. Send. An incomplete change of the settings is rejected.
     let halved = site.belfry(&["config", "check", "--set", &format!("kafka.behind={}", old.group)]).await?;
@@ -222,7 +228,7 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
     stop(replicas).await?;
     let replicas = site.send().await?;
     flow(&load, 300).await?;
-    ensure!(old.told() >= told_by_the_old_one && load.ledger.len() > old.told(), "both sent notifications");
+    ensure!(old.sent() >= sent_by_the_old_one && load.ledger.len() > old.sent(), "both sent notifications");
 
     // Back, while events flow: Belfry stops, and the old notifier continues at Belfry's position.
     load.repeats.send_replace(None);
@@ -235,14 +241,14 @@ async fn the_guide_leads_from_the_old_notifier_to_belfry_and_back_and_everybody_
 
     // And forth again, on the same database: notifications observed meanwhile are not sent.
     running.stop().await?;
-    site.stands_where_the_old_one_stands(&old).await?;
+    site.reaches_the_old_position(&old).await?;
     stop(replicas).await?;
     let replicas = site.send().await?;
     load.repeats.send_replace(Some(observed_from + 50));
     flow(&load, 200).await?;
 
     let ledger = load.stop().await?;
-    let [by_the_old_one, by_belfry] = site.each_is_told_once(&ledger).await?;
+    let [by_the_old_one, by_belfry] = site.each_is_notified_once(&ledger).await?;
     eprintln!("{} events: {by_the_old_one} notified by the old notifier, {by_belfry} by belfry", ledger.len());
     ensure!(by_the_old_one > 300 && by_belfry > 300, "{by_the_old_one} {by_belfry}");
     // 6. The checks that the guide recommends afterwards.

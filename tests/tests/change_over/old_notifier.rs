@@ -26,7 +26,7 @@ pub(crate) struct OldNotifier {
     input: String,
     output: String,
     /// Ids of the events that it has notified of: it deduplicates, too.
-    told: Arc<Mutex<HashSet<String>>>,
+    sent: Arc<Mutex<HashSet<String>>>,
 }
 
 /// The old notifier while it runs.
@@ -38,7 +38,7 @@ pub(crate) struct Running {
 impl OldNotifier {
     pub(crate) fn new(kafka: &Kafka, input: &str, output: &str) -> Self {
         let group = format!("old-{}", Uuid::new_v4().simple());
-        Self { brokers: kafka.direct(), group, input: input.into(), output: output.into(), told: Arc::default() }
+        Self { brokers: kafka.direct(), group, input: input.into(), output: output.into(), sent: Arc::default() }
     }
 
     pub(crate) fn start(&self) -> Running {
@@ -48,8 +48,8 @@ impl OldNotifier {
     }
 
     /// Returns the number of events that it has notified of.
-    pub(crate) fn told(&self) -> usize {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).len()
+    pub(crate) fn sent(&self) -> usize {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Sets its group's offsets to those of another group, so that it continues there when it starts again. An operator
@@ -109,10 +109,10 @@ impl OldNotifier {
 
     fn tell(&self, producer: &ThreadedProducer<DefaultProducerContext>, event: &Value) -> Result<()> {
         let id = event["event_id"].as_str().context("an id")?.to_owned();
-        if !self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+        if !self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
             return Ok(());
         }
-        let message = told_the_old_way(event, &self.output);
+        let message = old_message(event, &self.output);
         let (key, payload) = (message["data"]["teacher_id"].as_str().context("a teacher")?, message.to_string());
         let mut record = BaseRecord::to(&self.output).key(key).payload(payload.as_str());
         while let Err((error, again)) = producer.send(record) {
@@ -141,7 +141,7 @@ impl Running {
 }
 
 /// Returns the present notifier's message for an event. Ids, times and the envelope's correlation are its own.
-pub(crate) fn told_the_old_way(event: &Value, topic: &str) -> Value {
+pub(crate) fn old_message(event: &Value, topic: &str) -> Value {
     let data = &event["data"];
     let (kind, priority, payload) = if event["event_type"] == "huleedu.ras.batch.results.ready.v1" {
         ("batch_results_ready", "high", results_payload(data))

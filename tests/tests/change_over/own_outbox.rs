@@ -278,11 +278,11 @@ async fn a_service_leaves_its_own_outbox_and_nothing_is_lost_turned_around_or_to
         ensure!(first == *written, "the events of {key} are out of order");
     }
     let look = async || kafka.read_topic(&notifications).await;
-    let told = eventually("every event is notified", look, |records| records.len() >= all).await?;
+    let notified = eventually("every event is notified", look, |records| records.len() >= all).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(kafka.read_topic(&notifications).await?.len() == all, "notified twice");
     let mut sources = Vec::new();
-    for record in &told {
+    for record in &notified {
         let message: Value = serde_json::from_slice(record.payload.as_deref().context("a message")?)?;
         sources.push(message["metadata"]["belfry"]["source_event_id"].as_str().unwrap_or_default().to_owned());
     }

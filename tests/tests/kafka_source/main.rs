@@ -78,14 +78,14 @@ async fn events_are_recorded_and_projected_once_on_sqlite() -> Result<()> {
         let belfry = setup.start().await?;
         let client = belfry.client();
         let mut feed = client.feed("from=beginning", None).await?;
-        let mut told: Vec<Value> = belfry_tests::Client::collect(&mut feed, 40)
+        let mut notifications: Vec<Value> = belfry_tests::Client::collect(&mut feed, 40)
             .await?
             .into_iter()
             .map(|item| item.data["event_id"].clone())
             .collect();
-        told.sort_by_key(Value::to_string);
-        told.dedup();
-        ensure!(told.len() == 40, "{} different notifications", told.len());
+        notifications.sort_by_key(Value::to_string);
+        notifications.dedup();
+        ensure!(notifications.len() == 40, "{} different notifications", notifications.len());
         belfry.terminate().await?;
     }
     let shown = setup.belfry(&["position", "show", "--output", "json"]).await?;
@@ -225,8 +225,8 @@ async fn another_groups_offsets_are_taken_over() -> Result<()> {
     belfry.terminate().await?;
     setup.produce_numbers(10..15).await?;
 
-    let nobody = setup.belfry(&["position", "set", "--from-group", "nobody"]).await?;
-    ensure!(nobody.code == Some(4), "{:?} {}", nobody.code, nobody.stderr);
+    let unknown = setup.belfry(&["position", "set", "--from-group", "nobody"]).await?;
+    ensure!(unknown.code == Some(4), "{:?} {}", unknown.code, unknown.stderr);
     let taken = setup.belfry(&["position", "set", "--from-group", &before.group, "--output", "json"]).await?;
     ensure!(taken.code == Some(0) && taken.stdout.lines().count() == 2, "{}{}", taken.stdout, taken.stderr);
     let belfry = setup.start_with(&[("kafka.start_at", "")]).await?;

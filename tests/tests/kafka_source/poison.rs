@@ -5,7 +5,7 @@ use std::ptr;
 
 use anyhow::{Result, ensure};
 use belfry_artifacts::programs;
-use belfry_tests::{Batch, results_ready};
+use belfry_tests::{Batch, BelfryProcess, results_ready};
 use rdkafka::ClientConfig;
 use rdkafka::bindings as librdkafka;
 use rdkafka::producer::{BaseProducer, Producer};
@@ -125,15 +125,7 @@ async fn a_request_that_panics_is_answered_and_the_next_one_served() -> Result<(
 #[tokio::test]
 async fn a_relay_that_panics_begins_again() -> Result<()> {
     let setup = Setup::new(1).await?;
-    let notifications = format!("{}.notifications", setup.topic);
-    setup.kafka.create_topic(&notifications, 1, &[]).await?;
-    setup.produce_numbers(0..20).await?;
-    let settings = [
-        ("FAILPOINTS", "relay.before-checkpoint=2*panic(a test)"),
-        ("sink.kafka.enabled", "true"),
-        ("notification.topic", notifications.as_str()),
-    ];
-    let belfry = setup.start_with(&settings).await?;
+    let (belfry, notifications) = start_with_sink(&setup, "relay.before-checkpoint=2*panic(a test)").await?;
     until("all are sent", async || Ok(sent(&setup, &notifications).await? == 20)).await?;
     // A relay that panicked sends again what its predecessor sent, so the second panic may come after the last record.
     until("both panics are counted", async || Ok(metric(&belfry, RELAY_PANICS).await? == 2.0)).await?;
@@ -144,15 +136,7 @@ async fn a_relay_that_panics_begins_again() -> Result<()> {
 #[tokio::test]
 async fn an_entry_whose_sending_panics_is_parked_and_the_rest_is_sent() -> Result<()> {
     let setup = Setup::new(1).await?;
-    let notifications = format!("{}.notifications", setup.topic);
-    setup.kafka.create_topic(&notifications, 1, &[]).await?;
-    setup.produce_numbers(0..20).await?;
-    let settings = [
-        ("FAILPOINTS", "relay.send=30*panic(a test)"),
-        ("sink.kafka.enabled", "true"),
-        ("notification.topic", notifications.as_str()),
-    ];
-    let belfry = setup.start_with(&settings).await?;
+    let (belfry, notifications) = start_with_sink(&setup, "relay.send=30*panic(a test)").await?;
     let parked = async || metric(&belfry, "belfry_parked{sink=\"kafka\"}").await;
     let rest_is_sent = async || {
         let (sent, parked) = (sent(&setup, &notifications).await?, parked().await?);
@@ -170,7 +154,17 @@ async fn an_entry_whose_sending_panics_is_parked_and_the_rest_is_sent() -> Resul
     belfry.terminate().await
 }
 
-/// How many different records are on a topic.
+/// Starts Belfry with these fail points, 20 events to read, and a sink. Returns the topic of its notifications, too.
+async fn start_with_sink(setup: &Setup, fail_points: &str) -> Result<(BelfryProcess, String)> {
+    let notifications = format!("{}.notifications", setup.topic);
+    setup.kafka.create_topic(&notifications, 1, &[]).await?;
+    setup.produce_numbers(0..20).await?;
+    let settings =
+        [("FAILPOINTS", fail_points), ("sink.kafka.enabled", "true"), ("notification.topic", notifications.as_str())];
+    Ok((setup.start_with(&settings).await?, notifications))
+}
+
+/// Returns the number of different records on a topic.
 async fn sent(setup: &Setup, topic: &str) -> Result<usize> {
     let records = setup.kafka.read_topic(topic).await?;
     let ids = records.iter().filter_map(|record| record.header("event_id").map(str::to_owned));

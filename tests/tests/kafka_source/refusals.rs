@@ -18,10 +18,10 @@ async fn refused(setup: &Setup, settings: &[(&'static str, &str)]) -> Result<Str
 #[tokio::test]
 async fn a_first_start_needs_a_place_to_begin() -> Result<()> {
     let setup = Setup::new(2).await?;
-    let told = refused(&setup, &[("kafka.start_at", "")]).await?;
-    ensure!(told.contains("exit status: 78") && told.contains("kafka.start_at"), "{told}");
-    let told = refused(&setup, &[("kafka.start_at", "tomorrow")]).await?;
-    ensure!(told.contains("exit status: 78") && told.contains("RFC 3339"), "{told}");
+    let refusal = refused(&setup, &[("kafka.start_at", "")]).await?;
+    ensure!(refusal.contains("exit status: 78") && refusal.contains("kafka.start_at"), "{refusal}");
+    let refusal = refused(&setup, &[("kafka.start_at", "tomorrow")]).await?;
+    ensure!(refusal.contains("exit status: 78") && refusal.contains("RFC 3339"), "{refusal}");
     setup.start_with(&[("kafka.start_at", "2026-01-01T00:00:00Z")]).await?.terminate().await?;
     // Once the group has positions, the setting is not needed.
     setup.start_with(&[("kafka.start_at", "")]).await?.terminate().await
@@ -34,8 +34,8 @@ async fn a_living_twin_refuses_the_start_and_a_killed_one_is_followed() -> Resul
     let first = setup.start_with(&named).await?;
     setup.produce_numbers(0..20).await?;
     setup.all_is_read().await?;
-    let told = refused(&setup, &named).await?;
-    ensure!(told.contains("exit status: 5") && told.contains("belfry-0"), "{told}");
+    let refusal = refused(&setup, &named).await?;
+    ensure!(refusal.contains("exit status: 5") && refusal.contains("belfry-0"), "{refusal}");
     setup.produce_numbers(20..30).await?;
     setup.all_is_read().await?;
 

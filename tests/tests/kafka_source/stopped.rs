@@ -15,12 +15,12 @@ use crate::setup::{PATIENCE, Setup, metric, until};
 async fn alarmed(setup: &Setup, belfry: &BelfryProcess, partition: i32, words: &[&str]) -> Result<()> {
     let gauge = format!("belfry_partition_stopped{{topic=\"{}\",partition=\"{partition}\"}}", setup.topic);
     until("the gauge is 1", async || Ok(metric(belfry, &gauge).await? == 1.0)).await?;
-    let told = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?;
-    ensure!(told.status() == 200, "the service must still accept events");
-    let (told, log) = (told.text().await?, belfry.log()?);
-    ensure!(told.starts_with("degraded: "), "{told}");
+    let readiness = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?;
+    ensure!(readiness.status() == 200, "the service must still accept events");
+    let (readiness, log) = (readiness.text().await?, belfry.log()?);
+    ensure!(readiness.starts_with("degraded: "), "{readiness}");
     for words in words.iter().chain(&["belfry position set"]) {
-        ensure!(told.contains(words), "{words}: {told}");
+        ensure!(readiness.contains(words), "{words}: {readiness}");
         ensure!(log.contains(words), "missing in the log: {words}");
     }
     Ok(())
@@ -30,8 +30,8 @@ async fn alarmed(setup: &Setup, belfry: &BelfryProcess, partition: i32, words: &
 async fn well(setup: &Setup, belfry: &BelfryProcess, partition: i32) -> Result<()> {
     let gauge = format!("belfry_partition_stopped{{topic=\"{}\",partition=\"{partition}\"}}", setup.topic);
     ensure!(metric(belfry, &gauge).await? == 0.0);
-    let told = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?.text().await?;
-    ensure!(told == "ok\n", "{told}");
+    let readiness = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?.text().await?;
+    ensure!(readiness == "ok\n", "{readiness}");
     Ok(())
 }
 
@@ -42,7 +42,7 @@ async fn position_set(setup: &Setup, partition: &str, target: &str) -> Result<()
 }
 
 /// Changes the position of a partition in the database.
-async fn stand(setup: &Setup, partition: i32, next: i64) -> Result<()> {
+async fn set_position(setup: &Setup, partition: i32, next: i64) -> Result<()> {
     let update = format!(
         "UPDATE belfry.consumer_position SET next_offset = {next} WHERE topic = '{}' AND partition = {partition} \
          RETURNING next_offset",
@@ -61,7 +61,7 @@ async fn a_position_that_is_not_there_stops_its_partition_and_the_service_starts
     belfry.terminate().await?;
     let ends = setup.watermarks().await?;
 
-    stand(&setup, 0, ends[0].1 + 5).await?;
+    set_position(&setup, 0, ends[0].1 + 5).await?;
     let belfry = setup.start().await?;
     alarmed(&setup, &belfry, 0, &["beyond its end"]).await?;
     // The other partition is read.
@@ -74,7 +74,7 @@ async fn a_position_that_is_not_there_stops_its_partition_and_the_service_starts
     well(&setup, &belfry, 0).await?;
     belfry.terminate().await?;
 
-    stand(&setup, 0, 3).await?;
+    set_position(&setup, 0, 3).await?;
     delete_records(&setup, 10).await?;
     let belfry = setup.start().await?;
     alarmed(&setup, &belfry, 0, &["7 records were removed"]).await?;
@@ -82,7 +82,7 @@ async fn a_position_that_is_not_there_stops_its_partition_and_the_service_starts
     setup.all_is_read().await?;
 
     // The same while the service runs.
-    stand(&setup, 0, 3).await?;
+    set_position(&setup, 0, 3).await?;
     setup.produce_numbers(60..70).await?;
     alarmed(&setup, &belfry, 0, &["7 records were removed"]).await?;
     position_set(&setup, "0", "10").await?;
@@ -103,8 +103,11 @@ async fn a_topic_without_a_place_to_begin_is_left_out_and_the_others_are_read() 
     let belfry = setup.start_with(&[("kafka.start_at", ""), ("kafka.topics", &topics)]).await?;
     setup.produce_numbers(0..5).await?;
     setup.all_is_read().await?;
-    let told = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?.text().await?;
-    ensure!(told.starts_with("degraded: ") && told.contains(&added) && told.contains("kafka.start_at"), "{told}");
+    let readiness = reqwest::get(format!("{}/readyz", belfry.ops_url())).await?.text().await?;
+    ensure!(
+        readiness.starts_with("degraded: ") && readiness.contains(&added) && readiness.contains("kafka.start_at"),
+        "{readiness}"
+    );
     belfry.terminate().await
 }
 

@@ -199,15 +199,15 @@ pub(crate) async fn pages_are_bounded_by_their_bytes(opened: Opened) {
         }
     }
     assert_eq!(positions, (1..=16).collect::<Vec<i64>>(), "none is skipped");
-    let (mut after, mut told) = (0, Vec::new());
+    let (mut after, mut positions) = (0, Vec::new());
     loop {
         let page = opened.store.read_notifications(after, 16, 100, None).await.expect("a query");
         let Some(last) = page.last() else { break };
         assert!(page.len() <= 2, "{} notifications of 700 KiB", page.len());
         after = last.position;
-        told.extend(page.iter().map(|entry| entry.position));
+        positions.extend(page.iter().map(|entry| entry.position));
     }
-    assert_eq!(told, (1..=8).map(|number| 2 * number).collect::<Vec<i64>>());
+    assert_eq!(positions, (1..=8).map(|number| 2 * number).collect::<Vec<i64>>());
 }
 
 pub(crate) async fn a_parked_entry_keeps_what_its_sink_needs(opened: Opened) {

@@ -241,7 +241,7 @@ fn numbers_that_json_does_not_have_are_refused() {
 #[test]
 fn limits_are_called_limits() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    for (text, pointer, told) in [
+    for (text, pointer, detail) in [
         (wrapped("t", r#"{"a":[1e400]}"#, ""), "/data", "the limit of ±1.7976931348623157e308"),
         (wrapped("t", &format!("-1{}", "0".repeat(309)), ""), "/data", "the limit of ±1.7976931348623157e308"),
         (wrapped("t", &nested(MAX_JSON_DEPTH + 1), ""), "/data", "more than 127 levels deep, which is the limit"),
@@ -251,7 +251,7 @@ fn limits_are_called_limits() {
     ] {
         let refused = refused(&text);
         assert_eq!((refused.outcome, refused.pointer.as_str()), (Outcome::Malformed, pointer), "{refused}");
-        assert!(refused.detail.contains(told) && !refused.detail.contains("valid"), "{refused}");
+        assert!(refused.detail.contains(detail) && !refused.detail.contains("valid"), "{refused}");
     }
     for data in [nested(MAX_JSON_DEPTH), "1e308".into(), "1e-400".into(), "-1.7976931348623158e308".into()] {
         envelope(&wrapped("t", &data, ""));

@@ -1,15 +1,38 @@
 //! Settings from the environment and from flags, where every value is text.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use figment::value::{Dict, Map, Value};
-use figment::{Error, Metadata, Profile, Provider, util};
+use figment::{Error, Metadata, Profile, Provider, Source, util};
 
 use super::ConfigError;
 
 const PREFIX: &str = "BELFRY__";
+/// The names of the providers, by which the origin of a value is known.
+const FLAG: &str = "flag";
+const VARIABLE: &str = "environment";
 /// Settings whose default is a string, but which also accept a list.
 const WORD_OR_LIST: [&str; 2] = ["kafka.topics", "publish.topics"];
+
+/// Where a value was set.
+pub(super) enum Origin<'a> {
+    Default,
+    File(&'a Path),
+    Variable,
+    Flag,
+}
+
+impl<'a> Origin<'a> {
+    pub(super) fn of(metadata: &'a Metadata) -> Self {
+        match &metadata.source {
+            Some(Source::File(path)) => Self::File(path),
+            _ if metadata.name == FLAG => Self::Flag,
+            _ if metadata.name == VARIABLE => Self::Variable,
+            _ => Self::Default,
+        }
+    }
+}
 
 /// One setting. Its value has the type of its default. Settings without a default, such as Kafka properties, are strings.
 pub(super) struct Assigned {
@@ -20,7 +43,7 @@ pub(super) struct Assigned {
 impl Assigned {
     /// Creates a setting from a flag, such as `("http.listen", "127.0.0.1:0")`.
     pub(super) fn flag(name: &str, written: &str, defaults: &Dict) -> Self {
-        let metadata = Metadata::named("flag").interpolater(|_, keys| format!("--set {}", keys.join(".")));
+        let metadata = Metadata::named(FLAG).interpolater(|_, keys| format!("--set {}", keys.join(".")));
         Self { metadata, settings: settings(name, written, defaults) }
     }
 
@@ -40,20 +63,10 @@ impl Assigned {
             let Ok(written) = written.into_string() else {
                 return Err(ConfigError::Invalid(format!("the environment variable {variable} is not valid UTF-8")));
             };
-            let metadata = Metadata::named("environment").interpolater(|_, keys| variable_of(keys));
+            let metadata = Metadata::named(VARIABLE).interpolater(|_, keys| variable_of(keys));
             all.push(Self { metadata, settings: settings(&name, &written, defaults) });
         }
         Ok(all)
-    }
-
-    /// Returns whether the metadata is that of a setting from [`Self::flag`].
-    pub(super) fn is_flag(metadata: &Metadata) -> bool {
-        metadata.name == "flag"
-    }
-
-    /// Returns whether the metadata is that of a setting from [`Self::environment`].
-    pub(super) fn is_variable(metadata: &Metadata) -> bool {
-        metadata.name == "environment"
     }
 }
 

@@ -1,9 +1,9 @@
 //! Errors of the configuration's library in the words of this configuration.
 
+use figment::Metadata;
 use figment::error::{Actual, Kind};
-use figment::{Metadata, Source};
 
-use super::assigned::{Assigned, variable_of};
+use super::assigned::{Origin, variable_of};
 use super::{is_secret, without_secrets};
 
 /// How similar a name must be to be suggested, from 0 to 1.
@@ -36,11 +36,11 @@ pub(super) fn describe(error: &figment::Error) -> String {
 
 /// Returns the flag, the variable or the file that has a setting. `None` for a default.
 fn place(metadata: &Metadata, name: &str) -> Option<String> {
-    match &metadata.source {
-        Some(Source::File(path)) => Some(path.display().to_string()),
-        _ if Assigned::is_flag(metadata) => Some("--set".to_owned()),
-        _ if Assigned::is_variable(metadata) => Some(variable_of(&[name])),
-        _ => None,
+    match Origin::of(metadata) {
+        Origin::Default => None,
+        Origin::File(path) => Some(path.display().to_string()),
+        Origin::Variable => Some(variable_of(&[name])),
+        Origin::Flag => Some("--set".to_owned()),
     }
 }
 

@@ -1,11 +1,11 @@
 use std::path::Path;
 
+use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
-use figment::{Figment, Source};
 use serde::Serialize;
 
-use super::assigned::{Assigned, variable_of};
+use super::assigned::{Assigned, Origin, variable_of};
 use super::describe::describe;
 use super::{Config, DEFAULT_TOML, is_secret, preset, without_secrets};
 
@@ -101,11 +101,10 @@ fn flatten(prefix: &str, values: &Dict, visit: &mut impl FnMut(String, &Value)) 
 }
 
 fn origin(figment: &Figment, name: &str) -> String {
-    let Some(metadata) = figment.find_metadata(name) else { return "default".into() };
-    match &metadata.source {
-        Some(Source::File(path)) => path.display().to_string(),
-        _ if Assigned::is_flag(metadata) => "flag".into(),
-        _ if Assigned::is_variable(metadata) => format!("environment {}", variable_of(&[name])),
-        _ => "default".into(),
+    match figment.find_metadata(name).map_or(Origin::Default, Origin::of) {
+        Origin::Default => "default".into(),
+        Origin::File(path) => path.display().to_string(),
+        Origin::Variable => format!("environment {}", variable_of(&[name])),
+        Origin::Flag => "flag".into(),
     }
 }

@@ -22,4 +22,5 @@ pub(crate) use cluster::Cluster;
 pub(crate) use limits::{TopicLimits, is_topic_name, record_bytes};
 pub(crate) use logged::{Logged, log};
 pub(crate) use native::{TopicId, headers};
-pub(crate) use scan::{SCAN_PATIENCE, ScanError, Span, offsets_at, scan};
+pub use scan::ScanError;
+pub(crate) use scan::{SCAN_PATIENCE, Span, offsets_at, scan};

@@ -25,17 +25,14 @@ pub(crate) struct Span {
 }
 
 /// Why a scan did not complete.
-#[derive(Debug)]
-pub(crate) enum ScanError {
-    Kafka(KafkaError),
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// Kafka cannot be read.
+    #[error("Kafka: {0}; check kafka.brokers with `belfry doctor`")]
+    Kafka(#[from] KafkaError),
     /// No record arrived in time.
+    #[error("Kafka: nothing was read for {} seconds; try again, or run `belfry doctor`", SCAN_PATIENCE.as_secs())]
     Stalled,
-}
-
-impl From<KafkaError> for ScanError {
-    fn from(error: KafkaError) -> Self {
-        Self::Kafka(error)
-    }
 }
 
 impl Client {

@@ -18,7 +18,7 @@ pub use verdict::{Comparison, Difference, DifferenceKind, InLog, OnTopic};
 
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::kafka::{Client, KafkaConfigError};
+use crate::kafka::{Client, KafkaConfigError, ScanError};
 use content::Names;
 
 /// Limit on the notifications of each side, so that they fit into memory.
@@ -46,18 +46,21 @@ pub enum CompareError {
     /// Kafka's clients cannot be created.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
-    /// Kafka cannot be read.
-    #[error("Kafka: {0}; check kafka.brokers with `belfry doctor`")]
-    Kafka(#[from] KafkaError),
-    /// Kafka stopped answering.
-    #[error("Kafka: nothing was read for {0} seconds; try again, or run `belfry doctor`")]
-    Stalled(u64),
+    /// The topic cannot be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
     /// There is no such topic.
     #[error("there is no topic {0}; pass the topic of the other notifier with --topic")]
     NoTopic(String),
     /// The notifications do not fit into memory.
     #[error("more than {MAX_NOTIFICATIONS} notifications at once; narrow the range with --from and --to")]
     TooMany,
+}
+
+impl From<KafkaError> for CompareError {
+    fn from(error: KafkaError) -> Self {
+        Self::Scan(error.into())
+    }
 }
 
 /// Compares the notifications of both sides.

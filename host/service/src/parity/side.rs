@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::content::{Content, Names};
 use super::{CompareError, MAX_NOTIFICATIONS};
-use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, offsets_at, scan};
+use crate::kafka::{Client, SCAN_PATIENCE, Span, offsets_at, scan};
 
 /// Notifications read from the log per query.
 const PAGE: u32 = 2000;
@@ -132,10 +132,6 @@ pub(super) fn read_topic(
                 others.notices.push(Notice { at_ms, place, content });
             }
         }
-    })
-    .map_err(|error| match error {
-        ScanError::Kafka(error) => CompareError::Kafka(error),
-        ScanError::Stalled => CompareError::Stalled(SCAN_PATIENCE.as_secs()),
     })?;
     if too_many { Err(CompareError::TooMany) } else { Ok((others, names)) }
 }

@@ -23,7 +23,7 @@ pub use finding::{Finding, FindingKind, Report};
 
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::kafka::{Client, KafkaConfigError, Refusal};
+use crate::kafka::{Client, KafkaConfigError, Refusal, ScanError};
 use ledger::Ledger;
 use reader::Reader;
 
@@ -76,15 +76,12 @@ pub enum AuditError {
     /// Kafka's clients cannot be created.
     #[error(transparent)]
     Config(#[from] KafkaConfigError),
-    /// Kafka cannot be read.
-    #[error("Kafka: {0}; check kafka.brokers with `belfry doctor`")]
-    Kafka(#[from] KafkaError),
+    /// The topics cannot be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
     /// Authentication failed, or no encrypted connection can be established.
     #[error("Kafka: {0}")]
     Refused(Refusal),
-    /// Kafka stopped answering.
-    #[error("Kafka: nothing was read for {0} seconds; try again, or run `belfry doctor`")]
-    Stalled(u64),
     /// Nothing was ever sent.
     #[error(
         "nothing was ever sent to Kafka from this log: the sink kafka has no position; enable sink.kafka and start belfry"
@@ -93,6 +90,12 @@ pub enum AuditError {
     /// The range does not fit into memory.
     #[error("{0} positions are too many at once; narrow the range with --from and --to")]
     TooMany(i64),
+}
+
+impl From<KafkaError> for AuditError {
+    fn from(error: KafkaError) -> Self {
+        Self::Scan(error.into())
+    }
 }
 
 /// Compares the log with the topics.
@@ -126,7 +129,7 @@ pub async fn audit(
     topics.insert(settings.topic.clone().unwrap_or_else(|| config.notification.topic.clone()));
     let topics: Vec<String> = topics.into_iter().collect();
     let compacted = match compacted(&client, &topics).await {
-        Err(AuditError::Kafka(error)) => {
+        Err(AuditError::Scan(error)) => {
             return Err(client.why_refused().await.map_or(error.into(), AuditError::Refused));
         }
         compacted => compacted?,

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use super::finding::{Finding, FindingKind, Report};
 use super::ledger::{Ledger, key_of, short};
 use super::partitioner::key_hash;
 use super::{AuditError, Progress};
-use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, headers, scan};
+use crate::kafka::{Client, SCAN_PATIENCE, ScanError, Span, headers, offsets_at, scan};
 
 /// Tolerated difference between the clocks of the database and the replicas when a time determines where to begin.
 const CLOCKS_MS: i64 = 600_000;
@@ -121,28 +121,14 @@ impl Reader {
         Ok(found)
     }
 
-    fn consume(&self, consumer: &BaseConsumer, met: &mut Met, progress: &impl Fn(Progress)) -> Result<(), AuditError> {
-        let span = |topic: &String, partition: &Partition| Span {
-            topic: topic.clone(),
-            partition: partition.id,
-            start: partition.start,
-            high: partition.high,
-        };
-        let spans: Vec<Span> = met
-            .partitions
-            .iter()
-            .flat_map(|(topic, partitions)| partitions.iter().map(move |partition| span(topic, partition)))
-            .collect();
+    fn consume(&self, consumer: &BaseConsumer, met: &mut Met, progress: &impl Fn(Progress)) -> Result<(), ScanError> {
+        let spans = spans(&met.partitions);
         let total = spans.iter().map(|span| (span.high - span.start).max(0) as u64).sum();
         scan(consumer, &spans, |message| {
             self.meet(message, met);
             if met.report.records.is_multiple_of(TELL_EVERY) {
                 progress(Progress::Topics(met.report.records, total));
             }
-        })
-        .map_err(|error| match error {
-            ScanError::Kafka(error) => AuditError::Kafka(error),
-            ScanError::Stalled => AuditError::Stalled(SCAN_PATIENCE.as_secs()),
         })
     }
 
@@ -200,31 +186,27 @@ impl Reader {
 }
 
 /// Moves the start of each partition to its first record of this time or later.
-fn skip_before(
-    consumer: &BaseConsumer,
-    found: &mut HashMap<String, Vec<Partition>>,
-    ms: i64,
-) -> Result<(), KafkaError> {
-    let mut times = TopicPartitionList::new();
-    for (topic, partitions) in found.iter() {
-        for partition in partitions {
-            times.add_partition_offset(topic, partition.id, Offset::Offset(ms.max(0)))?;
-        }
-    }
-    let offsets = consumer.offsets_for_times(times, SCAN_PATIENCE)?;
-    for (topic, partitions) in found.iter_mut() {
-        for partition in partitions {
-            let offset = offsets.find_partition(topic, partition.id).map(|element| element.offset());
-            let start = match offset {
-                Some(Offset::Offset(offset)) if offset >= 0 => offset,
-                // No record is that recent.
-                _ => partition.high,
-            };
-            partition.cut &= start <= partition.start;
-            partition.start = partition.start.max(start);
-        }
+fn skip_before(consumer: &BaseConsumer, found: &mut HashMap<String, Vec<Partition>>, ms: i64) -> KafkaResult<()> {
+    let starts = offsets_at(consumer, &spans(found), ms)?;
+    for (partition, start) in found.values_mut().flatten().zip(starts) {
+        partition.cut &= start <= partition.start;
+        partition.start = partition.start.max(start);
     }
     Ok(())
+}
+
+/// Returns the offsets to read, in the order of the map.
+fn spans(partitions: &HashMap<String, Vec<Partition>>) -> Vec<Span> {
+    let span = |topic: &String, partition: &Partition| Span {
+        topic: topic.clone(),
+        partition: partition.id,
+        start: partition.start,
+        high: partition.high,
+    };
+    let of_topic = |(topic, partitions): (&String, &Vec<Partition>)| {
+        partitions.iter().map(|partition| span(topic, partition)).collect::<Vec<_>>()
+    };
+    partitions.iter().flat_map(of_topic).collect()
 }
 
 fn header_id(message: &BorrowedMessage<'_>) -> Option<Uuid> {

@@ -125,8 +125,8 @@ async fn one_group(cluster: &Cluster, way: Way, odd: Odd, place: usize, random: 
     good.into_iter().for_each(|event_id| load.ledger().acknowledge(event_id));
     let Some(cause) = odd.cause(way) else { return Ok(None) };
     if way == Way::Http {
-        let told = &answers[place]["status"];
-        ensure!(told == cause, "{odd:?} at {place} was answered with {}", answers[place]);
+        let status = &answers[place]["status"];
+        ensure!(status == cause, "{odd:?} at {place} was answered with {}", answers[place]);
         return Ok(None);
     }
     Ok(Some(Refused { text: texts.swap_remove(place), cause }))

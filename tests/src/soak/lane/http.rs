@@ -103,7 +103,7 @@ impl Lane {
         self.shared.post_until_taken(body, content_type, random).await
     }
 
-    /// Posts until a replica gives a final answer. Returns the status.
+    /// Posts until a replica returns a final answer. Returns the status.
     async fn post_until_answered(&mut self, body: &str) -> Result<u16> {
         let mut random = self.random.fork();
         loop {
