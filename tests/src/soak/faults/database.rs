@@ -21,7 +21,7 @@ pub(super) async fn open_snapshot(cluster: &mut Cluster, length: Length, random:
     let mut connection = cluster.connect().await?;
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     sqlx::query("SELECT count(*) FROM belfry.outbox").execute(&mut *snapshot).await?;
-    tokio::time::sleep(Duration::from_secs(length.of(10, 600))).await;
+    tokio::time::sleep(Duration::from_secs(length.of(10, 90))).await;
     let during = throughput(cluster, length).await;
     snapshot.rollback().await?;
     eprintln!("{during:.0} events per second while the transaction was open");
