@@ -19,7 +19,9 @@ mod notification_id;
 mod outcome;
 mod real_time;
 mod sabotage;
+mod teacher_notification;
 mod timestamp;
+mod topic_name;
 
 pub use canonical::canonical_json;
 pub use content_hash::{CONTENT_NAMESPACE, ContentHash, content_hash, content_id};
@@ -38,4 +40,6 @@ pub use notification_id::{Identity, NOTIFICATION_NAMESPACE};
 pub use outcome::Outcome;
 pub use real_time::{NotANotification, RealTimeMessage};
 pub use sabotage::sabotaged;
+pub use teacher_notification::{ForeignTeacherNotification, TeacherNotificationRequestedV1};
 pub use timestamp::{InvalidTimestamp, format_instant_ms, parse_instant_ms};
+pub use topic_name::is_topic_name;

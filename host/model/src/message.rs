@@ -1,8 +1,10 @@
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Envelope, Notification, Outcome, Priority, Refusal};
+use crate::{Envelope, Notification, Outcome, Refusal, TeacherNotificationRequestedV1};
 
 /// Maximum size of a finished message, in bytes. Larger data belongs in storage, with a reference in the message.
 pub const MAX_MESSAGE_BYTES: usize = 100_000;
@@ -47,6 +49,8 @@ impl Message {
         settings: &MessageSettings,
     ) -> Result<Self, Refusal> {
         let correlation_id = envelope.correlation_id;
+        let mut buffer = Uuid::encode_buffer();
+        let correlation_text = correlation_id.hyphenated().encode_lower(&mut buffer);
         let source_service = settings.source_service.as_ref().unwrap_or(&envelope.source_service);
         let payload = serde_json::from_str(&notification.payload).expect("an accepted notification's payload is JSON");
         let outgoing = OutgoingEnvelope {
@@ -58,17 +62,17 @@ impl Message {
             correlation_id,
             data_schema_uri: None,
             data: TeacherNotificationRequestedV1 {
-                teacher_id: &notification.recipient,
-                notification_type: &notification.notification_type,
-                category: &notification.category,
-                priority: notification.priority,
+                teacher_id: Cow::from(&notification.recipient),
+                notification_type: Cow::from(&notification.notification_type),
+                category: Cow::from(&notification.category),
+                priority: Cow::from(notification.priority.as_str()),
                 payload,
                 action_required: notification.action_required,
-                deadline_timestamp: notification.deadline.as_deref(),
-                correlation_id,
-                batch_id: notification.batch_id.as_deref(),
-                class_id: notification.class_id.as_deref(),
-                timestamp: &envelope.event_timestamp,
+                deadline_timestamp: notification.deadline.as_deref().map(Cow::from),
+                correlation_id: Cow::from(&*correlation_text),
+                batch_id: notification.batch_id.as_deref().map(Cow::from),
+                class_id: notification.class_id.as_deref().map(Cow::from),
+                timestamp: Cow::from(&envelope.event_timestamp),
             },
             metadata: OutgoingMetadata {
                 traceparent: envelope.metadata_str("traceparent"),
@@ -98,23 +102,8 @@ struct OutgoingEnvelope<'a> {
     schema_version: u32,
     correlation_id: Uuid,
     data_schema_uri: Option<&'a str>,
-    data: TeacherNotificationRequestedV1<'a>,
+    data: TeacherNotificationRequestedV1<'a, &'a RawValue>,
     metadata: OutgoingMetadata<'a>,
-}
-
-#[derive(Serialize)]
-struct TeacherNotificationRequestedV1<'a> {
-    teacher_id: &'a str,
-    notification_type: &'a str,
-    category: &'a str,
-    priority: Priority,
-    payload: &'a RawValue,
-    action_required: bool,
-    deadline_timestamp: Option<&'a str>,
-    correlation_id: Uuid,
-    batch_id: Option<&'a str>,
-    class_id: Option<&'a str>,
-    timestamp: &'a str,
 }
 
 /// Never has `partition_key`: the message's key is its teacher, not the key that the source chose for the event.

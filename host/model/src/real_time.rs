@@ -7,8 +7,8 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::InvalidTimestamp;
 use crate::timestamp::isoformat;
+use crate::{InvalidTimestamp, TeacherNotificationRequestedV1};
 
 /// A notification in the form in which the platform's WebSocket service publishes it through Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,23 +76,7 @@ struct Published<'a> {
 #[derive(Deserialize)]
 struct Outgoing<'a> {
     #[serde(borrow)]
-    data: TeacherNotificationRequestedV1<'a>,
-}
-
-#[derive(Deserialize)]
-struct TeacherNotificationRequestedV1<'a> {
-    teacher_id: String,
-    notification_type: String,
-    category: String,
-    priority: String,
-    #[serde(borrow)]
-    payload: Members<'a>,
-    action_required: bool,
-    deadline_timestamp: Option<String>,
-    correlation_id: String,
-    batch_id: Option<String>,
-    class_id: Option<String>,
-    timestamp: String,
+    data: TeacherNotificationRequestedV1<'a, Members<'a>>,
 }
 
 /// An object whose values keep their text. As in a Python dictionary, the last value of a name counts, at the position

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use belfry_store::{Beat, LEASE, LeaseState, Store};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// The interval with Redis or SQLite: eleven polls a minute. Including upkeep, an idle replica stays below twelve
@@ -126,7 +127,7 @@ impl Heartbeat {
     }
 
     /// Polls until the service stops.
-    pub(crate) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, stopping: CancellationToken) {
         let mut pause = QUICKEST;
         let mut doubt = Duration::ZERO;
         let mut failing = false;
@@ -152,7 +153,7 @@ impl Heartbeat {
                     continue;
                 }
                 Ok(()) = self.subscribed.changed() => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopping.cancelled() => return,
             }
             (asked, hinted) = (false, false);
             let hint = self.hints.take();

@@ -16,6 +16,7 @@ pub mod access;
 pub mod config;
 pub mod delivery;
 pub mod http;
+pub mod incoming;
 pub mod ingest;
 pub mod kafka;
 pub mod parity;
@@ -24,6 +25,7 @@ pub mod releases;
 pub mod telemetry;
 pub mod topic_audit;
 
+mod backoff;
 mod clock;
 mod descriptors;
 mod diff;
@@ -36,7 +38,6 @@ mod rerun;
 mod retention;
 mod sampling;
 mod service;
-mod stopping;
 mod task;
 
 pub use service::{Service, ServiceSettings, StartError};

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::clock::now_ms;
 use crate::heartbeat::Heartbeat;
-use crate::ingest::{Arrival, Incoming};
+use crate::incoming::{Arrival, Incoming};
 use crate::pipeline::{IngestError, Pipeline, count_notification};
 use crate::releases::LoadedRelease;
 

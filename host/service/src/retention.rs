@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belfry_store::{KeepFor, Retired, Sink, Store, StoreError};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
 use crate::config;
@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Retires old rows until the service stops. Entries that a sink has not read are kept, and reported once they exceed the
 /// age limit.
-pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn run(store: Store, settings: config::Retention, stopping: CancellationToken) {
     let keep = KeepFor { log: DAY * settings.log_days, inbox: DAY * settings.inbox_days };
     loop {
         match store.sinks().await {
@@ -24,7 +24,7 @@ pub(crate) async fn run(store: Store, settings: config::Retention, mut stopping:
         }
         tokio::select! {
             _ = tokio::time::sleep(EVERY) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = stopping.cancelled() => return,
         }
         match retire(&store, keep).await {
             Ok(retired) if retired == Retired::default() => {}

@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::task::JoinHandle;
 
 /// The delay before a task that panicked is restarted. It also limits the rate of panics.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,17 +23,15 @@ pub(crate) async fn named<F: Future>(name: &'static str, future: F) -> F::Output
     NAME.scope(name, future).await
 }
 
-/// Starts a task, and restarts it whenever it panics, until it returns.
-pub(crate) fn keep<F>(name: &'static str, mut begin: impl FnMut() -> F + Send + 'static) -> JoinHandle<()>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    tokio::spawn(named(name, async move {
+/// Runs a task, and restarts it whenever it panics, until it returns.
+pub(crate) async fn keep<F: Future<Output = ()>>(name: &'static str, mut begin: impl FnMut() -> F) {
+    let kept = async {
         while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
             tracing::error!(task = name, "a task panicked; restarting it");
             tokio::time::sleep(PAUSE).await;
         }
-    }))
+    };
+    named(name, kept).await;
 }
 
 #[cfg(test)]
@@ -55,7 +52,7 @@ mod tests {
                 assert!(before > 0, "the first run panics");
             }
         });
-        kept.await.expect("the second run returns");
+        kept.await;
         assert_eq!(begun.load(Ordering::SeqCst), 2);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Origin, Receipt, Submission, UNSTORABLE};
+use crate::{Origin, Receipt, SourcePartition, Submission, UNSTORABLE};
 
 /// A unit of work that is committed atomically.
 #[derive(Clone, Debug, Default)]
@@ -51,29 +51,6 @@ impl BatchChain {
     pub(crate) fn break_off(&self) {
         self.broken.store(true, Ordering::Relaxed);
     }
-}
-
-/// A partition of a topic, as read by one consumer group.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourcePartition {
-    /// The consumer group.
-    pub group: String,
-    /// The topic.
-    pub topic: String,
-    /// The partition number.
-    pub partition: i32,
-}
-
-/// How far a partition has been read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourcePosition {
-    /// The partition.
-    pub partition: SourcePartition,
-    /// The offset of the next record to read.
-    pub next: i64,
-    /// Kafka's id of the topic that the position belongs to; `None` if it is unknown. A topic that is deleted and
-    /// created again gets another id.
-    pub topic_id: Option<String>,
 }
 
 /// A step of a source's position. It takes effect only if the position is still the one that the reader expects.

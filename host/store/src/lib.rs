@@ -8,22 +8,27 @@ mod address;
 mod audit;
 mod audit_log;
 mod batch;
+mod beat;
 mod commit_plan;
 mod crash_point;
 mod dead_letter;
 mod delivery;
 mod error;
+mod lease;
 mod log_entry;
+mod log_page;
 mod migrations;
 mod parked;
 mod pause;
 mod postgres;
 mod range;
-mod relay;
 mod release;
 mod retention;
+mod rollout;
+mod rows;
 mod server_keepalive;
 mod sink;
+mod source;
 mod sqlite;
 mod store;
 mod submission;
@@ -35,26 +40,30 @@ mod writer;
 
 pub use audit::{AuditEntry, SinkReach};
 pub use audit_log::{Change, ChangeFilter, NewChange, Replayed};
-pub use batch::{Advance, Batch, BatchChain, BatchReceipt, SourcePartition, SourcePosition, Unreadable};
+pub use batch::{Advance, Batch, BatchChain, BatchReceipt, Unreadable};
+pub use beat::Beat;
 pub use crash_point::arm_crash_points;
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterGroup, Redrive, RedriveOutcome, Redriven, Settled};
 pub use delivery::{Activation, Delivery, DeliveryState};
 pub use error::{OpenError, StoreError};
 #[doc(hidden)]
 pub use fail;
+pub use lease::{LEASE, Lease, LeaseState};
 pub use log_entry::{EventHistory, LogEntry, NotificationHistory, Withheld};
+pub use log_page::{LogPage, NOTIFICATION_PAGE_BYTES, RelayEntry};
+pub use parked::{
+    HeldTopic, NewParked, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine,
+    ParkedRequest, ParkedScope,
+};
 pub use pause::{Pause, Paused};
 pub use postgres::{
     Activity, DatabaseDoctor, Headroom, LockHolder, MigrateReport, Server, SourceState, State as DatabaseState, migrate,
 };
-pub use relay::{
-    Backlog, Beat, HeldTopic, LEASE, Lease, LeaseState, LogPage, MAX_BACKLOG, NOTIFICATION_PAGE_BYTES, NewParked,
-    NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine, ParkedRequest, ParkedScope,
-    RelayEntry,
-};
-pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName, Rollout};
+pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName};
 pub use retention::{KeepFor, Retired};
-pub use sink::{ForgetSink, Sink, SkipGap};
+pub use rollout::Rollout;
+pub use sink::{Backlog, ForgetSink, MAX_BACKLOG, Sink, SkipGap};
+pub use source::{SourcePartition, SourcePosition};
 pub use store::{Store, StoreSettings};
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, UNSTORABLE, WITHHELD_EXPIRED,

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::Candidate;
+use crate::{Store, StoreError};
 
 /// A release to add.
 #[derive(Clone, Debug)]
@@ -110,41 +110,52 @@ pub enum Added {
     Existing,
 }
 
-/// The release that serves a projector, and the candidate in trial alongside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rollout {
-    /// The number of the change that established this.
-    pub id: i64,
-    /// The projector's name.
-    pub projector: String,
-    /// The release that serves it.
-    pub release_id: i64,
-    /// The release to roll back to: the last one that served before and has not been suspended since, if any.
-    pub previous_release_id: Option<i64>,
-    /// The release that this change suspended. If it equals `release_id`, no release serves the projector.
-    pub suspended_release_id: Option<i64>,
-    /// Whether the projector is retired: no release serves it, and a rollback activates `release_id` again.
-    pub retired: bool,
-    /// The candidate in trial alongside it.
-    pub candidate: Option<Candidate>,
-    /// Why the change was made.
-    pub reason: Option<String>,
-    /// Who made the change.
-    pub created_by: String,
-    /// When, in milliseconds since the Unix epoch.
-    pub created_at_ms: i64,
-}
-
-impl Rollout {
-    /// Returns the releases that project events: the one that serves, and the candidate.
-    pub fn in_use(&self) -> impl Iterator<Item = i64> + use<> {
-        let serves = (!self.retired).then_some(self.release_id);
-        let tried = self.candidate.as_ref().map(|candidate| candidate.release_id);
-        serves.into_iter().chain(tried)
+impl Store {
+    /// Adds a release. Adding the same release again is safe.
+    pub async fn add_release(&self, release: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_release(release, now_ms).await,
+            Self::Postgres(postgres) => postgres.add_release(release, now_ms).await,
+        }
     }
 
-    /// Returns the releases that a rollback may activate.
-    pub fn back_to(&self) -> impl Iterator<Item = i64> + use<> {
-        self.previous_release_id.into_iter().chain(self.retired.then_some(self.release_id))
+    /// Returns all releases, oldest first; of one projector only, if given.
+    pub async fn releases(&self, projector: Option<&str>) -> Result<Vec<Release>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.releases(projector).await,
+            Self::Postgres(postgres) => postgres.releases(projector).await,
+        }
+    }
+
+    /// Returns the names of all releases.
+    pub async fn release_names(&self) -> Result<Vec<ReleaseName>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.release_names().await,
+            Self::Postgres(postgres) => postgres.release_names().await,
+        }
+    }
+
+    /// Returns one release.
+    pub async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.release(release_id).await,
+            Self::Postgres(postgres) => postgres.release(release_id).await,
+        }
+    }
+
+    /// Returns the bytes of a release's component.
+    pub async fn component(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.component(digest).await,
+            Self::Postgres(postgres) => postgres.component(digest).await,
+        }
+    }
+
+    /// Returns all signatures of components, each with the digest of its component.
+    pub async fn component_signatures(&self) -> Result<Vec<([u8; 32], ComponentSignature)>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.component_signatures().await,
+            Self::Postgres(postgres) => postgres.component_signatures().await,
+        }
     }
 }

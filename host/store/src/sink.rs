@@ -2,6 +2,18 @@ use std::time::Duration;
 
 use crate::{NewChange, Store, StoreError};
 
+/// The entries that a sink missed while it was off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Number of entries to be sent, counted up to [`MAX_BACKLOG`].
+    pub entries: i64,
+    /// When the sink went off, in milliseconds since the Unix epoch.
+    pub off_since_ms: i64,
+}
+
+/// The limit up to which a backlog is counted.
+pub const MAX_BACKLOG: i64 = 1_000_000;
+
 /// A registered sink. The log keeps the entries that it has not read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sink {
@@ -45,6 +57,31 @@ pub enum SkipGap {
 }
 
 impl Store {
+    /// Registers a sink that has no position yet. It begins after `position`. Returns whether it is new.
+    pub async fn register_sink(&self, sink: &str, position: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.register_sink(sink, position).await,
+            Self::Postgres(postgres) => postgres.register_sink(sink, position).await,
+        }
+    }
+
+    /// Returns what a sink missed while it was switched off; `None` if nothing was recorded in that time.
+    pub async fn backlog(&self, sink: &str) -> Result<Option<Backlog>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.backlog(sink).await,
+            Self::Postgres(postgres) => postgres.backlog(sink).await,
+        }
+    }
+
+    /// Moves a sink that no replica serves to the end of the log, and records the entries that it never gets. Returns
+    /// their number.
+    pub async fn skip_backlog(&self, sink: &str) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.skip_backlog(sink).await,
+            Self::Postgres(postgres) => postgres.skip_backlog(sink).await,
+        }
+    }
+
     /// Returns all registered sinks, ordered by name.
     pub async fn sinks(&self) -> Result<Vec<Sink>, StoreError> {
         match self {

@@ -1,5 +1,6 @@
 //! The types of Belfry's HTTP API. Fields that a newer Belfry adds are ignored.
 
+use belfry_model::TeacherNotificationRequestedV1;
 use belfry_sandbox::{AdmissionReport, Description};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -311,7 +312,7 @@ pub struct Message {
     /// When its cause happened.
     pub event_timestamp: String,
     /// Its content.
-    pub data: MessageData,
+    pub data: TeacherNotificationRequestedV1<'static, Map<String, Value>>,
 }
 
 impl Message {
@@ -324,26 +325,6 @@ impl Message {
     pub fn text(&self) -> Option<&str> {
         self.data.payload.get("message")?.as_str()
     }
-}
-
-/// The content of a notification.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MessageData {
-    /// The recipient.
-    pub teacher_id: String,
-    /// The kind of message.
-    pub notification_type: String,
-    /// The area it belongs to.
-    pub category: String,
-    /// Its priority.
-    pub priority: String,
-    /// What the client shows.
-    pub payload: Map<String, Value>,
-    /// True if the recipient has to act.
-    #[serde(default)]
-    pub action_required: bool,
-    /// When the recipient has to have acted.
-    pub deadline_timestamp: Option<String>,
 }
 
 /// A build of a rule with its configuration.
@@ -473,7 +454,7 @@ mod tests {
     fn a_message_s_text_is_its_payload_s() {
         let message = |payload: &str| {
             let text = format!(
-                r#"{{"event_id":"fe17901f-b267-53fc-ab06-b54d181baae1","event_timestamp":"2026-03-02T09:15:01Z","data":{{"teacher_id":"a","notification_type":"b","category":"c","priority":"high","payload":{payload},"deadline_timestamp":null}}}}"#
+                r#"{{"event_id":"fe17901f-b267-53fc-ab06-b54d181baae1","event_timestamp":"2026-03-02T09:15:01Z","data":{{"teacher_id":"a","notification_type":"b","category":"c","priority":"high","payload":{payload},"action_required":false,"deadline_timestamp":null,"correlation_id":"d","batch_id":null,"class_id":null,"timestamp":"t"}}}}"#
             );
             Message::parse(&text).expect("a message")
         };

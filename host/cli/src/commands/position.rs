@@ -1,8 +1,8 @@
 //! `belfry position`.
 
 use belfry_service::config::Config;
+use belfry_service::config::StartAt;
 use belfry_service::ingest::kafka::{OperateError, OtherGroup, PositionChange, PositionRow, SourcePositions, Target};
-use belfry_service::kafka::StartAt;
 use clap::{Args, Subcommand};
 use serde_json::json;
 

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_notification_is_one_line_without_control_characters() {
-        let text = r#"{"event_id":"fe17901f-b267-53fc-ab06-b54d181baae1","event_timestamp":"2026-03-02T09:15:01Z","data":{"teacher_id":"teacher-\u001b[2J","notification_type":"batch_results_ready","category":"c","priority":"high","payload":{"message":"two\nlines"},"deadline_timestamp":null}}"#;
+        let text = r#"{"event_id":"fe17901f-b267-53fc-ab06-b54d181baae1","event_timestamp":"2026-03-02T09:15:01Z","data":{"teacher_id":"teacher-\u001b[2J","notification_type":"batch_results_ready","category":"c","priority":"high","payload":{"message":"two\nlines"},"action_required":false,"deadline_timestamp":null,"correlation_id":"d","batch_id":null,"class_id":null,"timestamp":"t"}}"#;
         assert_eq!(
             shown(text),
             r"2026-03-02T09:15:01Z  high       teacher-\u{1b}[2J  batch_results_ready  two\nlines  fe17901f-b267-53fc-ab06-b54d181baae1"

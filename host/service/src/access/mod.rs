@@ -9,6 +9,7 @@ mod denials;
 mod issue;
 mod role;
 mod secret;
+mod tokens_file;
 mod view;
 
 use std::collections::HashMap;
@@ -19,16 +20,17 @@ use arc_swap::ArcSwap;
 use belfry_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use denials::Denials;
 pub(crate) use issue::is_name;
 pub use issue::{IssueError, Issued, NewAccess, issue, list, revoke};
 pub use role::{Role, UnknownRole};
 pub use secret::{Secret, TOKEN_PREFIX};
+pub use tokens_file::{Tokens, TokensError};
 pub use view::TokenView;
 
 use crate::clock::now_ms;
-use crate::config::Tokens;
 use crate::heartbeat::Seen;
 
 /// Maximum age of the cache to accept a token in it, and to reject a token that is not in it, which may be new.
@@ -300,7 +302,7 @@ impl Access {
     }
 
     /// Reads the tokens again whenever the heartbeat sees a change, until the service stops.
-    pub(crate) async fn follow(self, mut seen: watch::Receiver<Seen>, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn follow(self, mut seen: watch::Receiver<Seen>, stopping: CancellationToken) {
         // Always read once: the tokens may have changed between the first heartbeat and the first read.
         let mut known = None;
         loop {
@@ -314,7 +316,7 @@ impl Access {
             tokio::select! {
                 Ok(()) = seen.changed() => {}
                 () = tokio::time::sleep(FRESH), if known != Some(changes) => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopping.cancelled() => return,
             }
         }
     }

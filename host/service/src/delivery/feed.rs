@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::now_ms;
@@ -89,7 +90,7 @@ pub struct Feeds {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) log_end: watch::Receiver<i64>,
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) stopping: CancellationToken,
     reading: Arc<Semaphore>,
 }
 
@@ -98,7 +99,7 @@ impl Feeds {
         store: Store,
         registry: Registry,
         log_end: watch::Receiver<i64>,
-        stopping: watch::Receiver<bool>,
+        stopping: CancellationToken,
     ) -> Self {
         Self { store, registry, log_end, stopping, reading: Arc::new(Semaphore::new(READING)) }
     }
@@ -146,7 +147,7 @@ type End = Option<Closed>;
 impl Reader {
     async fn run(mut self) -> End {
         let mut committed = self.feeds.log_end.clone();
-        let mut stopping = self.feeds.stopping.clone();
+        let stopping = self.feeds.stopping.clone();
         let mut known_end = 0;
         loop {
             let end = *committed.borrow_and_update();
@@ -156,7 +157,7 @@ impl Reader {
             }
             known_end = end;
             while self.position < end {
-                if *stopping.borrow() {
+                if stopping.is_cancelled() {
                     return Some(Closed::Shutdown);
                 }
                 match self.send_page(end).await {
@@ -173,7 +174,7 @@ impl Reader {
                 // The heartbeat ensures that nothing is missed.
                 _ = committed.changed() => {}
                 () = tokio::time::sleep(RETRY), if failed => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return Some(Closed::Shutdown),
+                () = stopping.cancelled() => return Some(Closed::Shutdown),
                 () = self.sender.closed() => return None,
             }
         }

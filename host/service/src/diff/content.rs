@@ -1,12 +1,14 @@
 //! The notifications that a rule makes of an event, in a form in which two releases can be compared with each other, or a
 //! release with the log.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use belfry_model::{
-    Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome, canonical_json, without_whitespace,
+    Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome, TeacherNotificationRequestedV1,
+    canonical_json, without_whitespace,
 };
 use belfry_sandbox::{Answer, Caller, Failure};
 use belfry_store::LogEntry;
@@ -95,22 +97,11 @@ impl From<Notification> for NotificationContent {
     }
 }
 
-/// The part of a recorded message that a rule decides.
+/// A recorded message, without its envelope.
 #[derive(Deserialize)]
-struct RecordedMessage {
-    data: RecordedData,
-}
-
-#[derive(Deserialize)]
-struct RecordedData {
-    notification_type: String,
-    category: String,
-    priority: String,
-    payload: Box<RawValue>,
-    action_required: bool,
-    deadline_timestamp: Option<String>,
-    batch_id: Option<String>,
-    class_id: Option<String>,
+struct RecordedMessage<'a> {
+    #[serde(borrow)]
+    data: TeacherNotificationRequestedV1<'a, &'a RawValue>,
 }
 
 impl NotificationContent {
@@ -120,14 +111,14 @@ impl NotificationContent {
         Some(Self {
             id: entry.event_id,
             recipient: entry.event_key.clone(),
-            notification_type: data.notification_type,
-            category: data.category,
-            priority: data.priority,
+            notification_type: data.notification_type.into_owned(),
+            category: data.category.into_owned(),
+            priority: data.priority.into_owned(),
             payload: data.payload.get().to_owned(),
             action_required: data.action_required,
-            deadline: data.deadline_timestamp,
-            batch_id: data.batch_id,
-            class_id: data.class_id,
+            deadline: data.deadline_timestamp.map(Cow::into_owned),
+            batch_id: data.batch_id.map(Cow::into_owned),
+            class_id: data.class_id.map(Cow::into_owned),
             expires_at_ms: entry.expires_at_ms,
         })
     }

@@ -19,7 +19,7 @@ use super::routes::MAX_BODY_BYTES;
 use super::wire::Posted;
 use super::{ANSWER, Api};
 use crate::access::Role;
-use crate::ingest::{Arrival, Incoming, NotAnEvent};
+use crate::incoming::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::IngestOutcome;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";

@@ -16,7 +16,7 @@ use super::events::{count_refused, count_taken, permits, turn, weight};
 use super::problem::Problem;
 use super::wire::Posted;
 use super::{ANSWER, Api};
-use crate::ingest::{Arrival, Incoming, NotAnEvent};
+use crate::incoming::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::{InFlight, IngestOutcome};
 
 /// Maximum number of lines of one body.

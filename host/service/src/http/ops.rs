@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::readiness::{self, ReadinessCache};
 use crate::delivery::SinkHealth;
@@ -16,7 +17,7 @@ use crate::telemetry::Metrics;
 pub(crate) struct Ops {
     pub(crate) looked: ReadinessCache,
     pub(crate) metrics: Metrics,
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) stopping: CancellationToken,
     pub(crate) heartbeat: Heartbeat,
     /// The position up to which the writer has committed. The sender is dropped when the writer ends.
     pub(crate) committed: watch::Receiver<i64>,

@@ -9,7 +9,7 @@ use belfry_store::StoreError;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::ingest::NotAnEvent;
+use crate::incoming::NotAnEvent;
 use crate::kafka::Unsendable;
 use crate::pipeline::IngestError;
 use crate::releases::ReleaseError;

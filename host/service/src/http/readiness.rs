@@ -123,7 +123,7 @@ pub(super) async fn ready(
 
 impl Readiness {
     async fn of(ops: &Ops) -> Self {
-        let service = if *ops.stopping.borrow() { "stopping" } else { "ok" };
+        let service = if ops.stopping.is_cancelled() { "stopping" } else { "ok" };
         let store = ops.looked.store().await;
         // The channel is closed once the writer has ended.
         let writer: Cow<'static, str> = match &*ops.write_failure.borrow() {

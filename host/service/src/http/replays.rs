@@ -18,7 +18,6 @@ use super::auth::Caller;
 use super::extract::{Document, Path};
 use super::problem::Problem;
 use crate::replay::{Baseline, Progress, Replay, ReplayError, Report, Wanted};
-use crate::stopping::stopped;
 
 /// Number of lines buffered for a slow reader.
 const LINES: usize = 4;
@@ -92,7 +91,7 @@ pub(crate) async fn run(
         tokio::select! {
             // A client that disconnects cancels the replay.
             () = lines.closed() => tracing::info!("replay cancelled"),
-            () = stopped(&stopping) => {}
+            () = stopping.cancelled() => {}
             () = tell(replay, &lines) => {}
         }
     });

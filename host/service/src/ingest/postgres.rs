@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 use belfry_store::{
     Lease, Origin, Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, Unreadable, crash_point,
 };
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::{Arrival, Incoming, NotAnEvent};
+use crate::backoff::Backoff;
 use crate::config::{Config, SecretError};
 use crate::heartbeat::Heartbeat;
+use crate::incoming::{Arrival, Incoming, NotAnEvent};
 use crate::lease;
 use crate::pipeline::{IngestError, Pipeline, Reading};
 use crate::redis::PeerSignals;
-use crate::stopping::stopped;
 
 /// Maximum number of rows per read, and maximum total size of their envelopes in bytes.
 const READ_ROWS: u32 = 500;
@@ -30,8 +30,6 @@ const READ_BYTES: u32 = 4 << 20;
 /// The bounds of the pause after a poll that found no rows.
 const QUICKEST: Duration = Duration::from_millis(25);
 const SLOWEST: Duration = Duration::from_secs(1);
-/// The initial backoff after a failure.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a service's database cannot be read, regardless of its contents.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +56,7 @@ pub(crate) struct PostgresSource {
     heartbeat: Heartbeat,
     others: PeerSignals,
     max_event_bytes: usize,
-    longest_pause: Duration,
+    backoff: Backoff,
 }
 
 /// How a session under one lease ended.
@@ -98,7 +96,7 @@ impl PostgresSource {
                 heartbeat: heartbeat.clone(),
                 others: others.clone(),
                 max_event_bytes: config.ingest.max_event_bytes,
-                longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
+                backoff: Backoff::up_to(Duration::from_millis(config.delivery.backoff_max_ms)),
             })
         };
         config.source.postgres.iter().map(of).collect()
@@ -113,27 +111,25 @@ impl PostgresSource {
     }
 
     /// Reads whenever the lease is available, until the service stops.
-    pub(crate) async fn run(&self, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn run(&self, stopping: CancellationToken) {
         let held = metrics::gauge!("belfry_lease_held", "sink" => self.name.clone());
-        let mut failures = 0;
+        let mut backoff = self.backoff.clone();
         loop {
             held.set(0.0);
             let lease = tokio::select! {
                 lease = lease::take(&self.pipeline.store, &self.heartbeat, &self.name) => lease,
-                () = stopped(&stopping) => return,
+                () = stopping.cancelled() => return,
             };
             let (lease, deadline) = match lease {
                 Ok(lease) => lease,
                 Err(error) => {
-                    failures += 1;
-                    self.pause(failures, &error, &mut stopping).await;
+                    self.pause(backoff.after_failure(), &error, &stopping).await;
                     continue;
                 }
             };
             held.set(1.0);
-            let mut session = Session { source: self, lease: &lease, deadline, failures };
-            let end = session.run(&mut stopping).await;
-            failures = session.failures;
+            let mut session = Session { source: self, lease: &lease, deadline, backoff: &mut backoff };
+            let end = session.run(&stopping).await;
             match end {
                 Ok(End::Stopped) => return self.give_back(&lease).await,
                 Ok(End::LeaseLost) => {
@@ -146,8 +142,7 @@ impl PostgresSource {
                 Err(error) => {
                     // Another replica may be able to reach the database.
                     self.give_back(&lease).await;
-                    failures += 1;
-                    self.pause(failures, &error, &mut stopping).await;
+                    self.pause(backoff.after_failure(), &error, &stopping).await;
                 }
             }
         }
@@ -162,14 +157,11 @@ impl PostgresSource {
         }
     }
 
-    /// Waits for a random part of a span that doubles with each failure, so that replicas do not retry at the same time.
-    async fn pause(&self, failures: u32, error: &impl std::fmt::Display, stopping: &mut watch::Receiver<bool>) {
-        let span = (FIRST_PAUSE * 2u32.saturating_pow(failures.min(16))).min(self.longest_pause);
-        let pause = span.mul_f64(0.1 + 0.9 * fastrand::f64());
+    async fn pause(&self, pause: Duration, error: &impl std::fmt::Display, stopping: &CancellationToken) {
         tracing::warn!(source = self.name, %error, pause_ms = pause.as_millis() as u64, "the source failed; retrying after a pause");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = stopped(stopping) => {}
+            () = stopping.cancelled() => {}
         }
     }
 
@@ -209,33 +201,33 @@ struct Session<'a> {
     source: &'a PostgresSource,
     lease: &'a Lease,
     deadline: Instant,
-    /// Consecutive failures, including those before this session.
-    failures: u32,
+    /// Begins again once the database answers.
+    backoff: &'a mut Backoff,
 }
 
 impl Session<'_> {
-    async fn run(&mut self, stopping: &mut watch::Receiver<bool>) -> Result<End, Failure> {
+    async fn run(&mut self, stopping: &CancellationToken) -> Result<End, Failure> {
         let mut submitted = Submitted::connect(&self.source.settings).await?;
         let end = self.read(&mut submitted, stopping).await;
         submitted.close().await;
         end
     }
 
-    async fn read(&mut self, submitted: &mut Submitted, stopping: &mut watch::Receiver<bool>) -> Result<End, Failure> {
+    async fn read(&mut self, submitted: &mut Submitted, stopping: &CancellationToken) -> Result<End, Failure> {
         let mut pause = QUICKEST;
         loop {
-            if *stopping.borrow() {
+            if stopping.is_cancelled() {
                 return Ok(End::Stopped);
             }
             if !self.is_ours() {
                 return Ok(End::LeaseLost);
             }
             let rows = submitted.read(READ_ROWS, READ_BYTES).await?;
-            self.failures = 0;
+            self.backoff.reset();
             if rows.is_empty() {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = stopped(stopping) => {}
+                    () = stopping.cancelled() => {}
                 }
                 pause = (pause * 2).min(SLOWEST);
                 continue;

@@ -8,7 +8,8 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::native::{TopicId, topic_ids};
-use super::{Client, Logged, StartAt};
+use super::{Client, Logged};
+use crate::config::StartAt;
 
 /// Time limit for the cluster to answer.
 const REQUEST: Duration = Duration::from_secs(5);

@@ -12,8 +12,9 @@ use arc_swap::ArcSwapOption;
 use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::Client;
 
@@ -29,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST: Duration = Duration::from_secs(5);
 /// Maximum framing of a record in bytes, in addition to value, key and headers: RecordBatch header and varints.
 pub(crate) const FRAMING_BYTES: usize = 512;
-/// Maximum length of a topic's name, in bytes.
-const MAX_NAME_BYTES: usize = 249;
 /// The bounds of a producer's batch size, in bytes.
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 1024..=1_000_000;
 
@@ -82,12 +81,6 @@ impl Unsendable {
             Self::NotATopic | Self::Notifications { .. } => "malformed",
         }
     }
-}
-
-/// Returns whether a topic can have this name.
-pub(crate) fn is_topic_name(name: &str) -> bool {
-    let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_taken) && name != "." && name != ".."
 }
 
 /// Returns the size of a record in bytes as the topic's limit counts it, without compression.
@@ -142,11 +135,11 @@ impl TopicLimits {
     }
 
     /// Renews the view until the service stops.
-    pub(crate) async fn keep_up(self, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn keep_up(self, stopping: CancellationToken) {
         loop {
             tokio::select! {
                 () = sleep(RENEW_EVERY) => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopping.cancelled() => return,
             }
             // Kafka's availability is checked by the sinks and sources.
             let _ = self.renew(Instant::now()).await;

@@ -8,18 +8,16 @@ mod logged;
 mod native;
 mod refusal;
 mod scan;
-mod start_at;
 mod topics;
 
 pub use client::{Client, KafkaConfigError};
 pub use cluster::Watermarks;
 pub use limits::Unsendable;
 pub use refusal::Refusal;
-pub use start_at::{InvalidStart, StartAt};
 pub use topics::{Difference, TopicDifference, Topics, TopicsError};
 
 pub(crate) use cluster::Cluster;
-pub(crate) use limits::{TopicLimits, is_topic_name, record_bytes};
+pub(crate) use limits::{TopicLimits, record_bytes};
 pub(crate) use logged::{Logged, log};
 pub(crate) use native::{TopicId, headers};
 pub use scan::ScanError;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use belfry_model::{canonical_json, parse_instant_ms};
+use belfry_model::{ForeignTeacherNotification, canonical_json, parse_instant_ms};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -18,29 +18,8 @@ const OTHER: &str = "payload.(others)";
 struct Envelope<'a> {
     event_id: Option<Uuid>,
     #[serde(borrow)]
-    data: Data<'a>,
+    data: ForeignTeacherNotification<'a>,
     metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    teacher_id: String,
-    notification_type: String,
-    correlation_id: String,
-    #[serde(default, borrow)]
-    category: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    priority: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    payload: Option<&'a RawValue>,
-    #[serde(default)]
-    action_required: Option<bool>,
-    #[serde(default)]
-    deadline_timestamp: Option<String>,
-    #[serde(default)]
-    batch_id: Option<String>,
-    #[serde(default)]
-    class_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -93,17 +72,18 @@ impl Content {
     /// Reads a message; `None` if it is not a notification.
     pub(super) fn of(message: &[u8], names: &mut Names) -> Option<Self> {
         let Envelope { event_id, data, metadata } = serde_json::from_slice(message).ok()?;
-        let correlation_id = data.correlation_id.to_ascii_lowercase();
-        let key = hash(&(&correlation_id, &data.teacher_id, &data.notification_type));
-        // The same instant can be written in several ways.
-        let deadline = data.deadline_timestamp.map(|text| parse_instant_ms(&text).map_err(|_| text));
+        let (teacher_id, notification_type) = (data.teacher_id?, data.notification_type?);
+        let correlation_id = data.correlation_id?.to_ascii_lowercase();
+        let key = hash(&(&correlation_id, &teacher_id, &notification_type));
+        // An absent field has the default.
+        let action_required = data.action_required.filter(|json| json.get() != "false");
         let mut fields = vec![
             (names.number("category"), canonical(data.category)),
             (names.number("priority"), canonical(data.priority)),
-            (names.number("action_required"), hash(&data.action_required.unwrap_or(false))),
-            (names.number("deadline_timestamp"), hash(&deadline)),
-            (names.number("batch_id"), hash(&data.batch_id)),
-            (names.number("class_id"), hash(&data.class_id)),
+            (names.number("action_required"), canonical(action_required)),
+            (names.number("deadline_timestamp"), instant(data.deadline_timestamp)),
+            (names.number("batch_id"), canonical(data.batch_id)),
+            (names.number("class_id"), canonical(data.class_id)),
         ];
         match data.payload.and_then(|payload| serde_json::from_str::<BTreeMap<String, &RawValue>>(payload.get()).ok()) {
             Some(payload) => {
@@ -120,7 +100,7 @@ impl Content {
             by_belfry: metadata.is_some_and(|metadata| metadata.belfry.is_some()),
             key,
             correlation_id: correlation_id.parse().ok(),
-            kind: names.number(&data.notification_type),
+            kind: names.number(&notification_type),
             fields: fields.into_boxed_slice(),
         })
     }
@@ -143,6 +123,15 @@ impl Content {
 /// Returns the same hash for equal values: 12.5 and 12.50, or fields in any order. Nothing is rounded.
 fn canonical(value: Option<&RawValue>) -> u64 {
     hash(&value.map(|json| canonical_json(json).unwrap_or_else(|_| json.get().to_owned())))
+}
+
+/// Returns the same hash for equal times: the same instant can be written in several ways.
+fn instant(value: Option<&RawValue>) -> u64 {
+    let text = value.and_then(|json| serde_json::from_str::<String>(json.get()).ok());
+    match text.map(|text| parse_instant_ms(&text)) {
+        Some(Ok(ms)) => hash(&ms),
+        Some(Err(_)) | None => canonical(value),
+    }
 }
 
 fn hash(value: &impl Hash) -> u64 {

@@ -21,7 +21,7 @@ use belfry_store::{
 };
 use uuid::Uuid;
 
-use crate::ingest::Incoming;
+use crate::incoming::Incoming;
 use crate::kafka::Unsendable;
 use crate::releases::{LoadedRelease, Registry};
 use reading::EventProjection;

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 
 use super::{IngestError, Pipeline, rows};
 use crate::diff::{NotificationContent, ProjectionResult};
-use crate::ingest::Incoming;
+use crate::incoming::Incoming;
 use crate::releases::trial::{Candidate, Side};
 use crate::releases::{Halt, LoadedRelease, ReleaseError};
 

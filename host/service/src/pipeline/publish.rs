@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use belfry_model::sabotaged;
+use belfry_model::{is_topic_name, sabotaged};
 
 use crate::config::{DeliveryMode, SourceTopics};
-use crate::ingest::{Arrival, Incoming};
-use crate::kafka::{TopicLimits, Unsendable, is_topic_name};
+use crate::incoming::{Arrival, Incoming};
+use crate::kafka::{TopicLimits, Unsendable};
 use crate::releases::Serving;
 
 use super::rows;

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 
 use super::project::LOT;
 use super::{EventState, InFlight, IngestError, IngestOutcome, Pipeline, Sorted, Summary};
-use crate::ingest::Incoming;
+use crate::incoming::Incoming;
 
 /// Limit on a batch, in bytes of events and of everything that follows from them. An event and what follows from it stay
 /// together.

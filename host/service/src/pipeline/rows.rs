@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::project::Projected;
 use super::{IssuedNotification, Summary};
 use crate::config::DeliveryMode;
-use crate::ingest::{Arrival, Incoming};
+use crate::incoming::{Arrival, Incoming};
 use crate::kafka::record_bytes;
 
 /// The result of one projector for an event, as kept in the event's row: it also explains why there are no notifications.

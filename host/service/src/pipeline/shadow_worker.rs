@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::clock::now_ms;
 use crate::diff::{FieldChange, Pair, ProjectionResult, is_its_own, outcome, pairs, project};
-use crate::ingest::Incoming;
+use crate::incoming::Incoming;
 use crate::releases::LoadedRelease;
 use crate::releases::trial::Candidate;
 use crate::sampling::lot;

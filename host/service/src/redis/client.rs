@@ -10,6 +10,7 @@ use ::redis::{
 use tokio::time::timeout;
 
 use super::wake::Names;
+use crate::backoff::Backoff;
 use crate::config::{Redis, SecretError};
 
 /// Time limit to open a connection.
@@ -135,19 +136,7 @@ pub(super) fn remedy(error: &RedisError) -> &'static str {
     }
 }
 
-/// Pauses between attempts: a random part of a span that doubles, so that replicas do not reconnect at the same time.
-pub(super) struct Backoff {
-    span: Duration,
-}
-
-impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { span: FIRST_PAUSE }
-    }
-
-    pub(super) fn next(&mut self) -> Duration {
-        let pause = self.span.mul_f64(0.1 + 0.9 * fastrand::f64());
-        self.span = (self.span * 2).min(LONGEST_PAUSE);
-        pause
-    }
+/// Returns the pauses between attempts to connect.
+pub(super) const fn backoff() -> Backoff {
+    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ::redis::{Msg, PushInfo, PushKind, RedisError};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::Client;
-use super::client::{Backoff, remedy};
+use super::client::{backoff, remedy};
 use super::wake::Names;
 use crate::heartbeat::Heartbeat;
 
@@ -31,18 +32,18 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Listens until the service stops.
-    pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, stopping: CancellationToken) {
         tokio::select! {
             () = self.subscribe() => {}
             () = self.take_wakes() => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = stopping.cancelled() => {}
         }
         self.set_subscribed(false);
     }
 
     /// Keeps a subscription, and subscribes again after each failure.
     async fn subscribe(&self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = backoff();
         let mut away = false;
         loop {
             let error = match self.subscribed(&mut away).await {
@@ -50,14 +51,14 @@ impl Listener {
                 Err(error) => error,
             };
             if self.set_subscribed(false) {
-                backoff = Backoff::new();
+                backoff.reset();
             }
             if !away {
                 away = true;
                 let (redis, remedy) = (self.client.address(), remedy(&error));
                 tracing::warn!(redis, %error, remedy, "Redis is unavailable; replicas poll the database until it is back");
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.after_failure()).await;
         }
     }
 
@@ -96,7 +97,7 @@ impl Listener {
 
     /// Takes wakes from the lists of the sinks that this replica serves, and retries after each failure.
     async fn take_wakes(&self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = backoff();
         let mut seen = self.heartbeat.seen();
         loop {
             let held = self.held();
@@ -107,10 +108,10 @@ impl Listener {
                 continue;
             }
             match self.take_wakes_of(&held).await {
-                Ok(()) => backoff = Backoff::new(),
+                Ok(()) => backoff.reset(),
                 Err(error) => {
                     tracing::debug!(%error, "cannot take wakes from Redis");
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.after_failure()).await;
                 }
             }
         }

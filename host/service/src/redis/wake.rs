@@ -6,9 +6,11 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Pipeline, RedisError, Value};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::Client;
-use super::client::Backoff;
+use super::client::backoff;
+use crate::backoff::Backoff;
 use crate::heartbeat::Heartbeat;
 
 /// The channels and lists of one deployment, all of which begin with its prefix. Cheap to clone.
@@ -105,14 +107,14 @@ impl PeerNotifier {
     ) -> Self {
         let announced = Announcement { position: *committed.borrow(), ..Announcement::default() };
         let noted = others.news.subscribe();
-        Self { client, heartbeat, sinks, committed, noted, announced, backoff: Backoff::new() }
+        Self { client, heartbeat, sinks, committed, noted, announced, backoff: backoff() }
     }
 
     /// Sends announcements until `resting` is true. Those pending by then are sent first.
-    pub(crate) async fn run(mut self, mut resting: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, resting: CancellationToken) {
         loop {
             let error = match self.client.connect(ANSWER).await {
-                Ok(connection) => match self.tell(connection, &mut resting).await {
+                Ok(connection) => match self.tell(connection, &resting).await {
                     Ok(()) => return,
                     Err(error) => error,
                 },
@@ -120,8 +122,8 @@ impl PeerNotifier {
             };
             tracing::debug!(%error, "cannot notify other replicas; they poll the database");
             tokio::select! {
-                () = tokio::time::sleep(self.backoff.next()) => {}
-                _ = resting.wait_for(|resting| *resting) => return,
+                () = tokio::time::sleep(self.backoff.after_failure()) => {}
+                () = resting.cancelled() => return,
             }
         }
     }
@@ -129,7 +131,7 @@ impl PeerNotifier {
     async fn tell(
         &mut self,
         mut connection: MultiplexedConnection,
-        resting: &mut watch::Receiver<bool>,
+        resting: &CancellationToken,
     ) -> Result<(), RedisError> {
         loop {
             let news =
@@ -141,17 +143,17 @@ impl PeerNotifier {
                 if let Some(Err(error)) = answers.into_iter().next() {
                     return Err(error);
                 }
-                self.backoff = Backoff::new();
+                self.backoff.reset();
                 continue;
             }
-            if *resting.borrow() {
+            if resting.is_cancelled() {
                 return Ok(());
             }
             tokio::select! {
                 // The writer ends before the service does.
                 Ok(()) = self.committed.changed() => {}
                 Ok(()) = self.noted.changed() => {}
-                _ = resting.wait_for(|resting| *resting) => {}
+                () = resting.cancelled() => {}
             }
         }
     }

@@ -8,6 +8,7 @@ use belfry_model::Outcome;
 use belfry_sandbox::Description;
 use belfry_store::{Pause, Paused, Rollout, StoreError};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::trial::Candidate;
 use super::{Halt, Health, LoadedRelease, Registry, ReleaseError, Serving};
@@ -22,7 +23,7 @@ pub(crate) async fn follow(
     registry: Registry,
     mut known: (i64, i64),
     mut seen: watch::Receiver<Seen>,
-    mut stopping: watch::Receiver<bool>,
+    stopping: CancellationToken,
 ) {
     loop {
         let rollout = seen.borrow_and_update().beat.changes();
@@ -37,7 +38,7 @@ pub(crate) async fn follow(
         tokio::select! {
             Ok(()) = seen.changed() => {}
             () = tokio::time::sleep(RETRY), if rollout != known => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = stopping.cancelled() => return,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use belfry_store::Rollout;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::loading::Lane;
 use super::{LoadedRelease, Registry, ReleaseError};
@@ -16,7 +17,7 @@ const LATER_RETRY: Duration = Duration::from_secs(60);
 
 /// Keeps the serving releases and the targets of rollbacks loaded until the service stops. The former do not wait for the
 /// latter.
-pub(crate) async fn keep_loaded(registry: Registry, stopping: watch::Receiver<bool>) {
+pub(crate) async fn keep_loaded(registry: Registry, stopping: CancellationToken) {
     let Wanted { serving, before } = &registry.shared.wanted;
     tokio::join!(
         keep(serving, || registry.load_what_serves(), stopping.clone()),
@@ -37,7 +38,7 @@ pub(super) struct Wanted {
 async fn keep<L: Future<Output = Result<bool, ReleaseError>>>(
     wanted: &Notify,
     load: impl Fn() -> L,
-    mut stopping: watch::Receiver<bool>,
+    stopping: CancellationToken,
 ) {
     let mut retry = FIRST_RETRY;
     loop {
@@ -46,12 +47,12 @@ async fn keep<L: Future<Output = Result<bool, ReleaseError>>>(
                 tracing::error!(%error, "cannot read which releases should be loaded; retrying");
                 false
             }),
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = stopping.cancelled() => return,
         };
         tokio::select! {
             () = wanted.notified() => retry = FIRST_RETRY,
             () = tokio::time::sleep(retry), if !all_there => retry = (retry * 2).min(LATER_RETRY),
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = stopping.cancelled() => return,
         }
     }
 }

@@ -13,6 +13,8 @@ use belfry_sandbox::Digest;
 use belfry_store::ComponentSignature;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
+use crate::config;
+
 const PUBLIC: &str = "ed25519:";
 const SECRET: &str = "ed25519-secret:";
 
@@ -118,7 +120,11 @@ pub struct TrustedKeys {
 
 impl TrustedKeys {
     /// Parses the configured keys.
-    pub fn new(required: bool, keys: &BTreeMap<String, String>) -> Result<Self, String> {
+    pub(crate) fn configured(config: &config::Releases) -> Result<Self, String> {
+        Self::new(config.require_signature, &config.trusted_keys)
+    }
+
+    fn new(required: bool, keys: &BTreeMap<String, String>) -> Result<Self, String> {
         let keys = keys.iter().map(|(name, text)| match text.parse() {
             Ok(key) => Ok((name.clone(), key)),
             Err(invalid) => Err(format!("releases.trusted_keys.{name}: {invalid}")),

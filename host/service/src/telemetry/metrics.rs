@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A handle to the metrics of this process. Cheap to clone.
 #[derive(Clone)]
@@ -19,11 +19,11 @@ impl Metrics {
 
     /// Aggregates recorded values into histograms every few seconds, until the service stops. Until it is aggregated, each
     /// value takes memory.
-    pub(crate) async fn keep_up(self, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn keep_up(self, stopping: CancellationToken) {
         loop {
             tokio::select! {
                 _ = tokio::time::sleep(UPKEEP) => self.handle.run_upkeep(),
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopping.cancelled() => return,
             }
         }
     }

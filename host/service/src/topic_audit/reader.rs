@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use belfry_model::ForeignTeacherNotification;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
@@ -68,16 +69,8 @@ struct Envelope<'a> {
     #[serde(borrow)]
     source_service: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
-    data: Option<Data<'a>>,
+    data: Option<ForeignTeacherNotification<'a>>,
     metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow)]
-    teacher_id: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow)]
-    notification_type: Option<std::borrow::Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]

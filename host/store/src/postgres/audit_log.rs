@@ -1,7 +1,5 @@
 //! The audit log.
 
-use sqlx::Row;
-
 use super::connections::Session;
 use super::{Postgres, without_nul};
 use crate::{Change, ChangeFilter, NewChange, StoreError};
@@ -17,8 +15,8 @@ impl Postgres {
         before: i64,
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, (extract(epoch FROM changed_at) * 1000)::bigint, changed_by, action, subject, detail \
+        Ok(sqlx::query_as(
+            "SELECT id, (extract(epoch FROM changed_at) * 1000)::bigint AS changed_at_ms, changed_by, action, subject, detail \
                FROM belfry.audit_log \
               WHERE id < $1 AND ($2::text IS NULL OR changed_by = $2) AND ($3::text IS NULL OR subject = $3) \
                 AND ($4::text IS NULL OR action = $4 OR starts_with(action, $4 || '.')) \
@@ -32,19 +30,7 @@ impl Postgres {
         .bind(filter.since_ms)
         .bind(i64::from(limit))
         .fetch_all(&self.viewers)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Change {
-                    id: row.try_get(0)?,
-                    at_ms: row.try_get(1)?,
-                    by: row.try_get(2)?,
-                    action: row.try_get(3)?,
-                    subject: row.try_get(4)?,
-                    detail: row.try_get(5)?,
-                })
-            })
-            .collect()
+        .await?)
     }
 }
 

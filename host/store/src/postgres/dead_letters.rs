@@ -1,26 +1,22 @@
 //! Pending dead letters, and how they are settled.
 
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 
 use super::audit_log::note;
 use super::commit::{issue_ids, lock_order};
 use super::connections::Session;
 use super::{Postgres, append, without_nul};
 use crate::commit_plan::Plan;
-use crate::{
-    DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, Origin, Redrive, RedriveOutcome, Redriven, Settled,
-    StoreError,
-};
+use crate::{DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, Redrive, RedriveOutcome, Redriven, StoreError};
 
-/// A query for dead letters; [`dead_letter`] reads the columns. The caller supplies the expression for the payload.
+/// A query for dead letters. The caller supplies the expression for the payload.
 macro_rules! select_dead_letters {
     ($payload:literal, $condition:literal) => {
         concat!(
             "SELECT id, event_id, projector, release_id, source_topic, source_partition, source_offset, ",
             $payload,
-            " AS payload, cause, detail, (extract(epoch FROM created_at) * 1000)::bigint, settled, settled_by, \
-             (extract(epoch FROM settled_at) * 1000)::bigint, settled_reason, first_position, notifications \
+            " AS payload, cause, detail, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms, settled, \
+             settled_by, (extract(epoch FROM settled_at) * 1000)::bigint AS settled_at_ms, settled_reason, first_position, notifications \
              FROM belfry.dead_letter ",
             $condition
         )
@@ -98,21 +94,20 @@ impl Postgres {
         after: i64,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        let query = sqlx::query(concat!(
+        let query = sqlx::query_as(concat!(
             select_dead_letters!("NULL::bytea", "WHERE "),
             waiting!(),
             " AND id > $7 ORDER BY id LIMIT $8"
         ));
         let query = bind_filter!(query, filter).bind(after).bind(i64::from(limit));
-        query.fetch_all(&self.viewers).await?.iter().map(dead_letter).collect()
+        Ok(query.fetch_all(&self.viewers).await?)
     }
 
     pub(crate) async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
-        let row = sqlx::query(select_dead_letters!("payload", "WHERE id = $1"))
+        Ok(sqlx::query_as(select_dead_letters!("payload", "WHERE id = $1"))
             .bind(id)
             .fetch_optional(&self.viewers)
-            .await?;
-        row.as_ref().map(dead_letter).transpose()
+            .await?)
     }
 
     pub(crate) async fn redrive(&self, redrive: &Redrive, now_ms: i64) -> Result<Redriven, StoreError> {
@@ -192,37 +187,4 @@ async fn keep_waiting(
         .execute(transaction)
         .await?;
     Ok(())
-}
-
-pub(super) fn dead_letter(row: &PgRow) -> Result<DeadLetter, StoreError> {
-    let origin = match row.try_get::<Option<String>, _>(4)? {
-        Some(topic) => Some(Origin { topic, partition: row.try_get(5)?, offset: row.try_get(6)? }),
-        None => None,
-    };
-    let settled = match row.try_get::<Option<String>, _>(11)? {
-        Some(how) => {
-            let first: Option<i64> = row.try_get(15)?;
-            let count: Option<i32> = row.try_get(16)?;
-            Some(Settled {
-                how,
-                by: row.try_get(12)?,
-                at_ms: row.try_get(13)?,
-                reason: row.try_get(14)?,
-                notifications: first.zip(count).map(|(first, count)| (first, count.unsigned_abs())),
-            })
-        }
-        None => None,
-    };
-    Ok(DeadLetter {
-        id: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        projector: row.try_get(2)?,
-        release_id: row.try_get(3)?,
-        origin,
-        payload: row.try_get(7)?,
-        cause: row.try_get(8)?,
-        detail: row.try_get(9)?,
-        created_at_ms: row.try_get(10)?,
-        settled,
-    })
 }

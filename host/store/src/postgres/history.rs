@@ -3,21 +3,20 @@
 use std::collections::HashMap;
 
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::dead_letters::{dead_letter, select_dead_letters};
-use super::read_log::{entry, select_entries};
+use super::dead_letters::select_dead_letters;
+use super::read_log::select_entries;
 use crate::delivery::DeliveryRow;
-use crate::{Activation, EventHistory, NotificationHistory, StoreError, Withheld};
+use crate::{Activation, EventHistory, LogEntry, NotificationHistory, StoreError, Withheld};
 
 /// A query for withheld notifications; [`withheld_row`] reads the columns.
 macro_rules! select_withheld {
     ($condition:literal) => {
         concat!(
             "SELECT notification_id, source_event_id, release_id, recipient, reason, \
-             (extract(epoch FROM created_at) * 1000)::bigint FROM belfry.withheld ",
+             (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms FROM belfry.withheld ",
             $condition
         )
     };
@@ -27,20 +26,21 @@ impl Postgres {
     pub(crate) async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
         // Lookups of an id, here and below, neither sort nor limit: otherwise the planner prefers to read the log in
         // order.
-        let event = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NULL"))
-            .bind(event_id)
-            .fetch_optional(&self.viewers)
-            .await?;
-        let Some(event) = event.as_ref().map(entry).transpose()? else { return Ok(None) };
-        let notifications = sqlx::query(select_entries!("WHERE source_event_id = $1 ORDER BY id"))
-            .bind(event_id)
-            .fetch_all(&self.viewers)
-            .await?;
-        let withheld = sqlx::query(select_withheld!("WHERE source_event_id = $1 ORDER BY id"))
+        let event: Option<LogEntry> =
+            sqlx::query_as(select_entries!("WHERE event_id = $1 AND source_event_id IS NULL"))
+                .bind(event_id)
+                .fetch_optional(&self.viewers)
+                .await?;
+        let Some(event) = event else { return Ok(None) };
+        let notifications = sqlx::query_as(select_entries!("WHERE source_event_id = $1 ORDER BY id"))
             .bind(event_id)
             .fetch_all(&self.viewers)
             .await?;
-        let dead_letters = sqlx::query(select_dead_letters!("NULL::bytea", "WHERE event_id = $1 ORDER BY id"))
+        let withheld = sqlx::query_as(select_withheld!("WHERE source_event_id = $1 ORDER BY id"))
+            .bind(event_id)
+            .fetch_all(&self.viewers)
+            .await?;
+        let dead_letters = sqlx::query_as(select_dead_letters!("NULL::bytea", "WHERE event_id = $1 ORDER BY id"))
             .bind(event_id)
             .fetch_all(&self.viewers)
             .await?;
@@ -48,13 +48,7 @@ impl Postgres {
             .bind(event.position)
             .fetch_optional(&self.readers)
             .await?;
-        Ok(Some(EventHistory {
-            event,
-            source: source.flatten(),
-            notifications: notifications.iter().map(entry).collect::<Result<_, _>>()?,
-            withheld: withheld.iter().map(withheld_row).collect::<Result<_, _>>()?,
-            dead_letters: dead_letters.iter().map(dead_letter).collect::<Result<_, _>>()?,
-        }))
+        Ok(Some(EventHistory { event, source: source.flatten(), notifications, withheld, dead_letters }))
     }
 
     pub(crate) async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
@@ -75,18 +69,19 @@ impl Postgres {
     }
 
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
-        let issued = sqlx::query(select_entries!("WHERE event_id = $1 AND source_event_id IS NOT NULL"))
+        let issued = sqlx::query_as(select_entries!("WHERE event_id = $1 AND source_event_id IS NOT NULL"))
             .bind(notification_id)
             .fetch_optional(&self.viewers)
             .await?;
-        if let Some(row) = issued {
-            return Ok(Some(NotificationHistory::Issued(entry(&row)?)));
+        if let Some(entry) = issued {
+            return Ok(Some(NotificationHistory::Issued(entry)));
         }
-        let withheld = sqlx::query(select_withheld!("WHERE notification_id = $1 ORDER BY id LIMIT 1"))
-            .bind(notification_id)
-            .fetch_optional(&self.viewers)
-            .await?;
-        withheld.map(|row| withheld_row(&row).map(NotificationHistory::Withheld)).transpose()
+        let withheld: Option<Withheld> =
+            sqlx::query_as(select_withheld!("WHERE notification_id = $1 ORDER BY id LIMIT 1"))
+                .bind(notification_id)
+                .fetch_optional(&self.viewers)
+                .await?;
+        Ok(withheld.map(NotificationHistory::Withheld))
     }
 
     pub(crate) async fn deliveries(&self, position: i64) -> Result<Vec<DeliveryRow>, StoreError> {
@@ -153,15 +148,4 @@ impl Postgres {
         row.map(|row| Ok(Activation { by: row.try_get(0)?, at_ms: row.try_get(1)?, canary: row.try_get(2)? }))
             .transpose()
     }
-}
-
-fn withheld_row(row: &PgRow) -> Result<Withheld, StoreError> {
-    Ok(Withheld {
-        notification_id: row.try_get(0)?,
-        source_event_id: row.try_get(1)?,
-        release_id: row.try_get(2)?,
-        recipient: row.try_get(3)?,
-        reason: row.try_get(4)?,
-        created_at_ms: row.try_get(5)?,
-    })
 }

@@ -1,15 +1,11 @@
 //! Entries that a sink refused, and topics that it does not accept.
 
-use sqlx::Row;
-use sqlx::postgres::PgRow;
-
 use super::audit_log::note;
-use super::read_log::relay_entry;
 use super::{Postgres, without_nul};
-use crate::relay::PAGE_BYTES;
+use crate::log_page::PAGE_BYTES;
 use crate::{
-    HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine,
-    ParkedRequest, ParkedScope, StoreError, WITHHELD_EXPIRED,
+    HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine, StoreError,
+    WITHHELD_EXPIRED,
 };
 
 /// A change of parked entries that only the holder of the sink's lease may make.
@@ -61,8 +57,9 @@ macro_rules! select_parked_entries {
 
 impl Postgres {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT sink, id, topic, event_key, error, (extract(epoch FROM parked_at) * 1000)::bigint, request, scope \
+        Ok(sqlx::query_as(
+            "SELECT sink, id, topic, event_key, error, (extract(epoch FROM parked_at) * 1000)::bigint AS parked_at_ms, \
+                    request, scope \
                FROM belfry.parked \
               WHERE ($1 IS NULL OR sink = $1) AND ($2 IS NULL OR topic = $2) AND ($3 IS NULL OR event_key = $3) \
                 AND ($4 IS NULL OR id = $4) ORDER BY id, sink LIMIT $5",
@@ -73,8 +70,7 @@ impl Postgres {
         .bind(filter.position)
         .bind(i64::from(limit))
         .fetch_all(&self.viewers)
-        .await?;
-        rows.iter().map(parked_row).collect()
+        .await?)
     }
 
     pub(crate) async fn count_parked(&self, sink: &str) -> Result<i64, StoreError> {
@@ -108,11 +104,11 @@ impl Postgres {
                 ),
             ),
         };
-        let mut query = sqlx::query(query).bind(sink).bind(topic).bind(i64::from(limit)).bind(PAGE_BYTES as i64);
+        let mut query = sqlx::query_as(query).bind(sink).bind(topic).bind(i64::from(limit)).bind(PAGE_BYTES as i64);
         if let Some(event_key) = event_key {
             query = query.bind(event_key);
         }
-        query.fetch_all(&self.readers).await?.iter().map(parked_entry).collect()
+        Ok(query.fetch_all(&self.readers).await?)
     }
 
     pub(crate) async fn blocked_keys(&self, sink: &str) -> Result<Vec<(String, String)>, StoreError> {
@@ -304,28 +300,4 @@ impl Postgres {
         .await?;
         Ok(())
     }
-}
-
-fn parked_row(row: &PgRow) -> Result<Parked, StoreError> {
-    let request: Option<String> = row.try_get(6)?;
-    Ok(Parked {
-        sink: row.try_get(0)?,
-        position: row.try_get(1)?,
-        topic: row.try_get(2)?,
-        event_key: row.try_get(3)?,
-        error: row.try_get(4)?,
-        parked_at_ms: row.try_get(5)?,
-        request: request.as_deref().and_then(ParkedRequest::parse),
-        scope: ParkedScope::parse(row.try_get(7)?),
-    })
-}
-
-fn parked_entry(row: &PgRow) -> Result<ParkedEntry, StoreError> {
-    let is_there = row.try_get::<Option<&[u8]>, _>(4)?.is_some();
-    Ok(ParkedEntry {
-        position: row.try_get(0)?,
-        topic: row.try_get(2)?,
-        event_key: row.try_get(3)?,
-        entry: is_there.then(|| relay_entry(row)).transpose()?,
-    })
 }

@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 
 use belfry_model::{ContentHash, sabotaged};
-use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::Postgres;
-use crate::relay::PAGE_BYTES;
+use crate::log_page::PAGE_BYTES;
 use crate::{LogEntry, LogPage, NOTIFICATION_PAGE_BYTES, RelayEntry, StoreError};
 
-/// A query for rows of the log; [`entry`] reads the columns.
+/// A query for rows of the log.
 macro_rules! select_entries {
     ($condition:literal) => {
         concat!(
             "SELECT id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM created_at) * 1000)::bigint \
+             (extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms, \
+             (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms \
              FROM belfry.outbox ",
             $condition
         )
@@ -62,8 +62,9 @@ impl Postgres {
         // Entries, end and incarnation come from one snapshot: after a standby takes over, a reader must not mistake
         // what it remembers of the log for what this one holds. A subquery is evaluated once, a function for each row.
         let rows = sqlx::query(concat!(
-            "SELECT entry.*, (SELECT belfry.incarnation()), \
+            "SELECT entry.*, (SELECT belfry.incarnation()) AS incarnation, \
                coalesce((SELECT id FROM belfry.outbox ORDER BY id DESC LIMIT 1), (SELECT up_to FROM belfry.retired)) \
+               AS log_end \
              FROM (SELECT) one LEFT JOIN LATERAL (",
             bounded!(
                 "id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL AS is_notification, \
@@ -80,9 +81,10 @@ impl Postgres {
         .fetch_all(&self.readers)
         .await?;
         let Some(first) = rows.first() else { return Err(StoreError::Failed("a read returned no row".into())) };
-        let (incarnation, end): (String, i64) = (first.try_get(10)?, first.try_get(11)?);
-        let is_empty = first.try_get::<Option<i64>, _>(0)?.is_none();
-        let entries = if is_empty { Vec::new() } else { rows.iter().map(relay_entry).collect::<Result<_, _>>()? };
+        let (incarnation, end): (String, i64) = (first.try_get("incarnation")?, first.try_get("log_end")?);
+        let is_empty = first.try_get::<Option<i64>, _>("id")?.is_none();
+        let entries =
+            if is_empty { Vec::new() } else { rows.iter().map(RelayEntry::from_row).collect::<Result<_, _>>()? };
         Ok(LogPage::new(entries, (after, limit), end, incarnation))
     }
 
@@ -93,9 +95,10 @@ impl Postgres {
         limit: u32,
         recipient: Option<&str>,
     ) -> Result<Vec<LogEntry>, StoreError> {
-        let rows = sqlx::query(bounded!(
+        Ok(sqlx::query_as(bounded!(
             "id, event_id, event_type, topic, event_key, payload, source_event_id, release_id, projections, \
-             (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM created_at) * 1000)::bigint",
+             (extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms, \
+             (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms",
             "octet_length(payload)",
             "WHERE id > $1 AND id <= $4 AND source_event_id IS NOT NULL AND ($5::text IS NULL OR event_key = $5) \
              ORDER BY id LIMIT $2"
@@ -106,8 +109,7 @@ impl Postgres {
         .bind(up_to)
         .bind(recipient)
         .fetch_all(&self.viewers)
-        .await?;
-        rows.iter().map(entry).collect()
+        .await?)
     }
 
     pub(crate) async fn first_after(&self, position: i64) -> Result<Option<(i64, i64)>, StoreError> {
@@ -118,13 +120,12 @@ impl Postgres {
     }
 
     pub(crate) async fn read_log(&self, after: i64, up_to: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
-        let rows = sqlx::query(select_entries!("WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3"))
+        Ok(sqlx::query_as(select_entries!("WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3"))
             .bind(after)
             .bind(up_to)
             .bind(i64::from(limit))
             .fetch_all(&self.viewers)
-            .await?;
-        rows.iter().map(entry).collect()
+            .await?)
     }
 
     pub(crate) async fn count_events(&self, after: i64, up_to: i64) -> Result<i64, StoreError> {
@@ -133,34 +134,4 @@ impl Postgres {
         );
         Ok(counted.bind(after).bind(up_to).fetch_one(&self.viewers).await?)
     }
-}
-
-pub(super) fn entry(row: &PgRow) -> Result<LogEntry, StoreError> {
-    Ok(LogEntry {
-        position: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        event_type: row.try_get(2)?,
-        topic: row.try_get(3)?,
-        event_key: row.try_get(4)?,
-        payload: row.try_get(5)?,
-        source_event_id: row.try_get(6)?,
-        release_id: row.try_get(7)?,
-        projections: row.try_get(8)?,
-        expires_at_ms: row.try_get(9)?,
-        created_at_ms: row.try_get(10)?,
-    })
-}
-
-pub(super) fn relay_entry(row: &PgRow) -> Result<RelayEntry, StoreError> {
-    Ok(RelayEntry {
-        position: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        topic: row.try_get(2)?,
-        event_key: row.try_get(3)?,
-        payload: row.try_get(4)?,
-        headers: row.try_get(5)?,
-        is_notification: row.try_get(6)?,
-        expires_at_ms: row.try_get(7)?,
-        created_at_ms: row.try_get(8)?,
-    })
 }

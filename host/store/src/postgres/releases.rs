@@ -1,18 +1,18 @@
 //! Releases, and the signatures of their components.
 
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 
 use super::Postgres;
 use super::audit_log::note;
 use super::connections::Session;
+use crate::rows::exactly;
 use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, ReleaseName, StoreError};
 
-/// A release's columns; [`release_row`] reads them.
+/// A release's columns.
 macro_rules! columns {
     () => {
         "id, projector, version, digest, config, description, note, created_by, \
-         (extract(epoch FROM created_at) * 1000)::bigint, admission"
+         (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms, admission"
     };
 }
 
@@ -23,14 +23,16 @@ impl Postgres {
         sqlx::query("SELECT pg_advisory_xact_lock(7341, 'belfry.release'::regclass::oid::int)")
             .execute(&mut *transaction)
             .await?;
-        let same_version =
-            sqlx::query(concat!("SELECT ", columns!(), " FROM belfry.release WHERE projector = $1 AND version = $2"))
-                .bind(&new.projector)
-                .bind(&new.version)
-                .fetch_all(&mut *transaction)
-                .await?;
-        for row in &same_version {
-            let existing = release_row(row)?;
+        let same_version: Vec<Release> = sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM belfry.release WHERE projector = $1 AND version = $2"
+        ))
+        .bind(&new.projector)
+        .bind(&new.version)
+        .fetch_all(&mut *transaction)
+        .await?;
+        for existing in same_version {
             if existing.digest != new.digest {
                 return Ok(AddRelease::OtherDigest(existing.digest));
             }
@@ -54,7 +56,7 @@ impl Postgres {
         .execute(&mut *transaction)
         .await?;
         vouch(&mut transaction, new, now_ms).await?;
-        let row = sqlx::query(concat!(
+        let release: Release = sqlx::query_as(concat!(
             "INSERT INTO belfry.release (projector, version, digest, config, description, note, created_by, created_at, \
                                          admission) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8 / 1000.0), $9) RETURNING ",
@@ -71,22 +73,20 @@ impl Postgres {
         .bind(&new.admission)
         .fetch_one(&mut *transaction)
         .await?;
-        let release = release_row(&row)?;
         note(&mut transaction, &NewChange::pushed(&release), now_ms).await?;
         transaction.commit().await?;
         Ok(AddRelease::There(Added::New, release))
     }
 
     pub(crate) async fn releases(&self, projector: Option<&str>) -> Result<Vec<Release>, StoreError> {
-        let rows = sqlx::query(concat!(
+        Ok(sqlx::query_as(concat!(
             "SELECT ",
             columns!(),
             " FROM belfry.release WHERE $1 IS NULL OR projector = $1 ORDER BY id"
         ))
         .bind(projector)
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(release_row).collect()
+        .await?)
     }
 
     pub(crate) async fn release_names(&self) -> Result<Vec<ReleaseName>, StoreError> {
@@ -95,11 +95,10 @@ impl Postgres {
     }
 
     pub(crate) async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
-        let row = sqlx::query(concat!("SELECT ", columns!(), " FROM belfry.release WHERE id = $1"))
+        Ok(sqlx::query_as(concat!("SELECT ", columns!(), " FROM belfry.release WHERE id = $1"))
             .bind(release_id)
             .fetch_optional(&self.readers)
-            .await?;
-        row.as_ref().map(release_row).transpose()
+            .await?)
     }
 
     pub(crate) async fn component(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -116,11 +115,11 @@ impl Postgres {
         rows.iter()
             .map(|row| {
                 let signature = ComponentSignature {
-                    public_key: bytes(row.try_get(1)?)?,
-                    signature: bytes(row.try_get(2)?)?,
+                    public_key: exactly(row.try_get(1)?)?,
+                    signature: exactly(row.try_get(2)?)?,
                     signer: row.try_get(3)?,
                 };
-                Ok((bytes(row.try_get(0)?)?, signature))
+                Ok((exactly(row.try_get(0)?)?, signature))
             })
             .collect()
     }
@@ -141,23 +140,4 @@ async fn vouch(transaction: &mut Session, new: &NewRelease, now_ms: i64) -> Resu
     .execute(transaction)
     .await?;
     Ok(done.rows_affected() > 0)
-}
-
-fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {
-    column.try_into().map_err(|_| StoreError::Failed(format!("a digest, key or signature is not {LENGTH} bytes long")))
-}
-
-fn release_row(row: &PgRow) -> Result<Release, StoreError> {
-    Ok(Release {
-        id: row.try_get(0)?,
-        projector: row.try_get(1)?,
-        version: row.try_get(2)?,
-        digest: bytes(row.try_get(3)?)?,
-        config: row.try_get(4)?,
-        description: row.try_get(5)?,
-        note: row.try_get(6)?,
-        created_by: row.try_get(7)?,
-        created_at_ms: row.try_get(8)?,
-        admission: row.try_get(9)?,
-    })
 }

@@ -4,13 +4,12 @@
 //! that is taken before a number is drawn: a number that was drawn earlier and committed later would go unnoticed.
 
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::Postgres;
 use super::audit_log::note;
 use super::connections::Session;
-use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
+use crate::{NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
 /// The last release before the current one that has not been suspended since.
 macro_rules! before {
@@ -23,42 +22,17 @@ macro_rules! before {
     };
 }
 
-/// A query for rollouts; [`rollout`] reads the columns.
+/// A query for rollouts.
 macro_rules! select_rollouts {
     ($condition:literal) => {
         concat!(
-            "SELECT id, projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint, ",
+            "SELECT id, projector, release_id, created_by, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms, ",
             before!(),
-            ", suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step, retired \
+            " AS previous_release_id, suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step, retired \
              FROM belfry.rollout AS now ",
             $condition
         )
     };
-}
-
-fn rollout(row: &PgRow) -> Result<Rollout, StoreError> {
-    let candidate = row.try_get::<Option<i64>, _>(8)?.map(|release_id| {
-        let share: Option<i32> = row.try_get(9)?;
-        let step: Option<i32> = row.try_get(11)?;
-        Ok::<_, StoreError>(Candidate {
-            release_id,
-            share: share.map(i32::unsigned_abs),
-            plan: row.try_get(10)?,
-            step: step.map(i32::unsigned_abs),
-        })
-    });
-    Ok(Rollout {
-        id: row.try_get(0)?,
-        projector: row.try_get(1)?,
-        release_id: row.try_get(2)?,
-        created_by: row.try_get(3)?,
-        created_at_ms: row.try_get(4)?,
-        previous_release_id: row.try_get(5)?,
-        suspended_release_id: row.try_get(6)?,
-        retired: row.try_get(12)?,
-        candidate: candidate.transpose()?,
-        reason: row.try_get(7)?,
-    })
 }
 
 async fn one_at_a_time(transaction: &mut Session) -> Result<(), StoreError> {
@@ -172,12 +146,11 @@ impl Postgres {
     }
 
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(select_rollouts!(
+        Ok(sqlx::query_as(select_rollouts!(
             "WHERE id IN (SELECT max(id) FROM belfry.rollout GROUP BY projector) ORDER BY projector"
         ))
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(rollout).collect()
+        .await?)
     }
 
     pub(crate) async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
@@ -237,7 +210,7 @@ impl Postgres {
     }
 
     pub(crate) async fn trial(&self, projector: &str) -> Result<(Vec<Rollout>, Vec<(i64, String)>), StoreError> {
-        let rows = sqlx::query(select_rollouts!(
+        let rollouts: Vec<Rollout> = sqlx::query_as(select_rollouts!(
             "WHERE projector = $1 AND id > coalesce( \
                (SELECT max(other.id) FROM belfry.rollout AS other, \
                        (SELECT id, candidate_id FROM belfry.rollout WHERE projector = $1 AND candidate_id IS NOT NULL \
@@ -249,7 +222,6 @@ impl Postgres {
         .bind(projector)
         .fetch_all(&self.readers)
         .await?;
-        let rollouts: Vec<Rollout> = rows.iter().map(rollout).collect::<Result<_, _>>()?;
         let ids: Vec<i64> = rollouts.iter().map(|rollout| rollout.id).collect();
         let tallies = sqlx::query_as("SELECT rollout_id, tally FROM belfry.trial_tally WHERE rollout_id = ANY ($1)")
             .bind(&ids)

@@ -1,25 +1,23 @@
 //! Access tokens of the API.
 
-use sqlx::Row;
-use sqlx::postgres::PgRow;
-
 use super::Postgres;
 use super::audit_log::note;
 use crate::{NewChange, NewToken, StoreError, Token};
 
-/// A token's columns; [`token_row`] reads them.
+/// A token's columns.
 macro_rules! columns {
     () => {
-        "id, name, role, sha256, created_by, (extract(epoch FROM created_at) * 1000)::bigint, \
-         (extract(epoch FROM expires_at) * 1000)::bigint, (extract(epoch FROM last_used_at) * 1000)::bigint, \
-         (extract(epoch FROM revoked_at) * 1000)::bigint, revoked_by"
+        "id, name, role, sha256, created_by, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms, \
+         (extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms, \
+         (extract(epoch FROM last_used_at) * 1000)::bigint AS last_used_at_ms, \
+         (extract(epoch FROM revoked_at) * 1000)::bigint AS revoked_at_ms, revoked_by"
     };
 }
 
 impl Postgres {
     pub(crate) async fn add_token(&self, new: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
         let mut transaction = self.readers.begin().await?;
-        let row = sqlx::query(concat!(
+        let token = sqlx::query_as(concat!(
             "INSERT INTO belfry.access_token (name, role, sha256, created_by, created_at, expires_at) \
              VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0), to_timestamp($6 / 1000.0)) ON CONFLICT DO NOTHING RETURNING ",
             columns!()
@@ -32,18 +30,17 @@ impl Postgres {
         .bind(new.expires_at_ms)
         .fetch_optional(&mut *transaction)
         .await?;
-        if row.is_some() {
+        if token.is_some() {
             note(&mut transaction, &NewChange::token_made(new), now_ms).await?;
         }
         transaction.commit().await?;
-        row.as_ref().map(token_row).transpose()
+        Ok(token)
     }
 
     pub(crate) async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        let rows = sqlx::query(concat!("SELECT ", columns!(), " FROM belfry.access_token ORDER BY id"))
+        Ok(sqlx::query_as(concat!("SELECT ", columns!(), " FROM belfry.access_token ORDER BY id"))
             .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(token_row).collect()
+            .await?)
     }
 
     pub(crate) async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
@@ -75,20 +72,4 @@ impl Postgres {
         .await?;
         Ok(done.rows_affected() > 0)
     }
-}
-
-fn token_row(row: &PgRow) -> Result<Token, StoreError> {
-    let sha256: Vec<u8> = row.try_get(3)?;
-    Ok(Token {
-        id: row.try_get(0)?,
-        name: row.try_get(1)?,
-        role: row.try_get(2)?,
-        sha256: sha256.try_into().map_err(|_| StoreError::Failed("a token's hash is not 32 bytes long".into()))?,
-        created_by: row.try_get(4)?,
-        created_at_ms: row.try_get(5)?,
-        expires_at_ms: row.try_get(6)?,
-        last_used_at_ms: row.try_get(7)?,
-        revoked_at_ms: row.try_get(8)?,
-        revoked_by: row.try_get(9)?,
-    })
 }

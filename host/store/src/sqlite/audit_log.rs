@@ -1,6 +1,6 @@
 //! The audit log.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::Sqlite;
 use crate::{Change, ChangeFilter, NewChange, StoreError};
@@ -16,7 +16,7 @@ impl Sqlite {
         before: i64,
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
-        let rows = sqlx::query(
+        Ok(sqlx::query_as(
             "SELECT id, changed_at_ms, changed_by, action, subject, detail FROM audit_log \
               WHERE id < $1 AND ($2 IS NULL OR changed_by = $2) AND ($3 IS NULL OR subject = $3) \
                 AND ($4 IS NULL OR action = $4 OR instr(action, $4 || '.') = 1) \
@@ -30,19 +30,7 @@ impl Sqlite {
         .bind(filter.since_ms)
         .bind(limit)
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Change {
-                    id: row.try_get(0)?,
-                    at_ms: row.try_get(1)?,
-                    by: row.try_get(2)?,
-                    action: row.try_get(3)?,
-                    subject: row.try_get(4)?,
-                    detail: row.try_get(5)?,
-                })
-            })
-            .collect()
+        .await?)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Events that projectors could not project, and records that sources could not read.
 
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
@@ -8,11 +7,11 @@ use super::audit_log::note;
 use super::commit::{append, issue, issued_before, next_position, withhold};
 use crate::commit_plan::Plan;
 use crate::{
-    DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, NewDeadLetter, Origin, Redrive, RedriveOutcome, Redriven,
-    Settled, StoreError, Submission, Unreadable,
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, NewDeadLetter, Redrive, RedriveOutcome, Redriven,
+    StoreError, Submission, Unreadable,
 };
 
-/// A query for dead letters; [`dead_letter`] reads the columns. The caller supplies the expression for the payload.
+/// A query for dead letters. The caller supplies the expression for the payload.
 macro_rules! select_dead_letters {
     ($payload:literal, $condition:literal) => {
         concat!(
@@ -146,21 +145,20 @@ impl Sqlite {
         after: i64,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        let query = sqlx::query(concat!(
+        let query = sqlx::query_as(concat!(
             select_dead_letters!("NULL", "WHERE "),
             waiting!(),
             " AND id > $7 ORDER BY id LIMIT $8"
         ));
         let query = bind_filter!(query, filter).bind(after).bind(limit);
-        query.fetch_all(&self.readers).await?.iter().map(dead_letter).collect()
+        Ok(query.fetch_all(&self.readers).await?)
     }
 
     pub(crate) async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
-        let row = sqlx::query(select_dead_letters!("payload", "WHERE id = $1"))
+        Ok(sqlx::query_as(select_dead_letters!("payload", "WHERE id = $1"))
             .bind(id)
             .fetch_optional(&self.readers)
-            .await?;
-        row.as_ref().map(dead_letter).transpose()
+            .await?)
     }
 
     pub(crate) async fn redrive(&self, redrive: &Redrive, now_ms: i64) -> Result<Redriven, StoreError> {
@@ -227,37 +225,4 @@ impl Sqlite {
         transaction.commit().await?;
         Ok(count)
     }
-}
-
-pub(super) fn dead_letter(row: &SqliteRow) -> Result<DeadLetter, StoreError> {
-    let origin = match row.try_get::<Option<String>, _>(4)? {
-        Some(topic) => Some(Origin { topic, partition: row.try_get(5)?, offset: row.try_get(6)? }),
-        None => None,
-    };
-    let settled = match row.try_get::<Option<String>, _>(11)? {
-        Some(how) => {
-            let first: Option<i64> = row.try_get(15)?;
-            let count: Option<u32> = row.try_get(16)?;
-            Some(Settled {
-                how,
-                by: row.try_get(12)?,
-                at_ms: row.try_get(13)?,
-                reason: row.try_get(14)?,
-                notifications: first.zip(count),
-            })
-        }
-        None => None,
-    };
-    Ok(DeadLetter {
-        id: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        projector: row.try_get(2)?,
-        release_id: row.try_get(3)?,
-        origin,
-        payload: row.try_get(7)?,
-        cause: row.try_get(8)?,
-        detail: row.try_get(9)?,
-        created_at_ms: row.try_get(10)?,
-        settled,
-    })
 }

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite as Driver};
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::dead_letters::{dead_letter, select_dead_letters};
-use super::read_log::{entry, select_entries};
+use super::dead_letters::select_dead_letters;
+use super::read_log::select_entries;
 use crate::delivery::DeliveryRow;
 use crate::{Activation, DeadLetter, EventHistory, LogEntry, NotificationHistory, StoreError, Withheld};
 
@@ -27,12 +26,13 @@ macro_rules! select_withheld {
 
 impl Sqlite {
     pub(crate) async fn event(&self, event_id: Uuid) -> Result<Option<EventHistory>, StoreError> {
-        let event = sqlx::query(select_entries!("WHERE id = (SELECT position FROM inbox WHERE event_id = $1)"))
-            .bind(event_id)
-            .fetch_optional(&self.readers)
-            .await?;
-        let Some(event) = event.as_ref().map(entry).transpose()? else { return Ok(None) };
-        let notifications = sqlx::query(select_entries!(
+        let event: Option<LogEntry> =
+            sqlx::query_as(select_entries!("WHERE id = (SELECT position FROM inbox WHERE event_id = $1)"))
+                .bind(event_id)
+                .fetch_optional(&self.readers)
+                .await?;
+        let Some(event) = event else { return Ok(None) };
+        let mut notifications: Vec<LogEntry> = sqlx::query_as(select_entries!(
             "WHERE id > $2 AND id < coalesce( \
                (SELECT id FROM outbox WHERE id > $2 AND source_event_id IS NOT $1 ORDER BY id LIMIT 1), \
                9223372036854775807) ORDER BY id"
@@ -41,16 +41,15 @@ impl Sqlite {
         .bind(event.position)
         .fetch_all(&self.readers)
         .await?;
-        let withheld = sqlx::query(select_withheld!("WHERE source_event_id = $1 ORDER BY id"))
+        let withheld = sqlx::query_as(select_withheld!("WHERE source_event_id = $1 ORDER BY id"))
             .bind(event_id)
             .fetch_all(&self.readers)
             .await?;
-        let dead_letters = sqlx::query(select_dead_letters!("NULL", "WHERE event_id = $1 ORDER BY id"))
-            .bind(event_id)
-            .fetch_all(&self.readers)
-            .await?;
-        let dead_letters: Vec<DeadLetter> = dead_letters.iter().map(dead_letter).collect::<Result<_, _>>()?;
-        let mut notifications: Vec<LogEntry> = notifications.iter().map(entry).collect::<Result<_, _>>()?;
+        let dead_letters: Vec<DeadLetter> =
+            sqlx::query_as(select_dead_letters!("NULL", "WHERE event_id = $1 ORDER BY id"))
+                .bind(event_id)
+                .fetch_all(&self.readers)
+                .await?;
         // The notifications of redrives are elsewhere in the log.
         for (first, count) in dead_letters.iter().filter_map(|letter| letter.settled.as_ref()?.notifications) {
             notifications.extend(self.read_log(first - 1, first - 1 + i64::from(count), count).await?);
@@ -59,13 +58,7 @@ impl Sqlite {
             .bind(event.position)
             .fetch_optional(&self.readers)
             .await?;
-        Ok(Some(EventHistory {
-            event,
-            source: source.flatten(),
-            notifications,
-            withheld: withheld.iter().map(withheld_row).collect::<Result<_, _>>()?,
-            dead_letters,
-        }))
+        Ok(Some(EventHistory { event, source: source.flatten(), notifications, withheld, dead_letters }))
     }
 
     pub(crate) async fn position_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
@@ -92,18 +85,19 @@ impl Sqlite {
 
     pub(crate) async fn notification(&self, notification_id: Uuid) -> Result<Option<NotificationHistory>, StoreError> {
         let issued =
-            sqlx::query(select_entries!("WHERE id = (SELECT position FROM issued WHERE notification_id = $1)"))
+            sqlx::query_as(select_entries!("WHERE id = (SELECT position FROM issued WHERE notification_id = $1)"))
                 .bind(notification_id)
                 .fetch_optional(&self.readers)
                 .await?;
-        if let Some(row) = issued {
-            return Ok(Some(NotificationHistory::Issued(entry(&row)?)));
+        if let Some(entry) = issued {
+            return Ok(Some(NotificationHistory::Issued(entry)));
         }
-        let withheld = sqlx::query(select_withheld!("WHERE notification_id = $1 ORDER BY id LIMIT 1"))
-            .bind(notification_id)
-            .fetch_optional(&self.readers)
-            .await?;
-        withheld.map(|row| withheld_row(&row).map(NotificationHistory::Withheld)).transpose()
+        let withheld: Option<Withheld> =
+            sqlx::query_as(select_withheld!("WHERE notification_id = $1 ORDER BY id LIMIT 1"))
+                .bind(notification_id)
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(withheld.map(NotificationHistory::Withheld))
     }
 
     pub(crate) async fn deliveries(&self, position: i64) -> Result<Vec<DeliveryRow>, StoreError> {
@@ -165,15 +159,4 @@ impl Sqlite {
         row.map(|row| Ok(Activation { by: row.try_get(0)?, at_ms: row.try_get(1)?, canary: row.try_get(2)? }))
             .transpose()
     }
-}
-
-fn withheld_row(row: &SqliteRow) -> Result<Withheld, StoreError> {
-    Ok(Withheld {
-        notification_id: row.try_get(0)?,
-        source_event_id: row.try_get(1)?,
-        release_id: row.try_get(2)?,
-        recipient: row.try_get(3)?,
-        reason: row.try_get(4)?,
-        created_at_ms: row.try_get(5)?,
-    })
 }

@@ -1,21 +1,20 @@
 //! Entries that a sink refused, and topics that it does not accept.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::Sqlite;
 use super::audit_log::note;
 use super::leases::now_ms;
-use super::read_log::{last_within, relay_entry};
-use crate::relay::PAGE_BYTES;
+use super::read_log::last_within;
+use crate::log_page::PAGE_BYTES;
 use crate::{
-    HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine,
-    ParkedRequest, ParkedScope, StoreError, WITHHELD_EXPIRED,
+    HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine, StoreError,
+    WITHHELD_EXPIRED,
 };
 
 impl Sqlite {
     pub(crate) async fn parked(&self, filter: &ParkedFilter, limit: u32) -> Result<Vec<Parked>, StoreError> {
-        let rows = sqlx::query(
+        Ok(sqlx::query_as(
             "SELECT sink, id, topic, event_key, error, parked_at_ms, request, scope \
                FROM parked \
               WHERE ($1 IS NULL OR sink = $1) AND ($2 IS NULL OR topic = $2) AND ($3 IS NULL OR event_key = $3) \
@@ -27,8 +26,7 @@ impl Sqlite {
         .bind(filter.position)
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(parked_row).collect()
+        .await?)
     }
 
     pub(crate) async fn count_parked(&self, sink: &str) -> Result<i64, StoreError> {
@@ -69,10 +67,12 @@ impl Sqlite {
         let last = last_within(&sizes, PAGE_BYTES);
         let mut entries = Vec::with_capacity(sizes.len());
         for (id, _) in sizes.into_iter().take_while(|(id, _)| last.is_some_and(|last| *id <= last)) {
-            let row = sqlx::query(
-                "SELECT p.id, coalesce(p.event_id, o.event_id), p.topic, p.event_key, coalesce(p.payload, o.payload), \
-                        coalesce(p.headers, o.headers), coalesce(p.source_event_id, o.source_event_id) IS NOT NULL, \
-                        coalesce(p.expires_at_ms, o.expires_at_ms), coalesce(p.recorded_at_ms, o.created_at_ms) \
+            let entry: Option<ParkedEntry> = sqlx::query_as(
+                "SELECT p.id, coalesce(p.event_id, o.event_id) AS event_id, p.topic, p.event_key, \
+                        coalesce(p.payload, o.payload) AS payload, coalesce(p.headers, o.headers) AS headers, \
+                        coalesce(p.source_event_id, o.source_event_id) IS NOT NULL AS is_notification, \
+                        coalesce(p.expires_at_ms, o.expires_at_ms) AS expires_at_ms, \
+                        coalesce(p.recorded_at_ms, o.created_at_ms) AS created_at_ms \
                    FROM parked p LEFT JOIN outbox o ON p.payload IS NULL AND o.id = p.id \
                   WHERE p.id = $1 AND p.sink = $2",
             )
@@ -80,7 +80,7 @@ impl Sqlite {
             .bind(sink)
             .fetch_optional(&self.readers)
             .await?;
-            entries.extend(row.as_ref().map(parked_entry).transpose()?);
+            entries.extend(entry);
         }
         Ok(entries)
     }
@@ -368,28 +368,4 @@ async fn settle(
         .execute(transaction)
         .await?;
     Ok(())
-}
-
-fn parked_row(row: &SqliteRow) -> Result<Parked, StoreError> {
-    let request: Option<String> = row.try_get(6)?;
-    Ok(Parked {
-        sink: row.try_get(0)?,
-        position: row.try_get(1)?,
-        topic: row.try_get(2)?,
-        event_key: row.try_get(3)?,
-        error: row.try_get(4)?,
-        parked_at_ms: row.try_get(5)?,
-        request: request.as_deref().and_then(ParkedRequest::parse),
-        scope: ParkedScope::parse(row.try_get(7)?),
-    })
-}
-
-fn parked_entry(row: &SqliteRow) -> Result<ParkedEntry, StoreError> {
-    let is_there = row.try_get::<Option<&[u8]>, _>(4)?.is_some();
-    Ok(ParkedEntry {
-        position: row.try_get(0)?,
-        topic: row.try_get(2)?,
-        event_key: row.try_get(3)?,
-        entry: is_there.then(|| relay_entry(row)).transpose()?,
-    })
 }

@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 
 use belfry_model::ContentHash;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::relay::PAGE_BYTES;
-use crate::{LogEntry, LogPage, NOTIFICATION_PAGE_BYTES, RelayEntry, StoreError};
+use crate::log_page::PAGE_BYTES;
+use crate::{LogEntry, LogPage, NOTIFICATION_PAGE_BYTES, StoreError};
 
-/// A query for rows of the log; [`entry`] reads the columns.
+/// A query for rows of the log.
 macro_rules! select_entries {
     ($condition:literal) => {
         concat!(
@@ -23,12 +21,12 @@ macro_rules! select_entries {
 }
 pub(super) use select_entries;
 
-/// A query for the entries that relays send; [`relay_entry`] reads the columns.
+/// A query for the entries that relays send.
 macro_rules! select_relay_entries {
     ($condition:literal) => {
         concat!(
-            "SELECT id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL, expires_at_ms, \
-             created_at_ms FROM outbox ",
+            "SELECT id, event_id, topic, event_key, payload, headers, source_event_id IS NOT NULL AS is_notification, \
+             expires_at_ms, created_at_ms FROM outbox ",
             $condition
         )
     };
@@ -63,12 +61,12 @@ impl Sqlite {
         .bind(limit)
         .fetch_all(&self.readers)
         .await?;
-        let rows = sqlx::query(select_relay_entries!("WHERE id > $1 AND id <= $2 AND topic IS NOT NULL ORDER BY id"))
-            .bind(after)
-            .bind(last_within(&sizes, PAGE_BYTES).unwrap_or(after))
-            .fetch_all(&self.readers)
-            .await?;
-        let entries = rows.iter().map(relay_entry).collect::<Result<_, _>>()?;
+        let entries =
+            sqlx::query_as(select_relay_entries!("WHERE id > $1 AND id <= $2 AND topic IS NOT NULL ORDER BY id"))
+                .bind(after)
+                .bind(last_within(&sizes, PAGE_BYTES).unwrap_or(after))
+                .fetch_all(&self.readers)
+                .await?;
         Ok(LogPage::new(entries, (after, limit), end, String::new()))
     }
 
@@ -91,15 +89,14 @@ impl Sqlite {
         .fetch_all(&self.readers)
         .await?;
         let Some(last) = last_within(&sizes, NOTIFICATION_PAGE_BYTES) else { return Ok(Vec::new()) };
-        let rows = sqlx::query(select_entries!(
+        Ok(sqlx::query_as(select_entries!(
             "WHERE id > $1 AND id <= $2 AND source_event_id IS NOT NULL AND ($3 IS NULL OR event_key = $3) ORDER BY id"
         ))
         .bind(after)
         .bind(last)
         .bind(recipient)
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(entry).collect()
+        .await?)
     }
 
     pub(crate) async fn first_after(&self, position: i64) -> Result<Option<(i64, i64)>, StoreError> {
@@ -108,13 +105,12 @@ impl Sqlite {
     }
 
     pub(crate) async fn read_log(&self, after: i64, up_to: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
-        let rows = sqlx::query(select_entries!("WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3"))
+        Ok(sqlx::query_as(select_entries!("WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3"))
             .bind(after)
             .bind(up_to)
             .bind(i64::from(limit))
             .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(entry).collect()
+            .await?)
     }
 
     pub(crate) async fn count_events(&self, after: i64, up_to: i64) -> Result<i64, StoreError> {
@@ -122,22 +118,6 @@ impl Sqlite {
             sqlx::query_scalar("SELECT count(*) FROM outbox WHERE id > $1 AND id <= $2 AND source_event_id IS NULL");
         Ok(counted.bind(after).bind(up_to).fetch_one(&self.readers).await?)
     }
-}
-
-pub(super) fn entry(row: &SqliteRow) -> Result<LogEntry, StoreError> {
-    Ok(LogEntry {
-        position: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        event_type: row.try_get(2)?,
-        topic: row.try_get(3)?,
-        event_key: row.try_get(4)?,
-        payload: row.try_get(5)?,
-        source_event_id: row.try_get(6)?,
-        release_id: row.try_get(7)?,
-        projections: row.try_get(8)?,
-        expires_at_ms: row.try_get(9)?,
-        created_at_ms: row.try_get(10)?,
-    })
 }
 
 /// Returns the last row of a page: the first one at which the page reaches `bytes`, or else the last row of all.
@@ -150,18 +130,4 @@ pub(super) fn last_within(sizes: &[(i64, i64)], bytes: usize) -> Option<i64> {
         }
     }
     sizes.last().map(|(id, _)| *id)
-}
-
-pub(super) fn relay_entry(row: &SqliteRow) -> Result<RelayEntry, StoreError> {
-    Ok(RelayEntry {
-        position: row.try_get(0)?,
-        event_id: row.try_get(1)?,
-        topic: row.try_get(2)?,
-        event_key: row.try_get(3)?,
-        payload: row.try_get(4)?,
-        headers: row.try_get(5)?,
-        is_notification: row.try_get(6)?,
-        expires_at_ms: row.try_get(7)?,
-        created_at_ms: row.try_get(8)?,
-    })
 }

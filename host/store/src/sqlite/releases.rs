@@ -1,16 +1,16 @@
 //! Releases, and the signatures of their components.
 
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
 use super::audit_log::note;
+use crate::rows::exactly;
 use crate::{AddRelease, Added, ComponentSignature, NewChange, NewRelease, Release, ReleaseName, StoreError};
 
 impl Sqlite {
     pub(crate) async fn add_release(&self, new: &NewRelease, now_ms: i64) -> Result<AddRelease, StoreError> {
         let mut transaction = self.begin().await?;
-        let same_version = sqlx::query(
+        let same_version: Vec<Release> = sqlx::query_as(
             "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms, admission FROM release \
              WHERE projector = $1 AND version = $2",
         )
@@ -18,8 +18,7 @@ impl Sqlite {
         .bind(&new.version)
         .fetch_all(&mut *transaction)
         .await?;
-        for row in &same_version {
-            let existing = release_row(row)?;
+        for existing in same_version {
             if existing.digest != new.digest {
                 return Ok(AddRelease::OtherDigest(existing.digest));
             }
@@ -40,7 +39,7 @@ impl Sqlite {
             .execute(&mut *transaction)
             .await?;
         vouch(&mut transaction, new, now_ms).await?;
-        let row = sqlx::query(
+        let release: Release = sqlx::query_as(
             "INSERT INTO release (projector, version, digest, config, description, note, created_by, created_at_ms, \
                                   admission) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
@@ -57,21 +56,19 @@ impl Sqlite {
         .bind(&new.admission)
         .fetch_one(&mut *transaction)
         .await?;
-        let release = release_row(&row)?;
         note(&mut transaction, &NewChange::pushed(&release), now_ms).await?;
         transaction.commit().await?;
         Ok(AddRelease::There(Added::New, release))
     }
 
     pub(crate) async fn releases(&self, projector: Option<&str>) -> Result<Vec<Release>, StoreError> {
-        let rows = sqlx::query(
+        Ok(sqlx::query_as(
             "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms, admission FROM release \
              WHERE $1 IS NULL OR projector = $1 ORDER BY id",
         )
         .bind(projector)
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(release_row).collect()
+        .await?)
     }
 
     pub(crate) async fn release_names(&self) -> Result<Vec<ReleaseName>, StoreError> {
@@ -80,14 +77,13 @@ impl Sqlite {
     }
 
     pub(crate) async fn release(&self, release_id: i64) -> Result<Option<Release>, StoreError> {
-        let row = sqlx::query(
+        Ok(sqlx::query_as(
             "SELECT id, projector, version, digest, config, description, note, created_by, created_at_ms, admission FROM release \
              WHERE id = $1",
         )
         .bind(release_id)
         .fetch_optional(&self.readers)
-        .await?;
-        row.as_ref().map(release_row).transpose()
+        .await?)
     }
 
     pub(crate) async fn component(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -104,11 +100,11 @@ impl Sqlite {
         rows.iter()
             .map(|row| {
                 let signature = ComponentSignature {
-                    public_key: bytes(row.try_get(1)?)?,
-                    signature: bytes(row.try_get(2)?)?,
+                    public_key: exactly(row.try_get(1)?)?,
+                    signature: exactly(row.try_get(2)?)?,
                     signer: row.try_get(3)?,
                 };
-                Ok((bytes(row.try_get(0)?)?, signature))
+                Ok((exactly(row.try_get(0)?)?, signature))
             })
             .collect()
     }
@@ -129,23 +125,4 @@ async fn vouch(transaction: &mut SqliteConnection, new: &NewRelease, now_ms: i64
     .execute(transaction)
     .await?;
     Ok(done.rows_affected() > 0)
-}
-
-fn bytes<const LENGTH: usize>(column: Vec<u8>) -> Result<[u8; LENGTH], StoreError> {
-    column.try_into().map_err(|_| StoreError::Failed(format!("a digest, key or signature is not {LENGTH} bytes long")))
-}
-
-fn release_row(row: &SqliteRow) -> Result<Release, StoreError> {
-    Ok(Release {
-        id: row.try_get(0)?,
-        projector: row.try_get(1)?,
-        version: row.try_get(2)?,
-        digest: bytes(row.try_get(3)?)?,
-        config: row.try_get(4)?,
-        description: row.try_get(5)?,
-        note: row.try_get(6)?,
-        created_by: row.try_get(7)?,
-        created_at_ms: row.try_get(8)?,
-        admission: row.try_get(9)?,
-    })
 }

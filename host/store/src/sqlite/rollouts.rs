@@ -1,14 +1,13 @@
 //! Which releases serve, and what is paused.
 
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::Sqlite;
 use super::audit_log::note;
-use crate::{Candidate, NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
+use crate::{NewChange, Pause, Paused, Release, Rollout, StoreError, TrialChange};
 
-/// A query for rollouts; [`rollout`] reads the columns.
+/// A query for rollouts.
 macro_rules! select_rollouts {
     ($condition:literal) => {
         concat!(
@@ -17,31 +16,12 @@ macro_rules! select_rollouts {
                       WHERE before.projector = now.projector AND before.id < now.id AND before.release_id <> now.release_id \
                         AND NOT EXISTS (SELECT 1 FROM rollout AS out WHERE out.projector = now.projector \
                                          AND out.suspended_release_id = before.release_id AND out.id >= before.id) \
-                      ORDER BY before.id DESC LIMIT 1), \
+                      ORDER BY before.id DESC LIMIT 1) AS previous_release_id, \
                     suspended_release_id, reason, candidate_id, candidate_share, candidate_plan, candidate_step, retired \
              FROM rollout AS now ",
             $condition
         )
     };
-}
-
-fn rollout(row: &SqliteRow) -> Result<Rollout, StoreError> {
-    let candidate = row.try_get::<Option<i64>, _>(8)?.map(|release_id| {
-        let (share, plan, step) = (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
-        Ok::<_, StoreError>(Candidate { release_id, share, plan, step })
-    });
-    Ok(Rollout {
-        id: row.try_get(0)?,
-        projector: row.try_get(1)?,
-        release_id: row.try_get(2)?,
-        created_by: row.try_get(3)?,
-        created_at_ms: row.try_get(4)?,
-        previous_release_id: row.try_get(5)?,
-        suspended_release_id: row.try_get(6)?,
-        retired: row.try_get(12)?,
-        candidate: candidate.transpose()?,
-        reason: row.try_get(7)?,
-    })
 }
 
 impl Sqlite {
@@ -145,12 +125,11 @@ impl Sqlite {
     }
 
     pub(crate) async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
-        let rows = sqlx::query(select_rollouts!(
+        Ok(sqlx::query_as(select_rollouts!(
             "WHERE id IN (SELECT max(id) FROM rollout GROUP BY projector) ORDER BY projector"
         ))
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(rollout).collect()
+        .await?)
     }
 
     pub(crate) async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
@@ -208,7 +187,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn trial(&self, projector: &str) -> Result<(Vec<Rollout>, Vec<(i64, String)>), StoreError> {
-        let rows = sqlx::query(select_rollouts!(
+        let rollouts: Vec<Rollout> = sqlx::query_as(select_rollouts!(
             "WHERE projector = $1 AND id > coalesce( \
                (SELECT max(other.id) FROM rollout AS other, \
                        (SELECT id, candidate_id FROM rollout WHERE projector = $1 AND candidate_id IS NOT NULL \
@@ -219,7 +198,6 @@ impl Sqlite {
         .bind(projector)
         .fetch_all(&self.readers)
         .await?;
-        let rollouts: Vec<Rollout> = rows.iter().map(rollout).collect::<Result<_, _>>()?;
         let Some(first) = rollouts.first() else { return Ok((Vec::new(), Vec::new())) };
         let tallies = sqlx::query_as(
             "SELECT rollout_id, tally FROM trial_tally JOIN rollout ON rollout.id = rollout_id \

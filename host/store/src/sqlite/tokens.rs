@@ -1,8 +1,5 @@
 //! Access tokens of the API.
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
 use super::Sqlite;
 use super::audit_log::note;
 use crate::{NewChange, NewToken, StoreError, Token};
@@ -10,7 +7,7 @@ use crate::{NewChange, NewToken, StoreError, Token};
 impl Sqlite {
     pub(crate) async fn add_token(&self, new: &NewToken, now_ms: i64) -> Result<Option<Token>, StoreError> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query(
+        let token = sqlx::query_as(
             "INSERT INTO access_token (name, role, sha256, created_by, created_at_ms, expires_at_ms) \
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING \
              RETURNING id, name, role, sha256, created_by, created_at_ms, expires_at_ms, last_used_at_ms, revoked_at_ms, \
@@ -24,21 +21,20 @@ impl Sqlite {
         .bind(new.expires_at_ms)
         .fetch_optional(&mut *transaction)
         .await?;
-        if row.is_some() {
+        if token.is_some() {
             note(&mut transaction, &NewChange::token_made(new), now_ms).await?;
         }
         transaction.commit().await?;
-        row.as_ref().map(token_row).transpose()
+        Ok(token)
     }
 
     pub(crate) async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        let rows = sqlx::query(
+        Ok(sqlx::query_as(
             "SELECT id, name, role, sha256, created_by, created_at_ms, expires_at_ms, last_used_at_ms, revoked_at_ms, \
                     revoked_by FROM access_token ORDER BY id",
         )
         .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(token_row).collect()
+        .await?)
     }
 
     pub(crate) async fn revoke_token(&self, name: &str, by: &str, now_ms: i64) -> Result<bool, StoreError> {
@@ -69,20 +65,4 @@ impl Sqlite {
         .await?;
         Ok(done.rows_affected() > 0)
     }
-}
-
-fn token_row(row: &SqliteRow) -> Result<Token, StoreError> {
-    let sha256: Vec<u8> = row.try_get(3)?;
-    Ok(Token {
-        id: row.try_get(0)?,
-        name: row.try_get(1)?,
-        role: row.try_get(2)?,
-        sha256: sha256.try_into().map_err(|_| StoreError::Failed("a token's hash is not 32 bytes long".into()))?,
-        created_by: row.try_get(4)?,
-        created_at_ms: row.try_get(5)?,
-        expires_at_ms: row.try_get(6)?,
-        last_used_at_ms: row.try_get(7)?,
-        revoked_at_ms: row.try_get(8)?,
-        revoked_by: row.try_get(9)?,
-    })
 }

@@ -311,9 +311,9 @@ fn under_a_new_id(sample: &str, name: &[u8]) -> anyhow::Result<String> {
 fn facts(Arrival { message, .. }: &Arrival) -> [(&'static str, String); 4] {
     let data = &message.data;
     [
-        ("priority", data.priority.clone()),
+        ("priority", data.priority.to_string()),
         ("action required", if data.action_required { "yes" } else { "no" }.to_owned()),
-        ("deadline", data.deadline_timestamp.clone().unwrap_or_else(|| "none".to_owned())),
+        ("deadline", data.deadline_timestamp.as_deref().unwrap_or("none").to_owned()),
         ("message", message.text().unwrap_or_default().to_owned()),
     ]
 }

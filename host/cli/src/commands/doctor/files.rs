@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use belfry_service::config::{Config, Tokens, is_secret};
+use belfry_service::access::Tokens;
+use belfry_service::config::{Config, is_secret};
 
 use super::check::Check;
 

@@ -1,13 +1,15 @@
 //! The relay reads the log from its sink's position and sends the entries in order, as long as it holds the sink's lease.
 //!
 //! The **heartbeat** shows who holds the lease, and renews it. The **reader** reads pages of the log ahead. The **session**
-//! sends them through an **outlet**, collects acknowledgements, and stores checkpoints of the position up to which all
+//! sends them through an open **sink**, collects acknowledgements, and stores checkpoints of the position up to which all
 //! entries are acknowledged. After any failure the session ends, discards its state and is restarted from the database:
 //! entries may then be sent twice, in the same order, and none is skipped.
 
 mod held;
 mod in_flight;
+mod link;
 mod reader;
+mod sending;
 mod session;
 mod suspects;
 mod unpark;
@@ -18,16 +20,17 @@ use std::time::Duration;
 use belfry_model::sabotaged;
 use belfry_store::{Backlog, Lease, MAX_BACKLOG, Store, StoreError};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::breaker::{Breaker, BreakerState, SinkHealth};
-use super::outlet::{OutletError, OutletSettings};
+use super::health::{BreakerState, SinkHealth, SinkHealthTracker};
+use super::sink::{SinkError, SinkSettings};
 use crate::clock::rfc3339;
 use crate::config::Resume;
 use crate::heartbeat::Heartbeat;
 use crate::lease;
 use crate::redis::PeerSignals;
-use crate::stopping::stopped;
 use held::Known;
+use link::Link;
 use session::Session;
 use suspects::Suspects;
 
@@ -44,7 +47,7 @@ pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) others: PeerSignals,
-    pub(crate) outlet: OutletSettings,
+    pub(crate) sink: SinkSettings,
     /// The time without an acknowledgement after which the session is abandoned.
     pub(crate) stall: Duration,
     pub(crate) longest_pause: Duration,
@@ -66,13 +69,19 @@ enum End {
 /// Why a session failed.
 enum Failure {
     Store(StoreError),
-    Sink(OutletError),
+    Sink(SinkError),
     /// The sink refused entries that were sent together.
     Refused(Suspects),
     /// The sink accepts nothing of these topics, for these reasons.
     Topics(BTreeMap<String, String>),
     /// The sink refused entries, which is already noted, and accepts nothing more from this producer.
     Noted,
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(error)
+    }
 }
 
 impl From<StoreError> for Failure {
@@ -84,7 +93,7 @@ impl From<StoreError> for Failure {
 impl Relay {
     /// Registers the sink, at the end of the log if it is new. Returns whether it may be served.
     pub(crate) async fn register(&self) -> Result<bool, StoreError> {
-        let (sink, end) = (self.outlet.sink(), *self.heartbeat.log_end().borrow());
+        let (sink, end) = (self.sink.name(), *self.heartbeat.log_end().borrow());
         if self.store.register_sink(sink, end).await? {
             tracing::info!(sink, position = end, "a new sink begins at the end of the log");
             self.heartbeat.look();
@@ -111,7 +120,7 @@ impl Relay {
     /// Reports that an operator has to decide about entries that were recorded while the sink was disabled: they may have
     /// been published in another way in the meantime.
     fn wait_for_a_word(&self, Backlog { entries, off_since_ms }: Backlog) {
-        let (sink, since) = (self.outlet.sink(), rfc3339(off_since_ms));
+        let (sink, since) = (self.sink.name(), rfc3339(off_since_ms));
         let at_least = if entries >= MAX_BACKLOG { "at least " } else { "" };
         let error = format!(
             "the sink has been disabled since {since}, and would be sent {at_least}{entries} entries; set \
@@ -126,9 +135,9 @@ impl Relay {
     }
 
     /// Serves the sink whenever the lease is available, until the service stops.
-    pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let sink = self.outlet.sink();
-        let mut breaker = Breaker::new(sink, self.longest_pause, self.health.clone());
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        let sink = self.sink.name();
+        let mut health = SinkHealthTracker::new(sink, self.longest_pause, self.health.clone());
         let mut suspects = BTreeSet::new();
         let mut known = Known::default();
         loop {
@@ -136,20 +145,26 @@ impl Relay {
             held.set(0.0);
             let lease = tokio::select! {
                 lease = lease::take(&self.store, &self.heartbeat, sink) => lease,
-                () = stopped(&stopping) => return,
+                () = stopping.cancelled() => return,
             };
             let (lease, deadline) = match lease {
                 Ok(lease) => lease,
                 Err(error) => {
-                    self.pause(breaker.failed(&error), &error, &mut stopping).await;
+                    self.pause(health.failed(&error), &error, &stopping).await;
                     continue;
                 }
             };
             held.set(1.0);
-            breaker.try_again();
+            health.try_again();
             suspects.retain(|position| *position > lease.position);
-            let session = Session::new(&self, &mut known, lease.clone(), deadline, suspects.clone(), stopping.clone());
-            match session.run(&mut breaker).await {
+            let end = match Link::open(&self.sink, self.stall, &mut health).await {
+                Ok(link) => {
+                    let (lease, suspects, stopping) = (lease.clone(), suspects.clone(), stopping.clone());
+                    Session::new(&self, &mut known, link, lease, deadline, suspects, stopping).run().await
+                }
+                Err(error) => End::Failed(Failure::Sink(error)),
+            };
+            match end {
                 End::Stopped => {
                     match self.store.release_lease(sink, lease.epoch).await {
                         Ok(()) => self.others.lease_is_free(),
@@ -164,18 +179,18 @@ impl Relay {
                     known = Known::default();
                     self.show_held(&known);
                 }
-                End::Failed(Failure::Store(error)) => self.pause(breaker.failed(&error), &error, &mut stopping).await,
+                End::Failed(Failure::Store(error)) => self.pause(health.failed(&error), &error, &stopping).await,
                 End::Failed(Failure::Sink(error)) => {
-                    let mut pause = breaker.failed(&error);
-                    if let OutletError::Misconfigured(_) = error {
+                    let mut pause = health.failed(&error);
+                    if let SinkError::Misconfigured(_) = error {
                         tracing::error!(sink, %error, "the sink is stopped until an operator corrects this");
                         pause = BARRED_PAUSE;
                     }
-                    if self.gives_way(&breaker, &lease).await {
+                    if self.gives_way(&health, &lease).await {
                         pause = pause.max(GIVING_WAY);
                         held.set(0.0);
                     }
-                    self.pause(pause, &error, &mut stopping).await;
+                    self.pause(pause, &error, &stopping).await;
                 }
                 End::Failed(Failure::Topics(topics)) => {
                     for (topic, reason) in topics {
@@ -195,15 +210,15 @@ impl Relay {
 
     /// Releases the lease after a number of consecutive failures. Returns whether it did. If no other replica takes the
     /// lease, or none can serve the sink either, this one takes it again.
-    async fn gives_way(&self, breaker: &Breaker, lease: &Lease) -> bool {
-        let sink = self.outlet.sink();
+    async fn gives_way(&self, health: &SinkHealthTracker, lease: &Lease) -> bool {
+        let sink = self.sink.name();
         let is_alone = matches!(self.store, Store::Sqlite(_));
-        if is_alone || sabotaged("give-way") || !breaker.failures().is_multiple_of(FAILURES_BEFORE_GIVING_WAY) {
+        if is_alone || sabotaged("give-way") || !health.failures().is_multiple_of(FAILURES_BEFORE_GIVING_WAY) {
             return false;
         }
         match self.store.lend_lease(sink, lease.epoch).await {
             Ok(()) => {
-                let failures = breaker.failures();
+                let failures = health.failures();
                 tracing::warn!(
                     sink,
                     failures,
@@ -222,15 +237,15 @@ impl Relay {
     /// Shows operators which topics are held back.
     fn show_held(&self, known: &Known) {
         let reasons = known.held.reasons();
-        metrics::gauge!("belfry_held_topics", "sink" => self.outlet.sink()).set(reasons.len() as f64);
+        metrics::gauge!("belfry_held_topics", "sink" => self.sink.name()).set(reasons.len() as f64);
         self.health.send_modify(|health| health.held = reasons);
     }
 
-    async fn pause(&self, pause: Duration, error: &impl std::fmt::Display, stopping: &mut watch::Receiver<bool>) {
-        tracing::warn!(sink = self.outlet.sink(), %error, pause_ms = pause.as_millis() as u64, "the sink failed; retrying after a pause");
+    async fn pause(&self, pause: Duration, error: &impl std::fmt::Display, stopping: &CancellationToken) {
+        tracing::warn!(sink = self.sink.name(), %error, pause_ms = pause.as_millis() as u64, "the sink failed; retrying after a pause");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = stopped(stopping) => {}
+            () = stopping.cancelled() => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::delivery::outlet::Refused;
+use crate::delivery::sink::Refused;
 
 /// Entries that were refused together. At least one of them will never be accepted; the others may be.
 #[derive(Debug)]

@@ -9,13 +9,11 @@ use std::time::Instant;
 
 use belfry_model::sabotaged;
 use belfry_store::{ParkedEntry, ParkedLine, RelayEntry, StoreError, WITHHELD_EXPIRED};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::Failure;
 use super::session::{Session, is_expired};
 use crate::clock::now_ms;
-use crate::delivery::outlet::{Ack, Outlet, Refused};
+use crate::delivery::sink::{Ack, Refused};
 
 /// Maximum number of parked entries of one key or one topic that are read at once. Their size in bytes is bounded, too.
 const PAGE: u32 = 1000;
@@ -46,12 +44,7 @@ impl Session<'_> {
     }
 
     /// Carries out part of the work on parked entries, so that the log has its turn in between.
-    pub(super) async fn serve_parked(
-        &mut self,
-        requests: i64,
-        outlet: &mut Outlet,
-        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
-    ) -> Result<(), Failure> {
+    pub(super) async fn serve_parked(&mut self, requests: i64) -> Result<(), Failure> {
         if requests != self.known.requests {
             self.known.requests = requests;
             self.more_to_unpark = true;
@@ -59,12 +52,12 @@ impl Session<'_> {
         }
         if self.more_to_unpark {
             self.discard().await?;
-            self.more_to_unpark = self.unpark_keys(outlet, acknowledged).await?;
+            self.more_to_unpark = self.unpark_keys().await?;
             // New entries must not wait behind entries that are gone.
             self.look_at_parked().await?;
         }
         if let Some(topic) = self.known.held.due(Instant::now()) {
-            self.try_topic(&topic, outlet, acknowledged).await?;
+            self.try_topic(&topic).await?;
         }
         if !self.parked_are_due(requests) {
             self.known.careful_up_to = 0;
@@ -87,16 +80,12 @@ impl Session<'_> {
     }
 
     /// Sends the entries that operators requested, key by key. Returns whether there may be more.
-    async fn unpark_keys(
-        &mut self,
-        outlet: &mut Outlet,
-        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
-    ) -> Result<bool, Failure> {
+    async fn unpark_keys(&mut self) -> Result<bool, Failure> {
         let keys = self.relay.store.keys_to_unpark(self.sink, KEYS).await?;
         if keys.is_empty() {
             return Ok(false);
         }
-        outlet.look_again().await.map_err(Failure::Sink)?;
+        self.link.sink.look_again().await?;
         let mut pages = 0;
         for (topic, event_key) in keys {
             if let Some(reason) = self.known.held.reason(&topic).map(str::to_owned) {
@@ -115,7 +104,7 @@ impl Session<'_> {
                     return Ok(true);
                 }
                 pages += 1;
-                if !self.send_parked(&entries, outlet, acknowledged).await? {
+                if !self.send_parked(&entries).await? {
                     break;
                 }
             }
@@ -124,14 +113,9 @@ impl Session<'_> {
     }
 
     /// Checks whether the sink accepts a held topic's entries again, and sends some of them if so.
-    async fn try_topic(
-        &mut self,
-        topic: &str,
-        outlet: &mut Outlet,
-        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
-    ) -> Result<(), Failure> {
+    async fn try_topic(&mut self, topic: &str) -> Result<(), Failure> {
         let store = &self.relay.store;
-        if let Some(reason) = outlet.lacks(topic).await {
+        if let Some(reason) = self.link.sink.lacks(topic).await {
             // If an operator has discarded all waiting entries, the topic is no longer held.
             if store.lift_hold(self.sink, self.lease.epoch, topic).await? {
                 self.known.held.lift(topic);
@@ -150,19 +134,14 @@ impl Session<'_> {
             self.known.held.lift(topic);
             return Ok(self.look_at_parked().await?);
         }
-        self.send_parked(&entries, outlet, acknowledged).await?;
+        self.send_parked(&entries).await?;
         self.known.held.took(topic);
         Ok(())
     }
 
     /// Sends parked entries in order. Returns whether all are settled. Those that are not remain parked, and block their
     /// keys.
-    async fn send_parked(
-        &mut self,
-        entries: &[ParkedEntry],
-        outlet: &mut Outlet,
-        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
-    ) -> Result<bool, Failure> {
+    async fn send_parked(&mut self, entries: &[ParkedEntry]) -> Result<bool, Failure> {
         let mut refused: HashSet<(&str, &str)> = HashSet::new();
         let mut expired = Vec::new();
         let mut wave = Wave::default();
@@ -180,10 +159,10 @@ impl Session<'_> {
                 expired.push(entry.position);
                 continue;
             }
-            match outlet.refuses(entry).await {
+            match self.link.sink.refuses(entry).await {
                 None => {}
                 Some(Refused::Entry(reason) | Refused::Behind(reason)) => {
-                    self.send_wave(std::mem::take(&mut wave), outlet, acknowledged).await?;
+                    self.send_wave(std::mem::take(&mut wave)).await?;
                     self.keep(parked.position, key, &reason).await?;
                     refused.insert(key);
                     continue;
@@ -193,39 +172,37 @@ impl Session<'_> {
             }
             let alone = entry.position <= self.known.careful_up_to;
             if alone || wave.has(entry) {
-                self.send_wave(std::mem::take(&mut wave), outlet, acknowledged).await?;
+                self.send_wave(std::mem::take(&mut wave)).await?;
             }
             wave.add(entry);
             if alone {
-                self.send_wave(std::mem::take(&mut wave), outlet, acknowledged).await?;
+                self.send_wave(std::mem::take(&mut wave)).await?;
             }
         }
-        self.send_wave(wave, outlet, acknowledged).await?;
+        self.send_wave(wave).await?;
         self.withhold(&expired).await?;
         Ok(refused.is_empty())
     }
 
     /// Sends entries of different keys, and removes those that the sink acknowledges from the parked entries.
-    async fn send_wave(
-        &mut self,
-        wave: Wave<'_>,
-        outlet: &mut Outlet,
-        acknowledged: &mut mpsc::UnboundedReceiver<Ack>,
-    ) -> Result<(), Failure> {
+    async fn send_wave(&mut self, wave: Wave<'_>) -> Result<(), Failure> {
         let entries = wave.entries;
         if entries.is_empty() {
             return Ok(());
         }
         for (place, entry) in entries.iter().enumerate() {
-            outlet.send(FIRST + place, entry).await.map_err(Failure::Sink)?;
+            self.link.sink.send(FIRST + place, entry).await?;
         }
-        outlet.flush().await.map_err(Failure::Sink)?;
+        self.link.sink.flush().await?;
         let (mut sent, mut failed) = (Vec::with_capacity(entries.len()), None);
         let mut answers = 0;
         while answers < entries.len() {
-            let Ok(Some(Ack { number, result })) = timeout(self.relay.stall, acknowledged.recv()).await else {
-                failed = Some(Refused::Sink(self.stall_error()));
-                break;
+            let Ack { number, result } = match self.link.next_ack().await {
+                Ok(ack) => ack,
+                Err(error) => {
+                    failed = Some(Refused::Sink(error));
+                    break;
+                }
             };
             let Some(entry) = number.checked_sub(FIRST).and_then(|place| entries.get(place)) else { continue };
             answers += 1;

@@ -22,12 +22,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
-
-use crate::stopping::stopped;
 
 pub(super) use body::BodyError;
 use body::{Received, Sent};
@@ -81,7 +79,7 @@ pub(crate) async fn serve(
     router: Router,
     bounds: ListenerLimits,
     budget: Arc<Budget>,
-    stopping: watch::Receiver<bool>,
+    stopping: CancellationToken,
 ) {
     let connections = Connections::new(bounds);
     let mut open = JoinSet::new();
@@ -107,7 +105,7 @@ pub(crate) async fn serve(
             },
             _ = look.tick() => connections.close_overdue(),
             Some(_) = open.join_next() => {}
-            () = stopped(&stopping) => break,
+            () = stopping.cancelled() => break,
         }
     }
     // Accept no more connections, and free the address.
@@ -156,7 +154,7 @@ struct Serving {
     router: Router,
     budget: Arc<Budget>,
     connections: Connections,
-    stopping: watch::Receiver<bool>,
+    stopping: CancellationToken,
 }
 
 impl Serving {
@@ -172,7 +170,7 @@ impl Serving {
             // An error means that the client disconnected or does not speak HTTP. There is nothing to do.
             _ = served.as_mut() => return,
             () = connection.closed() => return,
-            () = stopped(&self.stopping) => {}
+            () = self.stopping.cancelled() => {}
         }
         if connection.waits_for_a_request() {
             return;

@@ -3,23 +3,22 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use belfry_store::UNSTORABLE;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::assignment::{Assignment, Generation};
 use super::partition_batch::{Job, RunSummary};
 use super::place::Place;
 use super::recent_records::RecentRecords;
+use crate::backoff::Backoff;
 use crate::pipeline::{IngestError, IngestOutcome, Pipeline, UNCOMMITTED_BYTES};
 
 /// Maximum number of runs that the committer has in flight.
 const AHEAD: usize = 8;
-/// The initial backoff after the database failed.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a run ended.
 struct Ended {
@@ -39,9 +38,8 @@ pub(super) struct Committer {
     pub(super) pipeline: Pipeline,
     pub(super) assignment: Arc<Assignment>,
     pub(super) repeats: Arc<RecentRecords>,
-    pub(super) longest_pause: Duration,
-    pub(super) stopping: watch::Receiver<bool>,
-    pub(super) failures: u32,
+    pub(super) backoff: Backoff,
+    pub(super) stopping: CancellationToken,
     /// Bytes that the writer holds now.
     pub(super) bytes: usize,
 }
@@ -99,7 +97,7 @@ impl Committer {
         self.bytes -= bytes;
         match result {
             Ok(taken) => {
-                self.failures = 0;
+                self.backoff.reset();
                 self.assignment.settle(&place, generation, Some(summary.next));
                 self.count(&summary, &taken);
                 let with_ids = summary.fingerprints.into_iter().zip(&taken);
@@ -128,15 +126,13 @@ impl Committer {
         }
     }
 
-    /// Waits for a random part of a span that doubles with each failure, so that replicas do not retry at the same time.
+    /// Waits for longer after each consecutive failure.
     async fn pause(&mut self, error: &IngestError) {
-        let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
-        let pause = span.mul_f64(0.1 + 0.9 * fastrand::f64());
-        self.failures = self.failures.saturating_add(1);
+        let pause = self.backoff.after_failure();
         tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "nothing was committed; all partitions are read again from the database's positions");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = self.stopping.wait_for(|stopping| *stopping) => {}
+            () = self.stopping.cancelled() => {}
         }
     }
 

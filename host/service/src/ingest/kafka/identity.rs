@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use belfry_model::content_id;
 
 use crate::config::{EventIdentity, Kafka};
-use crate::ingest::Incoming;
+use crate::incoming::Incoming;
 
 /// The configuration of topics whose producers assign ids in their own way.
 #[derive(Clone, Debug)]

@@ -9,8 +9,9 @@ use rdkafka::error::KafkaError;
 use uuid::Uuid;
 
 use crate::clock::now_ms;
+use crate::config::StartAt;
 use crate::config::{Config, SecretError, SourceTopics};
-use crate::kafka::{Client, KafkaConfigError, Refusal, StartAt, TopicId, Watermarks};
+use crate::kafka::{Client, KafkaConfigError, Refusal, TopicId, Watermarks};
 
 /// Returns the name of the row whose epoch signals to replicas that positions of the group were set.
 pub(super) fn source_row(group: &str) -> String {

@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::place::Place;
-use crate::kafka::{Client, Cluster, StartAt, TopicId};
+use crate::config::StartAt;
+use crate::kafka::{Client, Cluster, TopicId};
 
 /// Time limit for the database to answer. A consumer that is blocked for too long is removed from its group.
 const PATIENCE: Duration = Duration::from_secs(5);

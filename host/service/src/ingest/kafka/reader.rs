@@ -14,6 +14,7 @@ use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::assignment::{Assignment, HandOver};
 use super::callbacks::{Consuming, commit_offsets};
@@ -55,7 +56,7 @@ pub(super) struct Reader {
     /// A permit for each byte of events between here and their commit.
     pub(super) room: Arc<Semaphore>,
     pub(super) topics: watch::Receiver<Vec<String>>,
-    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) stopping: CancellationToken,
     pub(super) runtime: Handle,
     pub(super) records: RecordSettings,
 }
@@ -77,8 +78,7 @@ impl Reader {
     pub(super) fn run(mut self) -> KafkaResult<()> {
         let mut turn = Turn::default();
         self.topics.mark_changed();
-        // The sender of the stop signal may be gone, too.
-        while !*self.stopping.borrow() && self.stopping.has_changed().is_ok() {
+        while !self.stopping.is_cancelled() {
             if self.jobs.is_closed() {
                 // The committer is gone, which is always a bug in Belfry.
                 return Err(KafkaError::Canceled);

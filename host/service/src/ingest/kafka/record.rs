@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::identity::Identities;
 use super::recent_records::{Fingerprint, RecentRecords, fingerprint};
 use crate::config::EventIdentity;
-use crate::ingest::{Arrival, Incoming, NotAnEvent};
+use crate::incoming::{Arrival, Incoming, NotAnEvent};
 use crate::kafka::headers;
 
 /// The headers that every record of the platform carries.

@@ -1,12 +1,12 @@
 //! One consumer with its thread and its committer, from subscription to shutdown.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rdkafka::error::KafkaResult;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::assignment::Assignment;
 use super::callbacks::{Callbacks, Consuming};
@@ -17,6 +17,7 @@ use super::reader::{ROOM_BYTES, Reader};
 use super::recent_records::RecentRecords;
 use super::record::RecordSettings;
 use super::stopped::Stopped;
+use crate::backoff::Backoff;
 use crate::pipeline::Pipeline;
 use crate::task::named;
 
@@ -33,13 +34,14 @@ pub(super) struct SessionSettings {
     /// The replica's name, if it has one.
     pub(super) instance: Option<String>,
     pub(super) records: RecordSettings,
-    pub(super) longest_pause: Duration,
+    pub(super) backoff: Backoff,
 }
 
 /// A running consumer.
 pub(super) struct Session {
     topics: watch::Sender<Vec<String>>,
-    stop: watch::Sender<bool>,
+    /// Stops the reader and the committer, also if the session is dropped.
+    stop: DropGuard,
     assignment: Arc<Assignment>,
     repeats: Arc<RecentRecords>,
     /// `None` once the reader has failed.
@@ -50,7 +52,7 @@ pub(super) struct Session {
 impl Session {
     /// Starts to read these topics.
     pub(super) fn start(settings: &SessionSettings, topics: Vec<String>) -> KafkaResult<Self> {
-        let SessionSettings { pipeline, positions, stopped, behind, instance, records, longest_pause } = settings;
+        let SessionSettings { pipeline, positions, stopped, behind, instance, records, backoff } = settings;
         let (assignment, repeats) = (Arc::<Assignment>::default(), Arc::<RecentRecords>::default());
         let callbacks =
             Callbacks { assignment: assignment.clone(), positions: positions.clone(), stopped: stopped.clone() };
@@ -58,15 +60,14 @@ impl Session {
         let consumer: Consuming = config.create_with_context(callbacks)?;
         let lead = behind.as_ref().map(|group| FollowedGroup::new(&positions.client, group)).transpose()?;
         let (topics, follow) = watch::channel(topics);
-        let (stop, stopping) = watch::channel(false);
+        let stopping = CancellationToken::new();
         let (jobs, received) = mpsc::channel(QUEUE);
         let committer = Committer {
             pipeline: pipeline.clone(),
             assignment: assignment.clone(),
             repeats: repeats.clone(),
-            longest_pause: *longest_pause,
+            backoff: backoff.clone(),
             stopping: stopping.clone(),
-            failures: 0,
             bytes: 0,
         };
         let reader = Reader {
@@ -79,7 +80,7 @@ impl Session {
             jobs,
             room: Arc::new(Semaphore::new(ROOM_BYTES)),
             topics: follow,
-            stopping,
+            stopping: stopping.clone(),
             runtime: Handle::current(),
             records: records.clone(),
         };
@@ -92,7 +93,7 @@ impl Session {
                 let _ = end.send(reader.run());
             })
             .map_err(|error| rdkafka::error::KafkaError::ClientCreation(error.to_string()))?;
-        Ok(Self { topics, stop, assignment, repeats, ended: Some(ended), committing })
+        Ok(Self { topics, stop: stopping.drop_guard(), assignment, repeats, ended: Some(ended), committing })
     }
 
     /// Reads these topics from now on.
@@ -128,9 +129,10 @@ impl Session {
 
     /// Stops reading, and waits until the runs already handed over are committed.
     pub(super) async fn end(self) {
-        self.stop.send_replace(true);
-        let _ = self.committing.await;
-        if let Some(ended) = self.ended {
+        let Self { stop, committing, ended, .. } = self;
+        drop(stop);
+        let _ = committing.await;
+        if let Some(ended) = ended {
             let _ = ended.await;
         }
     }

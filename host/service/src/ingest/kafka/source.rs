@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use belfry_store::Store;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::check::{Checked, SourceError, check};
 use super::identity::Identities;
@@ -16,12 +16,12 @@ use super::record::RecordSettings;
 use super::replica::ReplicaName;
 use super::session::{Session, SessionSettings};
 use super::stopped::Stopped;
+use crate::backoff::Backoff;
 use crate::config::{Config, SourceTopics};
 use crate::heartbeat::{Heartbeat, Seen};
 use crate::kafka::{Client, KafkaConfigError};
 use crate::pipeline::Pipeline;
 use crate::redis::PeerSignals;
-use crate::stopping::stopped;
 
 /// The interval between checks for additional topics.
 const LOOK: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl KafkaSource {
                 identities: Identities::new(&config.kafka),
                 max_bytes: config.ingest.max_event_bytes,
             },
-            longest_pause: Duration::from_millis(config.delivery.backoff_max_ms),
+            backoff: Backoff::up_to(Duration::from_millis(config.delivery.backoff_max_ms)),
         };
         let mut source = Self {
             settings,
@@ -123,7 +123,7 @@ impl KafkaSource {
     }
 
     /// Reads until the service stops. Returns when all runs handed over are committed.
-    pub(crate) async fn run(&mut self, stopping: watch::Receiver<bool>) {
+    pub(crate) async fn run(&mut self, stopping: CancellationToken) {
         loop {
             let end = match Session::start(&self.settings, self.topics()) {
                 Ok(mut session) => {
@@ -151,7 +151,7 @@ impl KafkaSource {
             };
             let go_on = tokio::select! {
                 go_on = begin_again => go_on,
-                () = stopped(&stopping) => false,
+                () = stopping.cancelled() => false,
             };
             if !go_on {
                 return self.abandon().await;
@@ -159,7 +159,7 @@ impl KafkaSource {
         }
     }
 
-    async fn watch(&mut self, session: &mut Session, stopping: &watch::Receiver<bool>) -> End {
+    async fn watch(&mut self, session: &mut Session, stopping: &CancellationToken) -> End {
         let mut seen = self.heartbeat.seen();
         let mut look = tokio::time::interval(LOOK);
         let truth =
@@ -168,7 +168,7 @@ impl KafkaSource {
         let mut before = truth(&seen.borrow_and_update(), &row);
         loop {
             tokio::select! {
-                () = stopped(stopping) => return End::Stopping,
+                () = stopping.cancelled() => return End::Stopping,
                 error = session.failed() => return End::Failed(error),
                 _ = seen.changed() => {
                     let now = seen.borrow_and_update().clone();
@@ -194,7 +194,7 @@ impl KafkaSource {
                             made_anew.iter().for_each(|topic| session.forget_topic(topic));
                             session.follow(self.topics());
                         }
-                        () = stopped(stopping) => return End::Stopping,
+                        () = stopping.cancelled() => return End::Stopping,
                     }
                 }
             }

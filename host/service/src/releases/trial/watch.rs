@@ -1,24 +1,23 @@
 use std::time::Duration;
 
 use belfry_store::{Store, StoreError, Trial};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::verdict::{breach, is_over};
 use super::{Candidate, Mode, Tally};
 use crate::clock::now_ms;
 use crate::releases::{Registry, ReleaseError};
-use crate::stopping::stopped;
 
 /// How soon a harmful candidate is noticed. Without a candidate nothing is queried.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Supervises the candidates until the service stops. All replicas do; the first to detect that a change is due makes it.
-pub(crate) async fn watch(registry: Registry, store: Store, replica: Uuid, stopping: watch::Receiver<bool>) {
+pub(crate) async fn watch(registry: Registry, store: Store, replica: Uuid, stopping: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            () = stopped(&stopping) => return,
+            () = stopping.cancelled() => return,
         }
         for candidate in &registry.serving().candidates {
             if let Err(error) = look_after(candidate, &registry, &store, replica).await {

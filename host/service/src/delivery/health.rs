@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// The initial backoff after a failure.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+use crate::backoff::Backoff;
 
 /// A sink's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,50 +54,46 @@ impl SinkHealth {
     pub(crate) const UNTRIED: Self = Self { breaker: BreakerState::Closed, error: None, held: BTreeMap::new() };
 }
 
-/// A circuit breaker around one sink.
+/// Notes whether a sink accepts entries, shows it, and decides how long to leave the sink alone after a failure.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub(crate) struct SinkHealthTracker {
     sink: &'static str,
     health: watch::Sender<SinkHealth>,
-    failures: u32,
-    longest_pause: Duration,
+    backoff: Backoff,
 }
 
-impl Breaker {
+impl SinkHealthTracker {
     pub(crate) fn new(sink: &'static str, longest_pause: Duration, health: watch::Sender<SinkHealth>) -> Self {
-        let breaker = Self { sink, health, failures: 0, longest_pause };
-        breaker.show(BreakerState::Closed);
-        breaker
+        let tracker = Self { sink, health, backoff: Backoff::up_to(longest_pause) };
+        tracker.show(BreakerState::Closed);
+        tracker
     }
 
     /// Notes that the sink acknowledged an entry.
     pub(crate) fn succeeded(&mut self) {
-        if self.failures > 0 {
+        if self.backoff.failures() > 0 {
             tracing::info!(sink = self.sink, "the sink has recovered");
-            self.failures = 0;
+            self.backoff.reset();
             self.health.send_modify(|health| health.error = None);
             self.show(BreakerState::Closed);
         }
     }
 
-    /// Notes that the sink failed. Returns how long to leave it alone: a random part of a span that doubles with each
-    /// failure, so that replicas do not retry at the same time.
+    /// Notes that the sink failed. Returns how long to leave it alone.
     pub(crate) fn failed(&mut self, error: &impl Display) -> Duration {
-        self.failures = self.failures.saturating_add(1);
         self.health.send_modify(|health| health.error = Some(error.to_string()));
         self.show(BreakerState::Open);
-        let span = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(self.longest_pause);
-        span.mul_f64(0.1 + 0.9 * fastrand::f64())
+        self.backoff.after_failure()
     }
 
     /// Returns the number of consecutive failures.
     pub(crate) fn failures(&self) -> u32 {
-        self.failures
+        self.backoff.failures()
     }
 
     /// Notes that the sink is tried again.
     pub(crate) fn try_again(&self) {
-        if self.failures > 0 {
+        if self.backoff.failures() > 0 {
             self.show(BreakerState::HalfOpen);
         }
     }

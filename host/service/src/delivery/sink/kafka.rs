@@ -15,7 +15,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::mpsc;
 
-use super::{Ack, OutletError, Refused};
+use super::{Ack, Refused, SinkError};
 use crate::kafka::{Client, TopicLimits, Unsendable, log, record_bytes};
 
 /// Time limit for the broker to list its topics.
@@ -23,7 +23,7 @@ const METADATA: Duration = Duration::from_secs(5);
 /// How long to wait when the producer's queue is full; the relay's window is smaller, so this is rare.
 const QUEUE_FULL: Duration = Duration::from_millis(2);
 
-pub(crate) struct KafkaOutlet {
+pub(crate) struct KafkaSink {
     producer: ThreadedProducer<Callbacks>,
     topics: TopicLimits,
     /// Topics whose limits the producer's batches are known to respect.
@@ -32,16 +32,16 @@ pub(crate) struct KafkaOutlet {
     pub(super) acks: mpsc::UnboundedSender<Ack>,
 }
 
-impl KafkaOutlet {
+impl KafkaSink {
     pub(super) async fn open(
         client: &Client,
         topics: &TopicLimits,
         acks: mpsc::UnboundedSender<Ack>,
-    ) -> Result<Self, OutletError> {
+    ) -> Result<Self, SinkError> {
         if let Err(error) = topics.renew(Instant::now()).await {
             return Err(match client.why_refused().await {
-                Some(refusal) => OutletError::Misconfigured(refusal.to_string()),
-                None => OutletError::Unavailable(error.to_string()),
+                Some(refusal) => SinkError::Misconfigured(refusal.to_string()),
+                None => SinkError::Unavailable(error.to_string()),
             });
         }
         let mut config = client.producer();
@@ -58,8 +58,8 @@ impl KafkaOutlet {
         });
         let producer = opened
             .await
-            .map_err(|error| OutletError::Unavailable(error.to_string()))?
-            .map_err(|error: KafkaError| OutletError::Unavailable(error.to_string()))?;
+            .map_err(|error| SinkError::Unavailable(error.to_string()))?
+            .map_err(|error: KafkaError| SinkError::Unavailable(error.to_string()))?;
         Ok(Self { producer, topics: topics.clone(), met: HashSet::new(), batch_bytes, acks })
     }
 
@@ -87,12 +87,12 @@ impl KafkaOutlet {
 
     /// Checks the limit of a topic once. If the topic accepts only smaller batches than the producer's, fails, so that a
     /// new producer with smaller batches is opened.
-    fn meet(&mut self, topic: &str) -> Result<(), OutletError> {
+    fn meet(&mut self, topic: &str) -> Result<(), SinkError> {
         if self.met.contains(topic) {
             return Ok(());
         }
         if self.topics.batch_bytes_with(topic) < self.batch_bytes {
-            return Err(OutletError::Unavailable(format!(
+            return Err(SinkError::Unavailable(format!(
                 "topic {topic} accepts only smaller batches; restarting the producer"
             )));
         }
@@ -100,7 +100,7 @@ impl KafkaOutlet {
         Ok(())
     }
 
-    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), SinkError> {
         self.meet(&entry.topic)?;
         let headers = headers(&entry.headers);
         let mut record = BaseRecord::with_opaque_to(&entry.topic, number).payload(&entry.payload).headers(headers);
@@ -125,8 +125,8 @@ impl KafkaOutlet {
         }
     }
 
-    pub(super) async fn look_again(&self) -> Result<(), OutletError> {
-        self.topics.renew(Instant::now()).await.map_err(|error| OutletError::Unavailable(error.to_string()))
+    pub(super) async fn look_again(&self) -> Result<(), SinkError> {
+        self.topics.renew(Instant::now()).await.map_err(|error| SinkError::Unavailable(error.to_string()))
     }
 
     /// Drops the producer on a blocking thread, because that waits for the producer's threads.
@@ -176,7 +176,7 @@ fn missing(topic: &str) -> String {
 /// out.
 fn refused(error: &KafkaError, topic: &str) -> Refused {
     let KafkaError::MessageProduction(code) = error else {
-        return Refused::Sink(OutletError::Unavailable(error.to_string()));
+        return Refused::Sink(SinkError::Unavailable(error.to_string()));
     };
     match code {
         RDKafkaErrorCode::MessageSizeTooLarge
@@ -194,9 +194,9 @@ fn refused(error: &KafkaError, topic: &str) -> Refused {
             of_topic(topic, code, "no topic can have this name; discard its entries with `belfry parked discard`")
         }
         RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            Refused::Sink(OutletError::Misconfigured(format!("{code}; allow IDEMPOTENT_WRITE on the cluster")))
+            Refused::Sink(SinkError::Misconfigured(format!("{code}; allow IDEMPOTENT_WRITE on the cluster")))
         }
-        _ => Refused::Sink(OutletError::Unavailable(format!("topic {topic}: {code}"))),
+        _ => Refused::Sink(SinkError::Unavailable(format!("topic {topic}: {code}"))),
     }
 }
 

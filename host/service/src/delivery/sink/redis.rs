@@ -9,7 +9,7 @@ use belfry_model::RealTimeMessage;
 use belfry_store::{RelayEntry, crash_point};
 use tokio::sync::mpsc;
 
-use super::{Ack, OutletError, Refused};
+use super::{Ack, Refused, SinkError};
 use crate::redis::Client;
 
 /// Time limit for a batch of messages.
@@ -18,7 +18,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 const MAX_MESSAGES: usize = 500;
 const MAX_BYTES: usize = 1 << 20;
 
-pub(crate) struct RedisOutlet {
+pub(crate) struct RedisSink {
     connection: MultiplexedConnection,
     messages: Pipeline,
     bytes: usize,
@@ -27,15 +27,15 @@ pub(crate) struct RedisOutlet {
     pub(super) acks: mpsc::UnboundedSender<Ack>,
 }
 
-impl RedisOutlet {
-    pub(super) async fn open(client: &Client, acks: mpsc::UnboundedSender<Ack>) -> Result<Self, OutletError> {
+impl RedisSink {
+    pub(super) async fn open(client: &Client, acks: mpsc::UnboundedSender<Ack>) -> Result<Self, SinkError> {
         let mut connection = client.connect(ANSWER).await.map_err(|error| failed(&error))?;
         // Half-open: if Redis does not answer now, entries would only fill the buffer.
         ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| failed(&error))?;
         Ok(Self { connection, messages: Pipeline::new(), bytes: 0, waiting: Vec::new(), acks })
     }
 
-    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+    pub(super) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), SinkError> {
         if !entry.is_notification {
             self.acknowledge(number, Ok(()));
             return Ok(());
@@ -51,7 +51,7 @@ impl RedisOutlet {
         if self.waiting.len() >= MAX_MESSAGES || self.bytes >= MAX_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    pub(super) async fn flush(&mut self) -> Result<(), OutletError> {
+    pub(super) async fn flush(&mut self) -> Result<(), SinkError> {
         if self.waiting.is_empty() {
             return Ok(());
         }
@@ -72,14 +72,14 @@ impl RedisOutlet {
 }
 
 /// Classifies an error: an outage is waited out; a missing permission requires an operator.
-fn failed(error: &RedisError) -> OutletError {
+fn failed(error: &RedisError) -> SinkError {
     match error.kind() {
         ErrorKind::AuthenticationFailed => {
-            OutletError::Misconfigured(format!("{error}; check user and password in redis.url"))
+            SinkError::Misconfigured(format!("{error}; check user and password in redis.url"))
         }
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            OutletError::Misconfigured(format!("{error}; allow PUBLISH on the channels ws:*"))
+            SinkError::Misconfigured(format!("{error}; allow PUBLISH on the channels ws:*"))
         }
-        _ => OutletError::Unavailable(error.to_string()),
+        _ => SinkError::Unavailable(error.to_string()),
     }
 }

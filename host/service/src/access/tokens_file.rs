@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::access::{Role, is_name};
+use super::{Role, is_name};
 
 /// The tokens of the tokens file.
 #[derive(Debug, Clone)]

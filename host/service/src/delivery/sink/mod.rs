@@ -1,4 +1,4 @@
-//! Outlets, through which relays send their entries. The set of sink kinds is closed.
+//! Sinks, to which relays send their entries. The set of sink kinds is closed.
 
 mod kafka;
 mod redis;
@@ -10,9 +10,9 @@ use belfry_store::{RelayEntry, crash_point};
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
-pub(crate) use kafka::KafkaOutlet;
-pub(crate) use redis::RedisOutlet;
-pub(crate) use stdout::StdoutOutlet;
+pub(crate) use kafka::KafkaSink;
+pub(crate) use redis::RedisSink;
+pub(crate) use stdout::StdoutSink;
 
 use crate::kafka::{Client, TopicLimits};
 use crate::redis::Client as RedisClient;
@@ -44,12 +44,12 @@ pub(crate) enum Refused {
         reason: String,
     },
     /// The sink failed.
-    Sink(OutletError),
+    Sink(SinkError),
 }
 
 /// Why a sink accepts nothing now.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum OutletError {
+pub(crate) enum SinkError {
     /// It does not answer, or not in time.
     #[error("{0}")]
     Unavailable(String),
@@ -58,17 +58,17 @@ pub(crate) enum OutletError {
     Misconfigured(String),
 }
 
-/// The settings of an outlet.
+/// The settings of a sink.
 #[derive(Clone)]
-pub(crate) enum OutletSettings {
+pub(crate) enum SinkSettings {
     Kafka(Client, TopicLimits),
     Redis(RedisClient),
     Stdout,
 }
 
-impl OutletSettings {
+impl SinkSettings {
     /// Returns the sink's name.
-    pub(crate) fn sink(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Kafka(..) => "kafka",
             Self::Redis(_) => "redis",
@@ -76,24 +76,24 @@ impl OutletSettings {
         }
     }
 
-    /// Opens the outlet. `acks` receives one acknowledgement for each entry.
-    pub(crate) async fn open(&self, acks: mpsc::UnboundedSender<Ack>) -> Result<Outlet, OutletError> {
+    /// Opens the sink. `acks` receives one acknowledgement for each entry.
+    pub(crate) async fn open(&self, acks: mpsc::UnboundedSender<Ack>) -> Result<Sink, SinkError> {
         Ok(match self {
-            Self::Kafka(client, limits) => Outlet::Kafka(KafkaOutlet::open(client, limits, acks).await?),
-            Self::Redis(client) => Outlet::Redis(RedisOutlet::open(client, acks).await?),
-            Self::Stdout => Outlet::Stdout(StdoutOutlet::new(acks)),
+            Self::Kafka(client, limits) => Sink::Kafka(KafkaSink::open(client, limits, acks).await?),
+            Self::Redis(client) => Sink::Redis(RedisSink::open(client, acks).await?),
+            Self::Stdout => Sink::Stdout(StdoutSink::new(acks)),
         })
     }
 }
 
 /// An open connection to a sink. Those entries sent on it that arrive do so in order.
-pub(crate) enum Outlet {
-    Kafka(KafkaOutlet),
-    Redis(RedisOutlet),
-    Stdout(StdoutOutlet),
+pub(crate) enum Sink {
+    Kafka(KafkaSink),
+    Redis(RedisSink),
+    Stdout(StdoutSink),
 }
 
-impl Outlet {
+impl Sink {
     /// Returns why the sink would not accept an entry, if that is known without sending it.
     pub(crate) async fn refuses(&self, entry: &RelayEntry) -> Option<Refused> {
         let refused = async {
@@ -121,7 +121,7 @@ impl Outlet {
 
     /// Sends an entry under a number. Its acknowledgement arrives later. A panic refuses the entry, so that it is parked
     /// and does not stop the relay again and again.
-    pub(crate) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+    pub(crate) async fn send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), SinkError> {
         if let Ok(sent) = AssertUnwindSafe(self.try_send(number, entry)).catch_unwind().await {
             return sent;
         }
@@ -130,7 +130,7 @@ impl Outlet {
         Ok(())
     }
 
-    async fn try_send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), OutletError> {
+    async fn try_send(&mut self, number: usize, entry: &RelayEntry) -> Result<(), SinkError> {
         crash_point!("relay.send");
         match self {
             Self::Kafka(kafka) => kafka.send(number, entry).await,
@@ -148,7 +148,7 @@ impl Outlet {
     }
 
     /// Refreshes what is known of the sink's limits, after an operator may have corrected something.
-    pub(crate) async fn look_again(&self) -> Result<(), OutletError> {
+    pub(crate) async fn look_again(&self) -> Result<(), SinkError> {
         match self {
             Self::Kafka(kafka) => kafka.look_again().await,
             Self::Redis(_) | Self::Stdout(_) => Ok(()),
@@ -156,7 +156,7 @@ impl Outlet {
     }
 
     /// Sends what is buffered, without waiting for more.
-    pub(crate) async fn flush(&mut self) -> Result<(), OutletError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), SinkError> {
         match self {
             Self::Kafka(_) => Ok(()),
             Self::Redis(redis) => redis.flush().await,

@@ -1,0 +1,101 @@
+use crate::{Candidate, NewChange, Release, Store, StoreError};
+
+/// The release that serves a projector, and the candidate in trial alongside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// The number of the change that established this.
+    pub id: i64,
+    /// The projector's name.
+    pub projector: String,
+    /// The release that serves it.
+    pub release_id: i64,
+    /// The release to roll back to: the last one that served before and has not been suspended since, if any.
+    pub previous_release_id: Option<i64>,
+    /// The release that this change suspended. If it equals `release_id`, no release serves the projector.
+    pub suspended_release_id: Option<i64>,
+    /// Whether the projector is retired: no release serves it, and a rollback activates `release_id` again.
+    pub retired: bool,
+    /// The candidate in trial alongside it.
+    pub candidate: Option<Candidate>,
+    /// Why the change was made.
+    pub reason: Option<String>,
+    /// Who made the change.
+    pub created_by: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
+}
+
+impl Rollout {
+    /// Returns the releases that project events: the one that serves, and the candidate.
+    pub fn in_use(&self) -> impl Iterator<Item = i64> + use<> {
+        let serves = (!self.retired).then_some(self.release_id);
+        let tried = self.candidate.as_ref().map(|candidate| candidate.release_id);
+        serves.into_iter().chain(tried)
+    }
+
+    /// Returns the releases that a rollback may activate.
+    pub fn back_to(&self) -> impl Iterator<Item = i64> + use<> {
+        self.previous_release_id.into_iter().chain(self.retired.then_some(self.release_id))
+    }
+}
+
+impl Store {
+    /// Activates releases for their projectors: all of them, or none.
+    pub async fn activate(&self, releases: &[&Release], created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        let activated = releases.iter().map(|release| (*release, NewChange::activated(release, created_by)));
+        let changes: Vec<_> = activated.collect();
+        self.serve(&changes, now_ms).await
+    }
+
+    /// Activates the release again that served its projector before.
+    pub async fn roll_back(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        self.serve(&[(release, NewChange::rolled_back(release, created_by))], now_ms).await
+    }
+
+    /// Suspends a release if it still serves: the previous release serves again, or none. Returns whether it was
+    /// suspended.
+    pub async fn suspend(&self, release: &Release, reason: &str, now_ms: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.suspend(release, reason, now_ms).await,
+            Self::Postgres(postgres) => postgres.suspend(release, reason, now_ms).await,
+        }
+    }
+
+    /// Activates a release, unless any release serves or has served.
+    pub async fn activate_first(&self, release: &Release, created_by: &str, now_ms: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.activate_first(release, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.activate_first(release, created_by, now_ms).await,
+        }
+    }
+
+    /// Retires a projector, unless it has changed since `rollout`: no release serves it any more. Returns whether it
+    /// was retired.
+    pub async fn retire_projector(
+        &self,
+        rollout: &Rollout,
+        reason: &str,
+        created_by: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.retire_projector(rollout, reason, created_by, now_ms).await,
+            Self::Postgres(postgres) => postgres.retire_projector(rollout, reason, created_by, now_ms).await,
+        }
+    }
+
+    /// Returns the current rollout of each projector, ordered by name. Retired projectors are included.
+    pub async fn rollouts(&self) -> Result<Vec<Rollout>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.rollouts().await,
+            Self::Postgres(postgres) => postgres.rollouts().await,
+        }
+    }
+
+    async fn serve(&self, changes: &[(&Release, NewChange)], now_ms: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.serve(changes, now_ms).await,
+            Self::Postgres(postgres) => postgres.serve(changes, now_ms).await,
+        }
+    }
+}
