@@ -22,6 +22,8 @@ pub(crate) fn build(root: &Path, out: &Path) -> Result<()> {
     let more_than_contract = resolve.push_file(programs.join("forbidden-import.wit"))?;
     let forbidden = resolve.select_world(&[more_than_contract], None)?;
     write("forbidden-import", encode(&programs, "forbidden-import", &resolve, forbidden)?)?;
+    let (older, world) = older_contract(root)?;
+    write("older-contract", encode(&programs, "start-loop", &older, world)?)?;
     write("compile-bomb", compile_bomb(20_000, 2_000)?)?;
     write("slow-to-compile", compile_bomb(3_000, 300)?)?;
     // The text of these two is already the final form.
@@ -29,6 +31,17 @@ pub(crate) fn build(root: &Path, out: &Path) -> Result<()> {
         write(program, assemble(&programs, program)?)?;
     }
     Ok(())
+}
+
+/// Returns the contract as it was before its first release, when `project` returned a list.
+fn older_contract(root: &Path) -> Result<(Resolve, WorldId)> {
+    let text = fs::read_to_string(root.join("wit/projector.wit"))?
+        .replace("{context, answer, rejection", "{context, notification, rejection")
+        .replace("result<answer, rejection>", "result<list<notification>, rejection>");
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("older.wit", &text)?;
+    let world = resolve.select_world(&[package], None)?;
+    Ok((resolve, world))
 }
 
 /// Returns a component of one function with many locals, each of which is used within many nested loops. The compiler
@@ -49,7 +62,7 @@ fn compile_bomb(locals: usize, loops: usize) -> Result<Vec<u8>> {
 /// recognize the parts of the world.
 fn encode(programs: &Path, program: &str, resolve: &Resolve, world: WorldId) -> Result<Vec<u8>> {
     let mut module = assemble(programs, program)?;
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false)
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)
         .and_then(|()| ComponentEncoder::default().validate(true).module(&module)?.encode())
         .map_err(|error| format!("{program}.wat: {error:#}").into())
 }

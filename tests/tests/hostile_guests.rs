@@ -107,6 +107,8 @@ const OUTCOMES: &[(&str, Outcome, &str)] = &[
     ("missing-wasi", Outcome::Trapped, "wasi:io/streams"),
     // In the contract, but not implemented
     ("not-before", Outcome::UnsupportedFeature, "not-before"),
+    ("withdraw", Outcome::UnsupportedFeature, "withdrawals"),
+    ("long-thread", Outcome::InvalidOutput, "thread: must have 1 to 256 bytes"),
     ("policies", Outcome::UnsupportedFeature, "policies"),
     ("expired", Outcome::Notifications, "1 notifications"),
     ("expires-later", Outcome::Notifications, "1 notifications"),
@@ -145,10 +147,19 @@ fn programs_with_limits_of_their_own_meet_them() {
 #[test]
 fn what_is_no_rule_is_refused_with_the_culprit_and_the_remedy() {
     let too_large = vec![0; (64 << 20) + 1];
-    let cases: [(&[u8], Reason, &[&str]); 7] = [
+    let cases: [(&[u8], Reason, &[&str]); 8] = [
         (programs::START_LOOP, Reason::BadDescription, &["while starting", "within"]),
         (programs::FORBIDDEN_IMPORT, Reason::ForbiddenImport, &["wasi:sockets/tcp@0.2.0", "no network"]),
         (programs::OTHER_CONTRACT, Reason::ContractMismatch, &["projector@2.0.0", "projector@1.0.0"]),
+        (
+            programs::OLDER_CONTRACT,
+            Reason::ContractMismatch,
+            &[
+                "`project` returns result<list<notification>, rejection>",
+                "this host's contract has result<answer, rejection>",
+                "rebuild it with the SDK of this host",
+            ],
+        ),
         (programs::CORE_MODULE, Reason::NotAComponent, &["core WebAssembly module", "wasm32-wasip2"]),
         (b"hello", Reason::NotAComponent, &["wasm32-wasip2"]),
         (b"\x7fELF....", Reason::NotAComponent, &["machine code", "precompiled"]),

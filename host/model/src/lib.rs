@@ -34,7 +34,8 @@ pub use json_limits::{JsonLimit, MAX_JSON_DEPTH};
 pub use json_text::{JsonObject, JsonTextError, compact_object, without_whitespace};
 pub use message::{Cause, MAX_MESSAGE_BYTES, Message, MessageSettings};
 pub use notification::{
-    Draft, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Notification, Policy, Priority, Refusal, accept,
+    Draft, DraftAnswer, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Notification, Policy, Priority,
+    Refusal, Withdrawal, accept,
 };
 pub use notification_id::{Identity, NOTIFICATION_NAMESPACE};
 pub use outcome::Outcome;

@@ -81,6 +81,7 @@ impl Message {
                     source_event_id: envelope.event_id,
                     projector: cause.projector,
                     release: cause.release,
+                    thread: notification.thread.as_deref(),
                 },
             },
         };
@@ -121,4 +122,6 @@ struct Provenance<'a> {
     source_event_id: Uuid,
     projector: &'a str,
     release: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<&'a str>,
 }

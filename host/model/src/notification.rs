@@ -12,6 +12,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 /// Maximum nesting depth of a payload.
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
+/// Maximum length of a thread, in bytes.
+const MAX_THREAD_BYTES: usize = 256;
+
 /// How urgent a notification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,9 +63,27 @@ pub struct Draft {
     pub deadline_ms: Option<i64>,
     pub batch_id: Option<String>,
     pub class_id: Option<String>,
+    pub thread: Option<String>,
     pub not_before_ms: Option<i64>,
     pub expires_at_ms: Option<i64>,
     pub policies: Vec<Policy>,
+}
+
+/// A projector's answer to an event, not yet validated.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct DraftAnswer {
+    pub notifications: Vec<Draft>,
+    pub withdrawals: Vec<Withdrawal>,
+}
+
+/// Takes back what is still held of a thread. Not implemented yet, so [`accept`] rejects it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract in wit/ documents the fields, in the same words for every language")]
+pub struct Withdrawal {
+    pub recipient: String,
+    pub notification_type: String,
+    pub thread: String,
 }
 
 /// A notification that satisfies the contract.
@@ -83,6 +104,7 @@ pub struct Notification {
     pub deadline: Option<String>,
     pub batch_id: Option<String>,
     pub class_id: Option<String>,
+    pub thread: Option<String>,
     pub expires_at_ms: Option<i64>,
 }
 
@@ -106,11 +128,15 @@ impl Refusal {
 ///
 /// `categories` are the categories in the host's configuration.
 pub fn accept(
-    drafts: Vec<Draft>,
+    answer: DraftAnswer,
     source_event_id: Uuid,
     projector: &str,
     categories: &[String],
 ) -> Result<Vec<Notification>, Refusal> {
+    let DraftAnswer { notifications: drafts, withdrawals } = answer;
+    if !withdrawals.is_empty() {
+        return Err(unsupported("withdrawals"));
+    }
     if drafts.len() > MAX_NOTIFICATIONS {
         let detail = format!("{} notifications returned; at most {MAX_NOTIFICATIONS} are allowed", drafts.len());
         return Err(Refusal::new(Outcome::OutputLimit, detail));
@@ -161,20 +187,24 @@ fn accept_one(
         action_required: draft.action_required,
         batch_id: draft.batch_id,
         class_id: draft.class_id,
+        thread: draft.thread,
         expires_at_ms: draft.expires_at_ms,
     })
 }
 
 fn check_supported(draft: &Draft) -> Result<(), Refusal> {
-    let feature = if draft.not_before_ms.is_some() {
-        "not-before"
-    } else if !draft.policies.is_empty() {
-        "policies"
-    } else {
-        return Ok(());
-    };
+    if draft.not_before_ms.is_some() {
+        return Err(unsupported("not-before"));
+    }
+    if !draft.policies.is_empty() {
+        return Err(unsupported("policies"));
+    }
+    Ok(())
+}
+
+fn unsupported(feature: &str) -> Refusal {
     let detail = format!("{feature}: this version of Belfry does not implement it; leave it empty");
-    Err(Refusal::new(Outcome::UnsupportedFeature, detail))
+    Refusal::new(Outcome::UnsupportedFeature, detail)
 }
 
 fn check_texts(draft: &Draft, categories: &[String]) -> Result<(), Refusal> {
@@ -188,11 +218,17 @@ fn check_texts(draft: &Draft, categories: &[String]) -> Result<(), Refusal> {
         ("key", Some(&draft.key)),
         ("batch-id", draft.batch_id.as_ref()),
         ("class-id", draft.class_id.as_ref()),
+        ("thread", draft.thread.as_ref()),
     ];
     for (name, text) in texts {
         if text.is_some_and(|text| text.contains('\0')) {
             return invalid(format!("{name}: must not contain U+0000"));
         }
+    }
+    if let Some(thread) = &draft.thread
+        && !(1..=MAX_THREAD_BYTES).contains(&thread.len())
+    {
+        return invalid(format!("thread: must have 1 to {MAX_THREAD_BYTES} bytes, not {}", thread.len()));
     }
     if !categories.contains(&draft.category) {
         return invalid(format!(

@@ -1,6 +1,6 @@
 //! Conversions between the model's types and the contract's types.
 
-use belfry_model::{Draft, Envelope, Event, Policy, Priority};
+use belfry_model::{Draft, DraftAnswer, Envelope, Event, Policy, Priority, Withdrawal};
 
 use crate::bindings::belfry::projector::{events as wit, types};
 use crate::{ConfigKey, Description, Subscription};
@@ -61,7 +61,22 @@ pub(crate) fn event(event: &Event, envelope: &Envelope) -> wit::Event {
     }
 }
 
-pub(crate) fn draft(notification: types::Notification) -> Draft {
+pub(crate) fn answer(answer: types::Answer) -> DraftAnswer {
+    DraftAnswer {
+        notifications: answer.notifications.into_iter().map(draft).collect(),
+        withdrawals: answer
+            .withdrawals
+            .into_iter()
+            .map(|withdrawal| Withdrawal {
+                recipient: withdrawal.recipient,
+                notification_type: withdrawal.notification_type,
+                thread: withdrawal.thread,
+            })
+            .collect(),
+    }
+}
+
+fn draft(notification: types::Notification) -> Draft {
     Draft {
         recipient: notification.recipient,
         notification_type: notification.notification_type,
@@ -79,6 +94,7 @@ pub(crate) fn draft(notification: types::Notification) -> Draft {
         deadline_ms: notification.deadline,
         batch_id: notification.batch_id,
         class_id: notification.class_id,
+        thread: notification.thread,
         not_before_ms: notification.not_before,
         expires_at_ms: notification.expires_at,
         policies: notification.policies.into_iter().map(policy).collect(),

@@ -115,7 +115,7 @@ impl Sandbox {
         let compilation =
             Compilation { component_bytes: bytes.len(), compiled_bytes: compiled.code.len(), time: compiled.time };
         let imports = check_world(&component, self.engine(class))?;
-        Projector::new(self, digest, class, &component, LoadInfo { compilation, imports })
+        Projector::new(self, digest, class, (bytes, &component), LoadInfo { compilation, imports })
     }
 
     pub(crate) fn engine(&self, class: Class) -> &Engine {

@@ -13,6 +13,7 @@ mod class;
 mod compile_cache;
 mod compile_process;
 mod compiler;
+mod contract;
 mod convert;
 mod description;
 mod engine;

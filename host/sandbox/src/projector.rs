@@ -9,7 +9,6 @@ use wasmtime::{Engine, Store, Trap};
 
 use crate::bindings::belfry::projector::types;
 use crate::bindings::{NotificationProjector, NotificationProjectorPre};
-use crate::convert;
 use crate::engine::EPOCH_TICK;
 use crate::guest::Guest;
 use crate::slots::{Slot, Slots};
@@ -18,6 +17,7 @@ use crate::{
     Answer, Caller, Class, Configuration, Description, Digest, Failure, Limits, NotAdmitted, Projection, Reason,
     Rejection, Sandbox, Timings,
 };
+use crate::{admission, contract, convert};
 
 /// Loading is rare and the machine may be busy, so loading has this many times the deadline of an event.
 const LOADING_PATIENCE: u32 = 10;
@@ -64,12 +64,16 @@ impl Projector {
         sandbox: &Sandbox,
         digest: Digest,
         class: Class,
-        component: &Component,
+        (bytes, component): (&[u8], &Component),
         made: LoadInfo,
     ) -> Result<Self, NotAdmitted> {
         let engine = sandbox.engine(class).clone();
         let pre = link(component, &engine).map_err(|error| {
-            let detail = format!("does not fit the contract: {error:#}; build it against the world in wit/");
+            let difference = contract::difference(bytes).unwrap_or_else(|| format!("{error:#}"));
+            let detail = format!(
+                "does not fit {}: {difference}; rebuild it with the SDK of this host, or against the world in its wit/",
+                admission::contract()
+            );
             NotAdmitted::new(Reason::ContractMismatch, detail)
         })?;
         let mut inner = Inner {
@@ -299,15 +303,14 @@ impl Inner {
             Ok(answer)
         });
         match returned {
-            Ok(Ok(notifications)) => self.accept(notifications, envelope),
+            Ok(Ok(answer)) => self.accept(answer, envelope),
             Ok(Err(rejection)) => rejected(rejection),
             Err(error) => Answer::Failed(run.failure(&error)),
         }
     }
 
-    fn accept(&self, notifications: Vec<types::Notification>, envelope: &Envelope) -> Answer {
-        let drafts = notifications.into_iter().map(convert::draft).collect();
-        match accept(drafts, envelope.event_id, &self.description.name, &self.categories) {
+    fn accept(&self, answer: types::Answer, envelope: &Envelope) -> Answer {
+        match accept(convert::answer(answer), envelope.event_id, &self.description.name, &self.categories) {
             Ok(notifications) => Answer::Notifications(notifications),
             Err(refusal) => Answer::Failed(Failure { outcome: refusal.outcome, detail: refusal.detail }),
         }

@@ -33,6 +33,9 @@ pub mod programs {
     /// A component that exports `belfry:projector/projector@2.0.0`, which no host implements.
     pub static OTHER_CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other-contract.wasm"));
 
+    /// A component for the contract as it was before its first release.
+    pub static OLDER_CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/older-contract.wasm"));
+
     /// A component of 300 KB for which the compiler needs tens of gigabytes.
     pub static COMPILE_BOMB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/compile-bomb.wasm"));
 

@@ -24,11 +24,11 @@ impl Projector for TeacherResults {
         .subscribe(BATCH_ASSESSMENT_COMPLETED_V1)
     }
 
-    fn project(event: Event, _: Context) -> Result<Vec<Notification>, Rejection> {
+    fn project(event: Event, _: Context) -> Result<Answer, Rejection> {
         Ok(match event {
-            Event::BatchResultsReadyV1(batch) => vec![results_ready(batch)],
-            Event::BatchAssessmentCompletedV1(assessment) => vec![assessment_completed(assessment)],
-            Event::Other(_) => vec![],
+            Event::BatchResultsReadyV1(batch) => results_ready(batch).into(),
+            Event::BatchAssessmentCompletedV1(assessment) => assessment_completed(assessment).into(),
+            Event::Other(_) => Answer::none(),
         })
     }
 }

@@ -46,6 +46,8 @@ pub struct ExpectedNotification {
     pub batch_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
     /// Has the same format as `deadline`.
     #[serde(default, deserialize_with = "instant", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
@@ -78,6 +80,7 @@ impl ExpectedNotification {
             deadline: Option<&'a str>,
             batch_id: Option<&'a str>,
             class_id: Option<&'a str>,
+            thread: Option<&'a str>,
             expires_at: Option<&'a str>,
             payload: &'a Json,
         }
@@ -91,6 +94,7 @@ impl ExpectedNotification {
             deadline: self.deadline.as_deref(),
             batch_id: self.batch_id.as_deref(),
             class_id: self.class_id.as_deref(),
+            thread: self.thread.as_deref(),
             expires_at: self.expires_at.as_deref(),
             payload: &self.payload,
         })
@@ -109,6 +113,7 @@ impl From<&Notification> for ExpectedNotification {
             deadline: notification.deadline.clone(),
             batch_id: notification.batch_id.clone(),
             class_id: notification.class_id.clone(),
+            thread: notification.thread.clone(),
             expires_at: notification.expires_at_ms.map(instant_text),
             payload: serde_json::from_str(&notification.payload).expect("an accepted payload is a JSON object"),
         }

@@ -8,7 +8,7 @@
 
 static const char NAME[] = "foreign-c", VERSION[] = "1.0.0", SUMMARY[] = "Accepts events in C and returns no notifications.";
 static const char EVENT_TYPE[] = "huleedu.ras.batch.results.ready.v1";
-static uint32_t subscription[5], description[12], answer[4];
+static uint32_t subscription[5], description[12], answer[5];
 
 __attribute__((export_name("cabi_realloc"))) void *cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
   void *block = aligned_alloc(align < 8 ? 8 : align, (size + 7) & ~(size_t)7);
@@ -34,5 +34,5 @@ EXPORT("describe") uint32_t *describe(void) {
 
 EXPORT("check-config") uint32_t *check_config(void) { return answer; }
 
-/* Ok, and an empty list. */
+/* Ok, no notifications and no withdrawals. */
 EXPORT("project") uint32_t *project(void *arguments) { (void)arguments; return answer; }

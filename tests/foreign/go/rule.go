@@ -14,7 +14,7 @@ const (
 var (
 	subscription [5]uint32
 	description  [12]uint32
-	answer       [4]uint32
+	answer       [5]uint32
 	// Memory that the host fills must not move or be collected during the call; the instance does not outlive it.
 	blocks [][]uint64
 )

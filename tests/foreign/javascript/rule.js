@@ -8,9 +8,10 @@ export const projector = {
     if (event.tag !== 'batch-results-ready-v1') throw { code: 'unknown-event', reason: context.eventType };
     const { batchId, userId, completedEssays, totalEssays } = event.val;
     const payload = JSON.stringify({ message: `${completedEssays} of ${totalEssays} essays ready` });
-    return [{
+    const notification = {
       recipient: userId, notificationType: 'batch_results_ready', category: 'processing_results', priority: 'standard',
       payload, key: '', actionRequired: false, batchId, policies: [],
-    }];
+    };
+    return { notifications: [notification], withdrawals: [] };
   },
 };

@@ -18,9 +18,11 @@ class Projector(exports.Projector):
         match event:
             case events.Event_BatchResultsReadyV1(e):
                 message = f"{e.completed_essays} of {e.total_essays} essays ready"
-                return [t.Notification(
+                notification = t.Notification(
                     recipient=e.user_id, notification_type="batch_results_ready", category="processing_results",
                     priority=t.Priority.STANDARD, payload=json.dumps({"message": message}), key="", action_required=False,
-                    deadline=None, batch_id=e.batch_id, class_id=None, not_before=None, expires_at=None, policies=[])]
+                    deadline=None, batch_id=e.batch_id, class_id=None, thread=None, not_before=None,
+                    expires_at=None, policies=[])
+                return t.Answer(notifications=[notification], withdrawals=[])
             case _:
                 raise Err(t.Rejection(code="unknown-event", reason=context.event_type))

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use belfry_model::{
-    Cause, Draft, Envelope, MAX_MESSAGE_BYTES, Message, MessageSettings, Notification, Outcome, Policy, Priority,
+    Cause, Draft, DraftAnswer, Envelope, MAX_MESSAGE_BYTES, Message, MessageSettings, Notification, Outcome, Policy, Priority,
     accept, compact_object,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -39,6 +39,7 @@ struct Wish {
     deadline_ms: Option<i64>,
     batch_id: Option<Text>,
     class_id: Option<Text>,
+    thread: Option<Text>,
     expires_at_ms: Option<i64>,
     fault: u8,
 }
@@ -106,7 +107,7 @@ impl Space {
 fuzz_target!(|answer: Answer| {
     let drafts: Vec<Draft> = answer.notifications.iter().map(draft).collect();
     let projector = answer.projector.grow();
-    let accept = |drafts| accept(drafts, ENVELOPE.event_id, &projector, &[CATEGORY.to_owned()]);
+    let accept = |notifications| accept(DraftAnswer { notifications, withdrawals: Vec::new() }, ENVELOPE.event_id, &projector, &[CATEGORY.to_owned()]);
     let notifications = match accept(drafts.clone()) {
         Ok(notifications) => notifications,
         Err(refusal) => {
@@ -169,6 +170,7 @@ fn draft(wish: &Wish) -> Draft {
         deadline_ms: wish.deadline_ms,
         batch_id: wish.batch_id.as_ref().map(Text::grow),
         class_id: wish.class_id.as_ref().map(Text::grow),
+        thread: wish.thread.as_ref().map(Text::grow),
         not_before_ms,
         expires_at_ms: wish.expires_at_ms,
         policies,

@@ -34,6 +34,7 @@ pub(crate) struct NotificationContent {
     pub(crate) deadline: Option<String>,
     pub(crate) batch_id: Option<String>,
     pub(crate) class_id: Option<String>,
+    pub(crate) thread: Option<String>,
     pub(crate) expires_at_ms: Option<i64>,
 }
 
@@ -92,6 +93,7 @@ impl From<Notification> for NotificationContent {
             deadline: notification.deadline,
             batch_id: notification.batch_id,
             class_id: notification.class_id,
+            thread: notification.thread,
             expires_at_ms: notification.expires_at_ms,
         }
     }
@@ -102,12 +104,24 @@ impl From<Notification> for NotificationContent {
 struct RecordedMessage<'a> {
     #[serde(borrow)]
     data: TeacherNotificationRequestedV1<'a, &'a RawValue>,
+    #[serde(default)]
+    metadata: RecordedMetadata,
+}
+
+#[derive(Default, Deserialize)]
+struct RecordedMetadata {
+    belfry: Option<RecordedProvenance>,
+}
+
+#[derive(Deserialize)]
+struct RecordedProvenance {
+    thread: Option<String>,
 }
 
 impl NotificationContent {
     /// Returns the notification as recorded in the log; `None` if its message cannot be parsed.
     pub(crate) fn recorded(entry: &LogEntry) -> Option<Self> {
-        let RecordedMessage { data } = serde_json::from_slice(&entry.payload).ok()?;
+        let RecordedMessage { data, metadata } = serde_json::from_slice(&entry.payload).ok()?;
         Some(Self {
             id: entry.event_id,
             recipient: entry.event_key.clone(),
@@ -119,6 +133,7 @@ impl NotificationContent {
             deadline: data.deadline_timestamp.map(Cow::into_owned),
             batch_id: data.batch_id.map(Cow::into_owned),
             class_id: data.class_id.map(Cow::into_owned),
+            thread: metadata.belfry.and_then(|belfry| belfry.thread),
             expires_at_ms: entry.expires_at_ms,
         })
     }
@@ -129,13 +144,14 @@ impl NotificationContent {
             return Vec::new();
         }
         let text = |text: &Option<String>| text.clone().map_or(Value::Null, Value::String);
-        let fields: [(&str, Value, Value); 6] = [
+        let fields: [(&str, Value, Value); 7] = [
             ("category", self.category.clone().into(), after.category.clone().into()),
             ("priority", self.priority.clone().into(), after.priority.clone().into()),
             ("action_required", self.action_required.into(), after.action_required.into()),
             ("deadline", text(&self.deadline), text(&after.deadline)),
             ("batch_id", text(&self.batch_id), text(&after.batch_id)),
             ("class_id", text(&self.class_id), text(&after.class_id)),
+            ("thread", text(&self.thread), text(&after.thread)),
         ];
         let mut changes: Vec<FieldChange> = fields
             .into_iter()
@@ -199,6 +215,7 @@ mod tests {
             deadline: None,
             batch_id: None,
             class_id: None,
+            thread: None,
             expires_at_ms: None,
         }
     }

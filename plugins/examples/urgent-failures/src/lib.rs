@@ -37,13 +37,15 @@ impl Projector for UrgentFailures {
         Settings::read().map(|_| ())
     }
 
-    fn project(event: Event, context: Context) -> Result<Vec<Notification>, Rejection> {
+    fn project(event: Event, context: Context) -> Result<Answer, Rejection> {
         let failed_batch = FailedBatch::find(&event);
         let occurred_at = context.occurred_at;
-        let notifications = TeacherResults::project(event, context)?;
-        let Some(batch) = failed_batch else { return Ok(notifications) };
+        let mut answer = TeacherResults::project(event, context)?;
+        let Some(batch) = failed_batch else { return Ok(answer) };
         let settings = Settings::read().map_err(|error| Rejection::new("invalid-config", error))?;
-        Ok(notifications.into_iter().map(|plain| urgent(plain, &batch, &settings, occurred_at)).collect())
+        let plain = std::mem::take(&mut answer.notifications);
+        answer.notifications = plain.into_iter().map(|plain| urgent(plain, &batch, &settings, occurred_at)).collect();
+        Ok(answer)
     }
 }
 

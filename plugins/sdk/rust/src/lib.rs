@@ -13,15 +13,14 @@
 //!             .subscribe(BATCH_RESULTS_READY_V1)
 //!     }
 //!
-//!     fn project(event: Event, _: Context) -> Result<Vec<Notification>, Rejection> {
-//!         let Event::BatchResultsReadyV1(batch) = event else { return Ok(vec![]) };
-//!         Ok(vec![
-//!             Notification::to(batch.user_id)
-//!                 .kind("batch_results_ready")
-//!                 .category("processing_results")
-//!                 .priority(Priority::High)
-//!                 .payload(&json!({ "message": format!("{} essays are ready", batch.completed_essays) })),
-//!         ])
+//!     fn project(event: Event, _: Context) -> Result<Answer, Rejection> {
+//!         let Event::BatchResultsReadyV1(batch) = event else { return Ok(Answer::none()) };
+//!         let notification = Notification::to(batch.user_id)
+//!             .kind("batch_results_ready")
+//!             .category("processing_results")
+//!             .priority(Priority::High)
+//!             .payload(&json!({ "message": format!("{} essays are ready", batch.completed_essays) }));
+//!         Ok(notification.into())
 //!     }
 //! }
 //!
@@ -44,6 +43,7 @@ pub mod bindings {
     });
 }
 
+mod answer;
 pub mod config;
 mod description;
 pub mod log;
@@ -55,7 +55,8 @@ pub use bindings::belfry::projector::events::{
     BatchAssessmentCompletedV1, BatchResultsReadyV1, Event, PhaseResult, Ranking,
 };
 pub use bindings::belfry::projector::types::{
-    ConfigKey, Context, Description, Instant, Notification, Policy, Priority, Rejection, Subscription, Throttle, Window,
+    Answer, ConfigKey, Context, Description, Instant, Notification, Policy, Priority, Rejection, Subscription,
+    Throttle, Window, Withdrawal,
 };
 pub use projector::{Exported, Projector};
 
@@ -69,7 +70,7 @@ pub mod prelude {
     pub use serde_json::json;
 
     pub use crate::{
-        BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1,
+        Answer, BATCH_ASSESSMENT_COMPLETED_V1, BATCH_RESULTS_READY_V1, BatchAssessmentCompletedV1, BatchResultsReadyV1,
         Context, Description, Event, Instant, Notification, PhaseResult, Priority, Projector, Ranking, Rejection,
         config, export, log, source,
     };

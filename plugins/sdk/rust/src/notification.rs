@@ -16,6 +16,7 @@ impl Notification {
             deadline: None,
             batch_id: None,
             class_id: None,
+            thread: None,
             not_before: None,
             expires_at: None,
             policies: Vec::new(),
@@ -81,6 +82,13 @@ impl Notification {
     #[must_use]
     pub fn class(mut self, class_id: impl Into<String>) -> Self {
         self.class_id = Some(class_id.into());
+        self
+    }
+
+    /// Sets the matter that the notification is about, across events, such as `batch:42`.
+    #[must_use]
+    pub fn thread(mut self, thread: impl Into<String>) -> Self {
+        self.thread = Some(thread.into());
         self
     }
 

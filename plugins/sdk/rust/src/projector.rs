@@ -1,7 +1,7 @@
 use std::marker::PhantomData;
 
 use crate::bindings::exports::belfry::projector::projector::Guest;
-use crate::{Context, Description, Event, Notification, Rejection};
+use crate::{Answer, Context, Description, Event, Rejection};
 
 /// A notification rule. Its functions have no `self`: every event gets a fresh instance, so there is no state to keep.
 pub trait Projector {
@@ -13,8 +13,8 @@ pub trait Projector {
         Ok(())
     }
 
-    /// Turns an event into notifications; returns an empty list if nothing needs to be sent.
-    fn project(event: Event, context: Context) -> Result<Vec<Notification>, Rejection>;
+    /// Turns an event into notifications; returns [`Answer::none`] if nothing needs to be sent.
+    fn project(event: Event, context: Context) -> Result<Answer, Rejection>;
 }
 
 /// The form in which a component exports a rule; see [`export!`](crate::export).
@@ -29,7 +29,7 @@ impl<Rule: Projector> Guest for Exported<Rule> {
         Rule::check_config()
     }
 
-    fn project(event: Event, context: Context) -> Result<Vec<Notification>, Rejection> {
+    fn project(event: Event, context: Context) -> Result<Answer, Rejection> {
         Rule::project(event, context)
     }
 }

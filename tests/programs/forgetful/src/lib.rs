@@ -17,11 +17,12 @@ impl Projector for Forgetful {
         Description { version: env!("CARGO_PKG_VERSION").into(), ..TeacherResults::describe() }
     }
 
-    fn project(event: Event, context: Context) -> Result<Vec<Notification>, Rejection> {
+    fn project(event: Event, context: Context) -> Result<Answer, Rejection> {
         if matches!(event, Event::BatchAssessmentCompletedV1(_)) {
-            return Ok(vec![]);
+            return Ok(Answer::none());
         }
-        let notifications = TeacherResults::project(event, context)?;
-        Ok(notifications.into_iter().map(|notification| notification.priority(Priority::Immediate)).collect())
+        let mut answer = TeacherResults::project(event, context)?;
+        answer.notifications.iter_mut().for_each(|notification| notification.priority = Priority::Immediate);
+        Ok(answer)
     }
 }

@@ -1,7 +1,7 @@
 use belfry_sdk::prelude::*;
 
 /// A rule's answer to an event.
-pub(crate) type Answer = Result<Vec<Notification>, Rejection>;
+pub(crate) type Answer = Result<belfry_sdk::Answer, Rejection>;
 
 /// Returns a notification that satisfies the contract; each behaviour breaks the part that it is about.
 pub(crate) fn well_formed() -> Notification {

@@ -18,7 +18,7 @@ const fn named(name: &'static str, act: fn(&Context) -> Answer) -> Behaviour {
     Behaviour { name, act }
 }
 
-static ALL: [Behaviour; 39] = [
+static ALL: [Behaviour; 42] = [
     named("quiet", ending::quiet),
     named("notify", ending::notify),
     named("reject", ending::reject),
@@ -52,6 +52,9 @@ static ALL: [Behaviour; 39] = [
     named("policies", fields::policies),
     named("expired", fields::expired),
     named("expires-later", fields::expires_later),
+    named("withdraw", fields::withdraw),
+    named("threaded", fields::threaded),
+    named("long-thread", fields::long_thread),
     named("print", output::print),
     named("log-flood", output::log_flood),
     named("long-log-line", output::long_log_line),

@@ -7,7 +7,7 @@ use crate::answer::well_formed;
 
 /// Returns no notifications.
 pub(crate) fn quiet(_: &Context) -> Answer {
-    Ok(vec![])
+    Ok(belfry_sdk::Answer::none())
 }
 
 /// Returns a notification, as a healthy rule does. The setting `stamp` marks it with its release.
@@ -16,7 +16,8 @@ pub(crate) fn notify(_: &Context) -> Answer {
     Ok(vec![match stamp.filter(|stamp| !stamp.is_empty()) {
         None => well_formed(),
         Some(stamp) => well_formed().payload(&json!({ "message": "nothing to see here", "stamp": stamp })),
-    }])
+    }]
+    .into())
 }
 
 /// Rejects the event.

@@ -23,7 +23,8 @@ pub(crate) fn clocks_and_randomness(_: &Context) -> Answer {
         "elapsed_ns": elapsed_ns,
         "hash": format!("{hash:016x}"),
         "random": random,
-    }))])
+    }))]
+    .into())
 }
 
 fn now_ms() -> i64 {
@@ -43,5 +44,5 @@ pub(crate) fn missing_wasi(_: &Context) -> Answer {
     let input = wasip2::cli::stdin::get_stdin();
     let output = wasip2::cli::stdout::get_stdout();
     let spliced = output.splice(&input, 1);
-    Ok(vec![well_formed().payload(&json!({ "message": format!("splicing returned {spliced:?}") }))])
+    Ok(vec![well_formed().payload(&json!({ "message": format!("splicing returned {spliced:?}") }))].into())
 }

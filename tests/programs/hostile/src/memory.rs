@@ -34,5 +34,5 @@ fn descend(depth: u64) -> u64 {
 pub(crate) fn leaky_state(_: &Context) -> Answer {
     static EVENTS: AtomicU64 = AtomicU64::new(0);
     let count = EVENTS.fetch_add(1, Ordering::Relaxed) + 1;
-    Ok(vec![well_formed().payload(&json!({ "count": count }))])
+    Ok(vec![well_formed().payload(&json!({ "count": count }))].into())
 }

@@ -32,7 +32,7 @@ pub(crate) fn large_payload(_: &Context) -> Answer {
 }
 
 fn payload(text: &str) -> Answer {
-    Ok(vec![with_payload_text(text.to_owned())])
+    Ok(vec![with_payload_text(text.to_owned())].into())
 }
 
 /// Returns a JSON object of exactly `bytes` bytes. It is allocated at once, and nothing is copied or grown: behaviours

@@ -24,7 +24,7 @@ pub(crate) fn huge_result(_: &Context) -> Answer {
 
 /// Returns one payload of 100 MB. If the guest may not have that much memory, it aborts while writing it.
 pub(crate) fn huge_memory_result(_: &Context) -> Answer {
-    Ok(vec![with_payload_text(object_of_bytes(100_000_000))])
+    Ok(vec![with_payload_text(object_of_bytes(100_000_000))].into())
 }
 
 /// Returns 40,000 notifications, not a million. A notification takes 128 bytes in the contract's form, and 152 in
@@ -32,5 +32,5 @@ pub(crate) fn huge_memory_result(_: &Context) -> Answer {
 /// within a rule's 50 ms. Their texts are empty, so none is valid either; a host that counts first reports that there
 /// are too many.
 pub(crate) fn million_notifications(_: &Context) -> Answer {
-    Ok(vec![Notification { payload: String::new(), ..Notification::to("") }; 40_000])
+    Ok(vec![Notification { payload: String::new(), ..Notification::to("") }; 40_000].into())
 }
