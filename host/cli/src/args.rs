@@ -3,25 +3,28 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use uuid::Uuid;
 
-use crate::client::Start;
 use crate::commands::audit::AuditArgs;
 use crate::commands::audit_log::AuditLogArgs;
 use crate::commands::compare::CompareArgs;
 use crate::commands::compile_component::CompileArgs;
+use crate::commands::completions::CompletionsArgs;
 use crate::commands::config::ConfigCommand;
 use crate::commands::dead_letter::DeadLetterCommand;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::explain::ExplainArgs;
 use crate::commands::migrate::MigrateArgs;
 use crate::commands::parked::ParkedCommand;
 use crate::commands::pause::PauseCommand;
+use crate::commands::plugin::PluginCommand;
 use crate::commands::position::PositionCommand;
-use crate::commands::release::ReleaseReference;
+use crate::commands::publish::PublishArgs;
+use crate::commands::release::ReleaseCommand;
 use crate::commands::replay::ReplayArgs;
 use crate::commands::serve::ConfigArgs;
 use crate::commands::sink::SinkCommand;
+use crate::commands::tail::TailArgs;
 use crate::commands::token::TokenCommand;
 use crate::commands::topics::TopicsCommand;
 use crate::commands::trial::TrialCommand;
@@ -143,305 +146,12 @@ Example:
     CompileComponent(CompileArgs),
 }
 
-/// The commands of `plugin`.
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// Load a component locally, as the service would, and show its description
-    Inspect(InspectArgs),
-    /// Run a component's test cases in Belfry's sandbox
-    Test(TestArgs),
-    /// Measure the time and memory that a component takes per event
-    Bench(BenchArgs),
-    /// Upload a component as a new release
-    Push(PushArgs),
-    /// List the uploaded releases with the figures of their admission
-    #[command(after_help = "\
-Example:
-  belfry plugin list --projector teacher-results")]
-    List(ListArgs),
-    /// Show a release and its admission report
-    Show(ShowArgs),
-    /// Show the differences between two releases
-    Diff(DiffArgs),
-    /// Create a key for signing components
-    Keygen(KeygenArgs),
-    /// Sign a component
-    Sign(SignArgs),
-}
-
-/// The commands of `release`.
-#[derive(Debug, Subcommand)]
-pub enum ReleaseCommand {
-    /// List the releases, oldest first
-    #[command(after_help = "\
-Example:
-  belfry release list --projector teacher-results")]
-    List(ListArgs),
-    /// Activate releases: each serves its rule from now on
-    Activate(ActivateArgs),
-    /// Roll back to the release that was active before
-    Rollback(RollbackArgs),
-    /// Retire a rule for good: it projects no more events
-    Retire(RetireArgs),
-}
-
-/// Arguments of `publish`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  belfry publish event.json
-  cat *.json | belfry publish -
-  belfry --output json publish events.ndjson | jq 'select(.status != \"accepted\")'
-
-An event that was recorded before is reported as a duplicate and has no second effect, so publishing again is safe.")]
-pub struct PublishArgs {
-    /// File of event envelopes, as JSON values one after another; - reads standard input
-    #[arg(value_name = "FILE|-")]
-    pub source: PathBuf,
-}
-
-/// Arguments of `tail`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  belfry tail
-  belfry tail --recipient teacher-anna --from beginning
-  belfry --output json tail --count 1
-
-After a lost connection it reconnects and continues where it stopped.")]
-pub struct TailArgs {
-    /// Show only notifications to this recipient
-    #[arg(long)]
-    pub recipient: Option<String>,
-    /// Show only notifications made by this rule
-    #[arg(long)]
-    pub projector: Option<String>,
-    /// Where to start: `beginning`, `now`, or after a position in the log
-    #[arg(long, value_name = "beginning|now|POSITION", default_value_t = Start::Now)]
-    pub from: Start,
-    /// Number of notifications to show before exiting; default: no limit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-}
-
-/// Arguments of `explain`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  belfry explain fe17901f-b267-53fc-ab06-b54d181baae1
-  belfry explain --rerun fe17901f-b267-53fc-ab06-b54d181baae1
-
-With --rerun, the exit code is 3 if the result is different now.")]
-pub struct ExplainArgs {
-    /// Id of a notification or an event
-    #[arg(value_name = "ID", value_parser = uuid)]
-    pub id: Uuid,
-    /// Project the event again with the same releases, and report whether the result is the same
-    #[arg(long)]
-    pub rerun: bool,
-}
-
-/// Arguments of `plugin inspect`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry plugin inspect target/wasm32-wasip2/release/my_rule.wasm")]
-pub struct InspectArgs {
-    /// File of the component
-    pub file: PathBuf,
-}
-
-/// Arguments of `plugin test`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  belfry plugin test my_rule.wasm
-  belfry plugin test my_rule.wasm --filter failures
-  belfry plugin test my_rule.wasm --update
-
-A case is a file: {\"event\": envelope or \"file.json\", \"config\": {}, \"expect\": {\"notifications\": []}}.
-It may also expect {\"rejection\": {\"code\": \"…\"}} or {\"outcome\": \"timed-out\"}.")]
-pub struct TestArgs {
-    /// File of the component
-    pub file: PathBuf,
-    /// Directory of the case files
-    #[arg(long, value_name = "DIR", default_value = "cases")]
-    pub cases: PathBuf,
-    /// Rewrite failing cases to expect the actual output, as BELFRY_UPDATE=1 does
-    #[arg(long)]
-    pub update: bool,
-    /// Run only cases whose name contains this text
-    #[arg(long, value_name = "TEXT")]
-    pub filter: Option<String>,
-}
-
-/// Arguments of `plugin bench`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry plugin bench my_rule.wasm --iterations 10000
-
-Each call runs in a fresh instance, as in the service.")]
-pub struct BenchArgs {
-    /// File of the component
-    pub file: PathBuf,
-    /// Directory of the case files that supply the events
-    #[arg(long, value_name = "DIR", default_value = "cases")]
-    pub cases: PathBuf,
-    /// Number of calls to measure per case
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub iterations: u32,
-}
-
-/// Arguments of `plugin push`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  belfry plugin push my_rule.wasm
-  belfry plugin push my_rule.wasm --config eager.json --note \"notify sooner\" --activate
-
-The same component with the same configuration is the same release: pushing it again changes nothing.")]
-pub struct PushArgs {
-    /// File of the component
-    pub file: PathBuf,
-    /// File with the release's configuration, a JSON object; default: the rule's defaults
-    #[arg(long, value_name = "FILE.json")]
-    pub config: Option<PathBuf>,
-    /// Reason for the release
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
-    /// File with the component's signature, as `plugin sign` writes it
-    #[arg(long, value_name = "FILE")]
-    pub signature: Option<PathBuf>,
-    /// Activate the release after the upload
-    #[arg(long)]
-    pub activate: bool,
-}
-
-/// Arguments of `plugin show`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  belfry plugin show teacher-results@1.2.0#7
-  belfry --output json plugin show 7 | jq .admission.samples")]
-pub struct ShowArgs {
-    /// Number or label of the release
-    #[arg(value_name = "RELEASE")]
-    pub release: ReleaseReference,
-}
-
-/// Arguments of `plugin diff`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry plugin diff teacher-results@1.1.0#6 teacher-results@1.2.0#7")]
-pub struct DiffArgs {
-    /// Number or label of the first release
-    #[arg(value_name = "RELEASE")]
-    pub before: ReleaseReference,
-    /// Number or label of the second release
-    #[arg(value_name = "RELEASE")]
-    pub after: ReleaseReference,
-}
-
-/// Arguments of `plugin keygen`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry plugin keygen ~/.belfry/release.key
-
-Keep the file secret: anyone who has it can sign. The public key is printed and written to FILE.pub; an operator adds it
-to releases.trusted_keys.")]
-pub struct KeygenArgs {
-    /// File to write the secret key to; it must not exist
-    pub file: PathBuf,
-}
-
-/// Arguments of `plugin sign`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry plugin sign my_rule.wasm --key ~/.belfry/release.key
-  belfry plugin push my_rule.wasm --signature my_rule.wasm.sig
-
-The signature is ed25519, over the text belfry.component.v1: followed by the SHA-256 of the file in hexadecimal.")]
-pub struct SignArgs {
-    /// File of the component
-    pub file: PathBuf,
-    /// File with the secret key, as `plugin keygen` writes it
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
-    /// File to write the signature to; default: the component's file name followed by .sig
-    #[arg(long, value_name = "FILE")]
-    pub signature: Option<PathBuf>,
-}
-
-/// Arguments of `release list` and `plugin list`.
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// List only releases of this rule
-    #[arg(long)]
-    pub projector: Option<String>,
-}
-
-/// Arguments of `release activate`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  belfry release activate 7
-  belfry release activate teacher-results@1.2.0#7
-  belfry release activate teacher-results@1.2.0#7 failed-batches@2.0.0#9")]
-pub struct ActivateArgs {
-    /// Release numbers, or labels, which end in the number; several rules are switched together
-    #[arg(value_name = "RELEASE_ID", required = true)]
-    pub releases: Vec<ReleaseReference>,
-}
-
-/// Arguments of `release rollback`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry release rollback teacher-results")]
-pub struct RollbackArgs {
-    /// Name of the rule
-    pub projector: String,
-}
-
-/// Arguments of `release retire`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry release retire first-rule --reason \"the feature is gone\"
-
-Its releases and the notifications that it has issued are kept. To activate it again:
-  belfry release rollback first-rule")]
-pub struct RetireArgs {
-    /// Name of the rule
-    pub projector: String,
-    /// Reason, in one line, for the audit log
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-}
-
-/// Arguments of `completions`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  belfry completions bash > ~/.local/share/bash-completion/completions/belfry")]
-pub struct CompletionsArgs {
-    /// Shell to write the script for
-    pub shell: clap_complete::Shell,
-}
-
-fn uuid(text: &str) -> Result<Uuid, &'static str> {
-    Uuid::parse_str(text).map_err(|_| "must be a UUID, such as fe17901f-b267-53fc-ab06-b54d181baae1")
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::client::Start;
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -20,8 +20,10 @@ pub mod when;
 pub use args::Cli;
 pub use exit::Exit;
 
-use args::{Command, PluginCommand, ReleaseCommand};
+use args::Command;
 use commands::parked::ParkedCommand;
+use commands::plugin::PluginCommand;
+use commands::release::ReleaseCommand;
 use output::Output;
 
 /// Runs a command to completion. Reports errors on standard error.

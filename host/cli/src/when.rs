@@ -1,9 +1,10 @@
 //! Times and durations as command arguments.
 
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use belfry_model::{format_instant_ms, parse_instant_ms};
+use belfry_store::now_ms;
 
 /// A duration, such as `90s`, `30m`, `12h` or `7d`; at most a century.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +73,6 @@ impl When {
     fn written_at(self, now_ms: i64) -> anyhow::Result<String> {
         format_instant_ms(self.ms_at(now_ms)).map_err(|error| anyhow::anyhow!("a time is {error}"))
     }
-}
-
-/// Returns the current time in milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
 }
 
 #[cfg(test)]

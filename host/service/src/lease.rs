@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use belfry_store::{Lease, Store, StoreError};
 
 use crate::heartbeat::{Heartbeat, lease_deadline};
+use crate::redis::PeerSignals;
 
 /// Waits until this replica holds the lease `name`. Returns the lease, and the time until which it is certainly held. From
 /// then on, the heartbeat renews it.
@@ -33,6 +34,14 @@ pub(crate) async fn take(store: &Store, heartbeat: &Heartbeat, name: &str) -> Re
             () = tokio::time::sleep(wait + Duration::from_millis(20)) => heartbeat.look(),
             _ = seen.changed() => {}
         }
+    }
+}
+
+/// Releases a lease, and announces that.
+pub(crate) async fn give_back(store: &Store, others: &PeerSignals, name: &str, lease: &Lease) {
+    match store.release_lease(name, lease.epoch).await {
+        Ok(()) => others.lease_is_free(),
+        Err(error) => tracing::warn!(name, %error, "cannot release the lease; it expires automatically"),
     }
 }
 

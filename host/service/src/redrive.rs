@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use belfry_store::{
-    DeadLetter, DeadLetterFilter, NewChange, Redrive, RedriveOutcome, Redriven, StoreError, UNSTORABLE,
+    DeadLetter, DeadLetterFilter, NewChange, Redrive, RedriveOutcome, Redriven, StoreError, UNSTORABLE, now_ms,
 };
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::clock::now_ms;
 use crate::heartbeat::Heartbeat;
 use crate::incoming::{Arrival, Incoming};
 use crate::pipeline::{IngestError, Pipeline, count_notification};

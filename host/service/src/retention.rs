@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use belfry_store::{KeepFor, Retired, Sink, Store, StoreError};
+use belfry_store::{KeepFor, Retired, Sink, Store, StoreError, now_ms};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::now_ms;
 use crate::config;
 
 /// Rare, because an idle replica should cost its database almost nothing.

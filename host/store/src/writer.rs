@@ -1,9 +1,10 @@
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use belfry_model::sabotaged;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 
+use crate::clock::now_ms;
 use crate::{Batch, BatchChain, BatchReceipt, Receipt, Store, StoreError, crash_point, unstorable};
 
 /// Settings for gathering batches into groups.
@@ -250,8 +251,4 @@ fn highest_of(receipt: &Receipt) -> Option<i64> {
             .or(Some(*position)),
         Receipt::Duplicate | Receipt::Conflict | Receipt::Unstorable(_) => None,
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

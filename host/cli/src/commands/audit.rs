@@ -1,11 +1,10 @@
 //! `belfry audit`.
 
 use belfry_service::topic_audit::{AuditSettings, Bound, Finding, Progress, Report, audit};
-use belfry_store::{OpenError, Store};
 use clap::Args;
 
-use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
+use crate::direct::open_store;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
 use crate::when::When;
@@ -50,14 +49,7 @@ pub async fn run(args: &AuditArgs, output: &Output) -> anyhow::Result<Exit> {
     if config.kafka.brokers.is_empty() {
         return Err(wrong("kafka.brokers: an audit compares the log with Kafka's topics; set it".into()).into());
     }
-    let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
-    let store = Store::open(&settings.beside_the_service()).await.map_err(|error| match error {
-        OpenError::Locked(path) => {
-            let message = format!("{} is in use; stop the service to audit an SQLite store", path.display());
-            Fault::new(Exit::Refused, message)
-        }
-        error => Fault::new(migrate::exit_for(&error), error.to_string()),
-    })?;
+    let store = open_store(&config).await?;
     let settings = AuditSettings { from: args.from, to: args.to, topic: args.topic.clone() };
     let to = *output;
     let show = move |progress: Progress| match progress {

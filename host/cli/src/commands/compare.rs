@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use belfry_service::parity::{CompareError, CompareSettings, Comparison, Difference, compare};
-use belfry_store::{OpenError, Store};
 use clap::Args;
 
-use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
+use crate::direct::open_store;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
 use crate::when::{Span, When};
@@ -55,14 +54,7 @@ pub async fn run(args: &CompareArgs, output: &Output) -> anyhow::Result<Exit> {
             wrong("kafka.brokers: the other notifier's notifications are read from Kafka; set it".into()).into()
         );
     }
-    let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
-    let store = Store::open(&settings.beside_the_service()).await.map_err(|error| match error {
-        OpenError::Locked(path) => {
-            let message = format!("{} is in use; stop the service to compare an SQLite store", path.display());
-            Fault::new(Exit::Refused, message)
-        }
-        error => Fault::new(migrate::exit_for(&error), error.to_string()),
-    })?;
+    let store = open_store(&config).await?;
     let settings = CompareSettings {
         topic: args.topic.clone(),
         from_ms: args.from.map(When::ms),

@@ -1,10 +1,21 @@
 //! `belfry completions`.
 
+use clap::Args;
 use clap::CommandFactory as _;
 
 use crate::Exit;
-use crate::args::{Cli, CompletionsArgs};
+use crate::args::Cli;
 use crate::output::Output;
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry completions bash > ~/.local/share/bash-completion/completions/belfry")]
+pub struct CompletionsArgs {
+    /// Shell to write the script for
+    pub shell: clap_complete::Shell,
+}
 
 /// Writes a shell completion script.
 pub fn run(args: &CompletionsArgs, output: &Output) -> anyhow::Result<Exit> {

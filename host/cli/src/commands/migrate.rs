@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use belfry_service::config::{Config, without_secrets};
-use belfry_store::{MigrateReport, OpenError, StoreSettings, migrate, migrate_submit};
+use belfry_store::{MigrateReport, StoreSettings, migrate, migrate_submit};
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::serve::ConfigArgs;
+use crate::direct;
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output};
 
@@ -60,7 +61,7 @@ pub async fn run(args: &MigrateArgs, output: &Output) -> Result<Exit> {
         ("belfry", migrate(&settings).await)
     };
     let database = without_secrets(&settings.url);
-    let report = done.map_err(|error| Fault::new(exit_for(&error), format!("{database}: {error}")))?;
+    let report = done.map_err(|error| Fault::new(direct::exit_for(&error), format!("{database}: {error}")))?;
     show(output, database, schema, report)
 }
 
@@ -87,25 +88,6 @@ fn settings(args: &MigrateArgs, config: &Config) -> Result<StoreSettings, Fault>
 
 fn configuration(error: impl ToString) -> Fault {
     Fault::new(Exit::Configuration, error.to_string())
-}
-
-/// Returns the exit code of a command that cannot open its store.
-pub(crate) fn exit_for(error: &OpenError) -> Exit {
-    match error {
-        OpenError::UnknownUrl(_)
-        | OpenError::NoFile
-        | OpenError::InMemory
-        | OpenError::Parameters
-        | OpenError::Certificate(..)
-        | OpenError::Address
-        | OpenError::Missing(_) => Exit::Configuration,
-        OpenError::Locked(_)
-        | OpenError::Migrate(_)
-        | OpenError::OldSchema { .. }
-        | OpenError::OldServer(_)
-        | OpenError::Changed(_) => Exit::Refused,
-        OpenError::File(..) | OpenError::Database(_) => Exit::Failure,
-    }
 }
 
 fn show(output: &Output, database: String, schema: &'static str, report: MigrateReport) -> Result<Exit> {

@@ -6,7 +6,6 @@ use belfry_service::ingest::kafka::{OperateError, OtherGroup, PositionChange, Po
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
 use crate::direct;
 use crate::exit::{Exit, Fault};
@@ -198,7 +197,7 @@ fn fault(error: OperateError) -> Fault {
     let exit = match &error {
         OperateError::NotFound(_) => Exit::NotFound,
         OperateError::OutOfRange { .. } | OperateError::Refused(_) => Exit::Refused,
-        OperateError::Open(error) => migrate::exit_for(error),
+        OperateError::Open(error) => direct::exit_for(error),
         OperateError::NoBrokers | OperateError::Config(_) | OperateError::Secret(_) => Exit::Configuration,
         _ => Exit::Failure,
     };

@@ -2,12 +2,69 @@
 
 use std::str::FromStr;
 
+use clap::{Args, Subcommand};
+
 use crate::Exit;
-use crate::args::{ActivateArgs, ListArgs, RetireArgs, RollbackArgs};
 use crate::client::Client;
 use crate::client::wire::{Release, Rollout};
+use crate::commands::plugin::list::ListArgs;
 use crate::exit::Fault;
 use crate::output::{Format, Output, table};
+
+/// The commands of `release`.
+#[derive(Debug, Subcommand)]
+pub enum ReleaseCommand {
+    /// List the releases, oldest first
+    #[command(after_help = "\
+Example:
+  belfry release list --projector teacher-results")]
+    List(ListArgs),
+    /// Activate releases: each serves its rule from now on
+    Activate(ActivateArgs),
+    /// Roll back to the release that was active before
+    Rollback(RollbackArgs),
+    /// Retire a rule for good: it projects no more events
+    Retire(RetireArgs),
+}
+
+/// Arguments of `release activate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry release activate 7
+  belfry release activate teacher-results@1.2.0#7
+  belfry release activate teacher-results@1.2.0#7 failed-batches@2.0.0#9")]
+pub struct ActivateArgs {
+    /// Release numbers, or labels, which end in the number; several rules are switched together
+    #[arg(value_name = "RELEASE_ID", required = true)]
+    pub releases: Vec<ReleaseReference>,
+}
+
+/// Arguments of `release rollback`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry release rollback teacher-results")]
+pub struct RollbackArgs {
+    /// Name of the rule
+    pub projector: String,
+}
+
+/// Arguments of `release retire`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry release retire first-rule --reason \"the feature is gone\"
+
+Its releases and the notifications that it has issued are kept. To activate it again:
+  belfry release rollback first-rule")]
+pub struct RetireArgs {
+    /// Name of the rule
+    pub projector: String,
+    /// Reason, in one line, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
 
 /// The number of a digest's characters that are shown: enough to distinguish components at a glance.
 pub(super) const SHORT_DIGEST: usize = 12;

@@ -9,6 +9,7 @@ use belfry_service::{Service, ServiceSettings, StartError};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::direct;
 use crate::exit::{Exit, Fault};
 
 /// The source of the configuration, for commands that need one.
@@ -63,7 +64,7 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 
 fn exit_for(error: &StartError) -> Exit {
     match error {
-        StartError::Store(error) => super::migrate::exit_for(error),
+        StartError::Store(error) => direct::exit_for(error),
         StartError::Source(error) if error.is_configuration() => Exit::Configuration,
         StartError::Source(error) if error.is_refusal() => Exit::Refused,
         StartError::Tokens(_)

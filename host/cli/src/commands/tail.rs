@@ -1,11 +1,37 @@
 //! `belfry tail`.
 
+use clap::Args;
+
 use crate::Exit;
-use crate::args::TailArgs;
+use crate::client::Start;
 use crate::client::{Client, FeedItem, FeedNotification, FeedQuery};
 use crate::escape::escape;
 use crate::output::{Format, Output};
 use crate::priority::coloured_priority;
+
+/// Arguments of `tail`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry tail
+  belfry tail --recipient teacher-anna --from beginning
+  belfry --output json tail --count 1
+
+After a lost connection it reconnects and continues where it stopped.")]
+pub struct TailArgs {
+    /// Show only notifications to this recipient
+    #[arg(long)]
+    pub recipient: Option<String>,
+    /// Show only notifications made by this rule
+    #[arg(long)]
+    pub projector: Option<String>,
+    /// Where to start: `beginning`, `now`, or after a position in the log
+    #[arg(long, value_name = "beginning|now|POSITION", default_value_t = Start::Now)]
+    pub from: Start,
+    /// Number of notifications to show before exiting; default: no limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
 
 /// Shows notifications as they arrive.
 pub async fn run(args: &TailArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {

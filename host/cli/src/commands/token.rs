@@ -7,10 +7,9 @@ use serde_json::json;
 
 use crate::args::Options;
 use crate::client::Client;
-use crate::commands::migrate;
 use crate::commands::serve::ConfigArgs;
 use crate::connection;
-use crate::direct;
+use crate::direct::{self, create_store};
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, table};
 use crate::when::Span;
@@ -102,9 +101,7 @@ impl Direct {
         }
         let wrong = |text: String| Fault::new(Exit::Configuration, text);
         let config = self.config.load().map_err(|error| wrong(error.to_string()))?.config;
-        let settings = config.store.settings().map_err(|error| wrong(error.to_string()))?;
-        let opened = Store::open(&settings).await;
-        Ok(Place::Database(opened.map_err(|error| Fault::new(migrate::exit_for(&error), error.to_string()))?))
+        Ok(Place::Database(create_store(&config).await?))
     }
 }
 

@@ -4,15 +4,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use belfry_service::kafka::{Difference, TopicDifference, Topics, TopicsError};
-use belfry_store::{NewChange, Store};
+use belfry_store::{NewChange, Store, now_ms};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::commands::serve::ConfigArgs;
-use crate::direct;
+use crate::direct::{self, open_store};
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output, counted, table};
-use crate::when::now_ms;
 
 /// The time within which a change that a broker accepted becomes visible.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -125,10 +124,7 @@ async fn apply(args: &ApplyArgs, output: &Output) -> anyhow::Result<Exit> {
 /// Opens the store with the audit log. The store may not exist yet, or be unavailable while topics have to be fixed: then
 /// reports that, before anything is changed, and returns `None`.
 async fn audit_log(config: &ConfigArgs, output: &Output) -> Option<Store> {
-    let opening = async {
-        let settings = config.load()?.config.store.settings()?;
-        anyhow::Ok(Store::open(&settings.beside_the_service()).await?)
-    };
+    let opening = async { anyhow::Ok(open_store(&config.load()?.config).await?) };
     let opened = opening.await;
     opened.inspect_err(|error| output.note(format!("the changes will not be in the audit log: {error}"))).ok()
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use belfry_store::{NewToken, Store, StoreError, Token};
+use belfry_store::{NewToken, Store, StoreError, Token, now_ms};
 
 use super::{Role, Secret};
-use crate::clock::now_ms;
 
 const MAX_NAME_BYTES: usize = 63;
 /// Names that the audit log uses for requests without a token and for Belfry itself.

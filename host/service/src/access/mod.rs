@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use belfry_store::{Store, StoreError};
+use belfry_store::{Store, StoreError, now_ms};
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,6 @@ pub use secret::{Secret, TOKEN_PREFIX};
 pub use tokens_file::{Tokens, TokensError};
 pub use view::TokenView;
 
-use crate::clock::now_ms;
 use crate::heartbeat::Seen;
 
 /// Maximum age of the cache to accept a token in it, and to reject a token that is not in it, which may be new.

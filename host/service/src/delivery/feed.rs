@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use belfry_store::{LogEntry, NOTIFICATION_PAGE_BYTES, Store, StoreError};
+use belfry_store::{LogEntry, NOTIFICATION_PAGE_BYTES, Store, StoreError, now_ms};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -11,7 +11,6 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::clock::now_ms;
 use crate::releases::Registry;
 
 /// Maximum number of entries in a page, and in the first page.

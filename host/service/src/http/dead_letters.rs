@@ -229,7 +229,7 @@ pub(crate) async fn discard(
         let groups = api.store.dead_letter_groups(&filter).await?;
         return Ok(Json(Count { dead_letters: groups.iter().map(|group| group.count.unsigned_abs()).sum() }));
     }
-    let dead_letters = api.store.discard_dead_letters(&filter, &by, reason, crate::clock::now_ms()).await?;
+    let dead_letters = api.store.discard_dead_letters(&filter, &by, reason, belfry_store::now_ms()).await?;
     tracing::info!(dead_letters, by, reason, "dead letters discarded");
     Ok(Json(Count { dead_letters }))
 }

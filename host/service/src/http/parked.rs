@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use belfry_store::{NewParkedRequest, ParkedFilter, ParkedRequest};
+use belfry_store::{NewParkedRequest, ParkedFilter, ParkedRequest, now_ms};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -12,7 +12,6 @@ use super::extract::{Document, Query};
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::ParkedView;
-use crate::clock::now_ms;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use belfry_store::{ForgetSink, Sink, SkipGap};
+use belfry_store::{ForgetSink, Sink, SkipGap, now_ms};
 use serde::Serialize;
 
 use super::Api;
@@ -12,7 +12,6 @@ use super::extract::{Document, Path};
 use super::pauses::PauseReason;
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
-use crate::clock::now_ms;
 
 #[derive(Serialize)]
 pub(crate) struct Sinks {

@@ -149,12 +149,7 @@ impl PostgresSource {
     }
 
     async fn give_back(&self, lease: &Lease) {
-        match self.pipeline.store.release_lease(&self.name, lease.epoch).await {
-            Ok(()) => self.others.lease_is_free(),
-            Err(error) => {
-                tracing::warn!(source = self.name, %error, "cannot release the lease; it expires automatically");
-            }
-        }
+        lease::give_back(&self.pipeline.store, &self.others, &self.name, lease).await;
     }
 
     async fn pause(&self, pause: Duration, error: &impl std::fmt::Display, stopping: &CancellationToken) {

@@ -11,12 +11,11 @@ mod verdict;
 
 use std::time::Duration;
 
-use belfry_store::{Store, StoreError};
+use belfry_store::{Store, StoreError, now_ms};
 use rdkafka::error::KafkaError;
 
 pub use verdict::{Comparison, Difference, DifferenceKind, InLog, OnTopic};
 
-use crate::clock::now_ms;
 use crate::config::Config;
 use crate::kafka::{Client, KafkaConfigError, ScanError};
 use content::Names;

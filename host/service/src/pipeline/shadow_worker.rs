@@ -10,10 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use belfry_model::MessageSettings;
-use belfry_store::{NewChange, Store};
+use belfry_store::{NewChange, Store, now_ms};
 use tokio::runtime::Handle;
 
-use crate::clock::now_ms;
 use crate::diff::{FieldChange, Pair, ProjectionResult, is_its_own, outcome, pairs, project};
 use crate::incoming::Incoming;
 use crate::releases::LoadedRelease;

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_store::{Paused, Release, Rollout};
+use belfry_store::{Paused, Release, Rollout, now_ms};
 use tokio::time::timeout;
 
 use super::loading::Lane;
 use super::serving::Serving;
 use super::{LoadedRelease, Registry, ReleaseError, RolledOut};
-use crate::clock::now_ms;
 
 /// How long events of a suspended release wait for the previous one to be loaded. After that they become dead letters.
 const REPLACED_WITHIN: Duration = Duration::from_secs(1);

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use belfry_sandbox::Digest;
-use belfry_store::{ComponentSignature, Release, Replayed, StoreError};
+use belfry_store::{ComponentSignature, Release, Replayed, StoreError, now_ms};
 
 use super::{Registry, ReleaseError};
-use crate::clock::now_ms;
 
 /// Limit on the replays that are checked.
 const REPLAYS: u32 = 100;

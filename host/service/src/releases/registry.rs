@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use belfry_model::JsonObject;
 use belfry_sandbox::{Digest, NotAdmitted, Reason, Sandbox, digest};
-use belfry_store::{AddRelease, Added, NewRelease, Release, ReleaseName, Store, StoreError};
+use belfry_store::{AddRelease, Added, NewRelease, Release, ReleaseName, Store, StoreError, now_ms};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
@@ -14,7 +14,6 @@ use super::loading::{Lane, Lanes};
 use super::missing::Wanted;
 use super::signature::{Signature, TrustedKeys};
 use super::{ReleaseError, Serving};
-use crate::clock::now_ms;
 use crate::redis::PeerSignals;
 
 /// A release to create.

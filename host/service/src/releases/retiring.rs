@@ -1,7 +1,8 @@
 //! Retires projectors until an operator activates them again.
 
+use belfry_store::now_ms;
+
 use super::{Registry, ReleaseError};
-use crate::clock::now_ms;
 
 impl Registry {
     /// Retires a projector: its events are not projected, and no dead letters are written for it. Its releases, and the

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use belfry_model::{Event, MessageSettings};
 use belfry_sandbox::Overloaded;
-use belfry_store::{LogEntry, NewChange, StoreError};
+use belfry_store::{LogEntry, NewChange, StoreError, now_ms};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,7 +22,6 @@ use uuid::Uuid;
 pub(crate) use plan::{Baseline, Plan, Wanted};
 pub(crate) use report::Report;
 
-use crate::clock::now_ms;
 use crate::diff::{NotificationContent, project};
 use crate::pipeline::Pipeline;
 use crate::releases::{LoadedRelease, ReleaseError};

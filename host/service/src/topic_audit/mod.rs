@@ -14,14 +14,13 @@ mod verdict;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use belfry_store::{Store, StoreError};
+use belfry_store::{Store, StoreError, now_ms};
 use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 
 pub use finding::{Finding, FindingKind, Report};
 
-use crate::clock::now_ms;
 use crate::config::Config;
 use crate::kafka::{Client, KafkaConfigError, Refusal, ScanError};
 use ledger::Ledger;

@@ -1,11 +1,10 @@
 //! Checks of a database for `belfry doctor`. They only read: each check consists of one or two statements on a
 //! dedicated connection, which is set up like the service's connections.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use sqlx::{Connection, PgConnection, Row};
 
 use super::{connect, migrate};
+use crate::clock::now_ms;
 use crate::{OpenError, StoreError, StoreSettings};
 
 /// The privileges that Belfry needs on each table.
@@ -239,8 +238,4 @@ impl DatabaseDoctor {
             .await?;
         Ok(SourceState { installed, backlog })
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -1,13 +1,14 @@
 //! Which relay serves which sink, and how far the sink has been served. There is only one process, so its own clock is
 //! used. Leases still distinguish a relay from the one that began after it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use belfry_model::sabotaged;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::Sqlite;
+use crate::clock::now_ms;
 use crate::submission::WITHHELD_OFF;
 use crate::{Backlog, Beat, LEASE, Lease, LeaseState, MAX_BACKLOG, NewParked, ParkedScope, StoreError};
 
@@ -229,8 +230,4 @@ async fn park(transaction: &mut SqliteConnection, sink: &str, parked: &NewParked
 
 fn lease_until_ms() -> i64 {
     now_ms() + LEASE.as_millis() as i64
-}
-
-pub(super) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

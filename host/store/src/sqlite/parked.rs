@@ -4,8 +4,8 @@ use sqlx::SqliteConnection;
 
 use super::Sqlite;
 use super::audit_log::note;
-use super::leases::now_ms;
 use super::read_log::last_within;
+use crate::clock::now_ms;
 use crate::log_page::PAGE_BYTES;
 use crate::{
     HeldTopic, NewChange, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine, StoreError,

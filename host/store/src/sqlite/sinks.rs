@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::Sqlite;
 use super::audit_log::note;
-use super::leases::now_ms;
+use crate::clock::now_ms;
 use crate::{NewChange, Sink, StoreError};
 
 impl Sqlite {

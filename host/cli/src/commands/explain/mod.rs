@@ -1,15 +1,37 @@
 //! `belfry explain`.
 
+use clap::Args;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::Exit;
-use crate::args::ExplainArgs;
 use crate::client::wire::{EventHistory, NotificationHistory, Rerun};
 use crate::client::{Client, ClientError};
 use crate::exit::Fault;
 use crate::output::{Format, Output};
 
 mod text;
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry explain fe17901f-b267-53fc-ab06-b54d181baae1
+  belfry explain --rerun fe17901f-b267-53fc-ab06-b54d181baae1
+
+With --rerun, the exit code is 3 if the result is different now.")]
+pub struct ExplainArgs {
+    /// Id of a notification or an event
+    #[arg(value_name = "ID", value_parser = uuid)]
+    pub id: Uuid,
+    /// Project the event again with the same releases, and report whether the result is the same
+    #[arg(long)]
+    pub rerun: bool,
+}
+
+fn uuid(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::parse_str(text).map_err(|_| "must be a UUID, such as fe17901f-b267-53fc-ab06-b54d181baae1")
+}
 
 /// Everything known about an id.
 #[derive(Serialize)]

@@ -1,13 +1,32 @@
 //! `belfry plugin bench`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use belfry_testkit::{Measurement, Percentiles};
+use clap::Args;
 
 use super::{load, read_component};
 use crate::Exit;
-use crate::args::BenchArgs;
 use crate::output::{Format, Output, table};
+
+/// Arguments of `plugin bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin bench my_rule.wasm --iterations 10000
+
+Each call runs in a fresh instance, as in the service.")]
+pub struct BenchArgs {
+    /// File of the component
+    pub file: PathBuf,
+    /// Directory of the case files that supply the events
+    #[arg(long, value_name = "DIR", default_value = "cases")]
+    pub cases: PathBuf,
+    /// Number of calls to measure per case
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: u32,
+}
 
 /// Measures the time and memory that a component takes per event.
 pub fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<Exit> {

@@ -2,15 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::Exit;
-use crate::args::DiffArgs;
 use crate::client::Client;
 use crate::client::wire::Release;
+use crate::commands::release::ReleaseReference;
 use crate::commands::release::find;
 use crate::output::{Format, Output, table};
+
+/// Arguments of `plugin diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin diff teacher-results@1.1.0#6 teacher-results@1.2.0#7")]
+pub struct DiffArgs {
+    /// Number or label of the first release
+    #[arg(value_name = "RELEASE")]
+    pub before: ReleaseReference,
+    /// Number or label of the second release
+    #[arg(value_name = "RELEASE")]
+    pub after: ReleaseReference,
+}
 
 /// A property that differs between two releases. `None` if a release does not have it.
 #[derive(Debug, PartialEq, Eq, Serialize)]

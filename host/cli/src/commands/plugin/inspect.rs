@@ -1,15 +1,26 @@
 //! `belfry plugin inspect`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use belfry_sandbox::{Class, Description, Limits, Projector};
+use clap::Args;
 use serde::Serialize;
 
 use super::{load, read_component};
 use crate::Exit;
-use crate::args::InspectArgs;
 use crate::escape::escape;
 use crate::output::{Format, Output, table};
+
+/// Arguments of `plugin inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin inspect target/wasm32-wasip2/release/my_rule.wasm")]
+pub struct InspectArgs {
+    /// File of the component
+    pub file: PathBuf,
+}
 
 /// The properties of a component.
 #[derive(Serialize)]

@@ -9,12 +9,44 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use belfry_sandbox::digest;
 use belfry_service::releases::signature::SecretKey;
+use clap::Args;
 use serde_json::json;
 
 use super::read_component;
-use crate::args::{KeygenArgs, SignArgs};
 use crate::exit::{Exit, Fault};
 use crate::output::{Format, Output};
+
+/// Arguments of `plugin keygen`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin keygen ~/.belfry/release.key
+
+Keep the file secret: anyone who has it can sign. The public key is printed and written to FILE.pub; an operator adds it
+to releases.trusted_keys.")]
+pub struct KeygenArgs {
+    /// File to write the secret key to; it must not exist
+    pub file: PathBuf,
+}
+
+/// Arguments of `plugin sign`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  belfry plugin sign my_rule.wasm --key ~/.belfry/release.key
+  belfry plugin push my_rule.wasm --signature my_rule.wasm.sig
+
+The signature is ed25519, over the text belfry.component.v1: followed by the SHA-256 of the file in hexadecimal.")]
+pub struct SignArgs {
+    /// File of the component
+    pub file: PathBuf,
+    /// File with the secret key, as `plugin keygen` writes it
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// File to write the signature to; default: the component's file name followed by .sig
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
+}
 
 /// Creates a key for signing components.
 pub fn generate(args: &KeygenArgs, output: &Output) -> anyhow::Result<Exit> {

@@ -1,12 +1,20 @@
 //! `belfry plugin list`.
 
 use belfry_sandbox::AdmissionReport;
+use clap::Args;
 
 use crate::Exit;
-use crate::args::ListArgs;
 use crate::client::Client;
 use crate::commands::release::SHORT_DIGEST;
 use crate::output::{Format, Output, table};
+
+/// Arguments of `release list` and `plugin list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// List only releases of this rule
+    #[arg(long)]
+    pub projector: Option<String>,
+}
 
 /// Lists the uploaded releases with the figures of their admission.
 pub async fn run(args: &ListArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {

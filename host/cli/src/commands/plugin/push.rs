@@ -2,18 +2,44 @@
 
 use std::fs;
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use belfry_model::JsonObject;
 use belfry_service::releases::signature::Signature;
+use clap::Args;
 
 use super::read_component;
 use crate::Exit;
-use crate::args::PushArgs;
 use crate::client::{Client, Pushed, Upload};
 use crate::commands::release::show_rollout;
 use crate::escape::escape;
 use crate::output::{Format, Output};
+
+/// Arguments of `plugin push`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry plugin push my_rule.wasm
+  belfry plugin push my_rule.wasm --config eager.json --note \"notify sooner\" --activate
+
+The same component with the same configuration is the same release: pushing it again changes nothing.")]
+pub struct PushArgs {
+    /// File of the component
+    pub file: PathBuf,
+    /// File with the release's configuration, a JSON object; default: the rule's defaults
+    #[arg(long, value_name = "FILE.json")]
+    pub config: Option<PathBuf>,
+    /// Reason for the release
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// File with the component's signature, as `plugin sign` writes it
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
+    /// Activate the release after the upload
+    #[arg(long)]
+    pub activate: bool,
+}
 
 /// Uploads a component as a new release.
 pub async fn run(args: &PushArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {

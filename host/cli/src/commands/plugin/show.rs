@@ -3,14 +3,27 @@
 use std::fmt::Write as _;
 
 use belfry_sandbox::AdmissionReport;
+use clap::Args;
 
 use crate::Exit;
-use crate::args::ShowArgs;
 use crate::client::Client;
 use crate::client::wire::Release;
+use crate::commands::release::ReleaseReference;
 use crate::commands::release::find;
 use crate::escape::escape;
 use crate::output::{Format, Output, table};
+
+/// Arguments of `plugin show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry plugin show teacher-results@1.2.0#7
+  belfry --output json plugin show 7 | jq .admission.samples")]
+pub struct ShowArgs {
+    /// Number or label of the release
+    #[arg(value_name = "RELEASE")]
+    pub release: ReleaseReference,
+}
 
 /// Shows a release and its admission report.
 pub async fn run(args: &ShowArgs, client: &Client, output: &Output) -> anyhow::Result<Exit> {

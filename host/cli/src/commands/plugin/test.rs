@@ -1,14 +1,40 @@
 //! `belfry plugin test`.
 
+use std::path::PathBuf;
+
 use belfry_sandbox::LogLine;
 use belfry_testkit::{CaseReport, Difference, Verdict, update_requested};
+use clap::Args;
 use owo_colors::{OwoColorize as _, Style};
 use serde::Serialize;
 
 use super::{load, read_component};
 use crate::Exit;
-use crate::args::TestArgs;
 use crate::output::{Format, Output, counted};
+
+/// Arguments of `plugin test`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry plugin test my_rule.wasm
+  belfry plugin test my_rule.wasm --filter failures
+  belfry plugin test my_rule.wasm --update
+
+A case is a file: {\"event\": envelope or \"file.json\", \"config\": {}, \"expect\": {\"notifications\": []}}.
+It may also expect {\"rejection\": {\"code\": \"…\"}} or {\"outcome\": \"timed-out\"}.")]
+pub struct TestArgs {
+    /// File of the component
+    pub file: PathBuf,
+    /// Directory of the case files
+    #[arg(long, value_name = "DIR", default_value = "cases")]
+    pub cases: PathBuf,
+    /// Rewrite failing cases to expect the actual output, as BELFRY_UPDATE=1 does
+    #[arg(long)]
+    pub update: bool,
+    /// Run only cases whose name contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+}
 
 /// The report of a case as JSON.
 #[derive(Serialize)]

@@ -3,18 +3,34 @@
 mod batches;
 mod tally;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use owo_colors::{OwoColorize as _, Style};
 
 use crate::Exit;
-use crate::args::PublishArgs;
 use crate::client::Client;
 use crate::client::wire::{PublishStatus, Published};
 use crate::escape::escape;
 use crate::output::{Format, Output, counted};
 use batches::Batches;
 use tally::Tally;
+
+/// Arguments of `publish`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  belfry publish event.json
+  cat *.json | belfry publish -
+  belfry --output json publish events.ndjson | jq 'select(.status != \"accepted\")'
+
+An event that was recorded before is reported as a duplicate and has no second effect, so publishing again is safe.")]
+pub struct PublishArgs {
+    /// File of event envelopes, as JSON values one after another; - reads standard input
+    #[arg(value_name = "FILE|-")]
+    pub source: PathBuf,
+}
 
 /// The maximum time to wait for an overloaded server, for each batch.
 const PATIENCE: Duration = Duration::from_secs(60);

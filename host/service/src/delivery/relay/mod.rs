@@ -165,15 +165,7 @@ impl Relay {
                 Err(error) => End::Failed(Failure::Sink(error)),
             };
             match end {
-                End::Stopped => {
-                    match self.store.release_lease(sink, lease.epoch).await {
-                        Ok(()) => self.others.lease_is_free(),
-                        Err(error) => {
-                            tracing::warn!(sink, %error, "cannot release the lease; it expires automatically");
-                        }
-                    }
-                    return;
-                }
+                End::Stopped => return lease::give_back(&self.store, &self.others, sink, &lease).await,
                 End::LeaseLost => {
                     tracing::warn!(sink, epoch = lease.epoch, "the lease is lost; another replica serves the sink");
                     known = Known::default();

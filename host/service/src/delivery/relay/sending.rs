@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use belfry_store::{LogPage, PARKED_BEHIND, ParkedScope, RelayEntry, WITHHELD_EXPIRED};
+use belfry_store::{LogPage, PARKED_BEHIND, ParkedScope, RelayEntry, WITHHELD_EXPIRED, now_ms};
 
 use super::Failure;
 use super::in_flight::InFlight;
 use super::session::{Session, is_expired};
-use crate::clock::now_ms;
 use crate::delivery::sink::{Ack, Refused, SinkError};
 
 /// The result of sending an entry while no other is in flight.

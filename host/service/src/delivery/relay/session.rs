@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use belfry_model::sabotaged;
-use belfry_store::{Lease, RelayEntry, StoreError, crash_point};
+use belfry_store::{Lease, RelayEntry, StoreError, crash_point, now_ms};
 use tokio_util::sync::CancellationToken;
 
 use super::held::Known;
@@ -13,7 +13,6 @@ use super::link::Link;
 use super::reader::read;
 use super::suspects::Refusals;
 use super::{End, Failure, Relay};
-use crate::clock::now_ms;
 use crate::delivery::sink::{Ack, SinkError};
 use crate::heartbeat::{Seen, lease_deadline};
 

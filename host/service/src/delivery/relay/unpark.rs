@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use belfry_model::sabotaged;
-use belfry_store::{ParkedEntry, ParkedLine, RelayEntry, StoreError, WITHHELD_EXPIRED};
+use belfry_store::{ParkedEntry, ParkedLine, RelayEntry, StoreError, WITHHELD_EXPIRED, now_ms};
 
 use super::Failure;
 use super::session::{Session, is_expired};
-use crate::clock::now_ms;
 use crate::delivery::sink::{Ack, Refused};
 
 /// Maximum number of parked entries of one key or one topic that are read at once. Their size in bytes is bounded, too.

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use belfry_sandbox::Description;
-use belfry_store::{OpenError, SourcePartition, SourcePosition, Store, StoreError, StoreSettings};
+use belfry_store::{OpenError, SourcePartition, SourcePosition, Store, StoreError, StoreSettings, now_ms};
 use rdkafka::error::KafkaError;
 use uuid::Uuid;
 
-use crate::clock::now_ms;
 use crate::config::StartAt;
 use crate::config::{Config, SecretError, SourceTopics};
 use crate::kafka::{Client, KafkaConfigError, Refusal, TopicId, Watermarks};

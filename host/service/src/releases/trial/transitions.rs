@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange};
+use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange, now_ms};
 
 use super::{Candidate, Mode, Plan};
-use crate::clock::now_ms;
 use crate::releases::loading::Lane;
 use crate::releases::{BELFRY, LoadedRelease, Registry, ReleaseError};
 

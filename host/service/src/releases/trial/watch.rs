@@ -1,12 +1,11 @@
 use std::time::Duration;
 
-use belfry_store::{Store, StoreError, Trial};
+use belfry_store::{Store, StoreError, Trial, now_ms};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::verdict::{breach, is_over};
 use super::{Candidate, Mode, Tally};
-use crate::clock::now_ms;
 use crate::releases::{Registry, ReleaseError};
 
 /// How soon a harmful candidate is noticed. Without a candidate nothing is queried.
