@@ -1,6 +1,8 @@
 //! Minimal demonstrations of what goes wrong without each safeguard. `make sabotage` runs these tests with the safeguard
 //! switched off, and they must fail then. More of them are in `store`.
 
+mod starved;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

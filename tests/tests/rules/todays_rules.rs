@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const SAMPLES: [&str; 4] = [
-    include_str!("../../plugins/teacher-results/cases/events/batch_results_ready.success.json"),
-    include_str!("../../plugins/teacher-results/cases/events/batch_results_ready.with_failures.json"),
-    include_str!("../../plugins/teacher-results/cases/events/batch_assessment_completed.json"),
-    include_str!("../../plugins/teacher-results/cases/events/batch_assessment_completed.empty.json"),
+    include_str!("../../../plugins/teacher-results/cases/events/batch_results_ready.success.json"),
+    include_str!("../../../plugins/teacher-results/cases/events/batch_results_ready.with_failures.json"),
+    include_str!("../../../plugins/teacher-results/cases/events/batch_assessment_completed.json"),
+    include_str!("../../../plugins/teacher-results/cases/events/batch_assessment_completed.empty.json"),
 ];
 
 /// Returns the notification data that the platform's present service makes of an event. It is derived from that service's

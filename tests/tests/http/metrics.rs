@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-const DOCUMENTED: &str = include_str!("../../docs/operating.md");
+const DOCUMENTED: &str = include_str!("../../../docs/operating.md");
 /// Metrics that the platform and its operators rely on.
 const PROMISED: [&str; 18] = [
     "belfry_events_total",

@@ -50,7 +50,7 @@ fn client(directory: &Path, properties: &str) -> Result<Client, KafkaConfigError
 #[test]
 fn what_promises_depend_on_is_refused_by_name_and_documented() -> Result<()> {
     let directory = TempDir::new()?;
-    let documented = include_str!("../../docs/kafka.md");
+    let documented = include_str!("../../../docs/kafka.md");
     let value = directory.path().join("value");
     for (name, given) in PROMISED {
         std::fs::write(&value, given)?;

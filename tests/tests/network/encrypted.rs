@@ -14,7 +14,7 @@ use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-const DOCUMENTED: &str = include_str!("../../docs/encryption.md");
+const DOCUMENTED: &str = include_str!("../../../docs/encryption.md");
 const NOTIFICATIONS: &str = "huleedu.notification.teacher.requested.v1";
 const POSTGRES_PASSWORD: &str = "canary-postgres-5d1e";
 const REDIS_PASSWORD: &str = "canary-redis-8c2b";

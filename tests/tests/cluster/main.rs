@@ -1,0 +1,4 @@
+//! Several replicas, and Redis between them.
+
+mod redis;
+mod replicas;

@@ -1,0 +1,5 @@
+//! Slow, silent and encrypted connections.
+
+mod encrypted;
+mod silent_network;
+mod slow_clients;
