@@ -45,9 +45,9 @@ try sorted-inserts safeguards replicas_that_bring_the_same_ids_do_not_deadlock
 try exact-numbers http envelopes::numbers_are_compared_by_their_exact_value
 try parked-content store postgres::a_parked_entry_keeps_what_its_sink_needs
 try page-bytes store postgres::pages_are_bounded_by_their_bytes
-try paused-sink kafka parked::a_paused_sink_unparks_nothing
+try paused-sink kafka unpark::a_paused_sink_unparks_nothing
 try submitted-waits kafka parked::what_a_service_submits_waits_for_its_topic_and_holds_up_no_other
-try unpark-expired kafka parked::a_parked_entry_that_has_expired_is_withheld
+try unpark-expired kafka unpark::a_parked_entry_that_has_expired_is_withheld
 try give-way kafka kafka_sink::a_replica_that_cannot_reach_kafka_leaves_the_sink_to_one_that_can
 try live-events-first rules hostile_guests::live_events_have_their_instances_whatever_runs_beside_them
 try component-digest rules unloadable::a_component_that_was_changed_in_the_database_is_refused_and_what_serves_goes_on

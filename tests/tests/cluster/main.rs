@@ -1,4 +1,5 @@
 //! Several replicas, and Redis between them.
 
+mod readiness;
 mod redis;
 mod replicas;

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod audit_log;
+mod bodies;
 mod command;
 mod durability;
 mod envelopes;
@@ -11,3 +12,4 @@ mod metrics;
 mod openapi;
 mod privacy;
 mod roles;
+mod tokens;

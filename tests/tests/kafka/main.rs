@@ -7,3 +7,4 @@ mod kafka_settings;
 mod kafka_sink;
 mod parked;
 mod topics;
+mod unpark;

@@ -2,6 +2,7 @@
 
 mod examples;
 mod properties;
+mod refusals;
 
 use belfry_model::{BatchAssessmentCompletedV1, BatchResultsReadyV1, Envelope, Event, Malformed};
 use serde_json::Value;

@@ -1,9 +1,10 @@
 //! Compares what a release would have made of recorded events with what another release makes of them, or with what was
 //! recorded.
 //!
-//! The **plan** selects the events and the two sides. Pages of the log are cut into lots, threads project each lot with
-//! both sides, and the **findings** take the lots in the order of the log. No result of a projection is recorded or sent.
+//! The **plan** selects the events and the two sides. Pages of the log are split into batches, threads project each batch
+//! with both sides, and the **findings** take the batches in the order of the log. No result of a projection is recorded or sent.
 
+mod findings;
 mod plan;
 mod report;
 
@@ -25,8 +26,8 @@ pub(crate) use report::Report;
 use crate::diff::{NotificationContent, project};
 use crate::pipeline::Pipeline;
 use crate::releases::{LoadedRelease, ReleaseError};
+use findings::{Compared, Findings, Seen};
 use plan::Against;
-use report::{Compared, Findings, Seen};
 
 /// Rows of the log read per query.
 const PAGE: u32 = 4000;

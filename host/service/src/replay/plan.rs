@@ -7,7 +7,7 @@ use belfry_store::Store;
 use uuid::Uuid;
 
 use super::ReplayError;
-use super::report::Header;
+use super::findings::Header;
 use crate::releases::{LoadedRelease, Registry};
 use crate::sampling::lot;
 
