@@ -72,8 +72,8 @@ component c
 failed=0
 for rule in python quickjs spidermonkey go c; do
   step "$rule: inspect and test"
-  cases=$here/foreign/cases/speaks
-  case $rule in go | c) cases=$here/foreign/cases/listens ;; esac
+  cases=$here/foreign/cases/notifies
+  case $rule in go | c) cases=$here/foreign/cases/returns-nothing ;; esac
   "$belfry" plugin inspect "$rule.wasm" || failed=1
   "$belfry" plugin test "$rule.wasm" --cases "$cases" || failed=1
 done

@@ -16,6 +16,7 @@ mod json_tokens;
 mod message;
 mod notification;
 mod notification_id;
+mod notification_limits;
 mod outcome;
 mod real_time;
 mod sabotage;
@@ -32,12 +33,10 @@ pub use event::{
 };
 pub use json_limits::{JsonLimit, MAX_JSON_DEPTH};
 pub use json_text::{JsonObject, JsonTextError, compact_object, without_whitespace};
-pub use message::{Cause, MAX_MESSAGE_BYTES, Message, MessageSettings};
-pub use notification::{
-    Draft, DraftAnswer, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Notification, Policy, Priority,
-    Refusal, Withdrawal, accept,
-};
+pub use message::{Cause, Message, MessageSettings};
+pub use notification::{Draft, DraftAnswer, Notification, Policy, Priority, Refusal, Withdrawal, accept};
 pub use notification_id::{Identity, NOTIFICATION_NAMESPACE};
+pub use notification_limits::{MAX_MESSAGE_BYTES, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 pub use outcome::Outcome;
 pub use real_time::{NotANotification, RealTimeMessage};
 pub use sabotage::sabotaged;

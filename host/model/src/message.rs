@@ -4,10 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Envelope, Notification, Outcome, Refusal, TeacherNotificationRequestedV1};
-
-/// Maximum size of a finished message, in bytes. Larger data belongs in storage, with a reference in the message.
-pub const MAX_MESSAGE_BYTES: usize = 100_000;
+use crate::{Envelope, MAX_MESSAGE_BYTES, Notification, Outcome, Refusal, TeacherNotificationRequestedV1};
 
 /// Operator settings for all messages.
 #[derive(Clone, Debug)]

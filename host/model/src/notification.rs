@@ -3,17 +3,11 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Identity, JsonTextError, Outcome, compact_object, format_instant_ms};
-
-/// Maximum number of notifications that one projector may return for one event.
-pub const MAX_NOTIFICATIONS: usize = 1000;
-/// Maximum size of a payload, in bytes as the projector wrote it.
-pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
-/// Maximum nesting depth of a payload.
-pub const MAX_PAYLOAD_DEPTH: usize = 32;
-
-/// Maximum length of a thread, in bytes.
-const MAX_THREAD_BYTES: usize = 256;
+use crate::notification_limits::MAX_THREAD_BYTES;
+use crate::{
+    Identity, JsonTextError, MAX_NOTIFICATIONS, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Outcome, compact_object,
+    format_instant_ms,
+};
 
 /// How urgent a notification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,13 +2,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fail::fail_point;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::admission::{check_bytes, check_world};
-use crate::class::parts;
 use crate::compile_cache::{CompileCache, Compiled};
 use crate::projector::{Compilation, LoadInfo};
+use crate::resource_class::parts;
 use crate::slots::Slots;
 use crate::{Class, Compiler, Digest, Limits, NotAdmitted, Projector, Reason, digest};
 
@@ -97,7 +96,8 @@ impl Sandbox {
     /// This takes up to several seconds for a large component that is not cached. Call it on a thread that may block,
     /// and for few components at once.
     pub fn load(&self, bytes: &[u8]) -> Result<Projector, NotAdmitted> {
-        fail_point!("component.load");
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!("component.load");
         check_bytes(bytes)?;
         let digest = digest(bytes);
         let compiled = self.compiled(&digest, bytes)?;

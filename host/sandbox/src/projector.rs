@@ -3,7 +3,6 @@ use std::time::{Duration, Instant};
 
 use belfry_model::{Envelope, Event, JsonObject, Outcome, accept};
 use cpu_time::ThreadTime;
-use fail::fail_point;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 
@@ -17,7 +16,7 @@ use crate::{
     Answer, Caller, Class, Configuration, Description, Digest, Failure, Limits, NotAdmitted, Projection, Reason,
     Rejection, Sandbox, Timings,
 };
-use crate::{admission, contract, convert};
+use crate::{admission, contract_mismatch, convert};
 
 /// Loading is rare and the machine may be busy, so loading has this many times the deadline of an event.
 const LOADING_PATIENCE: u32 = 10;
@@ -69,7 +68,7 @@ impl Projector {
     ) -> Result<Self, NotAdmitted> {
         let engine = sandbox.engine(class).clone();
         let pre = link(component, &engine).map_err(|error| {
-            let difference = contract::difference(bytes).unwrap_or_else(|| format!("{error:#}"));
+            let difference = contract_mismatch::difference(bytes).unwrap_or_else(|| format!("{error:#}"));
             let detail = format!(
                 "does not fit {}: {difference}; rebuild it with the SDK of this host, or against the world in its wit/",
                 admission::contract()
@@ -276,7 +275,8 @@ impl Inner {
             }
         };
         let instantiated = Instant::now();
-        fail_point!("project.call");
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!("project.call");
         let answer = self.call(&mut run, envelope, event);
         let called = Instant::now();
         let log = std::mem::take(&mut run.store.data_mut().log);

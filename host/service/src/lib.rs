@@ -27,10 +27,10 @@ pub mod topic_audit;
 
 mod backoff;
 mod clock;
-mod descriptors;
 mod diff;
+mod file_descriptors;
 mod heartbeat;
-mod lease;
+mod lease_keeper;
 mod redis;
 mod redrive;
 mod replay;

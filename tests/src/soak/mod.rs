@@ -7,7 +7,7 @@
 //! nothing doubled in effect, no first appearance out of order, nothing that must not be there. It never asks Belfry
 //! what happened.
 
-mod brought;
+mod arrivals;
 mod checker;
 mod cluster;
 mod faults;

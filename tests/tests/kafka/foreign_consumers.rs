@@ -19,7 +19,7 @@ async fn stock_clients_read_our_notifications_with_nothing_installed_beside_them
     let topic = format!("notifications-{}", Uuid::new_v4());
     kafka.create_topic(&topic, 2, &[]).await?;
     let (url, brokers) = (postgres.create_database().await?.url, kafka.bootstrap());
-    let _ = kafka.create_topic("huleedu.ras.batch.results.ready.v1", 4, &[]).await;
+    kafka.require_topic("huleedu.ras.batch.results.ready.v1", 4).await?;
     let settings = [
         ("preset", "testing"),
         ("store.url", url.as_str()),

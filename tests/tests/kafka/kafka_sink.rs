@@ -22,7 +22,7 @@ impl Setting {
     async fn new(settings: &[(&str, &str)]) -> Result<Self> {
         let (kafka, postgres) = (shared_kafka().await?, shared_postgres().await?);
         // Events go to the topic of their type, which all tests share.
-        let _ = kafka.create_topic(EVENTS, 4, &[]).await;
+        kafka.require_topic(EVENTS, 4).await?;
         let topic = format!("notifications-{}", Uuid::new_v4());
         kafka.create_topic(&topic, 4, &[]).await?;
         let (url, brokers) = (postgres.create_database().await?.url, kafka.bootstrap());
@@ -190,7 +190,7 @@ async fn what_is_recorded_while_observing_is_never_sent() -> Result<()> {
 #[tokio::test]
 async fn a_replica_that_cannot_reach_kafka_leaves_the_sink_to_one_that_can() -> Result<()> {
     let (kafka, postgres) = (shared_kafka().await?, shared_postgres().await?);
-    let _ = kafka.create_topic(EVENTS, 4, &[]).await;
+    kafka.require_topic(EVENTS, 4).await?;
     let topic = format!("notifications-{}", Uuid::new_v4());
     kafka.create_topic(&topic, 1, &[]).await?;
     let database = postgres.create_database().await?;
@@ -220,7 +220,7 @@ async fn a_replica_that_cannot_reach_kafka_leaves_the_sink_to_one_that_can() -> 
 #[tokio::test]
 async fn a_sink_that_was_off_while_events_came_waits_for_a_word() -> Result<()> {
     let (kafka, postgres) = (shared_kafka().await?, shared_postgres().await?);
-    let _ = kafka.create_topic(EVENTS, 4, &[]).await;
+    kafka.require_topic(EVENTS, 4).await?;
     let topic = format!("notifications-{}", Uuid::new_v4());
     kafka.create_topic(&topic, 1, &[]).await?;
     let database = postgres.create_database().await?;

@@ -149,7 +149,7 @@ async fn what_kafka_would_never_take_is_refused_before_it_is_recorded() -> Resul
     let batch = Batch::number(1);
     let source = results_ready(&batch)["event_type"].as_str().unwrap_or_default().to_owned();
     kafka.create_topic(&topic, 1, &[("max.message.bytes", LOW)]).await?;
-    kafka.create_topic(&source, 1, &[]).await?;
+    kafka.require_topic(&source, 4).await?;
     kafka.create_topic(&notifications, 1, &[("max.message.bytes", "700")]).await?;
     let service = service(kafka, &database.url, &notifications).await?;
     let client = service.client();

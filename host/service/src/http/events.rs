@@ -8,19 +8,20 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::auth::Caller;
 use super::extract::{media_type, read};
-use super::lines::{Answers, MAX_LINES, lines};
+use super::ndjson::{Answers, MAX_LINES, lines};
 use super::problem::Problem;
 use super::routes::MAX_BODY_BYTES;
-use super::wire::Posted;
 use super::{ANSWER, Api};
 use crate::access::Role;
 use crate::incoming::{Arrival, Incoming, NotAnEvent};
-use crate::pipeline::IngestOutcome;
+use crate::pipeline::{Accepted, IngestOutcome};
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// Media types of bodies with one envelope per line.
@@ -31,6 +32,77 @@ const WHOLE_BYTES: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An event takes one more permit for this many bytes, since its processing needs many times its size in memory.
 const EVENT_BYTES: usize = 8 << 10;
+
+/// The result for one posted event.
+#[derive(Serialize)]
+pub(crate) struct Posted {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<usize>,
+    pub(crate) event_id: Option<Uuid>,
+    pub(crate) status: &'static str,
+    pub(crate) position: Option<i64>,
+    /// Of an accepted event: whether it is published, or recorded and offered to rules only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) published: Option<bool>,
+    pub(crate) notifications: Vec<PostedNotification>,
+    pub(crate) dead_letters: Vec<PostedDeadLetter>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<Problem>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PostedNotification {
+    event_id: Uuid,
+    projector: String,
+    recipient: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PostedDeadLetter {
+    id: i64,
+    projector: String,
+    cause: &'static str,
+}
+
+impl Posted {
+    pub(crate) fn accepted(event_id: Uuid, accepted: Accepted) -> Self {
+        let notifications = accepted.notifications.into_iter().map(|noted| PostedNotification {
+            event_id: noted.notification_id,
+            projector: noted.projector,
+            recipient: noted.recipient,
+        });
+        let dead_letters = accepted.dead_letters.into_iter().map(|buried| PostedDeadLetter {
+            id: buried.id,
+            projector: buried.projector,
+            cause: buried.cause,
+        });
+        Self {
+            position: Some(accepted.position),
+            published: Some(accepted.published),
+            notifications: notifications.collect(),
+            dead_letters: dead_letters.collect(),
+            ..Self::without_effect(Some(event_id), "accepted")
+        }
+    }
+
+    /// Returns the result without notifications and dead letters.
+    pub(crate) fn silent(self) -> Self {
+        Self { notifications: Vec::new(), dead_letters: Vec::new(), ..self }
+    }
+
+    pub(crate) fn without_effect(event_id: Option<Uuid>, status: &'static str) -> Self {
+        Self {
+            line: None,
+            event_id,
+            status,
+            position: None,
+            published: None,
+            notifications: Vec::new(),
+            dead_letters: Vec::new(),
+            problem: None,
+        }
+    }
+}
 
 pub(crate) async fn post(
     State(api): State<Api>,

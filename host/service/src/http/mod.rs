@@ -3,12 +3,12 @@
 mod audit_log;
 mod auth;
 mod dead_letters;
+mod event_history;
 mod events;
 mod extract;
 mod feed;
-mod histories;
-mod lines;
 pub(crate) mod listener;
+mod ndjson;
 mod notification;
 mod ops;
 mod panics;

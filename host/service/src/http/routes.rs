@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::extract::{MAX_DOCUMENT_BYTES, check_length, check_request};
 use super::problem::Problem;
 use super::{
-    Api, OPENAPI, audit_log, auth, dead_letters, events, feed, histories, ops, panics, parked, pauses, problem,
+    Api, OPENAPI, audit_log, auth, dead_letters, event_history, events, feed, ops, panics, parked, pauses, problem,
     releases, replays, sinks, tokens, trials,
 };
 use crate::access::Role;
@@ -69,9 +69,9 @@ fn endpoints() -> Vec<Endpoint> {
     let described = Route { method: Method::GET, path: "/openapi.json", role: None };
     vec![
         Endpoint::changes("/v1/events", Publisher, events::post).up_to(MAX_BODY_BYTES),
-        Endpoint::reads("/v1/events/{event_id}", Viewer, histories::event),
-        Endpoint::changes("/v1/events/{event_id}/rerun", Operator, histories::run_again),
-        Endpoint::reads("/v1/notifications/{event_id}", Viewer, histories::notification),
+        Endpoint::reads("/v1/events/{event_id}", Viewer, event_history::event),
+        Endpoint::changes("/v1/events/{event_id}/rerun", Operator, event_history::run_again),
+        Endpoint::reads("/v1/notifications/{event_id}", Viewer, event_history::notification),
         Endpoint::reads("/v1/feed", Viewer, feed::get),
         Endpoint::reads("/v1/dead-letters", Viewer, dead_letters::list),
         Endpoint::reads("/v1/dead-letters/groups", Viewer, dead_letters::groups),

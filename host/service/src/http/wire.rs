@@ -7,81 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::problem::Problem;
 use crate::clock::rfc3339;
-use crate::pipeline::Accepted;
 use crate::releases::Registry;
-
-/// The result for one posted event.
-#[derive(Serialize)]
-pub(crate) struct Posted {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) line: Option<usize>,
-    pub(crate) event_id: Option<Uuid>,
-    pub(crate) status: &'static str,
-    pub(crate) position: Option<i64>,
-    /// Of an accepted event: whether it is published, or recorded and offered to rules only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) published: Option<bool>,
-    pub(crate) notifications: Vec<PostedNotification>,
-    pub(crate) dead_letters: Vec<PostedDeadLetter>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) problem: Option<Problem>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct PostedNotification {
-    event_id: Uuid,
-    projector: String,
-    recipient: String,
-}
-
-#[derive(Serialize)]
-pub(crate) struct PostedDeadLetter {
-    id: i64,
-    projector: String,
-    cause: &'static str,
-}
-
-impl Posted {
-    pub(crate) fn accepted(event_id: Uuid, accepted: Accepted) -> Self {
-        let notifications = accepted.notifications.into_iter().map(|noted| PostedNotification {
-            event_id: noted.notification_id,
-            projector: noted.projector,
-            recipient: noted.recipient,
-        });
-        let dead_letters = accepted.dead_letters.into_iter().map(|buried| PostedDeadLetter {
-            id: buried.id,
-            projector: buried.projector,
-            cause: buried.cause,
-        });
-        Self {
-            position: Some(accepted.position),
-            published: Some(accepted.published),
-            notifications: notifications.collect(),
-            dead_letters: dead_letters.collect(),
-            ..Self::without_effect(Some(event_id), "accepted")
-        }
-    }
-
-    /// Returns the result without notifications and dead letters.
-    pub(crate) fn silent(self) -> Self {
-        Self { notifications: Vec::new(), dead_letters: Vec::new(), ..self }
-    }
-
-    pub(crate) fn without_effect(event_id: Option<Uuid>, status: &'static str) -> Self {
-        Self {
-            line: None,
-            event_id,
-            status,
-            position: None,
-            published: None,
-            notifications: Vec::new(),
-            dead_letters: Vec::new(),
-            problem: None,
-        }
-    }
-}
 
 /// Wraps a payload from the log that is already JSON; `None` if it is not.
 pub(crate) fn raw(payload: Vec<u8>) -> Option<Box<RawValue>> {

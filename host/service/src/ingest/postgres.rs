@@ -20,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::config::{Config, SecretError};
 use crate::heartbeat::Heartbeat;
 use crate::incoming::{Arrival, Incoming, NotAnEvent};
-use crate::lease;
+use crate::lease_keeper;
 use crate::pipeline::{IngestError, Pipeline, Reading};
 use crate::redis::PeerSignals;
 
@@ -117,7 +117,7 @@ impl PostgresSource {
         loop {
             held.set(0.0);
             let lease = tokio::select! {
-                lease = lease::take(&self.pipeline.store, &self.heartbeat, &self.name) => lease,
+                lease = lease_keeper::take(&self.pipeline.store, &self.heartbeat, &self.name) => lease,
                 () = stopping.cancelled() => return,
             };
             let (lease, deadline) = match lease {
@@ -149,7 +149,7 @@ impl PostgresSource {
     }
 
     async fn give_back(&self, lease: &Lease) {
-        lease::give_back(&self.pipeline.store, &self.others, &self.name, lease).await;
+        lease_keeper::give_back(&self.pipeline.store, &self.others, &self.name, lease).await;
     }
 
     async fn pause(&self, pause: Duration, error: &impl std::fmt::Display, stopping: &CancellationToken) {
@@ -243,7 +243,7 @@ impl Session<'_> {
     }
 
     fn is_ours(&mut self) -> bool {
-        self.deadline = lease::renewed(&self.source.heartbeat, &self.source.name, self.lease, self.deadline);
+        self.deadline = lease_keeper::renewed(&self.source.heartbeat, &self.source.name, self.lease, self.deadline);
         Instant::now() < self.deadline
     }
 }

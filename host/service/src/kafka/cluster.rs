@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::native::{TopicId, topic_ids};
+use super::topic_ids::{TopicId, topic_ids};
 use super::{Client, Logged};
 use crate::config::StartAt;
 

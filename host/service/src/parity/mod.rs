@@ -21,7 +21,7 @@ use crate::kafka::{Client, KafkaConfigError, ScanError};
 use content::Names;
 
 /// Limit on the notifications of each side, so that they fit into memory.
-const MAX_NOTIFICATIONS: usize = 2_000_000;
+const MAX_COMPARED: usize = 2_000_000;
 
 /// The scope of a comparison.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub enum CompareError {
     #[error("there is no topic {0}; pass the topic of the other notifier with --topic")]
     NoTopic(String),
     /// The notifications do not fit into memory.
-    #[error("more than {MAX_NOTIFICATIONS} notifications at once; narrow the range with --from and --to")]
+    #[error("more than {MAX_COMPARED} notifications at once; narrow the range with --from and --to")]
     TooMany,
 }
 

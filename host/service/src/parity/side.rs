@@ -6,7 +6,7 @@ use rdkafka::consumer::Consumer;
 use uuid::Uuid;
 
 use super::content::{Content, Names};
-use super::{CompareError, MAX_NOTIFICATIONS};
+use super::{CompareError, MAX_COMPARED};
 use crate::kafka::{Client, SCAN_PATIENCE, Span, offsets_at, scan};
 
 /// Notifications read from the log per query.
@@ -78,7 +78,7 @@ pub(super) async fn read_log(
             let place = Logged { event_id: entry.event_id, position: entry.position, sent: entry.topic.is_some() };
             notices.push(Notice { at_ms: entry.created_at_ms, place, content });
         }
-        if notices.len() > MAX_NOTIFICATIONS {
+        if notices.len() > MAX_COMPARED {
             return Err(CompareError::TooMany);
         }
     }
@@ -119,7 +119,7 @@ pub(super) fn read_topic(
             others.complete_since_ms = others.complete_since_ms.max(Some(at_ms));
         }
         let outside = at_ms > range.to_ms || range.from_ms.is_some_and(|from_ms| at_ms < from_ms);
-        too_many |= others.notices.len() > MAX_NOTIFICATIONS;
+        too_many |= others.notices.len() > MAX_COMPARED;
         if outside || too_many {
             return;
         }

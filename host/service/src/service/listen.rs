@@ -13,7 +13,7 @@ use super::phase::{Phase, Phases};
 use super::start::{Parts, State};
 use crate::config::{Config, Http};
 use crate::delivery::feed::Feeds;
-use crate::descriptors;
+use crate::file_descriptors;
 use crate::http::listener::{Budget, ListenerLimits, Times, serve};
 use crate::http::{self, Api, ApiParts, Ops, ReadinessCache};
 use crate::pipeline::Pipeline;
@@ -99,7 +99,7 @@ fn limits(config: &Config) -> [ListenerLimits; 2] {
         read: ms(read_timeout_ms),
         idle: ms(idle_timeout_ms),
     };
-    let connections = descriptors::allow(config.http.max_connections, config.ops.max_connections);
+    let connections = file_descriptors::allow(config.http.max_connections, config.ops.max_connections);
     [
         ListenerLimits { listener: "http", connections, times },
         ListenerLimits { listener: "ops", connections: config.ops.max_connections, times },

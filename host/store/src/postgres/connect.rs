@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
-use crate::server_keepalive::SERVER_KEEPALIVE;
+use crate::tcp_keepalive::SERVER_KEEPALIVE;
 use crate::{OpenError, StoreSettings};
 
 /// A session that is lost between two statements of a transaction must not hold the order lock for long.

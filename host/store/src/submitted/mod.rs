@@ -17,7 +17,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::server_keepalive::SERVER_KEEPALIVE;
+use crate::tcp_keepalive::SERVER_KEEPALIVE;
 use floor::Floor;
 pub use migrate::migrate_submit;
 

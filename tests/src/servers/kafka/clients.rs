@@ -7,6 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Kafka, KafkaRecord, TopicReader};
 
@@ -27,6 +28,21 @@ impl Kafka {
         let results = self.admin()?.create_topics([&topic], &options()).await?;
         for result in results {
             result.map_err(|(topic, code)| anyhow!("Kafka refused to create topic {topic}: {code}"))?;
+        }
+        self.wait_for_topic(name, Some(partitions)).await
+    }
+
+    /// Creates a topic that several tests of a suite use on the same broker, unless it exists.
+    ///
+    /// # Errors
+    /// Returns an error if the broker refuses.
+    pub async fn require_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for result in self.admin()?.create_topics([&topic], &options()).await? {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => bail!("Kafka refused to create topic {topic}: {code}"),
+            }
         }
         self.wait_for_topic(name, Some(partitions)).await
     }

@@ -1,12 +1,12 @@
 //! Faults. Each is a function that causes the fault while clients post, and returns when the fault is over.
 
+mod bad_record;
 mod commits;
 mod database;
 mod entries;
 mod group;
 mod kafka;
 mod next_day;
-mod odd_one;
 mod postgres;
 mod redis;
 mod replicas;
@@ -102,9 +102,9 @@ faults! {
     /// An entry that its topic rejects, at every position of a group.
     UnsendableEntry = "unsendable-entry": entries::unsendable,
     /// A malformed or conflicting event, at every position of a group.
-    PoisonMessage = "poison-message": odd_one::poison,
+    PoisonMessage = "poison-message": bad_record::poison,
     /// U+0000 in one event of a group.
-    NulInGroup = "nul-in-group": odd_one::nul,
+    NulInGroup = "nul-in-group": bad_record::nul,
     /// The same event with a new time, a day later, on other replicas.
     NextDay = "next-day": next_day::next_day,
     /// Commits are delayed, and a fifth of the transactions is rolled back.

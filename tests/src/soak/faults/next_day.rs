@@ -8,7 +8,7 @@ use fastrand::Rng;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::brought::Way;
+use super::super::arrivals::Way;
 use super::super::cluster::Cluster;
 use super::{Length, work};
 

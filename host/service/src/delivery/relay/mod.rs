@@ -5,7 +5,7 @@
 //! entries are acknowledged. After any failure the session ends, discards its state and is restarted from the database:
 //! entries may then be sent twice, in the same order, and none is skipped.
 
-mod held;
+mod held_topics;
 mod in_flight;
 mod link;
 mod reader;
@@ -27,9 +27,9 @@ use super::sink::{SinkError, SinkSettings};
 use crate::clock::rfc3339;
 use crate::config::Resume;
 use crate::heartbeat::Heartbeat;
-use crate::lease;
+use crate::lease_keeper;
 use crate::redis::PeerSignals;
-use held::Known;
+use held_topics::Known;
 use link::Link;
 use session::Session;
 use suspects::Suspects;
@@ -144,7 +144,7 @@ impl Relay {
             let held = metrics::gauge!("belfry_lease_held", "sink" => sink);
             held.set(0.0);
             let lease = tokio::select! {
-                lease = lease::take(&self.store, &self.heartbeat, sink) => lease,
+                lease = lease_keeper::take(&self.store, &self.heartbeat, sink) => lease,
                 () = stopping.cancelled() => return,
             };
             let (lease, deadline) = match lease {
@@ -165,7 +165,7 @@ impl Relay {
                 Err(error) => End::Failed(Failure::Sink(error)),
             };
             match end {
-                End::Stopped => return lease::give_back(&self.store, &self.others, sink, &lease).await,
+                End::Stopped => return lease_keeper::give_back(&self.store, &self.others, sink, &lease).await,
                 End::LeaseLost => {
                     tracing::warn!(sink, epoch = lease.epoch, "the lease is lost; another replica serves the sink");
                     known = Known::default();

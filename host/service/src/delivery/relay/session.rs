@@ -7,7 +7,7 @@ use belfry_model::sabotaged;
 use belfry_store::{Lease, RelayEntry, StoreError, crash_point, now_ms};
 use tokio_util::sync::CancellationToken;
 
-use super::held::Known;
+use super::held_topics::Known;
 use super::in_flight::InFlight;
 use super::link::Link;
 use super::reader::read;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::place::Place;
+use super::topic_partition::Place;
 use super::window::Window;
 
 /// The longest pause before a partition's position is read again.

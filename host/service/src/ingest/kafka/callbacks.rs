@@ -15,9 +15,9 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::assignment::Assignment;
-use super::place::Place;
 use super::positions::Positions;
-use super::stopped::Stopped;
+use super::stopped_partitions::Stopped;
+use super::topic_partition::Place;
 use crate::kafka::log;
 
 /// How long the revocation of a partition waits for runs in flight.

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::assignment::{Assignment, Generation};
 use super::partition_batch::{Job, RunSummary};
-use super::place::Place;
 use super::recent_records::RecentRecords;
+use super::topic_partition::Place;
 use crate::backoff::Backoff;
 use crate::pipeline::{IngestError, IngestOutcome, Pipeline, UNCOMMITTED_BYTES};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaResult;
 
-use super::place::Place;
+use super::topic_partition::Place;
 use crate::kafka::{Client, Cluster};
 
 /// How often the group's offsets are queried while a partition waits for it.

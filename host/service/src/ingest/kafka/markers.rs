@@ -14,8 +14,8 @@ use rdkafka::consumer::Consumer;
 
 use super::assignment::{Generation, HandOver};
 use super::partition_batch::PartitionBatch;
-use super::place::Place;
 use super::reader::{Reader, Turn};
+use super::topic_partition::Place;
 
 /// The interval between checks. A partition is moved past markers if no record has arrived since the previous check.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

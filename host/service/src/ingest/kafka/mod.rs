@@ -16,7 +16,6 @@ mod identity;
 mod markers;
 mod operate;
 mod partition_batch;
-mod place;
 mod positions;
 mod reader;
 mod recent_records;
@@ -25,7 +24,8 @@ mod replica;
 mod seek;
 mod session;
 mod source;
-mod stopped;
+mod stopped_partitions;
+mod topic_partition;
 mod window;
 
 pub use check::SourceError;
@@ -33,4 +33,4 @@ pub use operate::{OperateError, OtherGroup, PositionChange, PositionRow, SourceP
 pub use positions::Unplaced;
 
 pub(crate) use source::{KafkaSource, SourceSettings};
-pub(crate) use stopped::Stopped;
+pub(crate) use stopped_partitions::Stopped;

@@ -5,10 +5,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::assignment::Generation;
-use super::place::Place;
 use super::reader::ROOM_BYTES;
 use super::recent_records::Fingerprint;
 use super::record::Record;
+use super::topic_partition::Place;
 use crate::pipeline::Reading;
 
 /// A run of records from one partition.

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::place::Place;
+use super::topic_partition::Place;
 use crate::config::StartAt;
 use crate::kafka::{Client, Cluster, TopicId};
 

@@ -21,11 +21,11 @@ use super::callbacks::{Consuming, commit_offsets};
 use super::followed_group::FollowedGroup;
 use super::markers::Idle;
 use super::partition_batch::{Job, PartitionBatch};
-use super::place::Place;
 use super::positions::Positions;
 use super::recent_records::RecentRecords;
 use super::record::{Record, RecordSettings};
-use super::stopped::{Stopped, Unreadable};
+use super::stopped_partitions::{Stopped, Unreadable};
+use super::topic_partition::Place;
 
 /// How long a poll waits for a first record. Stops and requests wait for no longer than this.
 const POLL: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::check::SourceError;
 use crate::heartbeat::{Heartbeat, Seen};
-use crate::lease;
+use crate::lease_keeper;
 use crate::redis::PeerSignals;
 
 /// How often a name that another process holds is checked.
@@ -84,7 +84,7 @@ impl ReplicaName {
     /// Releases the name, so that a successor can take it at once.
     pub(super) async fn give_back(&self) {
         let Some(lease) = &self.lease else { return };
-        lease::give_back(&self.store, &self.others, &self.row(), lease).await;
+        lease_keeper::give_back(&self.store, &self.others, &self.row(), lease).await;
     }
 
     /// Waits until the heartbeat finds the name free, but no longer than `at_most`.

@@ -8,10 +8,10 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::followed_group::FollowedGroup;
-use super::place::Place;
 use super::positions::Unplaced;
 use super::reader::{Reader, Turn, list};
-use super::stopped::in_range;
+use super::stopped_partitions::in_range;
+use super::topic_partition::Place;
 use crate::kafka::Watermarks;
 
 /// Time limit for the cluster to answer.

@@ -16,7 +16,7 @@ use super::positions::Positions;
 use super::reader::{ROOM_BYTES, Reader};
 use super::recent_records::RecentRecords;
 use super::record::RecordSettings;
-use super::stopped::Stopped;
+use super::stopped_partitions::Stopped;
 use crate::backoff::Backoff;
 use crate::pipeline::Pipeline;
 use crate::task::named;

@@ -15,7 +15,7 @@ use super::positions::{Positions, Unplaced};
 use super::record::RecordSettings;
 use super::replica::ReplicaName;
 use super::session::{Session, SessionSettings};
-use super::stopped::Stopped;
+use super::stopped_partitions::Stopped;
 use crate::backoff::Backoff;
 use crate::config::{Config, SourceTopics};
 use crate::heartbeat::{Heartbeat, Seen};

@@ -12,9 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use uuid::Uuid;
 
+use super::events::Posted;
 use super::events::{count_refused, count_taken, permits, turn, weight};
 use super::problem::Problem;
-use super::wire::Posted;
 use super::{ANSWER, Api};
 use crate::incoming::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::{InFlight, IngestOutcome};

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use fastrand::Rng;
 use serde_json::Value;
 
-use super::super::brought::Way;
+use super::super::arrivals::Way;
 use super::super::cluster::Cluster;
 use super::{Length, work};
 

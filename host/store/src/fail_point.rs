@@ -3,6 +3,7 @@
 
 /// Aborts the process, as a power failure would, if the environment variable `FAILPOINTS` enables this point:
 /// `commit.before-lock=1%return`.
+#[cfg(feature = "failpoints")]
 #[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {
@@ -11,11 +12,26 @@ macro_rules! crash_point {
 }
 
 /// Returns this error if the environment variable `FAILPOINTS` enables this point: `commit.rolled-back=20%return`.
+#[cfg(feature = "failpoints")]
 #[macro_export]
 macro_rules! failure_point {
     ($name:literal, $error:expr) => {
         $crate::fail::fail_point!($name, |_| Err($error));
     };
+}
+
+/// Does nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {};
+}
+
+/// Does nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+#[macro_export]
+macro_rules! failure_point {
+    ($name:literal, $error:expr) => {};
 }
 
 /// Enables the failpoints that the environment variable `FAILPOINTS` lists.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::place::Place;
+use super::topic_partition::Place;
 use crate::kafka::Watermarks;
 
 /// Why a partition is not read.

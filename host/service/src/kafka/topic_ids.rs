@@ -1,8 +1,7 @@
-//! Features of librdkafka that `rdkafka` does not offer: headers with any names, and the ids of topics. This is the only
-//! unsafe code for Kafka. Each call's borrows end within its function.
+//! The ids of topics, which `rdkafka` does not offer. Each call's borrows end within its function.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use rdkafka::ClientContext;
 use rdkafka::bindings as librdkafka;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 
 /// The unique id of a topic, as Kafka's own tools write it. A topic that is deleted and recreated gets a different one.
@@ -18,35 +16,6 @@ pub(crate) type TopicId = String;
 
 /// Zero, the id of topics on brokers before 2.8, which have no topic ids.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-
-/// Returns a record's headers, in order. Names are bytes: Kafka accepts any, and `rdkafka` panics at one that is not UTF-8.
-#[expect(unsafe_code, reason = "rdkafka's safe headers panic at a name that is not UTF-8, and anyone can write one")]
-pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m [u8], Option<&'m [u8]>)> {
-    let mut native = ptr::null_mut();
-    // SAFETY: the message is alive, and nothing else uses it during the call: threads do not share a borrowed message.
-    if unsafe { librdkafka::rd_kafka_message_headers(message.ptr(), &mut native) } != NO_ERROR {
-        // The message has no headers, or they cannot be read.
-        return Vec::new();
-    }
-    // SAFETY: the headers were just returned, and belong to the message.
-    let count = unsafe { librdkafka::rd_kafka_header_cnt(native) };
-    let mut headers = Vec::with_capacity(count);
-    for index in 0..count {
-        let (mut name, mut value, mut size) = (ptr::null(), ptr::null::<c_void>(), 0);
-        // SAFETY: as above; the three are written if and only if there is no error.
-        let found = unsafe { librdkafka::rd_kafka_header_get_all(native, index, &mut name, &mut value, &mut size) };
-        if found != NO_ERROR {
-            break;
-        }
-        // SAFETY: a name is NUL-terminated, a value has `size` bytes; both belong to the message, which outlives 'm, and
-        // are never written to.
-        headers.push(unsafe {
-            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
-            (CStr::from_ptr(name).to_bytes(), value)
-        });
-    }
-    headers
-}
 
 /// Returns the ids of those topics that exist and have one. Blocks until the broker answers, or the request times out.
 #[expect(unsafe_code, reason = "rdkafka has no DescribeTopics")]
