@@ -15,6 +15,12 @@ const CONTRACT_VERSION: &str = "1.0.0";
 pub(crate) fn contract() -> String {
     format!("{CONTRACT}@{CONTRACT_VERSION}")
 }
+
+/// Returns the name of the interface that a rule exports.
+pub(crate) fn exported_interface() -> String {
+    format!("{CONTRACT}/projector@{CONTRACT_VERSION}")
+}
+
 /// Packages of WASI 0.2 that standard libraries import whether or not a rule uses them.
 const WASI_PACKAGES: [&str; 5] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random"];
 
@@ -112,7 +118,7 @@ pub(crate) fn check_world(component: &Component, engine: &Engine) -> Result<Vec<
         );
         return Err(NotAdmitted::new(Reason::ForbiddenImport, detail));
     }
-    let wanted = format!("{CONTRACT}/projector@{CONTRACT_VERSION}");
+    let wanted = exported_interface();
     let exports: Vec<_> = world.exports(engine).map(|(name, _)| name.to_owned()).collect();
     if exports.contains(&wanted) {
         return Ok(imports);

@@ -73,7 +73,7 @@ fn type_difference(found: &Resolve, other: &Interface, expected: &Interface) -> 
 }
 
 fn params(resolve: &Resolve, function: &Function) -> String {
-    let params = function.params.iter().map(|param| format!("{}: {}", param.name, text(resolve, &param.ty)));
+    let params = function.params.iter().map(|param| text(resolve, &param.ty));
     params.collect::<Vec<_>>().join(", ")
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use belfry_artifacts::TEACHER_RESULTS;
-use belfry_tests::servers::{Kafka, KafkaRecord, shared_kafka, shared_postgres};
+use belfry_tests::servers::{Kafka, KafkaRecord, shared_postgres};
 use belfry_tests::{Batch, Ended, TestService, belfry, eventually, results_ready};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
@@ -58,7 +58,10 @@ async fn write(kafka: &Kafka, topic: &str, records: &[KafkaRecord]) -> Result<()
 
 #[tokio::test]
 async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else() -> Result<()> {
-    let (kafka, database) = (shared_kafka().await?, shared_postgres().await?.create_database().await?);
+    // Its own broker: other tests of this suite publish to the events' topic, which is audited as a whole.
+    let directory = TempDir::new()?;
+    let kafka = &Kafka::start(&directory.path().join("kafka")).await?;
+    let database = shared_postgres().await?.create_database().await?;
     let topic = format!("audit.{}", Uuid::new_v4().simple());
     kafka.create_topic(&topic, 3, &[]).await?;
     kafka.create_topic("huleedu.ras.batch.results.ready.v1", 3, &[]).await?;
@@ -140,7 +143,7 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
 
 #[tokio::test]
 async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
-    // Its own broker: another test in this file audits everything on the events' topic.
+    // Its own broker, as above.
     let directory = TempDir::new()?;
     let kafka = &Kafka::start(&directory.path().join("kafka")).await?;
     let database = shared_postgres().await?.create_database().await?;
