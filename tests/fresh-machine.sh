@@ -30,6 +30,8 @@ if [ -n "${ROOT:-}" ]; then
   [ ! -e "$root" ] || { echo "$root exists; remove it, or set ROOT to another folder" >&2; exit 1; }
 else
   root=$(mktemp -d)
+  # Unprivileged users of the new machine enter it, too.
+  chmod 755 "$root"
   trap 'umount -qlR "$root/dev" "$root/proc" || true; rm -rf --one-file-system "$root"' EXIT
 fi
 
