@@ -1,8 +1,6 @@
 //! The command line: commands, arguments and help texts.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::commands::audit::AuditArgs;
 use crate::commands::audit_log::AuditLogArgs;
@@ -28,7 +26,7 @@ use crate::commands::tail::TailArgs;
 use crate::commands::token::TokenCommand;
 use crate::commands::topics::TopicsCommand;
 use crate::commands::trial::TrialCommand;
-use crate::output::Format;
+use crate::options::Options;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -45,8 +43,6 @@ Environment:
   BELFRY_TOKEN   the token itself, if --token-file is not given
   NO_COLOR       disables colours";
 
-const GLOBAL: &str = "Global options";
-
 /// Turns domain events into notifications, with rules that are WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "belfry", version, max_term_width = 100, after_help = EXIT_CODES)]
@@ -57,20 +53,6 @@ pub struct Cli {
     /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Options common to all commands.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Address of the service; default: BELFRY_URL, or else http://127.0.0.1:7341
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL")]
-    pub url: Option<String>,
-    /// File that holds the authentication token; default: the token in BELFRY_TOKEN
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Format of results
-    #[arg(long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Text)]
-    pub output: Format,
 }
 
 /// The commands.
@@ -150,8 +132,11 @@ Example:
 mod tests {
     use clap::CommandFactory;
 
+    use std::path::PathBuf;
+
     use super::*;
     use crate::client::Start;
+    use crate::output::Format;
 
     #[test]
     fn the_arguments_are_consistent() {

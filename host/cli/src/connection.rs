@@ -4,9 +4,9 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use crate::args::Options;
 use crate::client::Client;
 use crate::exit::{Exit, Fault};
+use crate::options::Options;
 use crate::output::Output;
 
 /// The default address of the service.

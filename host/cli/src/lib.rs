@@ -13,12 +13,15 @@ pub mod escape;
 pub mod exit;
 pub mod help;
 pub mod json_stream;
+pub mod options;
 pub mod output;
 pub mod priority;
 pub mod when;
 
 pub use args::Cli;
 pub use exit::Exit;
+
+use clap::CommandFactory as _;
 
 use args::Command;
 use commands::parked::ParkedCommand;
@@ -82,7 +85,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Position(command) => commands::position::run(command, output).await,
         Command::Topics(command) => commands::topics::run(command, output).await,
         Command::Config(command) => commands::config::run(command, output),
-        Command::Completions(args) => commands::completions::run(args, output),
+        Command::Completions(args) => commands::completions::run(args, Cli::command(), output),
         Command::CompileComponent(args) => commands::compile_component::run(args),
     }
 }

@@ -1,15 +1,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::admission::{check_bytes, check_world};
-use crate::compile_cache::{CompileCache, Compiled};
-use crate::projector::{Compilation, LoadInfo};
+use crate::compile_cache::CompileCache;
 use crate::resource_class::parts;
 use crate::slots::Slots;
-use crate::{Class, Compiler, Digest, Limits, NotAdmitted, Projector, Reason, digest};
+use crate::{Class, Compiler, Limits};
 
 /// Interval at which running guests are checked for an expired deadline.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
@@ -90,34 +88,6 @@ impl Sandbox {
         Ok(Self { shared: Arc::new(Shared { native, dynamic, settings, cache, slots }) })
     }
 
-    /// Loads a component: checks it, compiles it or takes it from the cache, determines its class, and calls
-    /// `describe`.
-    ///
-    /// This takes up to several seconds for a large component that is not cached. Call it on a thread that may block,
-    /// and for few components at once.
-    pub fn load(&self, bytes: &[u8]) -> Result<Projector, NotAdmitted> {
-        #[cfg(feature = "failpoints")]
-        fail::fail_point!("component.load");
-        check_bytes(bytes)?;
-        let digest = digest(bytes);
-        let compiled = self.compiled(&digest, bytes)?;
-        // A component that does not fit the smaller pool is not a native guest.
-        let (class, component) = match compiled.component(self.engine(Class::Native)) {
-            Ok(component) if Class::of(component.resources_required().as_ref()) == Class::Native => {
-                (Class::Native, component)
-            }
-            _ => {
-                let component = compiled.component(self.engine(Class::Dynamic));
-                let limits = self.settings().limits(Class::Dynamic);
-                (Class::Dynamic, component.map_err(|error| too_much(&error, limits))?)
-            }
-        };
-        let compilation =
-            Compilation { component_bytes: bytes.len(), compiled_bytes: compiled.code.len(), time: compiled.time };
-        let imports = check_world(&component, self.engine(class))?;
-        Projector::new(self, digest, class, (bytes, &component), LoadInfo { compilation, imports })
-    }
-
     pub(crate) fn engine(&self, class: Class) -> &Engine {
         match class {
             Class::Native => &self.shared.native,
@@ -129,40 +99,14 @@ impl Sandbox {
         &self.shared.settings
     }
 
+    /// Returns the directory of compiled components, if they are kept.
+    pub(crate) fn cache(&self) -> Option<&CompileCache> {
+        self.shared.cache.as_ref()
+    }
+
     pub(crate) fn slots(&self) -> Arc<Slots> {
         self.shared.slots.clone()
     }
-
-    /// Returns the compiled component, from the cache if it is there. The settings of the two engines differ only in
-    /// their pools, so it fits either.
-    fn compiled(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, NotAdmitted> {
-        let engine = self.engine(Class::Native);
-        if let Some(compiled) = self.shared.cache.as_ref().and_then(|cache| cache.load(engine, digest)) {
-            return Ok(compiled);
-        }
-        let began = Instant::now();
-        let code = self.shared.settings.compiler.compile(engine, bytes)?;
-        let compiled = Compiled { code, time: began.elapsed() };
-        if let Some(cache) = &self.shared.cache {
-            cache.keep(engine, digest, &compiled);
-        }
-        Ok(compiled)
-    }
-}
-
-/// Returns the error for a component that compiled but fits no pool: it has more parts, or starts with more, than any
-/// rule may have. The engine's error names the limit.
-fn too_much(error: &wasmtime::Error, limits: &Limits) -> NotAdmitted {
-    let detail = format!(
-        "exceeds the limits of a rule: {error:#}; a rule may have {} core instances, {} memories and {} tables, and start \
-         with {} MiB of memory and {} table elements: remove libraries that it does not need, or make it start with less",
-        parts::CORE_INSTANCES,
-        parts::MEMORIES,
-        parts::TABLES,
-        limits.memory_bytes >> 20,
-        limits.table_elements,
-    );
-    NotAdmitted::new(Reason::OverLimit, detail)
 }
 
 fn engine(class: Class, settings: &SandboxSettings) -> Result<Engine, SandboxError> {

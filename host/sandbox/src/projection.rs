@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use belfry_model::{Notification, Outcome};
 
-use crate::LogLine;
+use crate::{Failure, LogLine};
 
 /// The result of one event at one projector.
 #[derive(Debug)]
@@ -59,16 +59,6 @@ pub struct Rejection {
     pub code: String,
     /// The explanation for operators; may quote the event.
     pub reason: String,
-}
-
-/// The reason why a guest returned no usable answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{outcome}: {detail}")]
-pub struct Failure {
-    /// The kind of failure.
-    pub outcome: Outcome,
-    /// What happened and what to do about it. Never quotes the event.
-    pub detail: String,
 }
 
 /// How long the parts of a call took.

@@ -10,9 +10,8 @@ use wasmtime::{Engine, Store, Trap};
 use crate::bindings::belfry::projector::{events, types};
 use crate::bindings::{NotificationProjector, NotificationProjectorPre};
 use crate::engine::EPOCH_TICK;
-use crate::guest::Guest;
+use crate::guest::{Guest, wasi};
 use crate::slots::{Slot, Slots};
-use crate::wasi;
 use crate::{
     Answer, Caller, Class, Configuration, Description, Digest, Failure, Limits, NotAdmitted, Projection, Reason,
     Rejection, Sandbox, Timings,

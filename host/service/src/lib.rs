@@ -28,6 +28,7 @@ pub mod topic_audit;
 mod backoff;
 mod clock;
 mod diff;
+mod dry_run;
 mod file_descriptors;
 mod heartbeat;
 mod lease_keeper;

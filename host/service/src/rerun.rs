@@ -10,9 +10,8 @@ use belfry_store::{EventHistory, StoreError};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::diff::{
-    Difference, FieldChange, NotificationContent, Pair, ProjectionResult, is_its_own, outcome, pairs, project,
-};
+use crate::diff::{Difference, FieldChange, NotificationContent, Pair, ProjectionResult, is_its_own, outcome, pairs};
+use crate::dry_run::project;
 use crate::pipeline::{Pipeline, ProjectionRecord};
 use crate::releases::ReleaseError;
 

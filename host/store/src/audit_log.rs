@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::{
     DeadLetterFilter, NewParkedRequest, NewRelease, NewToken, ParkedFilter, Paused, Release, Rollout, Sink,
-    SourcePartition, Store, StoreError, TrialChange,
+    SourcePartition, TrialChange,
 };
 
 /// The author of the changes that Belfry makes automatically.
 const BELFRY: &str = "belfry";
 /// The action of a replay. A replay changes nothing, but a later change may require one as evidence.
-const REPLAY: &str = "release.replay";
+pub(crate) const REPLAY: &str = "release.replay";
 
 /// A change to record.
 #[derive(Clone, Debug)]
@@ -219,34 +219,4 @@ fn dead_letters(filter: &DeadLetterFilter) -> Value {
     json!({
         "release_id": filter.release_id, "cause": filter.cause, "code": filter.code, "since_ms": filter.since_ms,
     })
-}
-
-impl Store {
-    /// Records a change that is made outside the database.
-    pub async fn note_change(&self, change: &NewChange, now_ms: i64) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.note_change(change, now_ms).await,
-            Self::Postgres(postgres) => postgres.note_change(change, now_ms).await,
-        }
-    }
-
-    /// Returns up to `limit` replays of a release since a time, the latest first.
-    pub async fn replays(&self, release: &str, since_ms: i64, limit: u32) -> Result<Vec<Replayed>, StoreError> {
-        let filter = ChangeFilter {
-            action: Some(REPLAY.to_owned()),
-            subject: Some(release.to_owned()),
-            since_ms: Some(since_ms),
-            by: None,
-        };
-        let noted = self.changes(&filter, i64::MAX, limit).await?;
-        Ok(noted.iter().filter_map(|change| serde_json::from_str(&change.detail).ok()).collect())
-    }
-
-    /// Returns up to `limit` changes with numbers below `before`, the latest first.
-    pub async fn changes(&self, filter: &ChangeFilter, before: i64, limit: u32) -> Result<Vec<Change>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.changes(filter, before, limit).await,
-            Self::Postgres(postgres) => postgres.changes(filter, before, limit).await,
-        }
-    }
 }

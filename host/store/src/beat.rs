@@ -1,6 +1,4 @@
-use uuid::Uuid;
-
-use crate::{LeaseState, Store, StoreError};
+use crate::LeaseState;
 
 /// What a replica reads from the database in one heartbeat, which also renews the replica's own leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +23,5 @@ impl Beat {
     /// Returns a value that differs between two heartbeats if a rollout or a pause has changed in between.
     pub fn changes(&self) -> (i64, i64) {
         (self.rollout, self.pauses)
-    }
-}
-
-impl Store {
-    /// Performs a heartbeat: reads what has changed and who holds which lease, and renews the leases of `owner`.
-    pub async fn beat(&self, owner: Uuid) -> Result<Beat, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.beat(owner).await,
-            Self::Postgres(postgres) => postgres.beat(owner).await,
-        }
     }
 }

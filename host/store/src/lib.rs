@@ -22,11 +22,11 @@ mod migrations;
 mod parked;
 mod pause;
 mod postgres;
-mod range;
 mod release;
 mod retention;
 mod rollout;
 mod rows;
+mod settings;
 mod sink;
 mod source;
 mod sqlite;
@@ -64,15 +64,16 @@ pub use postgres::{
 };
 pub use release::{AddRelease, Added, ComponentSignature, NewRelease, Release, ReleaseName};
 pub use retention::{KeepFor, Retired};
-pub use rollout::Rollout;
+pub use rollout::{Candidate, Rollout};
+pub use settings::StoreSettings;
 pub use sink::{Backlog, ForgetSink, MAX_BACKLOG, Sink, SkipGap};
 pub use source::{SourcePartition, SourcePosition};
-pub use store::{Store, StoreSettings};
+pub use store::Store;
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, UNSTORABLE, WITHHELD_EXPIRED,
     WITHHELD_ISSUED, WITHHELD_MUTED,
 };
 pub use submitted::{LAST_DRAWN_ID, Submitted, SubmittedError, SubmittedEvent, SubmittedSettings, migrate_submit};
 pub use token::{NewToken, Token};
-pub use trial::{Candidate, Trial, TrialChange, TrialStep};
+pub use trial::{Trial, TrialChange, TrialStep};
 pub use writer::{PendingReceipt, Writer, WriterGone, WriterSettings};

@@ -1,5 +1,3 @@
-use crate::{Store, StoreError};
-
 /// Something that an operator can pause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Paused {
@@ -48,28 +46,4 @@ pub struct Pause {
     pub created_by: String,
     /// When, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
-}
-
-impl Store {
-    /// Returns the pauses that are in effect.
-    pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.pauses().await,
-            Self::Postgres(postgres) => postgres.pauses().await,
-        }
-    }
-
-    /// Pauses something, with a reason, or resumes it.
-    pub async fn pause(
-        &self,
-        what: &Paused,
-        reason: Option<&str>,
-        created_by: &str,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.pause(what, reason, created_by, now_ms).await,
-            Self::Postgres(postgres) => postgres.pause(what, reason, created_by, now_ms).await,
-        }
-    }
 }

@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use crate::{Store, StoreError};
-
 /// Retention periods.
 #[derive(Clone, Copy, Debug)]
 pub struct KeepFor {
@@ -18,15 +16,4 @@ pub struct Retired {
     pub log: u64,
     /// Rows of the inbox and issued identities.
     pub inbox: u64,
-}
-
-impl Store {
-    /// Removes up to `limit` rows of each kind that have exceeded their retention period, by the database's clock. Log
-    /// entries that a registered sink has not read are kept, regardless of their age.
-    pub async fn retire(&self, keep: KeepFor, now_ms: i64, limit: u32) -> Result<Retired, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.retire(keep, now_ms, limit).await,
-            Self::Postgres(postgres) => postgres.retire(keep, limit).await,
-        }
-    }
 }

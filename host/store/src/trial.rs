@@ -1,21 +1,6 @@
 //! Trials of a candidate release alongside the one that serves: how it is tried, and what was observed.
 
-use uuid::Uuid;
-
-use crate::{Rollout, Store, StoreError};
-
-/// A release in trial alongside the one that serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The release.
-    pub release_id: i64,
-    /// The number of subjects out of 10,000 that it serves. `None`: its notifications are compared and never issued.
-    pub share: Option<u32>,
-    /// The steps and limits, as JSON.
-    pub plan: Option<String>,
-    /// The current step of the plan, counted from 0.
-    pub step: Option<u32>,
-}
+use crate::{Candidate, Rollout};
 
 /// A rollout change, made only if no other change was made in the meantime.
 #[derive(Clone, Debug)]
@@ -77,33 +62,5 @@ impl Trial {
             trial.steps.drain(..=other);
         }
         Some(trial)
-    }
-}
-
-impl Store {
-    /// Changes the release that serves or the candidate, unless another change was made in the meantime. Returns
-    /// whether it did.
-    pub async fn change_trial(&self, change: &TrialChange<'_>, now_ms: i64) -> Result<bool, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.change_trial(change, now_ms).await,
-            Self::Postgres(postgres) => postgres.change_trial(change, now_ms).await,
-        }
-    }
-
-    /// Stores what a replica has observed since a change. Replaces what the replica stored for the same change before.
-    pub async fn keep_tally(&self, rollout_id: i64, replica: Uuid, tally: &str, now_ms: i64) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.keep_tally(rollout_id, replica, tally, now_ms).await,
-            Self::Postgres(postgres) => postgres.keep_tally(rollout_id, replica, tally, now_ms).await,
-        }
-    }
-
-    /// Returns the last trial of a projector, if there was one.
-    pub async fn trial(&self, projector: &str) -> Result<Option<Trial>, StoreError> {
-        let (rollouts, tallies) = match self {
-            Self::Sqlite(sqlite) => sqlite.trial(projector).await?,
-            Self::Postgres(postgres) => postgres.trial(projector).await?,
-        };
-        Ok(Trial::of(rollouts, tallies))
     }
 }

@@ -1,10 +1,8 @@
 //! `belfry completions`.
 
-use clap::Args;
-use clap::CommandFactory as _;
+use clap::{Args, Command};
 
 use crate::Exit;
-use crate::args::Cli;
 use crate::output::Output;
 
 /// Arguments of `completions`.
@@ -17,11 +15,11 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-/// Writes a shell completion script.
-pub fn run(args: &CompletionsArgs, output: &Output) -> anyhow::Result<Exit> {
+/// Writes a shell completion script for the whole command.
+pub fn run(args: &CompletionsArgs, mut command: Command, output: &Output) -> anyhow::Result<Exit> {
     // Buffered, because the generator panics if the reader closes the pipe.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "belfry", &mut script);
+    clap_complete::generate(args.shell, &mut command, "belfry", &mut script);
     output.verbatim(String::from_utf8_lossy(&script).trim_end())?;
     Ok(Exit::Ok)
 }

@@ -5,12 +5,12 @@ use belfry_store::Store;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::args::Options;
 use crate::client::Client;
 use crate::commands::serve::ConfigArgs;
 use crate::connection;
 use crate::direct::{self, create_store};
 use crate::exit::{Exit, Fault};
+use crate::options::Options;
 use crate::output::{Format, Output, table};
 use crate::when::Span;
 

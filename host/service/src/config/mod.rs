@@ -1,7 +1,5 @@
 //! The configuration. In ascending order of precedence: defaults, file, environment, flags.
 
-mod assigned;
-mod describe;
 mod load;
 mod preset;
 mod problems;

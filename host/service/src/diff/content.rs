@@ -3,21 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use belfry_model::{
-    Cause, Envelope, Event, Message, MessageSettings, Notification, Outcome, TeacherNotificationRequestedV1,
-    canonical_json, without_whitespace,
-};
-use belfry_sandbox::{Answer, Caller, Failure};
+use belfry_model::{Notification, Outcome, TeacherNotificationRequestedV1, canonical_json, without_whitespace};
 use belfry_store::LogEntry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
-
-use crate::releases::LoadedRelease;
 
 /// One notification. Its id is derived from event, projector, recipient, type and key, so two with the same id are the same
 /// notification, whatever their content.
@@ -55,29 +47,6 @@ impl FieldChange {
     pub(crate) fn field_of_notification(self) -> String {
         if self.field.starts_with("payload.") { "payload".to_owned() } else { self.field }
     }
-}
-
-/// Projects an event with a release. Records and sends nothing, and does not count towards the release's health.
-pub(crate) fn project(
-    active: &LoadedRelease,
-    envelope: &Arc<Envelope>,
-    event: &Event,
-    messages: &MessageSettings,
-) -> ProjectionResult {
-    let Some(projector) = &active.projector else { return Err(Outcome::Suspended) };
-    // A fault of the host around a rule counts as a fault of the rule.
-    let call = || projector.project_for(Caller::Beside, &active.configuration, envelope, event);
-    let Ok(projection) = catch_unwind(AssertUnwindSafe(call)) else { return Err(Outcome::Trapped) };
-    let notifications = match projection.answer {
-        Answer::Notifications(notifications) => notifications,
-        Answer::Rejected(_) => return Err(Outcome::Rejected),
-        Answer::Failed(Failure { outcome, .. }) => return Err(outcome),
-    };
-    let cause = Cause { projector: &active.name, release: &active.label };
-    for notification in &notifications {
-        Message::finish(notification, envelope, cause, messages).map_err(|refusal| refusal.outcome)?;
-    }
-    Ok(notifications.into_iter().map(NotificationContent::from).collect())
 }
 
 impl From<Notification> for NotificationContent {

@@ -5,7 +5,7 @@ mod content;
 use belfry_model::Outcome;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use content::{FieldChange, NotificationContent, ProjectionResult, project};
+pub(crate) use content::{FieldChange, NotificationContent, ProjectionResult};
 
 /// A notification that one side or both sides make. Notifications with the same id form a pair.
 pub(crate) enum Pair<'a> {

@@ -2,20 +2,19 @@
 
 mod audit_log;
 mod auth;
+mod change;
 mod dead_letters;
 mod event_history;
 mod events;
 mod extract;
 mod feed;
 pub(crate) mod listener;
-mod ndjson;
 mod notification;
 mod ops;
 mod panics;
 mod parked;
 mod pauses;
 mod problem;
-mod readiness;
 mod reason;
 mod releases;
 mod replays;
@@ -25,8 +24,8 @@ mod tokens;
 mod trials;
 mod wire;
 
+pub(crate) use ops::ReadinessCache;
 pub(crate) use ops::{Ops, router as ops};
-pub(crate) use readiness::ReadinessCache;
 pub(crate) use routes::api;
 pub use routes::{Route, paths, routes};
 

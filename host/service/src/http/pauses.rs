@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
+use super::change::to_its_end;
 use super::extract::{Document, Path};
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
-use super::releases::to_its_end;
 use crate::clock::rfc3339;
 
 /// The path parameters that identify what to pause: its kind and its name.

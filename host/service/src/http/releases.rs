@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
+use super::change::to_its_end;
 use super::extract::{Document, Path, Query, broken, document};
 use super::pauses::PauseReason;
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
 use super::wire::{Activation, Activations, HaltView, ProjectorView, ReleaseView};
-use crate::releases::{ReleaseError, RolledOut, Upload};
+use crate::releases::{RolledOut, Upload};
 
 /// Maximum sizes of the parts of an upload, in bytes.
 const MAX_COMPONENT_BYTES: usize = 64 << 20;
@@ -222,17 +223,6 @@ pub(crate) async fn retire(
     to_its_end(async move { registry.retire(&name, &reason, &by).await }).await?;
     api.heartbeat.look();
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Runs a change to completion in a task. If the client disconnects, the change must not remain half done, that is, applied
-/// in the database but not to the loaded releases.
-pub(super) async fn to_its_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, ReleaseError>> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::spawn(change).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(Problem::overloaded("the change was aborted; check the releases and try again")),
-    }
 }
 
 async fn view(name: String, changed: RolledOut, api: &Api) -> Result<Json<ProjectorView>, Problem> {

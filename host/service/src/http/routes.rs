@@ -20,8 +20,6 @@ use super::{
 use crate::access::Role;
 use crate::access::Role::{Admin, Operator, Publisher, Viewer};
 
-/// Maximum body of a request that posts events, in bytes.
-pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 /// Maximum upload, in bytes: a component of 64 MiB and the rest of the form.
 const MAX_UPLOAD_BYTES: usize = 65 << 20;
 
@@ -68,7 +66,7 @@ fn endpoints() -> Vec<Endpoint> {
     let openapi = || async { ([("content-type", "application/json")], OPENAPI) };
     let described = Route { method: Method::GET, path: "/openapi.json", role: None };
     vec![
-        Endpoint::changes("/v1/events", Publisher, events::post).up_to(MAX_BODY_BYTES),
+        Endpoint::changes("/v1/events", Publisher, events::post).up_to(events::MAX_BODY_BYTES),
         Endpoint::reads("/v1/events/{event_id}", Viewer, event_history::event),
         Endpoint::changes("/v1/events/{event_id}/rerun", Operator, event_history::run_again),
         Endpoint::reads("/v1/notifications/{event_id}", Viewer, event_history::notification),

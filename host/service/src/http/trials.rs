@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::Api;
 use super::auth::Caller;
+use super::change::to_its_end;
 use super::extract::{Document, Path};
 use super::problem::Problem;
 use super::reason::{MAX_REASON_BYTES, is_reason};
-use super::releases::to_its_end;
 use super::wire::named;
 use crate::clock::rfc3339;
 use crate::diff::Difference;

@@ -5,6 +5,7 @@
 //! dead letter are committed together. No transaction is open while a rule runs.
 
 mod project;
+mod projected;
 mod publish;
 mod reading;
 mod rows;
@@ -19,12 +20,12 @@ use belfry_store::{
     Batch, BatchChain, PendingReceipt, Receipt, RedriveOutcome, Store, StoreError, Submission, UNSTORABLE, Unreadable,
     Writer, WriterGone, crash_point,
 };
+use reading::EventProjection;
 use uuid::Uuid;
 
 use crate::incoming::Incoming;
 use crate::kafka::Unsendable;
 use crate::releases::{LoadedRelease, Registry};
-use reading::EventProjection;
 
 pub(crate) use publish::Publishing;
 pub use reading::Reading;

@@ -12,62 +12,14 @@ use belfry_sandbox::{Answer, Failure, Overloaded, Projection, Timings};
 use belfry_store::{StoreError, crash_point};
 use futures_util::future::try_join_all;
 
+use super::projected::{NotProjected, Projected};
 use super::{IngestError, Pipeline, rows};
-use crate::diff::{NotificationContent, ProjectionResult};
 use crate::incoming::Incoming;
-use crate::releases::trial::{Candidate, Side};
+use crate::releases::trial::Candidate;
 use crate::releases::{Halt, LoadedRelease, ReleaseError};
 
 /// Number of events that a thread takes at once for one release.
 pub(super) const LOT: usize = 16;
-
-/// The result of one projector for one event.
-pub(super) struct Projected {
-    pub(super) active: Arc<LoadedRelease>,
-    pub(super) answer: Result<Vec<(Notification, Message)>, NotProjected>,
-    /// How long the projection took.
-    took: Duration,
-    /// Whether it failed because of the host.
-    pub(super) starved: bool,
-}
-
-impl Projected {
-    /// Returns whether it failed. A rejection is not a failure.
-    fn is_failure(&self) -> bool {
-        !matches!(self.outcome(), Outcome::Notifications | Outcome::Rejected)
-    }
-
-    /// Adds the result to a tally, unless the host is to blame for it: then it does not reflect on the release.
-    fn note(&self, side: &mut Side) {
-        if self.starved {
-            return;
-        }
-        side.note(self.outcome(), self.answer.as_ref().map_or(0, Vec::len), self.took);
-    }
-
-    /// Returns the result in the form that a shadow's answer is compared with.
-    fn content(&self) -> ProjectionResult {
-        match &self.answer {
-            Ok(made) => {
-                Ok(made.iter().map(|(notification, _)| NotificationContent::from(notification.clone())).collect())
-            }
-            Err(failed) => Err(failed.outcome),
-        }
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        match &self.answer {
-            Ok(_) => Outcome::Notifications,
-            Err(failed) => failed.outcome,
-        }
-    }
-}
-
-/// Why a projector made nothing of an event, as recorded in its dead letter.
-pub(super) struct NotProjected {
-    pub(super) outcome: Outcome,
-    pub(super) detail: String,
-}
 
 /// Limit on how often the events of one call are projected again because the release was suspended.
 const MAX_REPLACEMENTS: usize = 8;

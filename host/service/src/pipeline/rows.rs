@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::project::Projected;
+use super::projected::Projected;
 use super::{IssuedNotification, Summary};
 use crate::config::DeliveryMode;
 use crate::incoming::{Arrival, Incoming};

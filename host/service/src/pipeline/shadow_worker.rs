@@ -13,7 +13,8 @@ use belfry_model::MessageSettings;
 use belfry_store::{NewChange, Store, now_ms};
 use tokio::runtime::Handle;
 
-use crate::diff::{FieldChange, Pair, ProjectionResult, is_its_own, outcome, pairs, project};
+use crate::diff::{FieldChange, Pair, ProjectionResult, is_its_own, outcome, pairs};
+use crate::dry_run::project;
 use crate::incoming::Incoming;
 use crate::releases::LoadedRelease;
 use crate::releases::trial::Candidate;

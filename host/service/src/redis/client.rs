@@ -9,7 +9,7 @@ use ::redis::{
 };
 use tokio::time::timeout;
 
-use super::wake::Names;
+use super::names::Names;
 use crate::backoff::Backoff;
 use crate::config::{Redis, SecretError};
 

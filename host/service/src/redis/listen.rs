@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Client;
 use super::client::{backoff, remedy};
-use super::wake::Names;
+use super::names::Names;
 use crate::heartbeat::Heartbeat;
 
 /// How often the subscription is checked with PING, and the time limit for the response.

@@ -6,6 +6,7 @@
 
 mod client;
 mod listen;
+mod names;
 mod wake;
 
 pub(crate) use client::{Client, RedisConfigError};

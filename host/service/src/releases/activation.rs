@@ -9,7 +9,7 @@ use std::time::Duration;
 use belfry_store::{Paused, Release, Rollout, now_ms};
 use tokio::time::timeout;
 
-use super::loading::Lane;
+use super::registry::Lane;
 use super::serving::Serving;
 use super::{LoadedRelease, Registry, ReleaseError, RolledOut};
 

@@ -4,8 +4,6 @@ mod activation;
 mod follow;
 mod gates;
 mod health;
-mod loading;
-mod missing;
 mod registry;
 mod retiring;
 mod serving;
@@ -20,8 +18,8 @@ use belfry_store::StoreError;
 
 pub(crate) use follow::follow;
 pub(crate) use health::Health;
-pub(crate) use missing::keep_loaded;
 pub(crate) use registry::RegistrySettings;
+pub(crate) use registry::keep_loaded;
 pub use registry::{Named, Pushed, Registry, RolledOut, Upload};
 pub(crate) use serving::Serving;
 pub(crate) use signature::TrustedKeys;

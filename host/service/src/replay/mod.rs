@@ -23,7 +23,8 @@ use uuid::Uuid;
 pub(crate) use plan::{Baseline, Plan, Wanted};
 pub(crate) use report::Report;
 
-use crate::diff::{NotificationContent, project};
+use crate::diff::NotificationContent;
+use crate::dry_run::project;
 use crate::pipeline::Pipeline;
 use crate::releases::{LoadedRelease, ReleaseError};
 use findings::{Compared, Findings, Seen};

@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::StartError;
+use super::parts::{Parts, State};
 use super::phase::{Phase, Phases};
-use super::start::{Parts, State};
 use crate::config::{Config, Http};
 use crate::delivery::feed::Feeds;
 use crate::file_descriptors;

@@ -2,6 +2,7 @@
 
 mod check;
 mod listen;
+mod parts;
 mod phase;
 mod start;
 mod stop;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use belfry_sandbox::SandboxError;
 use belfry_store::{OpenError, Store, StoreError};
+use phase::Phases;
 use tokio::sync::Semaphore;
 
 use crate::access::TokensError;
@@ -21,7 +23,6 @@ use crate::ingest::{kafka, postgres};
 use crate::kafka::KafkaConfigError;
 use crate::redis::RedisConfigError;
 use crate::releases::ReleaseError;
-use phase::Phases;
 
 /// The settings that a service starts with.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use belfry_store::{Store, Writer, WriterSettings};
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::listen::{Addresses, listen};
+use super::parts::{Parts, State};
 use super::phase::{Phase, Phases};
 use super::{Service, ServiceSettings, StartError};
 use crate::access::{Access, Denials, Tokens};
@@ -53,35 +54,9 @@ impl Service {
             }
         };
         sources.start(&phases.intake);
-        let url = &parts.config.store.settings()?.url;
-        tracing::info!(%http, %ops, store = without_secrets(url), "ready");
+        tracing::info!(%http, %ops, store = parts.store_address, "ready");
         Ok(Self { http_address: http, ops_address: ops, phases, store: parts.store, in_flight })
     }
-}
-
-/// What every part of a service needs.
-pub(super) struct Parts {
-    pub(super) config: Config,
-    pub(super) metrics: Metrics,
-    pub(super) store: Store,
-    pub(super) heartbeat: Heartbeat,
-    pub(super) others: PeerSignals,
-    pub(super) registry: Registry,
-    pub(super) access: Access,
-    redis: Option<redis::Client>,
-    /// Whether Redis announces what other replicas do.
-    subscribed: watch::Sender<bool>,
-    /// The state of the rollouts that the registry has loaded.
-    known_rollout: (i64, i64),
-}
-
-/// The state that the operators' listener shows.
-pub(super) struct State {
-    pub(super) committed: watch::Receiver<i64>,
-    pub(super) write_failure: watch::Receiver<Option<String>>,
-    pub(super) sinks: Vec<(&'static str, watch::Receiver<SinkHealth>)>,
-    pub(super) redis: Option<watch::Receiver<bool>>,
-    pub(super) stopped: Stopped,
 }
 
 /// Opens the store, loads the active releases and starts the writer.
@@ -90,7 +65,9 @@ async fn open(settings: ServiceSettings) -> Result<(Parts, Writer), StartError> 
     let metrics = telemetry::start_metrics();
     let tokens = config.http.tokens_file.as_deref().map(Tokens::read).transpose()?;
     let trusted = TrustedKeys::configured(&config.releases).map_err(StartError::Keys)?;
-    let store = Store::open(&config.store.settings()?).await?;
+    let store_settings = config.store.settings()?;
+    let store_address = without_secrets(&store_settings.url);
+    let store = Store::open(&store_settings).await?;
     let sandbox = Sandbox::new(config.sandbox_settings(compiler))?;
     let redis = redis::Client::new(&config.redis)?;
     let subscribed = watch::Sender::new(false);
@@ -114,7 +91,19 @@ async fn open(settings: ServiceSettings) -> Result<(Parts, Writer), StartError> 
         queue: WRITER_QUEUE,
     };
     let writer = Writer::start(store.clone(), writer, heartbeat.log_end().clone());
-    let parts = Parts { config, metrics, store, heartbeat, others, registry, access, redis, subscribed, known_rollout };
+    let parts = Parts {
+        config,
+        metrics,
+        store,
+        store_address,
+        heartbeat,
+        others,
+        registry,
+        access,
+        redis,
+        subscribed,
+        known_rollout,
+    };
     Ok((parts, writer))
 }
 
@@ -289,7 +278,7 @@ impl Sources {
         }
     }
 
-    /// Gives the name of this replica back, so that another one can read under it at once.
+    /// Releases the name of this replica, so that another one can read under it at once.
     async fn abandon(self) {
         if let Some(source) = self.kafka {
             source.abandon().await;

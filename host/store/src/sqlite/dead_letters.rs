@@ -3,8 +3,8 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::Sqlite;
+use super::append::{append, issue, issued_before, next_position, withhold};
 use super::audit_log::note;
-use super::commit::{append, issue, issued_before, next_position, withhold};
 use crate::commit_plan::Plan;
 use crate::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, NewChange, NewDeadLetter, Redrive, RedriveOutcome, Redriven,

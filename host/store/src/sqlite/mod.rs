@@ -3,6 +3,7 @@
 //! The log's order lock is `BEGIN IMMEDIATE`. Every commit is synced to disk before it is acknowledged
 //! (`synchronous=FULL`).
 
+mod append;
 mod audit;
 mod audit_log;
 mod commit;
@@ -26,10 +27,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use database_file::{DatabaseFile, open_private};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-
-use database_file::{DatabaseFile, open_private};
 
 use crate::{OpenError, migrations};
 

@@ -8,36 +8,12 @@ use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
+use super::body_error::BodyError;
 use super::budget::Held;
 use super::connection::{Connection, Wanted, caught_up};
 
 /// Bodies up to this size do not count against the memory budget: the limit on connections bounds them too.
 const SMALL_BYTES: usize = 64 << 10;
-
-/// An error that prevents the service from reading a body to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BodyError {
-    /// The client sends too slowly.
-    #[error("the body arrived too slowly")]
-    TooSlow,
-    /// Other bodies use the whole memory budget.
-    #[error("too many bodies are being received")]
-    NoMemory,
-}
-
-impl BodyError {
-    /// Returns the `BodyError` in the chain of an error's sources, if there is one.
-    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        let mut error = Some(error);
-        while let Some(cause) = error {
-            if let Some(no_body) = cause.downcast_ref() {
-                return Some(*no_body);
-            }
-            error = cause.source();
-        }
-        None
-    }
-}
 
 type Room = Pin<Box<dyn Future<Output = Result<(), BodyError>> + Send>>;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::body::BodyError;
+use super::body_error::BodyError;
 use super::connections::Connections;
 
 /// The unit of the memory budget: one permit is 1 KiB.

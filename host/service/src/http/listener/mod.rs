@@ -2,6 +2,7 @@
 //! the limit the client that is furthest behind is disconnected in favor of a new one.
 
 mod body;
+mod body_error;
 mod budget;
 mod connection;
 mod connections;
@@ -27,8 +28,8 @@ use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-pub(super) use body::BodyError;
 use body::{Received, Sent};
+pub(super) use body_error::BodyError;
 pub(crate) use budget::Budget;
 use budget::Held;
 use connection::Connection;

@@ -13,7 +13,6 @@ mod check;
 mod committer;
 mod followed_group;
 mod identity;
-mod markers;
 mod operate;
 mod partition_batch;
 mod positions;

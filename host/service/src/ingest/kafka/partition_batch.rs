@@ -5,11 +5,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::assignment::Generation;
-use super::reader::ROOM_BYTES;
 use super::recent_records::Fingerprint;
 use super::record::Record;
 use super::topic_partition::Place;
 use crate::pipeline::Reading;
+
+/// Maximum size of events between the reader and their commit, in bytes. A larger record passes alone.
+pub(super) const ROOM_BYTES: usize = 8 << 20;
 
 /// A run of records from one partition.
 pub(super) struct PartitionBatch {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use belfry_store::{Candidate as CandidateRow, Rollout, TrialChange, now_ms};
 
 use super::{Candidate, Mode, Plan};
-use crate::releases::loading::Lane;
+use crate::releases::registry::Lane;
 use crate::releases::{BELFRY, LoadedRelease, Registry, ReleaseError};
 
 impl Registry {

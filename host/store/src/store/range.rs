@@ -1,5 +1,3 @@
-//! Ranges of the log by time of recording.
-
 use crate::{LogEntry, Store, StoreError};
 
 impl Store {

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::ops::Ops;
+use super::Ops;
 
 /// Time limit for the database to answer.
 const ANSWER: Duration = Duration::from_secs(2);

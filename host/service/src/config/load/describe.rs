@@ -4,7 +4,7 @@ use figment::Metadata;
 use figment::error::{Actual, Kind};
 
 use super::assigned::{Origin, variable_of};
-use super::{is_secret, without_secrets};
+use crate::config::{is_secret, without_secrets};
 
 /// How similar a name must be to be suggested, from 0 to 1.
 const SIMILAR: f64 = 0.8;

@@ -1,11 +1,14 @@
 //! The thread that polls the consumer. It waits for one record, takes those that are already available after it, and hands
 //! all of them to the committer by partition.
 
+mod markers;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use markers::Idle;
 use rdkafka::Message;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
@@ -19,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use super::assignment::{Assignment, HandOver};
 use super::callbacks::{Consuming, commit_offsets};
 use super::followed_group::FollowedGroup;
-use super::markers::Idle;
 use super::partition_batch::{Job, PartitionBatch};
 use super::positions::Positions;
 use super::recent_records::RecentRecords;
@@ -40,8 +42,6 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 /// How long a stop waits for runs in flight.
 const DRAIN: Duration = Duration::from_secs(8);
-/// Maximum size of events between the reader and their commit, in bytes. A larger record passes alone.
-pub(super) const ROOM_BYTES: usize = 8 << 20;
 
 /// Reads on a dedicated thread.
 pub(super) struct Reader {
@@ -70,7 +70,7 @@ pub(super) struct Turn {
     pub(super) paused: bool,
     told_at: Option<Instant>,
     complaints: HashMap<String, Instant>,
-    pub(super) idle: Idle,
+    idle: Idle,
 }
 
 impl Reader {

@@ -1,3 +1,6 @@
+mod loading;
+mod missing;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex};
@@ -10,11 +13,13 @@ use belfry_store::{AddRelease, Added, NewRelease, Release, ReleaseName, Store, S
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::loading::{Lane, Lanes};
-use super::missing::Wanted;
 use super::signature::{Signature, TrustedKeys};
 use super::{ReleaseError, Serving};
 use crate::redis::PeerSignals;
+pub(in crate::releases) use loading::Lane;
+use loading::Lanes;
+use missing::Wanted;
+pub(crate) use missing::keep_loaded;
 
 /// A release to create.
 #[derive(Clone, Debug)]

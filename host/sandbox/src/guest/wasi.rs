@@ -12,8 +12,8 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{Engine, StoreContextMut};
 
-use crate::guest::{Guest, LogLevel};
-use crate::{Failure, guest};
+use super::{Guest, LogLevel, MAX_LOG_LINE_BYTES};
+use crate::Failure;
 
 const NS_PER_MS: i128 = 1_000_000;
 /// Step of the monotonic clock for each read. A clock that does not advance would make some runtimes spin.
@@ -344,7 +344,7 @@ fn write(guest: &mut Guest, stream: u32, bytes: &[u8]) -> wasmtime::Result<()> {
             None => pending.push_str(piece),
         }
     }
-    pending.truncate(pending.floor_char_boundary(guest::MAX_LOG_LINE_BYTES));
+    pending.truncate(pending.floor_char_boundary(MAX_LOG_LINE_BYTES));
     match stream {
         STDERR => guest.wasi.stderr = pending,
         _ => guest.wasi.stdout = pending,

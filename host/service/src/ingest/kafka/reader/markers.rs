@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 
-use super::assignment::{Generation, HandOver};
-use super::partition_batch::PartitionBatch;
-use super::reader::{Reader, Turn};
-use super::topic_partition::Place;
+use super::super::assignment::{Generation, HandOver};
+use super::super::partition_batch::PartitionBatch;
+use super::super::topic_partition::Place;
+use super::{Reader, Turn};
 
 /// The interval between checks. A partition is moved past markers if no record has arrived since the previous check.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -12,10 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use uuid::Uuid;
 
-use super::events::Posted;
-use super::events::{count_refused, count_taken, permits, turn, weight};
-use super::problem::Problem;
-use super::{ANSWER, Api};
+use super::{Posted, count_refused, count_taken, permits, turn, weight};
+use crate::http::problem::Problem;
+use crate::http::{ANSWER, Api};
 use crate::incoming::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::{InFlight, IngestOutcome};
 

@@ -1,12 +1,15 @@
+mod assigned;
+mod describe;
+
 use std::path::Path;
 
+use assigned::{Assigned, Origin, variable_of};
+use describe::describe;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 use serde::Serialize;
 
-use super::assigned::{Assigned, Origin, variable_of};
-use super::describe::describe;
 use super::{Config, DEFAULT_TOML, is_secret, preset, without_secrets};
 
 /// A configuration, and the origin of each of its values.

@@ -1,3 +1,5 @@
+pub(crate) mod wasi;
+
 use std::sync::Arc;
 
 use belfry_model::{Envelope, Outcome};
@@ -5,8 +7,8 @@ use serde::Serialize;
 
 use crate::bindings::belfry::projector::{config, events, log, source, types};
 use crate::limiter::Limiter;
-use crate::wasi::WasiState;
 use crate::{Configuration, Failure, Limits};
+use wasi::WasiState;
 
 const MAX_LOG_LINES: usize = 64;
 pub(crate) const MAX_LOG_LINE_BYTES: usize = 4096;

@@ -1,5 +1,7 @@
 //! The operators' listener: liveness, readiness and metrics.
 
+mod readiness;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -7,11 +9,12 @@ use axum::routing::{MethodRouter, get};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::readiness::{self, ReadinessCache};
 use crate::delivery::SinkHealth;
 use crate::heartbeat::Heartbeat;
 use crate::ingest::kafka::Stopped;
 use crate::telemetry::Metrics;
+
+pub(crate) use readiness::ReadinessCache;
 
 #[derive(Clone)]
 pub(crate) struct Ops {

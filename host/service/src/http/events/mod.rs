@@ -1,5 +1,7 @@
 //! `POST /v1/events`: one envelope, or NDJSON with one envelope per line.
 
+mod ndjson;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
+use ndjson::{Answers, MAX_LINES, lines};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -15,14 +18,14 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::extract::{media_type, read};
-use super::ndjson::{Answers, MAX_LINES, lines};
 use super::problem::Problem;
-use super::routes::MAX_BODY_BYTES;
 use super::{ANSWER, Api};
 use crate::access::Role;
 use crate::incoming::{Arrival, Incoming, NotAnEvent};
 use crate::pipeline::{Accepted, IngestOutcome};
 
+/// Maximum body of a request that posts events, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// Media types of bodies with one envelope per line.
 const LINES: [&str; 4] = [NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonl"];

@@ -7,12 +7,13 @@ use belfry_sandbox::{Description, Digest, NotAdmitted, Projector, Sandbox, diges
 use belfry_store::Release;
 use tokio::sync::Semaphore;
 
-use super::{Health, LoadedRelease, Registry, ReleaseError};
+use super::Registry;
+use crate::releases::{Health, LoadedRelease, ReleaseError};
 
 /// What a component is loaded for. Compiling takes up to minutes, and a compilation in one lane does not delay the other
 /// lanes. Within a lane, components are loaded one after the other.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Lane {
+pub(in crate::releases) enum Lane {
     /// An upload, a replay, or the target of a possible rollback: anything that can wait.
     Trying,
     /// A release that is to serve, or to be tried next to the serving release.
@@ -22,7 +23,7 @@ pub(super) enum Lane {
 }
 
 /// One permit for each lane.
-pub(super) struct Lanes([Arc<Semaphore>; 3]);
+pub(in crate::releases) struct Lanes([Arc<Semaphore>; 3]);
 
 impl Default for Lanes {
     fn default() -> Self {
@@ -50,7 +51,11 @@ impl Registry {
     }
 
     /// Returns a release, and loads it if it is not loaded yet.
-    pub(super) async fn load_once(&self, release: &Release, lane: Lane) -> Result<Arc<LoadedRelease>, ReleaseError> {
+    pub(in crate::releases) async fn load_once(
+        &self,
+        release: &Release,
+        lane: Lane,
+    ) -> Result<Arc<LoadedRelease>, ReleaseError> {
         match self.serving().loaded(release.id) {
             Some(loaded) => Ok(loaded.clone()),
             None => Ok(Arc::new(self.load(release, lane).await?)),
@@ -97,7 +102,7 @@ impl Registry {
 
     /// Runs work on a dedicated thread, because compiling takes up to minutes. The lane is free again when the work is
     /// done, even if the caller is gone by then.
-    pub(super) async fn blocking<T: Send + 'static>(
+    pub(in crate::releases) async fn blocking<T: Send + 'static>(
         &self,
         lane: Lane,
         work: impl FnOnce(&Sandbox) -> Result<T, NotAdmitted> + Send + 'static,

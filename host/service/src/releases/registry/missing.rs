@@ -8,8 +8,9 @@ use belfry_store::Rollout;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::Registry;
 use super::loading::Lane;
-use super::{LoadedRelease, Registry, ReleaseError};
+use crate::releases::{LoadedRelease, ReleaseError};
 
 /// Time until loading is retried: at first, and after repeated failures.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ pub(crate) async fn keep_loaded(registry: Registry, stopping: CancellationToken)
 
 /// Notified when releases should be loaded and are not.
 #[derive(Default)]
-pub(super) struct Wanted {
+pub(in crate::releases) struct Wanted {
     /// For releases that should serve, or be tried.
     serving: Notify,
     /// For the targets of rollbacks.
@@ -59,7 +60,7 @@ async fn keep<L: Future<Output = Result<bool, ReleaseError>>>(
 
 impl Registry {
     /// Loads each release that should serve or be tried, and puts it into service. Returns whether all of them are loaded.
-    pub(super) async fn load_what_serves(&self) -> Result<bool, ReleaseError> {
+    pub(in crate::releases) async fn load_what_serves(&self) -> Result<bool, ReleaseError> {
         let mut all_there = true;
         for rollout in self.shared.store.rollouts().await? {
             for release_id in rollout.in_use() {
@@ -145,7 +146,7 @@ impl Registry {
 
     /// Keeps only the failures of releases that are wanted and not loaded, counts those of releases in use, and triggers
     /// the loading of releases that were not tried yet.
-    pub(super) fn settle_failures(&self, rollouts: &[Rollout]) {
+    pub(in crate::releases) fn settle_failures(&self, rollouts: &[Rollout]) {
         let serving = self.serving();
         let is_missing = |release_id: &i64| serving.loaded(*release_id).is_none();
         let in_use: BTreeSet<i64> = rollouts.iter().flat_map(Rollout::in_use).filter(is_missing).collect();

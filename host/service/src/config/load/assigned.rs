@@ -146,8 +146,8 @@ mod tests {
     use figment::Figment;
     use figment::providers::{Format, Toml};
 
-    use super::super::DEFAULT_TOML;
     use super::*;
+    use crate::config::DEFAULT_TOML;
 
     fn defaults() -> Dict {
         Figment::from(Toml::string(DEFAULT_TOML)).extract().expect("the defaults are valid")
