@@ -19,6 +19,7 @@ mod lease;
 mod log_entry;
 mod log_page;
 mod migrations;
+mod operations;
 mod parked;
 mod pause;
 mod postgres;
@@ -30,7 +31,6 @@ mod settings;
 mod sink;
 mod source;
 mod sqlite;
-mod store;
 mod submission;
 mod submitted;
 mod tcp_keepalive;
@@ -54,6 +54,7 @@ pub use fail_point::arm_crash_points;
 pub use lease::{LEASE, Lease, LeaseState};
 pub use log_entry::{EventHistory, LogEntry, NotificationHistory, Withheld};
 pub use log_page::{LogPage, NOTIFICATION_PAGE_BYTES, RelayEntry};
+pub use operations::Store;
 pub use parked::{
     HeldTopic, NewParked, NewParkedRequest, PARKED_BEHIND, Parked, ParkedEntry, ParkedFilter, ParkedLine,
     ParkedRequest, ParkedScope,
@@ -68,7 +69,6 @@ pub use rollout::{Candidate, Rollout};
 pub use settings::StoreSettings;
 pub use sink::{Backlog, ForgetSink, MAX_BACKLOG, Sink, SkipGap};
 pub use source::{SourcePartition, SourcePosition};
-pub use store::Store;
 pub use submission::{
     NewDeadLetter, NewEvent, NewNotification, Origin, Receipt, Submission, UNSTORABLE, WITHHELD_EXPIRED,
     WITHHELD_ISSUED, WITHHELD_MUTED,

@@ -1,9 +1,11 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::{Message, Notification, Outcome};
+
 use crate::diff::{NotificationContent, ProjectionResult};
 use crate::releases::LoadedRelease;
 use crate::releases::trial::Side;
-use belfry_model::{Message, Notification, Outcome};
-use std::sync::Arc;
-use std::time::Duration;
 
 /// The result of one projector for one event.
 pub(super) struct Projected {

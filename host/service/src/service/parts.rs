@@ -1,3 +1,4 @@
+use belfry_store::Store;
 use tokio::sync::watch;
 
 use crate::access::Access;
@@ -8,7 +9,6 @@ use crate::ingest::kafka::Stopped;
 use crate::redis::{self, PeerSignals};
 use crate::releases::Registry;
 use crate::telemetry::Metrics;
-use belfry_store::Store;
 
 /// What every part of a service needs.
 pub(super) struct Parts {

@@ -1,10 +1,12 @@
 //! Appends events and notifications to the log, inside a transaction.
 
+use std::collections::HashSet;
+
+use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
+use uuid::Uuid;
+
 use crate::StoreError;
 use crate::commit_plan::{LogRow, WithheldRow};
-use sqlx::{QueryBuilder, Row, Sqlite as Driver, SqliteConnection};
-use std::collections::HashSet;
-use uuid::Uuid;
 
 /// Rows in one INSERT: enough to make its fixed cost negligible, few enough to keep its text small.
 pub(super) const ROWS: usize = 64;

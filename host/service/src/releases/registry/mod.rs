@@ -16,9 +16,10 @@ use tokio::sync::Mutex;
 use super::signature::{Signature, TrustedKeys};
 use super::{ReleaseError, Serving};
 use crate::redis::PeerSignals;
-pub(in crate::releases) use loading::Lane;
 use loading::Lanes;
 use missing::Wanted;
+
+pub(in crate::releases) use loading::Lane;
 pub(crate) use missing::keep_loaded;
 
 /// A release to create.
