@@ -20,6 +20,7 @@ mod executor;
 mod failure;
 mod guest;
 mod limiter;
+mod link;
 mod load;
 mod projection;
 mod projector;
