@@ -82,6 +82,11 @@ make_machine() {
   mount -t proc proc "$root/proc"
   mount --rbind /dev "$root/dev"
   inside 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends gcc make libc6-dev ca-certificates' >/dev/null
+  # Java trusts the system's certificate authorities and no file of the environment.
+  if compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null; then
+    cp -L /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/"
+    inside 'update-ca-certificates' >/dev/null
+  fi
   if [ -n "${SSL_CERT_FILE:-}" ]; then
     mkdir -p "$root$(dirname "$SSL_CERT_FILE")"
     cp -L "$SSL_CERT_FILE" "$root$SSL_CERT_FILE"
