@@ -58,6 +58,10 @@ impl Lane {
 
     /// Posts the same event to two replicas at once, the second time with a timestamp of the next day.
     async fn repeated(&mut self) -> Result<()> {
+        if self.shared.lossy.load(Ordering::Relaxed) {
+            // The first text may have been published and then lost with the old primary, and the new one takes the second.
+            return self.one().await;
+        }
         let written = self.write();
         let mut again = written.event.clone();
         again["data"]["timestamp"] = "2026-03-03T09:15:01Z".into();
