@@ -12,7 +12,7 @@ pub struct Lease {
     pub epoch: i64,
     /// The position up to which the sink has been served.
     pub position: i64,
-    /// The incarnation of the database that the lease was taken from, as in [`Beat`]. In another one, a position has
+    /// The incarnation of the database that the lease was taken from, as in [`Beat`](crate::Beat). In another one, a position has
     /// another meaning.
     pub incarnation: String,
 }

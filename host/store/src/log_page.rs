@@ -14,7 +14,7 @@ pub struct LogPage {
     pub up_to: i64,
     /// Whether the log ended there at that moment.
     pub is_last: bool,
-    /// The incarnation of the database that was read, as in [`Beat`].
+    /// The incarnation of the database that was read, as in [`Beat`](crate::Beat).
     pub incarnation: String,
 }
 

@@ -149,7 +149,7 @@ pub struct IssuedNotification {
     pub release: String,
     /// The recipient.
     pub recipient: String,
-    /// Its envelope; see [`Message::parse`].
+    /// Its envelope; see [`Message::parse`](super::Message::parse).
     pub message: Option<Box<RawValue>>,
 }
 
