@@ -6,25 +6,31 @@ use sqlx::{Error, FromRow, Row};
 use uuid::Uuid;
 
 use crate::{
-    Candidate, Change, DeadLetter, LogEntry, Origin, Parked, ParkedEntry, ParkedRequest, ParkedScope, RelayEntry,
-    Release, Rollout, Settled, Token, Withheld,
+    Candidate, Change, ComponentSignature, DeadLetter, LogEntry, Origin, Parked, ParkedEntry, ParkedRequest,
+    ParkedScope, RelayEntry, Release, Rollout, Settled, Token, Withheld,
 };
 
-/// Reads a type from the columns of its fields' names, or of the names given.
+/// Reads a type from the columns of its fields' names, or of the names given, and converts what has a function.
 macro_rules! from_columns {
-    ($type:ident { $($field:ident $(= $column:literal)?),+ $(,)? }) => {
-        from_columns!(@for PgRow, $type { $($field $(= $column)?),+ });
-        from_columns!(@for SqliteRow, $type { $($field $(= $column)?),+ });
+    ($type:ident { $($field:ident $(= $column:literal)? $(as $convert:ident)?),+ $(,)? }) => {
+        from_columns!(@for PgRow, $type { $($field $(= $column)? $(as $convert)?),+ });
+        from_columns!(@for SqliteRow, $type { $($field $(= $column)? $(as $convert)?),+ });
     };
-    (@for $row:ident, $type:ident { $($field:ident $(= $column:literal)?),+ }) => {
+    (@for $row:ident, $type:ident { $($field:ident $(= $column:literal)? $(as $convert:ident)?),+ }) => {
         impl FromRow<'_, $row> for $type {
             fn from_row(row: &$row) -> Result<Self, Error> {
-                Ok(Self { $($field: row.try_get(from_columns!(@name $field $($column)?))?),+ })
+                Ok(Self {
+                    $($field: from_columns!(
+                        @converted row.try_get(from_columns!(@name $field $($column)?))? $(, $convert)?
+                    )),+
+                })
             }
         }
     };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $column:literal) => { $column };
+    (@converted $value:expr) => { $value };
+    (@converted $value:expr, $convert:ident) => { $convert($value)? };
 }
 
 /// Defines the row of a type that is not a plain list of columns. The type is converted from it.
@@ -190,69 +196,33 @@ impl TryFrom<DeadLetterRow> for DeadLetter {
     }
 }
 
-row_of!(Token: TokenRow {
-    id: i64,
-    name: String,
-    role: String,
-    sha256: Vec<u8>,
-    created_by: String,
-    created_at_ms: i64,
-    expires_at_ms: Option<i64>,
-    last_used_at_ms: Option<i64>,
-    revoked_at_ms: Option<i64>,
-    revoked_by: Option<String>,
+from_columns!(Token {
+    id,
+    name,
+    role,
+    sha256 as exactly,
+    created_by,
+    created_at_ms,
+    expires_at_ms,
+    last_used_at_ms,
+    revoked_at_ms,
+    revoked_by,
 });
 
-impl TryFrom<TokenRow> for Token {
-    type Error = Error;
-
-    fn try_from(row: TokenRow) -> Result<Self, Error> {
-        Ok(Self {
-            id: row.id,
-            name: row.name,
-            role: row.role,
-            sha256: exactly(row.sha256)?,
-            created_by: row.created_by,
-            created_at_ms: row.created_at_ms,
-            expires_at_ms: row.expires_at_ms,
-            last_used_at_ms: row.last_used_at_ms,
-            revoked_at_ms: row.revoked_at_ms,
-            revoked_by: row.revoked_by,
-        })
-    }
-}
-
-row_of!(Release: ReleaseRow {
-    id: i64,
-    projector: String,
-    version: String,
-    digest: Vec<u8>,
-    config: String,
-    description: String,
-    note: String,
-    created_by: String,
-    created_at_ms: i64,
-    admission: Option<String>,
+from_columns!(Release {
+    id,
+    projector,
+    version,
+    digest as exactly,
+    config,
+    description,
+    note,
+    created_by,
+    created_at_ms,
+    admission,
 });
 
-impl TryFrom<ReleaseRow> for Release {
-    type Error = Error;
-
-    fn try_from(row: ReleaseRow) -> Result<Self, Error> {
-        Ok(Self {
-            id: row.id,
-            projector: row.projector,
-            version: row.version,
-            digest: exactly(row.digest)?,
-            config: row.config,
-            description: row.description,
-            note: row.note,
-            created_by: row.created_by,
-            created_at_ms: row.created_at_ms,
-            admission: row.admission,
-        })
-    }
-}
+from_columns!(ComponentSignature { public_key as exactly, signature as exactly, signer });
 
 row_of!(Rollout: RolloutRow {
     id: i64,

@@ -1,6 +1,6 @@
 //! Releases, and the signatures of their components.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{FromRow, Row, SqliteConnection};
 
 use super::Sqlite;
 use super::audit_log::note;
@@ -97,16 +97,7 @@ impl Sqlite {
         let rows = sqlx::query("SELECT digest, public_key, signature, signer FROM component_signature")
             .fetch_all(&self.readers)
             .await?;
-        rows.iter()
-            .map(|row| {
-                let signature = ComponentSignature {
-                    public_key: exactly(row.try_get(1)?)?,
-                    signature: exactly(row.try_get(2)?)?,
-                    signer: row.try_get(3)?,
-                };
-                Ok((exactly(row.try_get(0)?)?, signature))
-            })
-            .collect()
+        rows.iter().map(|row| Ok((exactly(row.try_get("digest")?)?, ComponentSignature::from_row(row)?))).collect()
     }
 }
 
