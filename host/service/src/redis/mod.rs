@@ -1,7 +1,7 @@
 //! Redis, which is optional: the announcements that replicas exchange through it, and its client.
 //!
 //! Correctness does not depend on Redis. An announcement is a hint that there is something to read in the database; one
-//! that is lost, late or forged costs only time. The **teller** announces what this replica did, the **listener** receives
+//! that is lost, late or forged costs only time. The **notifier** announces what this replica did, the **listener** receives
 //! the announcements of others, and the heartbeat polls the database.
 
 mod client;

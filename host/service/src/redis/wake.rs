@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_millis(250);
 /// A wake that is not taken expires after this time.
 const LIST_SECONDS: i64 = 60;
 
-/// Announces changes to the other replicas. The methods return at once: they only note the change, and the teller sends it
+/// Announces changes to the other replicas. The methods return at once: they only note the change, and the notifier sends it
 /// if Redis is configured. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct PeerSignals {
@@ -69,7 +69,7 @@ pub(crate) struct PeerNotifier {
 }
 
 impl PeerNotifier {
-    /// Creates a teller for the position that the writer has `committed`, and for the changes noted in `others`. `sinks`
+    /// Creates a notifier for the position that the writer has `committed`, and for the changes noted in `others`. `sinks`
     /// are the enabled sinks.
     pub(crate) fn new(
         client: Client,

@@ -2,7 +2,8 @@
 //! recorded.
 //!
 //! The **plan** selects the events and the two sides. Pages of the log are split into batches, threads project each batch
-//! with both sides, and the **findings** take the batches in the order of the log. No result of a projection is recorded or sent.
+//! with both sides, and the **findings** take the batches in the order of the log. No result of a projection is recorded or
+//! sent.
 
 mod findings;
 mod plan;

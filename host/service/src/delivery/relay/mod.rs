@@ -78,6 +78,13 @@ enum Failure {
     Noted,
 }
 
+impl Failure {
+    /// Returns the failure of a session whose sink accepts nothing of a topic.
+    fn topic(topic: String, reason: String) -> Self {
+        Self::Topics(BTreeMap::from([(topic, reason)]))
+    }
+}
+
 impl From<SinkError> for Failure {
     fn from(error: SinkError) -> Self {
         Self::Sink(error)

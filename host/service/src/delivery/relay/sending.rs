@@ -1,7 +1,5 @@
 //! Sends pages of the log through the session's sink, and processes the acknowledgements.
 
-use std::collections::BTreeMap;
-
 use belfry_store::{LogPage, PARKED_BEHIND, ParkedScope, RelayEntry, WITHHELD_EXPIRED, now_ms};
 
 use super::Failure;
@@ -129,7 +127,7 @@ impl Session<'_> {
             return match result {
                 Ok(()) => Ok(Attempt::Acknowledged),
                 Err(Refused::Entry(reason) | Refused::Behind(reason)) => Ok(Attempt::Refused(reason)),
-                Err(Refused::Topic { topic, reason }) => Err(Failure::Topics(BTreeMap::from([(topic, reason)]))),
+                Err(Refused::Topic { topic, reason }) => Err(Failure::topic(topic, reason)),
                 Err(Refused::Sink(error)) => Err(Failure::Sink(error)),
             };
         }
@@ -160,7 +158,7 @@ impl Session<'_> {
                 self.link.health.succeeded();
                 Ok(())
             }
-            Some(Refused::Topic { topic, reason }) => Err(Failure::Topics(BTreeMap::from([(topic, reason)]))),
+            Some(Refused::Topic { topic, reason }) => Err(Failure::topic(topic, reason)),
             Some(Refused::Sink(error)) => Err(Failure::Sink(error)),
             Some(Refused::Entry(reason) | Refused::Behind(reason)) => {
                 Err(Failure::Sink(SinkError::Unavailable(reason)))

@@ -1,4 +1,4 @@
-//! One session of the relay, under one lease and with one self.link.sink.
+//! One session of the relay, under one lease and with one open sink.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 //! Entries are sent in **waves**: no two entries of a wave have the same key, and all of them are acknowledged before the
 //! next wave. So a later entry never overtakes a refused one with the same key.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
 use belfry_model::sabotaged;
@@ -166,7 +166,7 @@ impl Session<'_> {
                     refused.insert(key);
                     continue;
                 }
-                Some(Refused::Topic { topic, reason }) => return Err(topic_refused(topic, reason)),
+                Some(Refused::Topic { topic, reason }) => return Err(Failure::topic(topic, reason)),
                 Some(Refused::Sink(error)) => return Err(Failure::Sink(error)),
             }
             let alone = entry.position <= self.known.careful_up_to;
@@ -215,7 +215,7 @@ impl Session<'_> {
         self.forget(&sent).await?;
         match failed {
             None => Ok(()),
-            Some(Refused::Topic { topic, reason }) => Err(topic_refused(topic, reason)),
+            Some(Refused::Topic { topic, reason }) => Err(Failure::topic(topic, reason)),
             Some(Refused::Sink(error)) => Err(Failure::Sink(error)),
             Some(Refused::Entry(reason) | Refused::Behind(reason)) => {
                 if let [entry] = entries[..] {
@@ -283,10 +283,6 @@ impl<'a> Wave<'a> {
         self.entries.push(entry);
         self.keys.insert((entry.topic.as_str(), entry.event_key.as_str()));
     }
-}
-
-fn topic_refused(topic: String, reason: String) -> Failure {
-    Failure::Topics(BTreeMap::from([(topic, reason)]))
 }
 
 fn lease_is_gone() -> Failure {
