@@ -9,7 +9,7 @@ use belfry_service::access::Role;
 use belfry_service::http::{OPENAPI, routes};
 use belfry_tests::servers::{FaultProxy, shared_postgres};
 use belfry_tests::{Batch, BelfryProcess, TestService, belfry, results_ready};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -17,11 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use super::tokens::{create, secret};
-
-pub(super) async fn status(request: reqwest::RequestBuilder) -> Result<StatusCode> {
-    Ok(request.send().await?.status())
-}
+use super::tokens::{create, secret, status};
 
 /// Every route and the lowest role that may use it. Must equal the router's own list.
 const MATRIX: &[(&str, &str, Option<Role>)] = &[

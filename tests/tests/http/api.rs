@@ -197,6 +197,21 @@ async fn a_notification_whose_time_has_passed_is_withheld_with_the_reason() -> R
 }
 
 #[tokio::test]
+async fn clients_receive_the_thread_of_a_notification() -> Result<()> {
+    let service = TestService::start_with(programs::HOSTILE, &[]).await?;
+    let client = service.client();
+    for (number, behaviour, thread) in [(1, "notify", Value::Null), (2, "threaded", json!("batch:1"))] {
+        client.push_and_activate(programs::HOSTILE, &json!({ "behaviour": behaviour })).await?;
+        let posted = client.post(&event(number)).await?;
+        let id = posted.body["notifications"][0]["event_id"].as_str().expect("no id");
+        let notification = client.get(&format!("/v1/notifications/{id}")).await?.body;
+        assert_eq!(notification["message"]["metadata"]["belfry"]["thread"], thread, "{notification}");
+    }
+    service.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_rule_is_swapped_without_a_restart_and_back() -> Result<()> {
     let service = TestService::start().await?;
     let client = service.client();

@@ -6,11 +6,13 @@ use anyhow::{Context, Result, ensure};
 use belfry_artifacts::TEACHER_RESULTS;
 use belfry_tests::servers::shared_postgres;
 use belfry_tests::{Batch, BelfryProcess, Ended, Replica, TestService, belfry, eventually, results_ready};
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::access::status;
+pub(super) async fn status(request: reqwest::RequestBuilder) -> Result<StatusCode> {
+    Ok(request.send().await?.status())
+}
 
 pub(super) async fn create(url: &str, by: &str, body: Value) -> Result<Value> {
     let response = Client::new().post(format!("{url}/v1/tokens")).bearer_auth(by).json(&body).send().await?;

@@ -56,23 +56,39 @@ async fn write(kafka: &Kafka, topic: &str, records: &[KafkaRecord]) -> Result<()
     Ok(())
 }
 
+/// A service with a broker of its own: an audit covers all records on the events' topic, to which other tests of this suite
+/// publish, too.
+struct Audited {
+    _directory: TempDir,
+    kafka: Kafka,
+    store: String,
+    topic: String,
+    service: TestService,
+}
+
+impl Audited {
+    async fn start() -> Result<Self> {
+        let directory = TempDir::new()?;
+        let kafka = Kafka::start(&directory.path().join("kafka")).await?;
+        let store = shared_postgres().await?.create_database().await?.url;
+        let topic = format!("audit.{}", Uuid::new_v4().simple());
+        kafka.create_topic(&topic, 3, &[]).await?;
+        kafka.create_topic("huleedu.ras.batch.results.ready.v1", 3, &[]).await?;
+        let settings = [
+            ("store.url", store.as_str()),
+            ("kafka.brokers", &kafka.bootstrap()),
+            ("kafka.topics", "[]"),
+            ("sink.kafka.enabled", "true"),
+            ("notification.topic", &topic),
+        ];
+        let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
+        Ok(Self { _directory: directory, kafka, store, topic, service })
+    }
+}
+
 #[tokio::test]
 async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else() -> Result<()> {
-    // Its own broker: other tests of this suite publish to the events' topic, which is audited as a whole.
-    let directory = TempDir::new()?;
-    let kafka = &Kafka::start(&directory.path().join("kafka")).await?;
-    let database = shared_postgres().await?.create_database().await?;
-    let topic = format!("audit.{}", Uuid::new_v4().simple());
-    kafka.create_topic(&topic, 3, &[]).await?;
-    kafka.create_topic("huleedu.ras.batch.results.ready.v1", 3, &[]).await?;
-    let settings = [
-        ("store.url", database.url.as_str()),
-        ("kafka.brokers", &kafka.bootstrap()),
-        ("kafka.topics", "[]"),
-        ("sink.kafka.enabled", "true"),
-        ("notification.topic", &topic),
-    ];
-    let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
+    let Audited { _directory, kafka, store, topic, service } = Audited::start().await?;
     let client = service.client();
     for number in 0..EVENTS {
         client.post(&results_ready(&Batch::number(number))).await?;
@@ -81,15 +97,15 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
     let records = eventually("all notifications are sent", async || kafka.read_topic(&topic).await, all).await?;
     service.stop().await;
 
-    let clean = audit(kafka, &database.url, &topic, &[]).await?;
+    let clean = audit(&kafka, &store, &topic, &[]).await?;
     ensure!(clean.code == Some(0), "{clean:?}");
     let summary = &clean.json()?[0]["summary"];
     ensure!(summary["entries"] == EVENTS * 2 && summary["records"] == EVENTS * 2, "{summary}");
     ensure!(summary["repeats"] == 0 && summary["foreign"] == 0, "{summary}");
     // From a given time, and in a range of positions.
-    let recent = audit(kafka, &database.url, &topic, &["--from", "2020-01-01T00:00:00Z", "--topic", &topic]).await?;
+    let recent = audit(&kafka, &store, &topic, &["--from", "2020-01-01T00:00:00Z", "--topic", &topic]).await?;
     ensure!(recent.code == Some(0) && recent.json()?[0]["summary"]["entries"] == EVENTS, "{recent:?}");
-    let middle = audit(kafka, &database.url, &topic, &["--from", "41", "--to", "80"]).await?;
+    let middle = audit(&kafka, &store, &topic, &["--from", "41", "--to", "80"]).await?;
     ensure!(middle.code == Some(0) && middle.json()?[0]["summary"]["entries"] == 40, "{middle:?}");
     ensure!(middle.json()?[0]["summary"]["outside"] != 0, "{middle:?}");
 
@@ -117,10 +133,10 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
     }
     kafka.delete_topic(&topic).await?;
     kafka.create_topic(&topic, 3, &[]).await?;
-    write(kafka, &topic, &faulty).await?;
+    write(&kafka, &topic, &faulty).await?;
     kafka.produce(&topic, Some(b"teacher-6"), &[], Some(b"no envelope of ours")).await?;
 
-    let ended = audit(kafka, &database.url, &topic, &[]).await?;
+    let ended = audit(&kafka, &store, &topic, &[]).await?;
     ensure!(ended.code == Some(3), "{ended:?}");
     let lines = ended.json()?;
     let (summary, findings) = lines.split_last().context("no summary")?;
@@ -143,23 +159,9 @@ async fn a_loss_a_double_an_inversion_and_a_stranger_are_found_and_nothing_else(
 
 #[tokio::test]
 async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
-    // Its own broker, as above.
-    let directory = TempDir::new()?;
-    let kafka = &Kafka::start(&directory.path().join("kafka")).await?;
-    let database = shared_postgres().await?.create_database().await?;
-    let topic = format!("audit.{}", Uuid::new_v4().simple());
-    kafka.create_topic(&topic, 3, &[]).await?;
-    kafka.create_topic("huleedu.ras.batch.results.ready.v1", 3, &[]).await?;
-    let settings = [
-        ("store.url", database.url.as_str()),
-        ("kafka.brokers", &kafka.bootstrap()),
-        ("kafka.topics", "[]"),
-        ("sink.kafka.enabled", "true"),
-        ("notification.topic", &topic),
-    ];
+    let Audited { _directory, kafka, store, topic, service } = Audited::start().await?;
     // As if an entry with the teacher's key had been refused: later entries with that key are parked behind it.
-    let service = TestService::start_with(TEACHER_RESULTS, &settings).await?;
-    let mut log = PgConnection::connect(&database.url).await?;
+    let mut log = PgConnection::connect(&store).await?;
     let planted =
         "INSERT INTO belfry.parked (sink, topic, event_key, id, error) VALUES ('kafka', $1, 'teacher-1', 0, 'no')";
     sqlx::query(planted).bind(&topic).execute(&mut log).await?;
@@ -173,7 +175,7 @@ async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
     let parked = async || Ok(client.get("/v1/parked").await?.body["parked"].as_array().map_or(0, Vec::len));
     eventually("two entries are parked behind the planted one", parked, |parked| *parked == 3).await?;
     let summary = async || {
-        let audited = audit(kafka, &database.url, &topic, &[]).await?;
+        let audited = audit(&kafka, &store, &topic, &[]).await?;
         Ok((audited.code, audited.json()?.pop().context("no summary")?["summary"].clone()))
     };
     let (code, waiting) = summary().await?;
@@ -195,7 +197,7 @@ async fn what_was_discarded_is_counted_and_not_missed() -> Result<()> {
 
     // Without the record of discarded entries, they count as missing.
     sqlx::query("DELETE FROM belfry.discarded").execute(&mut log).await?;
-    let ended = audit(kafka, &database.url, &topic, &[]).await?;
+    let ended = audit(&kafka, &store, &topic, &[]).await?;
     ensure!(ended.code == Some(3), "{ended:?}");
     service.stop().await;
     Ok(())

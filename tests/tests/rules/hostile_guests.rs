@@ -112,6 +112,7 @@ const OUTCOMES: &[(&str, Outcome, &str)] = &[
     ("policies", Outcome::UnsupportedFeature, "policies"),
     ("expired", Outcome::Notifications, "1 notifications"),
     ("expires-later", Outcome::Notifications, "1 notifications"),
+    ("threaded", Outcome::Notifications, "1 notifications"),
 ];
 
 #[test]
